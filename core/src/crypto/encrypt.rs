@@ -1,0 +1,221 @@
+//! X25519 sealed boxes, byte for byte libsodium's `crypto_box_seal`, but with the ephemeral key pair
+//! given by the caller, so that no hidden randomness is drawn (specification, section 2).
+//!
+//! A sealed box is `ephemeral public key (32) || tag (16) || ciphertext`, with the nonce
+//! `BLAKE2b-192(ephemeral public key || recipient's public key)`.
+
+use sodiumoxide::crypto::{box_, generichash, secretbox};
+
+use super::{init, public_bytes, secret_bytes, CryptoError, Seed};
+
+/// How many bytes longer a sealed box is than its content.
+pub const SEAL_OVERHEAD: usize = 48;
+
+const KEY_LENGTH: usize = 32;
+
+public_bytes! {
+    /// A public key that messages are sealed for.
+    PublicEncryptKey, 32
+}
+
+secret_bytes! {
+    /// A secret key that opens sealed boxes.
+    SecretEncryptKey, 32
+}
+
+/// A key pair that opens what was sealed for its public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptKeyPair {
+    public: PublicEncryptKey,
+    secret: SecretEncryptKey,
+}
+
+impl EncryptKeyPair {
+    /// Derives the pair from a seed (`crypto_box_seed_keypair`).
+    pub fn from_seed(seed: &Seed) -> Self {
+        init();
+        let (public, secret) = box_::keypair_from_seed(&box_::Seed(*seed.as_bytes()));
+        Self { public: PublicEncryptKey::new(public.0), secret: SecretEncryptKey::new(secret.0) }
+    }
+
+    /// Rebuilds the pair from its secret half.
+    pub fn from_secret(secret: SecretEncryptKey) -> Self {
+        init();
+        let public = box_::SecretKey(*secret.as_bytes()).public_key();
+        Self { public: PublicEncryptKey::new(public.0), secret }
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicEncryptKey {
+        self.public
+    }
+
+    /// The secret half.
+    pub fn secret(&self) -> &SecretEncryptKey {
+        &self.secret
+    }
+
+    /// Opens a sealed box into new memory.
+    ///
+    /// # Errors
+    /// [`CryptoError::DoesNotOpen`] if it is damaged, too short, or was sealed for another key.
+    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut buffer = sealed.to_vec();
+        self.open_in_place(&mut buffer)?;
+        buffer.drain(..SEAL_OVERHEAD);
+        Ok(buffer)
+    }
+
+    /// Opens a sealed box where it lies; the content is what is returned, a part of the buffer.
+    /// If it does not open, the buffer is left as it was.
+    ///
+    /// # Errors
+    /// [`CryptoError::DoesNotOpen`] if it is damaged, too short, or was sealed for another key.
+    pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
+        if sealed.len() < SEAL_OVERHEAD {
+            return Err(CryptoError::DoesNotOpen);
+        }
+        let (overhead, content) = sealed.split_at_mut(SEAL_OVERHEAD);
+        let ephemeral = PublicEncryptKey::from_slice(&overhead[..KEY_LENGTH])?;
+        let tag = secretbox::Tag::from_slice(&overhead[KEY_LENGTH..])
+            .ok_or(CryptoError::DoesNotOpen)?;
+        let nonce = nonce(&ephemeral, &self.public);
+        let key = shared_key(&ephemeral, &self.secret).map_err(|_| CryptoError::DoesNotOpen)?;
+        secretbox::open_detached(content, &tag, &nonce, &key)
+            .map_err(|()| CryptoError::DoesNotOpen)?;
+        Ok(content)
+    }
+}
+
+impl PublicEncryptKey {
+    /// Seals a plaintext for the owner of this key. The ephemeral pair must be used once only.
+    ///
+    /// # Errors
+    /// [`CryptoError::WeakPublicKey`] if this key is a point of low order.
+    pub fn seal(&self, plaintext: &[u8], ephemeral: &EncryptKeyPair) -> Result<Vec<u8>, CryptoError> {
+        let mut buffer = Vec::with_capacity(SEAL_OVERHEAD + plaintext.len());
+        buffer.resize(SEAL_OVERHEAD, 0);
+        buffer.extend_from_slice(plaintext);
+        self.seal_in_place(&mut buffer, ephemeral)?;
+        Ok(buffer)
+    }
+
+    /// Seals what follows the first [`SEAL_OVERHEAD`] bytes of the buffer, which are overwritten, so
+    /// that the whole buffer becomes the sealed box. The ephemeral pair must be used once only.
+    ///
+    /// # Errors
+    /// [`CryptoError::WeakPublicKey`] if this key is a point of low order;
+    /// [`CryptoError::Length`] if the buffer has no room for the overhead.
+    pub fn seal_in_place(
+        &self,
+        buffer: &mut [u8],
+        ephemeral: &EncryptKeyPair,
+    ) -> Result<(), CryptoError> {
+        let actual = buffer.len();
+        if actual < SEAL_OVERHEAD {
+            return Err(CryptoError::Length { expected: SEAL_OVERHEAD, actual });
+        }
+        let (overhead, content) = buffer.split_at_mut(SEAL_OVERHEAD);
+        let key = shared_key(self, &ephemeral.secret)?;
+        let tag = secretbox::seal_detached(content, &nonce(&ephemeral.public, self), &key);
+        overhead[..KEY_LENGTH].copy_from_slice(ephemeral.public.as_bytes());
+        overhead[KEY_LENGTH..].copy_from_slice(&tag.0);
+        Ok(())
+    }
+
+    /// Whether this key is a point of low order, for which nothing can be sealed: no honest party
+    /// has such a key.
+    pub fn is_weak(&self) -> bool {
+        // Whether the shared secret vanishes does not depend on the secret key: clamping makes every
+        // secret a multiple of the cofactor.
+        shared_key(self, &SecretEncryptKey::new([1; 32])).is_err()
+    }
+}
+
+/// The symmetric key of a box: `crypto_box_beforenm`.
+fn shared_key(
+    public: &PublicEncryptKey,
+    secret: &SecretEncryptKey,
+) -> Result<secretbox::Key, CryptoError> {
+    init();
+    let key = box_::precompute(
+        &box_::PublicKey(*public.as_bytes()),
+        &box_::SecretKey(*secret.as_bytes()),
+    );
+    // sodiumoxide drops libsodium's error for a point of low order and leaves its zeroed buffer.
+    if sodiumoxide::utils::memcmp(&key.0, &[0; 32]) {
+        return Err(CryptoError::WeakPublicKey);
+    }
+    Ok(secretbox::Key(key.0))
+}
+
+fn nonce(ephemeral: &PublicEncryptKey, recipient: &PublicEncryptKey) -> secretbox::Nonce {
+    let mut both = [0; 2 * KEY_LENGTH];
+    both[..KEY_LENGTH].copy_from_slice(ephemeral.as_bytes());
+    both[KEY_LENGTH..].copy_from_slice(recipient.as_bytes());
+    let digest = generichash::hash(&both, Some(secretbox::NONCEBYTES), None)
+        .expect("24 is a legal digest length of BLAKE2b");
+    secretbox::Nonce::from_slice(digest.as_ref()).expect("the digest has the nonce's length")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sodiumoxide::crypto::sealedbox;
+
+    use super::*;
+
+    fn pair(byte: u8) -> EncryptKeyPair {
+        EncryptKeyPair::from_seed(&Seed::new([byte; 32]))
+    }
+
+    proptest! {
+        #[test]
+        fn libsodium_opens_what_we_seal(plaintext: Vec<u8>) {
+            let (recipient, ephemeral) = (pair(1), pair(2));
+            let sealed = recipient.public().seal(&plaintext, &ephemeral).unwrap();
+            prop_assert_eq!(sealed.len(), plaintext.len() + SEAL_OVERHEAD);
+            let opened = sealedbox::open(
+                &sealed,
+                &box_::PublicKey(*recipient.public().as_bytes()),
+                &box_::SecretKey(*recipient.secret().as_bytes()),
+            );
+            prop_assert_eq!(opened.as_ref(), Ok(&plaintext));
+            prop_assert_eq!(recipient.open(&sealed).unwrap(), plaintext);
+        }
+
+        #[test]
+        fn we_open_what_libsodium_seals(plaintext: Vec<u8>) {
+            let recipient = pair(1);
+            let sealed =
+                sealedbox::seal(&plaintext, &box_::PublicKey(*recipient.public().as_bytes()));
+            prop_assert_eq!(recipient.open(&sealed).unwrap(), plaintext);
+        }
+    }
+
+    #[test]
+    fn a_damaged_box_is_left_as_it_was() {
+        let (recipient, ephemeral) = (pair(1), pair(2));
+        let mut sealed = recipient.public().seal(b"content", &ephemeral).unwrap();
+        sealed[50] ^= 1;
+        let before = sealed.clone();
+        assert_eq!(recipient.open_in_place(&mut sealed), Err(CryptoError::DoesNotOpen));
+        assert_eq!(sealed, before);
+    }
+
+    #[test]
+    fn weak_keys_are_refused() {
+        let mut low_order = [PublicEncryptKey::new([0; 32]), PublicEncryptKey::new([0; 32])];
+        low_order[1].0[0] = 1;
+        for key in low_order {
+            assert!(key.is_weak());
+            assert_eq!(key.seal(b"x", &pair(2)), Err(CryptoError::WeakPublicKey));
+        }
+        assert!(!pair(1).public().is_weak());
+    }
+
+    #[test]
+    fn the_pair_follows_from_its_secret() {
+        assert_eq!(EncryptKeyPair::from_secret(pair(1).secret().clone()), pair(1));
+    }
+}

@@ -1,0 +1,44 @@
+//! SHA-256 where the protocol prescribes it, BLAKE2b (faster) where the choice is ours.
+
+use sodiumoxide::crypto::{generichash, hash::sha256 as sha};
+
+use super::{init, public_bytes};
+
+public_bytes! {
+    /// A 32-byte hash.
+    Digest, 32
+}
+
+/// SHA-256.
+pub fn sha256(data: &[u8]) -> Digest {
+    init();
+    Digest::new(sha::hash(data).0)
+}
+
+/// BLAKE2b with a 32-byte digest.
+pub fn blake2b_256(parts: &[&[u8]]) -> Digest {
+    init();
+    let mut state = generichash::State::new(Some(32), None).expect("32 is a legal digest length");
+    for part in parts {
+        state.update(part).expect("hashing has no failing inputs");
+    }
+    let digest = state.finalize().expect("hashing has no failing inputs");
+    Digest::from_slice(digest.as_ref()).expect("32 bytes were asked for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answers() {
+        assert_eq!(
+            sha256(b"abc").to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            blake2b_256(&[b"a", b"bc"]).to_string(),
+            "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"
+        );
+    }
+}

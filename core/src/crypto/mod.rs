@@ -1,0 +1,79 @@
+//! Everything cryptographic, and the only place that knows libsodium.
+//!
+//! Identities sign with Ed25519, messages and mask seeds travel in X25519 sealed boxes, hashes are
+//! SHA-256 and BLAKE2b (PET specification, section 2). Nothing here draws randomness: what must be
+//! unpredictable is derived from a [`RootSeed`] that the caller supplies, so that equal seeds give
+//! equal bytes.
+//!
+//! ```
+//! use pet_core::crypto::{EncryptKeyPair, Seed, SigningKeyPair};
+//!
+//! let participant = SigningKeyPair::from_seed(&Seed::new([1; 32]));
+//! let signature = participant.sign(b"hello");
+//! assert!(participant.public().verify(&signature, b"hello"));
+//!
+//! let coordinator = EncryptKeyPair::from_seed(&Seed::new([2; 32]));
+//! let ephemeral = EncryptKeyPair::from_seed(&Seed::new([3; 32]));
+//! let sealed = coordinator.public().seal(b"secret", &ephemeral)?;
+//! assert_eq!(coordinator.open(&sealed)?, b"secret");
+//! # Ok::<(), pet_core::crypto::CryptoError>(())
+//! ```
+
+mod bytes;
+mod derive;
+mod eligibility;
+mod encrypt;
+mod hash;
+mod sign;
+mod snapshot;
+
+pub use derive::{Purpose, RootSeed};
+pub use eligibility::{is_eligible, Task, TaskSignatures};
+pub use encrypt::{EncryptKeyPair, PublicEncryptKey, SecretEncryptKey, SEAL_OVERHEAD};
+pub use hash::{blake2b_256, sha256, Digest};
+pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
+pub use snapshot::SnapshotKey;
+
+pub(crate) use bytes::{public_bytes, secret_bytes};
+
+use thiserror::Error;
+
+/// What can go wrong in a cryptographic operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CryptoError {
+    /// Bytes of the wrong length were given for a key, seed or signature.
+    #[error("expected {expected} bytes, got {actual}: pass the raw bytes of the key, seed or signature")]
+    Length {
+        /// How many bytes the type has.
+        expected: usize,
+        /// How many were given.
+        actual: usize,
+    },
+    /// A public key is a point of low order: nothing encrypted to it would be secret.
+    #[error("the public key is a point of low order: it belongs to nobody and must not be used")]
+    WeakPublicKey,
+    /// A sealed box does not open: it is damaged, or was sealed for another key.
+    #[error("the sealed box does not open: it is damaged or was sealed for another key")]
+    DoesNotOpen,
+}
+
+secret_bytes! {
+    /// 32 secret bytes that a key pair is derived from.
+    Seed, 32
+}
+
+public_bytes! {
+    /// The public random seed of a round. Task signatures are made over it.
+    RoundSeed, 32
+}
+
+/// Lets libsodium pick its fastest code for this CPU. Every function works without it as well, only
+/// slower; no result depends on it.
+pub(crate) fn init() {
+    static INIT: std::sync::Once = std::sync::Once::new();
+    INIT.call_once(|| {
+        // The one error it can report is that no OS randomness is to be had, which is never used.
+        let _ = sodiumoxide::init();
+    });
+}

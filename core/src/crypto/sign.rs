@@ -1,0 +1,126 @@
+//! Ed25519 signatures: the participant's identity (specification, section 2).
+
+use sodiumoxide::crypto::sign::ed25519 as ed;
+use zeroize::Zeroize;
+
+use super::{init, public_bytes, secret_bytes, Seed};
+
+public_bytes! {
+    /// The public half of an identity: who a participant is.
+    PublicSigningKey, 32
+}
+
+secret_bytes! {
+    /// The secret half of an identity, in libsodium's form: the seed and the public key.
+    SecretSigningKey, 64
+}
+
+public_bytes! {
+    /// A detached Ed25519 signature.
+    Signature, 64
+}
+
+/// An identity that can sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKeyPair {
+    public: PublicSigningKey,
+    secret: SecretSigningKey,
+}
+
+impl SigningKeyPair {
+    /// Derives the pair from a seed (`crypto_sign_seed_keypair`).
+    pub fn from_seed(seed: &Seed) -> Self {
+        init();
+        let (public, mut secret) = ed::keypair_from_seed(&ed::Seed(*seed.as_bytes()));
+        let pair =
+            Self { public: PublicSigningKey::new(public.0), secret: SecretSigningKey::new(secret.0) };
+        secret.0.zeroize();
+        pair
+    }
+
+    /// Rebuilds the pair from its secret half.
+    pub fn from_secret(secret: SecretSigningKey) -> Self {
+        // The second half of libsodium's secret key is not trusted: signing with a public key that
+        // does not belong to the seed gives the seed away.
+        let mut seed = [0; 32];
+        seed.copy_from_slice(&secret.as_bytes()[..32]);
+        let pair = Self::from_seed(&Seed::new(seed));
+        seed.zeroize();
+        pair
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicSigningKey {
+        self.public
+    }
+
+    /// The secret half.
+    pub fn secret(&self) -> &SecretSigningKey {
+        &self.secret
+    }
+
+    /// Signs a message. Deterministic.
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        init();
+        let signature = ed::sign_detached(message, &ed::SecretKey(*self.secret.as_bytes()));
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(signature.as_ref());
+        Signature::new(bytes)
+    }
+}
+
+impl PublicSigningKey {
+    /// Whether the signature was made over the message by the owner of this key.
+    ///
+    /// Public keys of low order and signatures that are not in canonical form are refused.
+    #[must_use]
+    pub fn verify(&self, signature: &Signature, message: &[u8]) -> bool {
+        init();
+        let Some(signature) = ed::Signature::from_slice(signature.as_bytes()) else {
+            return false;
+        };
+        ed::verify_detached(&signature, message, &ed::PublicKey(self.0))
+    }
+}
+
+/// Gives the signature type of sodiumoxide 0.2.7 the constructor that 0.2.6 has, so that either works.
+trait FromSlice: Sized {
+    fn from_slice(bytes: &[u8]) -> Option<Self>;
+}
+
+impl<T: for<'a> TryFrom<&'a [u8]>> FromSlice for T {
+    fn from_slice(bytes: &[u8]) -> Option<Self> {
+        T::try_from(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_and_verifies() {
+        let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
+        let signature = pair.sign(b"message");
+        assert!(pair.public().verify(&signature, b"message"));
+        assert!(!pair.public().verify(&signature, b"massage"));
+        let other = SigningKeyPair::from_seed(&Seed::new([6; 32]));
+        assert!(!other.public().verify(&signature, b"message"));
+    }
+
+    #[test]
+    fn a_secret_key_with_a_foreign_public_half_is_repaired() {
+        let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
+        let mut bytes = *pair.secret().as_bytes();
+        bytes[40] ^= 1;
+        assert_eq!(SigningKeyPair::from_secret(SecretSigningKey::new(bytes)), pair);
+    }
+
+    #[test]
+    fn a_signature_with_high_bits_is_refused() {
+        let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
+        let mut bytes = *pair.sign(b"m").as_bytes();
+        bytes[63] = 0xff;
+        assert!(!pair.public().verify(&Signature::new(bytes), b"m"));
+    }
+}
