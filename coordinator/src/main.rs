@@ -1,0 +1,6 @@
+//! The binary `pet-coordinator`.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+fn main() {}

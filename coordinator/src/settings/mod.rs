@@ -1,0 +1,254 @@
+//! The coordinator's settings (protocol description, section 7).
+//!
+//! They come from a TOML file, from environment variables `XAYNET__SECTION__KEY` and from the command line;
+//! the later of these wins, key by key, and what none of them gives has the default stated at its field. Only
+//! `model.length` has no default. Case does not matter in keys. A [`Loader`] puts the layers together and reports
+//! everything that is wrong with them in one go.
+//!
+//! A section nobody knows is ignored with a [`Warning`]: it may belong to a newer or an older coordinator. A key
+//! nobody knows inside a known section is an error: there it is most likely a typing mistake, and going on with the
+//! default instead could spoil a round.
+
+mod error;
+mod layers;
+mod schema;
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use pet_core::mask::{BoundType, DataType, GroupType, MaskConfig, ModelType};
+
+pub use self::error::{Origin, Problem, SettingsError, Warning};
+use self::layers::Layers;
+
+/// Everything that can be set. The field names are the keys of the TOML file.
+///
+/// Settings built by hand, not by a [`Loader`], are checked when the coordinator starts: see [`Settings::validate`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[api]`: how participants reach the coordinator.
+    pub api: ApiSettings,
+    /// `[pet]`: the phases of a round.
+    pub pet: PetSettings,
+    /// `[mask]`: the mask configuration, used for the model's weights and for the scalar alike.
+    /// Default: Prime, F32, B0, M3.
+    pub mask: MaskConfig,
+    /// `[model]`: the model.
+    pub model: ModelSettings,
+    /// `[log]`: what is logged and how.
+    pub log: LogSettings,
+}
+
+/// `[api]`: how participants reach the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// The address to listen on; port 0 takes any free port. Default: `127.0.0.1:8081`.
+    pub bind_address: SocketAddr,
+}
+
+/// `[pet]`: the phases of a round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PetSettings {
+    /// `[pet.sum]`. Default: prob 0.3, count 1 to 100, time 1 to 60 seconds.
+    pub sum: TaskSettings,
+    /// `[pet.update]`. Default: prob 1.0, count 3 to 10,000, time 1 to 300 seconds.
+    pub update: TaskSettings,
+    /// `[pet.sum2]`. Default: count 1 to `pet.sum.count.max`, time 1 to 60 seconds.
+    pub sum2: PhaseSettings,
+}
+
+/// A phase whose participants are drawn by lot: `[pet.sum]`, `[pet.update]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSettings {
+    /// The probability that a participant is drawn. Sum: above 0 and below 1; update: above 0, at most 1.
+    pub prob: f64,
+    /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
+    pub count: MinMax<u64>,
+    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a fraction.
+    pub time: MinMax<Duration>,
+}
+
+/// A phase that everyone whose task it is takes part in: `[pet.sum2]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseSettings {
+    /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
+    pub count: MinMax<u64>,
+    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a fraction.
+    pub time: MinMax<Duration>,
+}
+
+/// A range, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinMax<T> {
+    /// The lower end.
+    pub min: T,
+    /// The upper end.
+    pub max: T,
+}
+
+/// `[model]`: the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// The number of weights, from 1 to 2^32 - 1 (the wire format counts them in 32 bits). No default.
+    pub length: u64,
+}
+
+/// `[log]`: what is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A filter in the syntax of `tracing-subscriber`'s `EnvFilter`. Default: `info`.
+    pub filter: String,
+    /// The format. Not among the old keys. Default: text.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// The defaults, for a model of `length` weights.
+    pub fn for_model_length(length: u64) -> Self {
+        let seconds = |min, max| MinMax {
+            min: Duration::from_secs(min),
+            max: Duration::from_secs(max),
+        };
+        Self {
+            api: ApiSettings {
+                bind_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            },
+            pet: PetSettings {
+                sum: TaskSettings {
+                    prob: 0.3,
+                    count: MinMax { min: 1, max: 100 },
+                    time: seconds(1, 60),
+                },
+                update: TaskSettings {
+                    prob: 1.0,
+                    count: MinMax {
+                        min: 3,
+                        max: 10_000,
+                    },
+                    time: seconds(1, 300),
+                },
+                sum2: PhaseSettings {
+                    count: MinMax { min: 1, max: 100 },
+                    time: seconds(1, 60),
+                },
+            },
+            mask: MaskConfig {
+                group_type: GroupType::Prime,
+                data_type: DataType::F32,
+                bound_type: BoundType::B0,
+                model_type: ModelType::M3,
+            },
+            model: ModelSettings { length },
+            log: LogSettings {
+                filter: "info".to_owned(),
+                format: LogFormat::Text,
+            },
+        }
+    }
+
+    /// Checks every rule that settings must keep (section 7), whatever they were made from.
+    ///
+    /// # Errors
+    /// [`SettingsError::Invalid`] with all the rules that are broken.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let problems = schema::check(self, &Layers::default());
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsError::Invalid(problems))
+        }
+    }
+}
+
+/// Valid settings, and what to tell the user about the way they were given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The settings; every rule holds.
+    pub settings: Settings,
+    /// What was given in vain.
+    pub warnings: Vec<Warning>,
+}
+
+/// Puts settings together from file, environment and command line, in this order of increasing weight.
+///
+/// ```
+/// use pet_coordinator::settings::Loader;
+///
+/// let loaded = Loader::new().option("model.length", "--model-length", "1000").load()?;
+/// assert_eq!(loaded.settings.api.bind_address.port(), 8081);
+/// # Ok::<(), pet_coordinator::settings::SettingsError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Loader {
+    file: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    options: Vec<(String, String, String)>,
+}
+
+impl Loader {
+    /// No file, no environment, no options: the defaults alone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the TOML file at `path`.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Takes the settings among these environment variables; pass `std::env::vars_os()` for the process's own.
+    #[must_use]
+    pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.env.extend(variables);
+        self
+    }
+
+    /// Gives the setting `key` (dotted) the value that the command-line option `option` carries.
+    #[must_use]
+    pub fn option(
+        mut self,
+        key: impl Into<String>,
+        option: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.options.push((key.into(), option.into(), value.into()));
+        self
+    }
+
+    /// Reads, lays the layers over each other, and checks.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not TOML; otherwise [`SettingsError::Invalid`] with everything that is wrong.
+    pub fn load(self) -> Result<Loaded, SettingsError> {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.file {
+            let text = fs::read_to_string(path).map_err(|source| SettingsError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            layers.add_toml(path, &text)?;
+        }
+        layers.add_env(self.env);
+        for (key, option, value) in self.options {
+            layers.add_option(&key, &option, value);
+        }
+        schema::interpret(&layers)
+    }
+}

@@ -1,0 +1,490 @@
+use std::path::Path;
+
+use pet_core::mask::{BoundType, DataType, GroupType, ModelType};
+use proptest::prelude::*;
+
+use super::*;
+
+/// Layers of a file with a model length and `extra`, which are TOML lines with dotted keys.
+fn layers(extra: &str) -> Layers {
+    let mut layers = Layers::default();
+    layers
+        .add_toml(Path::new("c.toml"), &format!("model.length = 10\n{extra}"))
+        .unwrap();
+    layers
+}
+
+fn load(extra: &str) -> Settings {
+    interpret(&layers(extra)).unwrap().settings
+}
+
+fn problems(extra: &str) -> Vec<Problem> {
+    match interpret(&layers(extra)) {
+        Err(SettingsError::Invalid(problems)) => problems,
+        other => panic!("{extra}: {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_but_a_length_gives_the_defaults() {
+    let loaded = interpret(&layers("")).unwrap();
+    assert_eq!(loaded.settings, Settings::for_model_length(10));
+    assert_eq!(loaded.warnings, []);
+    loaded.settings.validate().unwrap();
+}
+
+#[test]
+fn the_example_file_gives_the_documented_defaults() {
+    let mut layers = Layers::default();
+    let text = include_str!("../../../config.example.toml");
+    layers
+        .add_toml(Path::new("config.example.toml"), text)
+        .unwrap();
+    let loaded = interpret(&layers).unwrap();
+    assert_eq!(loaded.settings, Settings::for_model_length(1000));
+    assert_eq!(loaded.warnings, []);
+    let given: Vec<&str> = layers.iter().map(|(key, _)| key).collect();
+    assert_eq!(given, KEYS, "the example must show every key");
+}
+
+#[test]
+fn every_key_is_read() {
+    let s = load(
+        r#"
+        api.bind_address = "[::1]:0"
+        pet.sum = { prob = 0.25, count = { min = 2, max = 20 }, time = { min = 3, max = 30 } }
+        pet.update = { prob = 0.75, count = { min = 4, max = 40 }, time = { min = 5, max = 50 } }
+        pet.sum2 = { count = { min = 6, max = 16 }, time = { min = 7, max = 70 } }
+        mask = { group_type = "power2", data_type = "I64", bound_type = "BMax", model_type = "M12" }
+        log = { filter = "warn,pet_coordinator=trace", format = "JSON" }
+        "#,
+    );
+    let secs = |min, max| MinMax {
+        min: Duration::from_secs(min),
+        max: Duration::from_secs(max),
+    };
+    assert_eq!(s.api.bind_address.to_string(), "[::1]:0");
+    assert_eq!((s.pet.sum.prob, s.pet.update.prob), (0.25, 0.75));
+    assert_eq!(s.pet.sum.count, MinMax { min: 2, max: 20 });
+    assert_eq!(s.pet.sum.time, secs(3, 30));
+    assert_eq!(s.pet.update.count, MinMax { min: 4, max: 40 });
+    assert_eq!(s.pet.update.time, secs(5, 50));
+    assert_eq!(s.pet.sum2.count, MinMax { min: 6, max: 16 });
+    assert_eq!(s.pet.sum2.time, secs(7, 70));
+    assert_eq!(s.mask.group_type, GroupType::Power2);
+    assert_eq!(s.mask.data_type, DataType::I64);
+    assert_eq!(s.mask.bound_type, BoundType::Bmax);
+    assert_eq!(s.mask.model_type, ModelType::M12);
+    assert_eq!(s.log.filter, "warn,pet_coordinator=trace");
+    assert_eq!(s.log.format, LogFormat::Json);
+    assert_eq!(s.model.length, 10);
+}
+
+#[test]
+fn numbers_may_be_written_as_text_as_they_always_could() {
+    let s = load("pet.sum.prob = \"0.25\"\npet.sum.count.min = \" 2 \"");
+    assert_eq!((s.pet.sum.prob, s.pet.sum.count.min), (0.25, 2));
+}
+
+#[test]
+fn times_may_be_fractions_and_practically_infinite() {
+    let s = load("pet.sum.time = { min = 0.25, max = 9223372036854775807 }\npet.sum2.time.min = 0");
+    assert_eq!(s.pet.sum.time.min, Duration::from_millis(250));
+    assert_eq!(s.pet.sum.time.max, Duration::from_secs(i64::MAX as u64));
+    assert_eq!(s.pet.sum2.time.min, Duration::ZERO);
+}
+
+#[test]
+fn sum2_takes_by_default_as_many_as_sum_participants_there_can_be() {
+    let s = load("pet.sum.count.max = 7");
+    assert_eq!(s.pet.sum2.count.max, 7);
+    let s = load("pet.sum.count.max = 700");
+    assert_eq!(s.pet.sum2.count.max, 700);
+}
+
+/// Each rule, at both sides of its edge: what breaks it (key, given value) and what just keeps it.
+#[test]
+fn every_rule_holds_and_names_key_value_and_rule() {
+    for (wrong, key, value, rule, right) in [
+        (
+            "pet.sum.prob = 0",
+            "pet.sum.prob",
+            "0",
+            "more than 0 and less than 1",
+            "pet.sum.prob = 1e-9",
+        ),
+        (
+            "pet.sum.prob = 1.0",
+            "pet.sum.prob",
+            "1",
+            "more than 0 and less than 1",
+            "pet.sum.prob = 0.999",
+        ),
+        (
+            "pet.sum.prob = nan",
+            "pet.sum.prob",
+            "NaN",
+            "more than 0 and less than 1",
+            "pet.sum.prob = 0.5",
+        ),
+        (
+            "pet.update.prob = -0.1",
+            "pet.update.prob",
+            "-0.1",
+            "more than 0 and at most 1",
+            "pet.update.prob = 1e-9",
+        ),
+        (
+            "pet.update.prob = 1.01",
+            "pet.update.prob",
+            "1.01",
+            "more than 0 and at most 1",
+            "pet.update.prob = 1",
+        ),
+        (
+            "pet.sum.count.min = 0",
+            "pet.sum.count.min",
+            "0",
+            "at least 1",
+            "pet.sum.count.min = 1",
+        ),
+        (
+            "pet.update.count.min = 2",
+            "pet.update.count.min",
+            "2",
+            "at least 3",
+            "pet.update.count.min = 3",
+        ),
+        (
+            "pet.sum2.count.min = 0",
+            "pet.sum2.count.min",
+            "0",
+            "at least 1",
+            "pet.sum2.count.min = 1",
+        ),
+        (
+            "pet.sum.count.min = 101",
+            "pet.sum.count.min",
+            "101",
+            "not be more than pet.sum.count.max, which is 100 (the default)",
+            "pet.sum.count.min = 100",
+        ),
+        (
+            "pet.update.count = { min = 10, max = 9 }",
+            "pet.update.count.min",
+            "10",
+            "not be more than pet.update.count.max, which is 9 (c.toml, line 2)",
+            "pet.update.count = { min = 9, max = 9 }",
+        ),
+        (
+            "pet.sum2.count = { min = 10, max = 9 }",
+            "pet.sum2.count.min",
+            "10",
+            "not be more than pet.sum2.count.max, which is 9",
+            "pet.sum2.count = { min = 9, max = 9 }",
+        ),
+        (
+            "pet.sum2.count.max = 101",
+            "pet.sum2.count.max",
+            "101",
+            "not be more than pet.sum.count.max, which is 100",
+            "pet.sum2.count.max = 100",
+        ),
+        (
+            "pet.sum.time = { min = 2.5, max = 2 }",
+            "pet.sum.time.min",
+            "2.5 s",
+            "not be more than pet.sum.time.max, which is 2 s",
+            "pet.sum.time = { min = 2, max = 2.0 }",
+        ),
+        (
+            "pet.update.time = { min = 301 }",
+            "pet.update.time.min",
+            "301 s",
+            "not be more than pet.update.time.max, which is 300 s",
+            "pet.update.time = { min = 300 }",
+        ),
+        (
+            "pet.sum2.time.max = 0.5",
+            "pet.sum2.time.min",
+            "1 s",
+            "not be more than pet.sum2.time.max, which is 0.5 s",
+            "pet.sum2.time.max = 1",
+        ),
+        (
+            "pet.update.count.min = 1001",
+            "pet.update.count.min",
+            "1001",
+            "not be more than 1000, which is what mask.model_type allows",
+            "pet.update.count.min = 1000",
+        ),
+        (
+            "model.length = 0",
+            "model.length",
+            "0",
+            "at least 1 and at most 4294967295",
+            "model.length = 1",
+        ),
+        (
+            "model.length = 4294967296",
+            "model.length",
+            "4294967296",
+            "at least 1 and at most 4294967295",
+            "model.length = 0xffff_ffff",
+        ),
+        (
+            "log.filter = \"a=b=c\"",
+            "log.filter",
+            "\"a=b=c\"",
+            "target=level",
+            "log.filter = \"a=debug\"",
+        ),
+        // Values of the wrong kind.
+        (
+            "pet.sum.count.min = -1",
+            "pet.sum.count.min",
+            "\"-1\"",
+            "whole number",
+            "pet.sum.count.min = +1",
+        ),
+        (
+            "pet.sum.count.min = 1.5",
+            "pet.sum.count.min",
+            "\"1.5\"",
+            "whole number",
+            "pet.sum.count.min = 1",
+        ),
+        (
+            "model.length = true",
+            "model.length",
+            "\"true\"",
+            "whole number",
+            "model.length = 8",
+        ),
+        (
+            "pet.sum.time.min = -1",
+            "pet.sum.time.min",
+            "\"-1\"",
+            "number of seconds",
+            "pet.sum.time.min = 0",
+        ),
+        (
+            "pet.sum.time.max = inf",
+            "pet.sum.time.max",
+            "\"inf\"",
+            "number of seconds",
+            "pet.sum.time.max = 1e9",
+        ),
+        (
+            "pet.sum.prob = \"half\"",
+            "pet.sum.prob",
+            "\"half\"",
+            "must be a number",
+            "pet.sum.prob = 0.5",
+        ),
+        (
+            "api.bind_address = \"localhost\"",
+            "api.bind_address",
+            "\"localhost\"",
+            "IP address and a port",
+            "api.bind_address = \"0.0.0.0:0\"",
+        ),
+        (
+            "mask.group_type = \"Odd\"",
+            "mask.group_type",
+            "\"Odd\"",
+            "Integer, Prime, Power2",
+            "mask.group_type = \"prime\"",
+        ),
+        (
+            "mask.data_type = \"F16\"",
+            "mask.data_type",
+            "\"F16\"",
+            "F32, F64, I32, I64",
+            "mask.data_type = \"f64\"",
+        ),
+        (
+            "mask.bound_type = \"B1\"",
+            "mask.bound_type",
+            "\"B1\"",
+            "B0, B2, B4, B6, Bmax",
+            "mask.bound_type = \"bmax\"",
+        ),
+        (
+            "mask.model_type = \"M1\"",
+            "mask.model_type",
+            "\"M1\"",
+            "M3, M6, M9, M12",
+            "mask.model_type = \"m12\"",
+        ),
+        (
+            "log.format = \"xml\"",
+            "log.format",
+            "\"xml\"",
+            "text or json",
+            "log.format = \"json\"",
+        ),
+    ] {
+        let parse = |line: &str| {
+            let mut layers = Layers::default();
+            let length = if line.starts_with("model.length") {
+                ""
+            } else {
+                "model.length = 10"
+            };
+            layers
+                .add_toml(Path::new("c.toml"), &format!("{length}\n{line}"))
+                .unwrap();
+            interpret(&layers)
+        };
+        let found = match parse(wrong) {
+            Err(SettingsError::Invalid(found)) => found,
+            other => panic!("{wrong}: {other:?}"),
+        };
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+        assert_eq!(found[0].key, key, "{wrong}");
+        assert_eq!(found[0].value.as_deref(), Some(value), "{wrong}");
+        assert!(found[0].rule.contains(rule), "{wrong}: {}", found[0].rule);
+        if let Err(error) = parse(right) {
+            panic!("{right}: {error}");
+        }
+    }
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_with_its_origin() {
+    let mut layers = layers("pet.sum.prob = 7\npet.update.count = { min = 1, max = \"many\" }");
+    layers.add_env([
+        ("XAYNET__PET__SUM__COUNT__MIN".into(), "x".into()),
+        ("XAYNET__MODEL__LENGHT".into(), "5".into()),
+    ]);
+    layers.add_option("model.length", "--model-length", "0".to_owned());
+    let Err(SettingsError::Invalid(found)) = interpret(&layers) else {
+        panic!("these settings are wrong");
+    };
+    let text: Vec<String> = found.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "model.lenght (environment variable XAYNET__MODEL__LENGHT): is not a setting; did you mean model.length?",
+            "model.length = 0 (option --model-length): must be at least 1 and at most 4294967295",
+            "pet.sum.count.min = \"x\" (environment variable XAYNET__PET__SUM__COUNT__MIN): \
+             must be a whole number, 0 or more",
+            "pet.sum.prob = 7 (c.toml, line 2): must be more than 0 and less than 1",
+            "pet.update.count.max = \"many\" (c.toml, line 3): must be a whole number, 0 or more",
+            "pet.update.count.min = 1 (c.toml, line 3): must be at least 3",
+        ]
+    );
+    let all = SettingsError::Invalid(found).to_string();
+    assert!(
+        all.starts_with("6 settings are wrong:\n  - model.lenght"),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_missing_length_says_how_to_give_it() {
+    let Err(SettingsError::Invalid(found)) = interpret(&Layers::default()) else {
+        panic!("there is no length");
+    };
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].origin, Origin::Nowhere);
+    assert!(found[0]
+        .to_string()
+        .starts_with("model.length: is missing: give the number"));
+}
+
+#[test]
+fn unknown_keys_of_known_sections_are_errors_with_a_hint() {
+    for (line, hint) in [
+        ("pet.sum.probability = 0.5", "is not a setting"),
+        ("pet.sum.porb = 0.5", "did you mean pet.sum.prob?"),
+        ("pet.summ.prob = 0.5", "did you mean pet.sum.prob?"),
+        ("api.bind_adress = \"\"", "did you mean api.bind_address?"),
+        ("pet.sum.count = 3", "is a section with keys of its own"),
+        (
+            "pet.sum.count.min.x = 3",
+            "pet.sum.count.min is a value and has no keys",
+        ),
+    ] {
+        let found = problems(line);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].rule.contains(hint), "{line}: {}", found[0].rule);
+        assert_eq!(found[0].value, None, "an unknown value may be a secret");
+    }
+}
+
+#[test]
+fn sections_without_effect_and_unknown_ones_are_warnings() {
+    let loaded = interpret(&layers(
+        r#"
+        redis.url = "redis://:secret@host"
+        s3 = { access_key = "a", secret_access_key = "hush", region = ["minio", "x"], buckets.global_models = "b" }
+        restore.enable = true
+        metrics.influxdb = { url = "u", db = "d" }
+        api = { tls_certificate = "c", tls_key = "k", tls_client_auth = "t" }
+        pett.sum.prob = 0.1
+        something.else = 1
+        "#,
+    ))
+    .unwrap();
+    assert_eq!(loaded.settings, Settings::for_model_length(10));
+    let keys: Vec<&str> = loaded.warnings.iter().map(|w| w.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "api.tls_certificate",
+            "api.tls_client_auth",
+            "api.tls_key",
+            "metrics",
+            "pett",
+            "redis",
+            "restore",
+            "s3",
+            "something"
+        ]
+    );
+    let text: String = loaded.warnings.iter().map(Warning::to_string).collect();
+    assert!(text.contains("did you mean pet?"), "{text}");
+    assert!(
+        !text.contains("hush") && !text.contains("secret@"),
+        "{text}"
+    );
+}
+
+#[test]
+fn certificate_and_key_need_each_other() {
+    assert_eq!(
+        problems("api.tls_key = \"k\"")[0].rule,
+        "needs api.tls_certificate as well"
+    );
+    assert_eq!(
+        problems("api.tls_certificate = \"c\"")[0].rule,
+        "needs api.tls_key as well"
+    );
+}
+
+#[test]
+fn settings_built_by_hand_keep_the_same_rules() {
+    let mut settings = Settings::for_model_length(0);
+    settings.pet.update.count.min = 2;
+    let Err(SettingsError::Invalid(found)) = settings.validate() else {
+        panic!("these settings are wrong");
+    };
+    let keys: Vec<&str> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["pet.update.count.min", "model.length"]);
+}
+
+proptest! {
+    /// Whatever is in the file, reading it ends in settings that keep the rules or in an error; never in a panic.
+    #[test]
+    fn any_text_is_settings_or_an_error(text in r#"(\[?[a-z.0-9]{1,9}\]?( = ["0-9a-z{}.]{0,6})?\n){0,5}"#) {
+        let mut layers = Layers::default();
+        if layers.add_toml(Path::new("c.toml"), &text).is_ok() {
+            layers.add_option("model.length", "--model-length", "5".to_owned());
+            if let Ok(loaded) = interpret(&layers) {
+                prop_assert!(loaded.settings.validate().is_ok());
+            }
+        }
+    }
+}
