@@ -1,0 +1,326 @@
+//! Adding up masked models: the coordinator's work in the update phase (spec section 5).
+
+use std::fmt;
+use std::ops::Range;
+
+use num_bigint::BigUint;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::config::MaskConfigPair;
+use super::group::{with_both_elements, with_elements, Elements, Group};
+use super::object::{clip, MaskObject, MaskObjectError, MaskObjectView};
+
+/// Why a masked model cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AggregationError {
+    /// The vector has another config or length.
+    #[error("the masked model does not fit: {found} with {found_len} numbers, the round has {expected} with {expected_len}")]
+    ModelMismatch {
+        /// Configs of the round.
+        expected: MaskConfigPair,
+        /// Length of the round's models.
+        expected_len: usize,
+        /// Configs of the object.
+        found: MaskConfigPair,
+        /// Its length.
+        found_len: usize,
+    },
+    /// The unit has another config.
+    #[error("the masked scalar does not fit: its config is {found}, the round has {expected}")]
+    ScalarMismatch {
+        /// Configs of the round.
+        expected: MaskConfigPair,
+        /// Configs of the object.
+        found: MaskConfigPair,
+    },
+    /// The vector's config allows no more.
+    #[error("no more than {0} models can be added up with the round's vector config")]
+    TooManyModels(u64),
+    /// The unit's config allows no more.
+    #[error("no more than {0} scalars can be added up with the round's unit config")]
+    TooManyScalars(u64),
+    /// A number is not below its order.
+    #[error("the masked model is invalid: {0}")]
+    InvalidObject(#[from] MaskObjectError),
+}
+
+/// Why an aggregate cannot be unmasked, with this mask or at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnmaskError {
+    /// Nothing was aggregated.
+    #[error("there is no model to unmask")]
+    NoModel,
+    /// More models than the vector's config allows.
+    #[error("more than the {0} models that the vector config allows were added up")]
+    TooManyModels(u64),
+    /// More models than the unit's config allows.
+    #[error("more than the {0} scalars that the unit config allows were added up")]
+    TooManyScalars(u64),
+    /// The mask's vector has another config or length.
+    #[error("the mask does not fit: {found} with {found_len} numbers, the round has {expected} with {expected_len}")]
+    MaskManyMismatch {
+        /// Configs of the round.
+        expected: MaskConfigPair,
+        /// Length of the round's models.
+        expected_len: usize,
+        /// Configs of the mask.
+        found: MaskConfigPair,
+        /// Its length.
+        found_len: usize,
+    },
+    /// The mask's unit has another config.
+    #[error(
+        "the mask of the scalar does not fit: its config is {found}, the round has {expected}"
+    )]
+    MaskOneMismatch {
+        /// Configs of the round.
+        expected: MaskConfigPair,
+        /// Configs of the mask.
+        found: MaskConfigPair,
+    },
+    /// The mask is malformed, or one of its numbers is not below its order.
+    #[error("the mask is invalid: {0}")]
+    InvalidMask(#[from] MaskObjectError),
+    /// The scalars sum up to zero: the average does not exist.
+    #[error("the scalars of all models are zero together, so that there is no average")]
+    ScalarSumZero,
+}
+
+/// The sum of masked models.
+///
+/// Two ways to add one: [`aggregate`](Self::aggregate) at once; or in steps, with
+/// [`validate_shape`](Self::validate_shape), [`MaskObjectView::check_range`] and
+/// [`MaskObjectView::check_unit`] for all of the object, then [`add_range`](Self::add_range) for all of it,
+/// then [`add_unit`](Self::add_unit).
+///
+/// serde writes the number of models and the sum in its wire form; reading it validates both.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Aggregation {
+    nb_models: u64,
+    sum: MaskObject,
+}
+
+/// Shows the shape, not the numbers.
+impl fmt::Debug for Aggregation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (config, len) = (self.config(), self.len());
+        write!(
+            f,
+            "Aggregation({config}, {len} numbers, {} models)",
+            self.nb_models
+        )
+    }
+}
+
+impl Aggregation {
+    /// The sum of no models of `length` weights.
+    pub fn new(config: MaskConfigPair, length: usize) -> Self {
+        let vector = Elements::zeros(config.vect, length);
+        Aggregation {
+            nb_models: 0,
+            sum: MaskObject {
+                config,
+                vector,
+                unit: BigUint::default(),
+            },
+        }
+    }
+
+    /// Takes a sum that was made elsewhere, of that many models.
+    pub fn with_nb_models(sum: MaskObject, nb_models: u64) -> Self {
+        Aggregation { nb_models, sum }
+    }
+
+    /// How many models were added.
+    pub fn nb_models(&self) -> u64 {
+        self.nb_models
+    }
+
+    /// The configs.
+    pub fn config(&self) -> MaskConfigPair {
+        self.sum.config
+    }
+
+    /// The number of weights of the models.
+    pub fn len(&self) -> usize {
+        self.sum.len()
+    }
+
+    /// Have the models no weights?
+    pub fn is_empty(&self) -> bool {
+        self.sum.is_empty()
+    }
+
+    /// The sum.
+    pub fn object(&self) -> &MaskObject {
+        &self.sum
+    }
+
+    /// May this masked model be added?
+    ///
+    /// # Errors
+    /// If it does not fit, is one too many, or has a number that is not below its order.
+    pub fn validate_aggregation(&self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
+        self.validate_shape(view)?;
+        view.check_elements()?;
+        Ok(())
+    }
+
+    /// The part of [`validate_aggregation`](Self::validate_aggregation) that takes no time.
+    ///
+    /// # Errors
+    /// If it does not fit, or is one too many.
+    pub fn validate_shape(&self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
+        let (expected, found) = (self.config(), view.config);
+        if found.vect != expected.vect || view.count != self.len() {
+            return Err(AggregationError::ModelMismatch {
+                expected,
+                expected_len: self.len(),
+                found,
+                found_len: view.count,
+            });
+        }
+        if found.unit != expected.unit {
+            return Err(AggregationError::ScalarMismatch { expected, found });
+        }
+        let [vect_max, unit_max] = [expected.vect, expected.unit].map(|c| c.max_nb_models());
+        if self.nb_models >= vect_max {
+            return Err(AggregationError::TooManyModels(vect_max));
+        }
+        if self.nb_models >= unit_max {
+            return Err(AggregationError::TooManyScalars(unit_max));
+        }
+        Ok(())
+    }
+
+    /// Adds a masked model.
+    ///
+    /// # Errors
+    /// As [`validate_aggregation`](Self::validate_aggregation); nothing has changed then.
+    pub fn aggregate(&mut self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
+        self.validate_aggregation(view)?;
+        self.add_range(view, 0..view.count);
+        self.add_unit(view);
+        Ok(())
+    }
+
+    /// Adds some numbers of a masked model's vector (indices beyond its end are left out).
+    ///
+    /// The object has been validated. With one that was not, the sum is worthless afterwards.
+    pub fn add_range(&mut self, view: &MaskObjectView<'_>, range: Range<usize>) {
+        let config = self.sum.config.vect;
+        debug_assert!(view.config == self.sum.config && view.count == self.sum.len());
+        if view.config.vect != config {
+            return;
+        }
+        let range = clip(range, self.sum.len().min(view.count));
+        with_elements!(&mut self.sum.vector, sums => {
+            let group = Group::new(config);
+            for (sum, i) in sums[range.clone()].iter_mut().zip(range) {
+                *sum = group.add(*sum, group.load(view.vector, i));
+            }
+        });
+    }
+
+    /// Adds a masked model's unit and counts the model; follows [`add_range`](Self::add_range).
+    pub fn add_unit(&mut self, view: &MaskObjectView<'_>) {
+        self.sum.unit = (&self.sum.unit + view.unit_number()) % self.sum.config.unit.order();
+        self.nb_models += 1;
+    }
+
+    /// Adds another sum of models of the same round.
+    ///
+    /// # Errors
+    /// If it does not fit, or that would be too many models; nothing has changed then.
+    pub fn merge(&mut self, other: &Aggregation) -> Result<(), AggregationError> {
+        let (expected, found) = (self.config(), other.config());
+        if expected != found || self.len() != other.len() {
+            return Err(AggregationError::ModelMismatch {
+                expected,
+                expected_len: self.len(),
+                found,
+                found_len: other.len(),
+            });
+        }
+        let nb_models = self.nb_models.saturating_add(other.nb_models);
+        if nb_models > expected.vect.max_nb_models() {
+            return Err(AggregationError::TooManyModels(
+                expected.vect.max_nb_models(),
+            ));
+        }
+        if nb_models > expected.unit.max_nb_models() {
+            return Err(AggregationError::TooManyScalars(
+                expected.unit.max_nb_models(),
+            ));
+        }
+        with_both_elements!(&mut self.sum.vector, &other.sum.vector, (ours, theirs) => {
+            let group = Group::new(expected.vect);
+            for (sum, number) in ours.iter_mut().zip(theirs) {
+                *sum = group.add(*sum, *number);
+            }
+        }, ());
+        self.sum.unit = (&self.sum.unit + &other.sum.unit) % expected.unit.order();
+        self.nb_models = nb_models;
+        Ok(())
+    }
+
+    /// May the sum be unmasked with this mask?
+    ///
+    /// # Errors
+    /// If there are no or too many models, or the mask does not fit or is invalid. A scalar sum of zero
+    /// only shows when unmasking.
+    pub fn validate_unmasking(&self, mask: &MaskObjectView<'_>) -> Result<(), UnmaskError> {
+        self.validate_mask_shape(mask)?;
+        mask.check_elements()?;
+        Ok(())
+    }
+
+    /// The part of [`validate_unmasking`](Self::validate_unmasking) that takes no time.
+    ///
+    /// # Errors
+    /// If there are no or too many models, or the mask does not fit.
+    pub fn validate_mask_shape(&self, mask: &MaskObjectView<'_>) -> Result<(), UnmaskError> {
+        let (expected, found) = (self.config(), mask.config);
+        if self.nb_models == 0 {
+            return Err(UnmaskError::NoModel);
+        }
+        let [vect_max, unit_max] = [expected.vect, expected.unit].map(|c| c.max_nb_models());
+        if self.nb_models > vect_max {
+            return Err(UnmaskError::TooManyModels(vect_max));
+        }
+        if self.nb_models > unit_max {
+            return Err(UnmaskError::TooManyScalars(unit_max));
+        }
+        if found.vect != expected.vect || mask.count != self.len() {
+            return Err(UnmaskError::MaskManyMismatch {
+                expected,
+                expected_len: self.len(),
+                found,
+                found_len: mask.count,
+            });
+        }
+        if found.unit != expected.unit {
+            return Err(UnmaskError::MaskOneMismatch { expected, found });
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Aggregation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.sum.to_bytes().map_err(serde::ser::Error::custom)?;
+        (self.nb_models, bytes).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Aggregation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let (nb_models, bytes) = <(u64, Vec<u8>)>::deserialize(deserializer)?;
+        let sum = MaskObject::from_bytes(&bytes).map_err(D::Error::custom)?;
+        if nb_models > sum.config.max_nb_models() {
+            return Err(D::Error::custom("more models than the configs allow"));
+        }
+        Ok(Aggregation { nb_models, sum })
+    }
+}

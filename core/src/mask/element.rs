@@ -1,0 +1,376 @@
+//! Group elements as fixed-width little-endian integers.
+//!
+//! Three kinds of width: one 64-bit word, one 128-bit word, and arrays of 64-bit words for the few
+//! large orders. Everything works on values modulo 2^BITS; an order of exactly 2^128 is stored as 0 and
+//! all formulas below still hold for it.
+
+use num_bigint::BigUint;
+use zeroize::Zeroize;
+
+/// A fixed-width unsigned integer.
+pub(crate) trait Element:
+    Copy + Ord + Default + Zeroize + Send + Sync + std::fmt::Debug + 'static
+{
+    /// Width in bytes.
+    const BYTES: usize;
+
+    /// Wide enough for an encoded weight times a 64-bit denominator.
+    type Product: Words;
+
+    /// Reads the number in `bytes[at..at + len]`, where `mask` has the lowest `8 * len` bits set and
+    /// `len <= BYTES`.
+    fn load(bytes: &[u8], at: usize, len: usize, mask: Self) -> Self;
+
+    /// Writes to `bytes[at..at + len]` and, where there is room, zeros up to `at + BYTES`: whoever
+    /// writes numbers in ascending order overwrites them.
+    fn store(self, bytes: &mut [u8], at: usize, len: usize);
+
+    /// `self + other` modulo the order, both below it. `max` is order - 1.
+    fn add_mod(self, other: Self, order: Self, max: Self) -> Self;
+
+    /// `self - other` modulo the order, both below it.
+    fn sub_mod(self, other: Self, order: Self) -> Self;
+
+    /// `self + other` modulo 2^BITS.
+    fn wrapping_add(self, other: Self) -> Self;
+
+    /// `self - other` modulo 2^BITS.
+    fn wrapping_sub(self, other: Self) -> Self;
+
+    /// Cuts to the element's width.
+    fn from_biguint(value: &BigUint) -> Self;
+
+    fn to_biguint(self) -> BigUint;
+
+    /// The value, if it fits.
+    fn to_u128(self) -> Option<u128>;
+
+    /// The value modulo 2^BITS of the element.
+    fn from_words(words: &[u64]) -> Self;
+}
+
+macro_rules! primitive_element {
+    ($type:ty, $bytes:literal) => {
+        impl Element for $type {
+            const BYTES: usize = $bytes;
+
+            type Product = Wide<3>;
+
+            #[inline(always)]
+            fn load(bytes: &[u8], at: usize, len: usize, mask: Self) -> Self {
+                match bytes.get(at..at + $bytes).and_then(|b| b.try_into().ok()) {
+                    Some(window) => <$type>::from_le_bytes(window) & mask,
+                    None => {
+                        let mut window = [0; $bytes];
+                        window[..len].copy_from_slice(&bytes[at..at + len]);
+                        <$type>::from_le_bytes(window)
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn store(self, bytes: &mut [u8], at: usize, len: usize) {
+                match bytes.get_mut(at..at + $bytes) {
+                    Some(window) => window.copy_from_slice(&self.to_le_bytes()),
+                    None => bytes[at..at + len].copy_from_slice(&self.to_le_bytes()[..len]),
+                }
+            }
+
+            #[inline(always)]
+            fn add_mod(self, other: Self, order: Self, max: Self) -> Self {
+                let (sum, carry) = self.overflowing_add(other);
+                if carry | (sum > max) {
+                    sum.wrapping_sub(order)
+                } else {
+                    sum
+                }
+            }
+
+            #[inline(always)]
+            fn sub_mod(self, other: Self, order: Self) -> Self {
+                let (difference, borrow) = self.overflowing_sub(other);
+                if borrow {
+                    difference.wrapping_add(order)
+                } else {
+                    difference
+                }
+            }
+
+            #[inline(always)]
+            fn wrapping_add(self, other: Self) -> Self {
+                <$type>::wrapping_add(self, other)
+            }
+
+            #[inline(always)]
+            fn wrapping_sub(self, other: Self) -> Self {
+                <$type>::wrapping_sub(self, other)
+            }
+
+            fn from_biguint(value: &BigUint) -> Self {
+                Self::from_words(&value.to_u64_digits())
+            }
+
+            fn to_biguint(self) -> BigUint {
+                BigUint::from(self)
+            }
+
+            #[inline(always)]
+            fn to_u128(self) -> Option<u128> {
+                Some(self.into())
+            }
+
+            #[inline(always)]
+            fn from_words(words: &[u64]) -> Self {
+                words
+                    .iter()
+                    .take($bytes / 8)
+                    .enumerate()
+                    .fold(0, |value, (i, &word)| {
+                        value | (<$type>::from(word) << (64 * i))
+                    })
+            }
+        }
+    };
+}
+
+primitive_element!(u64, 8);
+primitive_element!(u128, 16);
+
+/// `N` 64-bit words, least significant first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wide<const N: usize>(pub(crate) [u64; N]);
+
+impl<const N: usize> Default for Wide<N> {
+    fn default() -> Self {
+        Wide([0; N])
+    }
+}
+
+impl<const N: usize> Zeroize for Wide<N> {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> Ord for Wide<N> {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.iter().rev().cmp(other.0.iter().rev())
+    }
+}
+
+impl<const N: usize> PartialOrd for Wide<N> {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A number as 64-bit words, least significant first.
+pub(crate) trait Words: Copy + Default + Send + 'static {
+    const WORDS: usize;
+
+    fn words(&self) -> &[u64];
+
+    fn words_mut(&mut self) -> &mut [u64];
+}
+
+impl<const N: usize> Words for Wide<N> {
+    const WORDS: usize = N;
+
+    #[inline(always)]
+    fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.0
+    }
+}
+
+impl<const N: usize> Wide<N> {
+    #[inline(always)]
+    fn overflowing_add(mut self, other: Self) -> (Self, bool) {
+        let mut carry = false;
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            let (sum, first) = a.overflowing_add(b);
+            let (sum, second) = sum.overflowing_add(u64::from(carry));
+            *a = sum;
+            carry = first | second;
+        }
+        (self, carry)
+    }
+
+    #[inline(always)]
+    fn overflowing_sub(mut self, other: Self) -> (Self, bool) {
+        let mut borrow = false;
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            let (difference, first) = a.overflowing_sub(b);
+            let (difference, second) = difference.overflowing_sub(u64::from(borrow));
+            *a = difference;
+            borrow = first | second;
+        }
+        (self, borrow)
+    }
+}
+
+macro_rules! wide_element {
+    ($words:literal, $product:literal) => {
+        impl Element for Wide<$words> {
+            const BYTES: usize = 8 * $words;
+
+            type Product = Wide<$product>;
+
+            #[inline(always)]
+            fn load(bytes: &[u8], at: usize, len: usize, mask: Self) -> Self {
+                let mut value = Wide([0; $words]);
+                match bytes.get(at..at + Self::BYTES) {
+                    Some(window) => {
+                        for ((word, bytes), mask) in
+                            value.0.iter_mut().zip(window.chunks_exact(8)).zip(mask.0)
+                        {
+                            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default()) & mask;
+                        }
+                    }
+                    None => {
+                        for (word, bytes) in value.0.iter_mut().zip(bytes[at..at + len].chunks(8)) {
+                            let mut window = [0; 8];
+                            window[..bytes.len()].copy_from_slice(bytes);
+                            *word = u64::from_le_bytes(window);
+                        }
+                    }
+                }
+                value
+            }
+
+            #[inline(always)]
+            fn store(self, bytes: &mut [u8], at: usize, len: usize) {
+                for (bytes, word) in bytes[at..at + len].chunks_mut(8).zip(self.0) {
+                    bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+                }
+            }
+
+            #[inline(always)]
+            fn add_mod(self, other: Self, order: Self, max: Self) -> Self {
+                let (sum, carry) = self.overflowing_add(other);
+                if carry | (sum > max) {
+                    sum.overflowing_sub(order).0
+                } else {
+                    sum
+                }
+            }
+
+            #[inline(always)]
+            fn sub_mod(self, other: Self, order: Self) -> Self {
+                let (difference, borrow) = self.overflowing_sub(other);
+                if borrow {
+                    difference.overflowing_add(order).0
+                } else {
+                    difference
+                }
+            }
+
+            #[inline(always)]
+            fn wrapping_add(self, other: Self) -> Self {
+                self.overflowing_add(other).0
+            }
+
+            #[inline(always)]
+            fn wrapping_sub(self, other: Self) -> Self {
+                self.overflowing_sub(other).0
+            }
+
+            fn from_biguint(value: &BigUint) -> Self {
+                Self::from_words(&value.to_u64_digits())
+            }
+
+            fn to_biguint(self) -> BigUint {
+                let digits = self
+                    .0
+                    .iter()
+                    .flat_map(|&word| [word as u32, (word >> 32) as u32])
+                    .collect();
+                BigUint::new(digits)
+            }
+
+            fn to_u128(self) -> Option<u128> {
+                let [low, high] = [self.0[0], self.0.get(1).copied().unwrap_or(0)];
+                let fits = self.0.iter().skip(2).all(|&word| word == 0);
+                fits.then(|| u128::from(low) | u128::from(high) << 64)
+            }
+
+            fn from_words(words: &[u64]) -> Self {
+                let mut value = Wide([0; $words]);
+                for (to, &from) in value.0.iter_mut().zip(words) {
+                    *to = from;
+                }
+                value
+            }
+        }
+    };
+}
+
+wide_element!(3, 3);
+wide_element!(5, 6);
+wide_element!(34, 34);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn agrees_with_big_integers<E: Element>(bytes: &[u8; 80], order_bytes: &[u8; 40]) {
+        let modulus = BigUint::from(1u32) << (8 * E::BYTES);
+        // An order between half the element's range and all of it, as hard as it gets for the carry.
+        let order = (BigUint::from_bytes_le(order_bytes) % &modulus) | (&modulus >> 1u32);
+        let a = BigUint::from_bytes_le(&bytes[..40]) % &order;
+        let b = BigUint::from_bytes_le(&bytes[40..]) % &order;
+        let (ea, eb) = (E::from_biguint(&a), E::from_biguint(&b));
+        let (eo, max) = (E::from_biguint(&order), E::from_biguint(&(&order - 1u32)));
+        assert_eq!(ea.to_biguint(), a);
+        assert_eq!(ea.add_mod(eb, eo, max).to_biguint(), (&a + &b) % &order);
+        assert_eq!(ea.sub_mod(eb, eo).to_biguint(), (&a + &order - &b) % &order);
+        assert_eq!(ea.cmp(&eb), a.cmp(&b));
+        assert_eq!(ea.to_u128(), u128::try_from(&a).ok());
+    }
+
+    proptest! {
+        #[test]
+        fn arithmetic(bytes: [u8; 80], order in prop::array::uniform32(any::<u8>()), low: [u8; 8]) {
+            let mut full = [0; 40];
+            full[..8].copy_from_slice(&low);
+            full[8..].copy_from_slice(&order);
+            agrees_with_big_integers::<u64>(&bytes, &full);
+            agrees_with_big_integers::<u128>(&bytes, &full);
+            agrees_with_big_integers::<Wide<3>>(&bytes, &full);
+            agrees_with_big_integers::<Wide<5>>(&bytes, &full);
+        }
+
+        #[test]
+        fn load_and_store(value: u128, len in 1usize..=16, before in 0usize..4, after in 0usize..20) {
+            fn check<E: Element>(value: u128, len: usize, before: usize, after: usize) {
+                let len = len.min(E::BYTES);
+                let mask = u128::MAX >> (128 - 8 * len);
+                let value = BigUint::from(value & mask);
+                let (element, mask) = (E::from_biguint(&value), E::from_biguint(&mask.into()));
+                let mut bytes = vec![0xaa; before + len + after];
+                element.store(&mut bytes, before, len);
+                bytes[before + len..].fill(0xbb);
+                assert!(bytes[..before].iter().all(|&byte| byte == 0xaa));
+                assert_eq!(E::load(&bytes, before, len, mask), element);
+                assert_eq!(BigUint::from_bytes_le(&bytes[before..before + len]), value);
+            }
+            check::<u64>(value, len, before, after);
+            check::<u128>(value, len, before, after);
+            check::<Wide<3>>(value, len, before, after);
+        }
+    }
+
+    #[test]
+    fn an_order_of_two_to_the_128_is_zero() {
+        let (a, b) = (u128::MAX, 5u128);
+        assert_eq!(a.add_mod(b, 0, u128::MAX), 4);
+        assert_eq!(b.sub_mod(a, 0), 6);
+    }
+}

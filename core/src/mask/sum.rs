@@ -1,0 +1,159 @@
+//! Deriving masks and adding them up: the work of a sum participant (spec section 5).
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use num_bigint::BigUint;
+use zeroize::Zeroizing;
+
+use super::config::MaskConfigPair;
+use super::draw::MaskStream;
+use super::element::Element;
+use super::group::{with_both_elements, with_elements, Elements, Group};
+use super::object::MaskObject;
+use super::seed::MaskSeed;
+
+/// Numbers drawn at a time: they fit the L1 cache.
+const BLOCK: usize = 512;
+
+/// Adds up the masks of many seeds, in steps.
+///
+/// Memory: one vector of numbers, however many seeds. To use several cores, give each its own sum of a
+/// part of the seeds and [`merge`](Self::merge) them.
+pub struct MaskSum {
+    config: MaskConfigPair,
+    vector: Elements,
+    unit: BigUint,
+    waiting: VecDeque<MaskSeed>,
+    /// The seed at work, and how many of its numbers are added.
+    current: Option<(MaskStream, usize)>,
+    seeds_done: usize,
+}
+
+/// Two sums that do not belong to the same round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sums of masks of different configs or lengths cannot be merged")]
+pub struct SumMismatch;
+
+/// Shows the shape and the progress: the rest is secret.
+impl fmt::Debug for MaskSum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, total) = self.progress();
+        write!(f, "MaskSum({}, {done} of {total} numbers)", self.config)
+    }
+}
+
+impl MaskSum {
+    /// The sum of no masks, for models of `length` weights.
+    pub fn new(config: MaskConfigPair, length: usize) -> Self {
+        MaskSum {
+            config,
+            vector: Elements::zeros(config.vect, length),
+            unit: BigUint::default(),
+            waiting: VecDeque::new(),
+            current: None,
+            seeds_done: 0,
+        }
+    }
+
+    /// Queues the masks of these seeds; [`step`](Self::step) adds them.
+    pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = MaskSeed>) {
+        self.waiting.extend(seeds);
+    }
+
+    /// Adds at most `max_numbers` more numbers; returns whether all queued masks are added.
+    pub fn step(&mut self, max_numbers: usize) -> bool {
+        let config = self.config;
+        let mut budget = max_numbers;
+        with_elements!(&mut self.vector, vector => {
+            let group = Group::new(config.vect);
+            let mut block = Zeroizing::new(zeros_like(vector, BLOCK));
+            loop {
+                let (mut stream, mut done) = match self.current.take() {
+                    Some(current) => current,
+                    None => match self.waiting.pop_front() {
+                        Some(seed) => (MaskStream::new(&seed, config), 0),
+                        None => break,
+                    },
+                };
+                while done < vector.len() && budget > 0 {
+                    let len = BLOCK.min(vector.len() - done).min(budget);
+                    stream.fill(&group, &mut block[..len]);
+                    for (sum, mask) in vector[done..done + len].iter_mut().zip(&block[..len]) {
+                        *sum = group.add(*sum, *mask);
+                    }
+                    done += len;
+                    budget -= len;
+                }
+                if done < vector.len() {
+                    self.current = Some((stream, done));
+                    break;
+                }
+                self.unit = (&self.unit + stream.unit()) % config.unit.order();
+                self.seeds_done += 1;
+                if budget == 0 {
+                    break;
+                }
+            }
+        });
+        self.current.is_none() && self.waiting.is_empty()
+    }
+
+    /// Numbers added, and in all of the seeds so far (saturating).
+    pub fn progress(&self) -> (usize, usize) {
+        let length = self.vector.len();
+        let begun = self.current.as_ref().map_or(0, |(_, done)| *done);
+        let seeds = self.seeds_done + usize::from(self.current.is_some()) + self.waiting.len();
+        (
+            self.seeds_done.saturating_mul(length).saturating_add(begun),
+            seeds.saturating_mul(length),
+        )
+    }
+
+    /// Takes over another sum, done or not: its masks, and the seeds that are still queued there.
+    ///
+    /// # Errors
+    /// If config or length differ; nothing has changed then.
+    pub fn merge(&mut self, mut other: MaskSum) -> Result<(), SumMismatch> {
+        if self.config != other.config || self.vector.len() != other.vector.len() {
+            return Err(SumMismatch);
+        }
+        // A mask half added there can only be completed there.
+        while let Some((_, done)) = &other.current {
+            let rest = other.vector.len() - done;
+            other.step(rest);
+        }
+        let vect = self.config.vect;
+        with_both_elements!(&mut self.vector, &other.vector, (ours, theirs) => {
+            let group = Group::new(vect);
+            for (sum, number) in ours.iter_mut().zip(theirs) {
+                *sum = group.add(*sum, *number);
+            }
+        }, return Err(SumMismatch));
+        self.unit = (&self.unit + &other.unit) % self.config.unit.order();
+        self.seeds_done += other.seeds_done;
+        self.waiting.append(&mut other.waiting);
+        Ok(())
+    }
+
+    /// The sum of the masks; adds what is still queued.
+    pub fn finish(mut self) -> MaskObject {
+        while !self.step(usize::MAX) {}
+        MaskObject {
+            config: self.config,
+            vector: self.vector,
+            unit: self.unit,
+        }
+    }
+}
+
+/// The mask of one seed, for a model of `length` weights.
+pub fn derive_mask(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> MaskObject {
+    let mut sum = MaskSum::new(config, length);
+    sum.add_seeds([seed.clone()]);
+    sum.finish()
+}
+
+fn zeros_like<E: Element>(_: &[E], len: usize) -> Vec<E> {
+    vec![E::default(); len]
+}

@@ -1,0 +1,100 @@
+//! Models in memory, scalars, and the exact rational form that old peers read and write.
+//!
+//! A model is a plain typed array. Exact rationals exist only while the old wire format is read or
+//! written ([`ratio`]), and where they are turned into floats and integers ([`convert`]).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::mask::DataType;
+
+pub mod convert;
+pub mod ratio;
+mod scalar;
+
+pub use convert::OutOfRange;
+pub use ratio::{RatioDecoder, RatioError};
+pub use scalar::{Scalar, ScalarError};
+
+/// The weights of a model.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub enum Model {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit floats.
+    F64(Vec<f64>),
+    /// 32-bit integers.
+    I32(Vec<i32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+}
+
+impl Model {
+    /// The type of the weights.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Model::F32(_) => DataType::F32,
+            Model::F64(_) => DataType::F64,
+            Model::I32(_) => DataType::I32,
+            Model::I64(_) => DataType::I64,
+        }
+    }
+
+    /// The number of weights.
+    pub fn len(&self) -> usize {
+        match self {
+            Model::F32(weights) => weights.len(),
+            Model::F64(weights) => weights.len(),
+            Model::I32(weights) => weights.len(),
+            Model::I64(weights) => weights.len(),
+        }
+    }
+
+    /// Has it no weights?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A model without weights, and with room for some.
+    pub(crate) fn with_capacity(data_type: DataType, capacity: usize) -> Self {
+        match data_type {
+            DataType::F32 => Model::F32(Vec::with_capacity(capacity)),
+            DataType::F64 => Model::F64(Vec::with_capacity(capacity)),
+            DataType::I32 => Model::I32(Vec::with_capacity(capacity)),
+            DataType::I64 => Model::I64(Vec::with_capacity(capacity)),
+        }
+    }
+}
+
+/// Shows type and length, not the weights.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({} {} weights)", self.len(), self.data_type())
+    }
+}
+
+macro_rules! from_weights {
+    ($($variant:ident $type:ty),*) => {
+        $(impl From<Vec<$type>> for Model {
+            fn from(weights: Vec<$type>) -> Self {
+                Model::$variant(weights)
+            }
+        })*
+    };
+}
+
+from_weights!(F32 f32, F64 f64, I32 i32, I64 i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_weights() {
+        assert_eq!(
+            format!("{:?}", Model::F32(vec![0.25; 3])),
+            "Model(3 F32 weights)"
+        );
+    }
+}

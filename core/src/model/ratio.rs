@@ -1,0 +1,537 @@
+//! The old form of a model: exact rationals in bincode (spec section 3).
+//!
+//! A u64 count, and for each weight numerator and denominator. Each is a big integer: its sign as one
+//! signed byte (-1, 0, 1), the number of its u32 digits as u64, and the digits, least significant first.
+
+use num_bigint::{BigInt, BigUint, Sign};
+use num_rational::BigRational;
+use num_traits::ToPrimitive;
+
+use super::convert::{self, Format};
+use super::{DataType, Model, OutOfRange};
+
+/// The most u32 digits of a numerator or denominator: ten times as many as any mask config leads to.
+pub const MAX_DIGITS: usize = 1024;
+
+/// Fewest bytes of a weight: 9 of a numerator of 0, 13 of a denominator of one digit.
+const MIN_WEIGHT: usize = 22;
+
+/// Bytes that are no model in the old form, or none of the data type wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RatioError {
+    /// The bytes end too early.
+    #[error("the model is cut short in weight {index} of {count}")]
+    TooShort {
+        /// The first weight that is not complete.
+        index: usize,
+        /// How many weights there should be.
+        count: u64,
+    },
+    /// The bytes end before the number of weights.
+    #[error("the model is cut short: it has {0} bytes, and its length takes 8")]
+    NoCount(usize),
+    /// Something follows the last weight.
+    #[error("{0} bytes follow the model's last weight")]
+    TrailingBytes(usize),
+    /// The sign is none, or does not fit the digits.
+    #[error("weight {index} of the model is malformed: its sign is {sign} with {digits} digits")]
+    Sign {
+        /// The weight.
+        index: usize,
+        /// The sign.
+        sign: i8,
+        /// How many digits the number has.
+        digits: u64,
+    },
+    /// More digits than any mask config leads to.
+    #[error("weight {index} of the model has a number of {digits} digits; at most 1024 are read")]
+    TooManyDigits {
+        /// The weight.
+        index: usize,
+        /// How many digits the number has.
+        digits: u64,
+    },
+    /// A denominator that is not positive.
+    #[error("weight {index} of the model has a denominator that is not positive")]
+    Denominator {
+        /// The weight.
+        index: usize,
+    },
+    /// A weight beyond the range of the data type.
+    #[error("weight {index} of the model: {source}")]
+    OutOfRange {
+        /// The weight.
+        index: usize,
+        /// The range.
+        source: OutOfRange,
+    },
+}
+
+/// Decodes a model of the old form, in steps.
+///
+/// Memory: 4 or 8 bytes a weight, which is less than half of what the input has for it.
+#[derive(Debug)]
+pub struct RatioDecoder<B> {
+    bytes: B,
+    position: usize,
+    count: usize,
+    model: Model,
+    error: Option<RatioError>,
+}
+
+impl<B: AsRef<[u8]>> RatioDecoder<B> {
+    /// Begins with the bytes of a whole model, borrowed or owned.
+    ///
+    /// # Errors
+    /// If the number of weights is missing, or there are more than the bytes can hold.
+    pub fn new(bytes: B, data_type: DataType) -> Result<Self, RatioError> {
+        let input = bytes.as_ref();
+        let (count, rest) = input
+            .split_first_chunk()
+            .ok_or(RatioError::NoCount(input.len()))?;
+        let count = u64::from_le_bytes(*count);
+        let most = rest.len() / MIN_WEIGHT;
+        match usize::try_from(count) {
+            Ok(count) if count <= most => {
+                let model = Model::with_capacity(data_type, count);
+                Ok(RatioDecoder {
+                    bytes,
+                    position: 8,
+                    count,
+                    model,
+                    error: None,
+                })
+            }
+            _ => Err(RatioError::TooShort { index: most, count }),
+        }
+    }
+
+    /// Decodes at most `max_weights` more; returns whether it is done. An error also ends it.
+    pub fn step(&mut self, max_weights: usize) -> bool {
+        if self.error.is_none() {
+            let end = self.count.min(self.model.len().saturating_add(max_weights));
+            if let Err(error) = self.decode_up_to(end) {
+                self.error = Some(error);
+            }
+        }
+        self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.error.is_some() || self.model.len() == self.count
+    }
+
+    /// Weights done, and in all.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.model.len(), self.count)
+    }
+
+    /// The model; decodes what is left of it.
+    ///
+    /// # Errors
+    /// If the bytes are no model, or not of the data type.
+    pub fn finish(mut self) -> Result<Model, RatioError> {
+        self.step(usize::MAX);
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        match self.bytes.as_ref().len() - self.position {
+            0 => Ok(self.model),
+            extra => Err(RatioError::TrailingBytes(extra)),
+        }
+    }
+
+    fn decode_up_to(&mut self, end: usize) -> Result<(), RatioError> {
+        let bytes = self.bytes.as_ref();
+        for index in self.model.len()..end {
+            let mut cursor = Cursor {
+                bytes,
+                position: self.position,
+                index,
+                count: self.count,
+            };
+            let numer = cursor.number()?;
+            let denom = cursor.number()?;
+            if denom.sign <= 0 {
+                return Err(RatioError::Denominator { index });
+            }
+            self.position = cursor.position;
+            push(&mut self.model, &numer, &denom)
+                .map_err(|source| RatioError::OutOfRange { index, source })?;
+        }
+        Ok(())
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    index: usize,
+    count: usize,
+}
+
+/// A big integer as it is in the input.
+struct Number<'a> {
+    sign: i8,
+    digits: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RatioError> {
+        let taken = self.bytes[self.position..]
+            .get(..len)
+            .ok_or(RatioError::TooShort {
+                index: self.index,
+                count: self.count as u64,
+            })?;
+        self.position += len;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<Number<'a>, RatioError> {
+        let index = self.index;
+        let header = self.take(9)?;
+        let sign = header[0] as i8;
+        let digits = header[1..]
+            .try_into()
+            .map(u64::from_le_bytes)
+            .unwrap_or(u64::MAX);
+        if digits > MAX_DIGITS as u64 {
+            return Err(RatioError::TooManyDigits { index, digits });
+        }
+        let bytes = self.take(4 * digits as usize)?;
+        let is_zero = bytes.iter().all(|&byte| byte == 0);
+        if !matches!((sign, is_zero), (0, true) | (1 | -1, false)) {
+            return Err(RatioError::Sign {
+                index,
+                sign,
+                digits,
+            });
+        }
+        // Leading zeros mean nothing; without them most numbers are small.
+        let significant = bytes.len() - bytes.iter().rev().take_while(|&&byte| byte == 0).count();
+        Ok(Number {
+            sign,
+            digits: &bytes[..significant],
+        })
+    }
+}
+
+impl Number<'_> {
+    fn small<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut value = [0; N];
+        value
+            .get_mut(..self.digits.len())?
+            .copy_from_slice(self.digits);
+        Some(value)
+    }
+
+    fn big(&self) -> BigUint {
+        BigUint::from_bytes_le(self.digits)
+    }
+}
+
+fn push(model: &mut Model, numer: &Number<'_>, denom: &Number<'_>) -> Result<(), OutOfRange> {
+    let small = numer
+        .small()
+        .map(u128::from_le_bytes)
+        .zip(denom.small().map(u64::from_le_bytes));
+    match small {
+        Some((n, d)) => push_small(model, numer.sign < 0, n, d),
+        None => push_rational(
+            model,
+            &convert::rational(numer.sign < 0, numer.big(), denom.big()),
+        ),
+    }
+}
+
+/// Appends the value of an exact rational to a model.
+pub(crate) fn push_rational(model: &mut Model, value: &BigRational) -> Result<(), OutOfRange> {
+    match model {
+        Model::F32(weights) => weights.push(convert::to_f32(value)?),
+        Model::F64(weights) => weights.push(convert::to_f64(value)?),
+        Model::I32(weights) => weights.push(convert::to_i32(value)?),
+        Model::I64(weights) => weights.push(convert::to_i64(value)?),
+    }
+    Ok(())
+}
+
+/// Appends `±numer / denom` to a model; `denom` is not 0.
+#[inline]
+pub(crate) fn push_small(
+    model: &mut Model,
+    negative: bool,
+    numer: u128,
+    denom: u64,
+) -> Result<(), OutOfRange> {
+    match model {
+        Model::F32(weights) => {
+            // The largest finite float is just below 2^128.
+            if numer / u128::from(denom) >= f32::MAX as u128 {
+                return push_rational(model, &small_rational(negative, numer, denom));
+            }
+            let value =
+                f32::from_bits(convert::nearest_bits_small(numer, denom, Format::F32) as u32);
+            weights.push(if negative { -value } else { value });
+        }
+        Model::F64(weights) => {
+            let value = f64::from_bits(convert::nearest_bits_small(numer, denom, Format::F64));
+            weights.push(if negative { -value } else { value });
+        }
+        Model::I32(weights) => {
+            let value = truncated(negative, numer, denom).and_then(|value| value.to_i32());
+            weights.push(value.ok_or(OutOfRange(DataType::I32))?);
+        }
+        Model::I64(weights) => {
+            let value = truncated(negative, numer, denom).and_then(|value| value.to_i64());
+            weights.push(value.ok_or(OutOfRange(DataType::I64))?);
+        }
+    }
+    Ok(())
+}
+
+fn small_rational(negative: bool, numer: u128, denom: u64) -> BigRational {
+    convert::rational(negative, numer.into(), denom.into())
+}
+
+fn truncated(negative: bool, numer: u128, denom: u64) -> Option<i128> {
+    let value = i128::try_from(numer / u128::from(denom)).ok()?;
+    Some(if negative { -value } else { value })
+}
+
+/// Begins a model of `count` weights.
+pub fn write_count(count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(count as u64).to_le_bytes());
+}
+
+/// Appends one weight.
+pub fn write_weight(weight: &BigRational, out: &mut Vec<u8>) {
+    write_number(weight.numer(), out);
+    write_number(weight.denom(), out);
+}
+
+fn write_number(number: &BigInt, out: &mut Vec<u8>) {
+    let sign = match number.sign() {
+        Sign::Minus => -1i8,
+        Sign::NoSign => 0,
+        Sign::Plus => 1,
+    };
+    let digits = number.iter_u32_digits();
+    write_header(sign, digits.len(), out);
+    for digit in digits {
+        out.extend_from_slice(&digit.to_le_bytes());
+    }
+}
+
+fn write_header(sign: i8, digits: usize, out: &mut Vec<u8>) {
+    out.push(sign as u8);
+    out.extend_from_slice(&(digits as u64).to_le_bytes());
+}
+
+/// Appends `±numer / denom`, which is in lowest terms; `denom` is not 0.
+#[inline]
+pub(crate) fn write_weight_small(negative: bool, numer: u128, denom: u128, out: &mut Vec<u8>) {
+    let sign = if numer == 0 {
+        0
+    } else {
+        1 - 2 * i8::from(negative)
+    };
+    write_number_small(sign, numer, out);
+    write_number_small(1, denom, out);
+}
+
+#[inline]
+fn write_number_small(sign: i8, value: u128, out: &mut Vec<u8>) {
+    let digits = (128 - value.leading_zeros()).div_ceil(32) as usize;
+    write_header(sign, digits, out);
+    out.extend_from_slice(&value.to_le_bytes()[..4 * digits]);
+}
+
+/// The old form of a model of exact weights.
+pub fn encode_ratios(weights: &[BigRational]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_count(weights.len(), &mut out);
+    for weight in weights {
+        write_weight(weight, &mut out);
+    }
+    out
+}
+
+/// The old form of a model; each weight as its exact value.
+///
+/// # Errors
+/// The index of the first weight that is not finite.
+pub fn encode_model(model: &Model) -> Result<Vec<u8>, usize> {
+    let mut out = Vec::new();
+    write_count(model.len(), &mut out);
+    for index in 0..model.len() {
+        let value = match model {
+            Model::F32(weights) => convert::from_f32(weights[index]),
+            Model::F64(weights) => convert::from_f64(weights[index]),
+            Model::I32(weights) => Some(BigRational::from_integer(weights[index].into())),
+            Model::I64(weights) => Some(BigRational::from_integer(weights[index].into())),
+        };
+        write_weight(&value.ok_or(index)?, &mut out);
+    }
+    Ok(out)
+}
+
+/// Decodes a model of the old form at once.
+///
+/// # Errors
+/// As [`RatioDecoder`].
+pub fn decode(bytes: &[u8], data_type: DataType) -> Result<Model, RatioError> {
+    RatioDecoder::new(bytes, data_type)?.finish()
+}
+
+/// Decodes a model of the old form to exact weights (slow: for tests and tools).
+///
+/// # Errors
+/// If the bytes are no model.
+pub fn decode_ratios(bytes: &[u8]) -> Result<Vec<BigRational>, RatioError> {
+    // The data type is not looked at.
+    let mut decoder = RatioDecoder::new(bytes, DataType::F32)?;
+    let mut weights = Vec::new();
+    for index in 0..decoder.count {
+        let mut cursor = Cursor {
+            bytes,
+            position: decoder.position,
+            index,
+            count: decoder.count,
+        };
+        let (numer, denom) = (cursor.number()?, cursor.number()?);
+        if denom.sign <= 0 {
+            return Err(RatioError::Denominator { index });
+        }
+        decoder.position = cursor.position;
+        weights.push(convert::rational(numer.sign < 0, numer.big(), denom.big()));
+    }
+    match bytes.len() - decoder.position {
+        0 => Ok(weights),
+        extra => Err(RatioError::TrailingBytes(extra)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What serde and bincode make of num-bigint's own types is the definition of the format.
+    fn with_serde(weights: &[BigRational]) -> Vec<u8> {
+        let pairs: Vec<(&BigInt, &BigInt)> = weights
+            .iter()
+            .map(|weight| (weight.numer(), weight.denom()))
+            .collect();
+        bincode::serialize(&pairs).unwrap()
+    }
+
+    fn any_ratio() -> impl Strategy<Value = BigRational> {
+        let digits = || prop::collection::vec(any::<u32>(), 0..6);
+        (any::<bool>(), digits(), digits()).prop_map(|(negative, numer, denom)| {
+            convert::rational(negative, BigUint::new(numer), BigUint::new(denom) + 1u32)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn encodes_as_serde_does(weights in prop::collection::vec(any_ratio(), 0..10)) {
+            prop_assert_eq!(encode_ratios(&weights), with_serde(&weights));
+            prop_assert_eq!(decode_ratios(&with_serde(&weights)), Ok(weights));
+        }
+
+        #[test]
+        fn small_weights_are_written_alike(negative: bool, numer: u128, cut in 0u32..=128, denom in 1u128..) {
+            let numer = numer.checked_shr(cut).unwrap_or(0);
+            let value = convert::rational(negative, numer.into(), denom.into());
+            let (n, d) = (value.numer().magnitude(), value.denom().magnitude());
+            let mut ours = Vec::new();
+            write_weight_small(negative, n.to_u128().unwrap(), d.to_u128().unwrap(), &mut ours);
+            let mut expected = Vec::new();
+            write_weight(&value, &mut expected);
+            prop_assert_eq!(ours, expected);
+        }
+
+        #[test]
+        fn decodes_as_the_conversions_say(weights in prop::collection::vec(any_ratio(), 0..10), step in 1usize..4) {
+            let bytes = encode_ratios(&weights);
+            for data_type in DataType::ALL {
+                let mut decoder = RatioDecoder::new(&bytes, *data_type).unwrap();
+                while !decoder.step(step) {}
+                let mut expected = Model::with_capacity(*data_type, 0);
+                let result = weights.iter().try_for_each(|w| push_rational(&mut expected, w));
+                match (decoder.finish(), result) {
+                    (Ok(model), Ok(())) => prop_assert_eq!(model, expected),
+                    (Err(RatioError::OutOfRange { index, source }), Err(error)) => {
+                        prop_assert_eq!((index, source), (expected.len(), error));
+                    }
+                    (found, expected) => prop_assert!(false, "{:?} {:?}", found, expected),
+                }
+            }
+        }
+
+        #[test]
+        fn models_come_back(weights: Vec<i64>, bits: Vec<u32>) {
+            let model = Model::I64(weights);
+            prop_assert_eq!(decode(&encode_model(&model).unwrap(), DataType::I64), Ok(model));
+            // Zero has no sign in this form.
+            let weights = bits.into_iter().map(f32::from_bits).filter(|w| w.is_finite());
+            let model = Model::F32(weights.map(|w| w + 0.0).collect());
+            prop_assert_eq!(decode(&encode_model(&model).unwrap(), DataType::F32), Ok(model));
+        }
+
+        #[test]
+        fn any_bytes_are_safe(bytes: Vec<u8>, count in 0u64..5) {
+            let _ = decode(&bytes, DataType::F64);
+            let mut framed = count.to_le_bytes().to_vec();
+            framed.extend(bytes);
+            let _ = decode(&framed, DataType::F32);
+        }
+    }
+
+    #[test]
+    fn malformed_models_are_refused() {
+        let good = encode_ratios(&[BigRational::new(1.into(), 3.into())]);
+        assert!(decode(&good, DataType::F32).is_ok());
+        for len in 0..good.len() {
+            assert!(decode(&good[..len], DataType::F32).is_err(), "{len}");
+        }
+        let mut long = good.clone();
+        long.push(0);
+        assert_eq!(
+            decode(&long, DataType::F32),
+            Err(RatioError::TrailingBytes(1))
+        );
+        let mut huge = good.clone();
+        huge[..8].fill(0xff);
+        assert!(matches!(
+            decode(&huge, DataType::F32),
+            Err(RatioError::TooShort { .. })
+        ));
+        let mut digits = good.clone();
+        digits[9..17].fill(0xff);
+        assert!(matches!(
+            decode(&digits, DataType::F32),
+            Err(RatioError::TooManyDigits { .. })
+        ));
+        let mut sign = good.clone();
+        sign[8] = 2;
+        assert!(matches!(
+            decode(&sign, DataType::F32),
+            Err(RatioError::Sign { .. })
+        ));
+        let mut negative = good.clone();
+        negative[21] = 0xff;
+        assert_eq!(
+            decode(&negative, DataType::F32),
+            Err(RatioError::Denominator { index: 0 })
+        );
+        let mut zero = good;
+        zero[21] = 0;
+        zero[30] = 0;
+        assert_eq!(
+            decode(&zero, DataType::F32),
+            Err(RatioError::Denominator { index: 0 })
+        );
+    }
+}
