@@ -324,3 +324,110 @@ impl<'de> Deserialize<'de> for Aggregation {
         Ok(Aggregation { nb_models, sum })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::MaskConfig;
+    use super::super::{derive_mask, MaskSeed};
+    use super::*;
+
+    fn config(bytes: [u8; 4]) -> MaskConfigPair {
+        MaskConfig::from_bytes(bytes).unwrap().into()
+    }
+
+    fn object(config: MaskConfigPair, seed: u8) -> Vec<u8> {
+        derive_mask(&MaskSeed::new([seed; 32]), config, 3)
+            .to_bytes()
+            .unwrap()
+    }
+
+    /// The sum as big integers say.
+    fn naive(config: MaskConfigPair, objects: &[Vec<u8>]) -> MaskObject {
+        let mut vector = vec![BigUint::default(); 3];
+        let mut unit = BigUint::default();
+        for object in objects {
+            let object = MaskObject::from_bytes(object).unwrap();
+            for (sum, number) in vector.iter_mut().zip(object.numbers()) {
+                *sum = (&*sum + number) % config.vect.order();
+            }
+            unit = (unit + object.unit()) % config.unit.order();
+        }
+        MaskObject::from_numbers(config, &vector, unit).unwrap()
+    }
+
+    #[test]
+    fn all_configs_add_up() {
+        for config in MaskConfig::all() {
+            let config = config.into();
+            let objects: Vec<_> = (0..6).map(|seed| object(config, seed)).collect();
+            let mut sum = Aggregation::new(config, 3);
+            let mut other = Aggregation::new(config, 3);
+            for (i, object) in objects.iter().enumerate() {
+                let view = MaskObjectView::parse_exact(object).unwrap();
+                if i < 4 { &mut sum } else { &mut other }
+                    .aggregate(&view)
+                    .unwrap();
+            }
+            sum.merge(&other).unwrap();
+            assert_eq!(sum.nb_models(), 6);
+            assert_eq!(*sum.object(), naive(config, &objects), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_refused_object_changes_nothing() {
+        let config = config([1, 0, 0, 3]);
+        let mut sum = Aggregation::new(config, 3);
+        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap())
+            .unwrap();
+        let before = sum.clone();
+        let mut last_number = object(config, 2);
+        last_number[8 + 12..8 + 18].fill(0xff);
+        let mut unit = object(config, 2);
+        unit[8 + 18 + 4..].fill(0xff);
+        for bytes in [last_number, unit] {
+            let view = MaskObjectView::parse_exact(&bytes).unwrap();
+            assert!(matches!(
+                sum.aggregate(&view),
+                Err(AggregationError::InvalidObject(_))
+            ));
+            assert_eq!(sum, before);
+        }
+    }
+
+    #[test]
+    fn merging_respects_the_limits() {
+        let config = config([1, 0, 0, 3]);
+        let with = |count| Aggregation::with_nb_models(naive(config, &[]), count);
+        let mut sum = with(600);
+        assert_eq!(
+            sum.merge(&with(401)),
+            Err(AggregationError::TooManyModels(1000))
+        );
+        assert_eq!(sum.nb_models(), 600);
+        assert_eq!(sum.merge(&with(400)), Ok(()));
+        assert_eq!(sum.nb_models(), 1000);
+        let other = Aggregation::new(config, 4);
+        assert!(matches!(
+            sum.merge(&other),
+            Err(AggregationError::ModelMismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn snapshots_are_validated() {
+        let config = config([1, 0, 0, 3]);
+        let mut sum = Aggregation::new(config, 3);
+        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap())
+            .unwrap();
+        let bytes = bincode::serialize(&sum).unwrap();
+        assert_eq!(bincode::deserialize::<Aggregation>(&bytes).unwrap(), sum);
+        let mut too_many = bytes.clone();
+        too_many[..8].copy_from_slice(&1001u64.to_le_bytes());
+        assert!(bincode::deserialize::<Aggregation>(&too_many).is_err());
+        let mut number = bytes.clone();
+        number[24..30].fill(0xff);
+        assert!(bincode::deserialize::<Aggregation>(&number).is_err());
+        assert!(bincode::deserialize::<Aggregation>(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

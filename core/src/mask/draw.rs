@@ -68,3 +68,75 @@ fn fill<E: Element>(stream: &mut KeyStream, group: &Group<E>, out: &mut [E]) {
         stream.consume(candidates * stride);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chacha20::cipher::{KeyIvInit, StreamCipher};
+
+    /// The rule of the specification word for word.
+    fn naive(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> Vec<BigUint> {
+        let mut cipher = chacha20::ChaCha20Legacy::new(seed.as_bytes().into(), &[0; 8].into());
+        let mut draw = |config: MaskConfig| {
+            let order = config.order();
+            let len = order.to_bytes_le().len();
+            loop {
+                let mut bytes = vec![0; len.div_ceil(4) * 4];
+                cipher.apply_keystream(&mut bytes);
+                let number = BigUint::from_bytes_le(&bytes[..len]);
+                if number < order {
+                    return number;
+                }
+            }
+        };
+        let unit = draw(config.unit);
+        std::iter::once(unit)
+            .chain((0..length).map(|_| draw(config.vect)))
+            .collect()
+    }
+
+    fn drawn(seed: &MaskSeed, config: MaskConfigPair, pieces: &[usize]) -> Vec<BigUint> {
+        let mut stream = MaskStream::new(seed, config);
+        let mut numbers = vec![stream.unit().clone()];
+        with_element_type!(config.vect, E => {
+            let group = Group::<E>::new(config.vect);
+            for &len in pieces {
+                let mut piece = vec![E::default(); len];
+                stream.fill(&group, &mut piece);
+                numbers.extend(piece.iter().map(|number| number.to_biguint()));
+            }
+        });
+        numbers
+    }
+
+    #[test]
+    fn all_configs_draw_as_specified() {
+        for (i, config) in MaskConfig::all().enumerate() {
+            let seed = MaskSeed::new([i as u8; 32]);
+            let expected = naive(&seed, config.into(), 60);
+            assert_eq!(drawn(&seed, config.into(), &[60]), expected, "{config}");
+            assert_eq!(
+                drawn(&seed, config.into(), &[0, 1, 20, 39]),
+                expected,
+                "{config}"
+            );
+        }
+    }
+
+    #[test]
+    fn unit_and_vector_may_have_different_configs() {
+        let all: Vec<_> = MaskConfig::all().collect();
+        for (i, &vect) in all.iter().enumerate() {
+            let config = MaskConfigPair {
+                vect,
+                unit: all[(i * 7 + 100) % 240],
+            };
+            let seed = MaskSeed::new([i as u8; 32]);
+            assert_eq!(
+                drawn(&seed, config, &[10]),
+                naive(&seed, config, 10),
+                "{config}"
+            );
+        }
+    }
+}

@@ -45,7 +45,8 @@ macro_rules! float_weight {
                 // The largest float that is not above the bound.
                 let nearest = $nearest(bound).min(<$type>::MAX);
                 match BigRational::from_float(nearest) {
-                    Some(exact) if exact > *bound => nearest.next_down(),
+                    // Above a positive bound: positive, and its predecessor is not above.
+                    Some(exact) if exact > *bound => <$type>::from_bits(nearest.to_bits() - 1),
                     _ => nearest,
                 }
             }
@@ -372,4 +373,85 @@ fn scale_big(k: &BigUint, d: &BigUint, shift: i32, m: u64) -> (BigUint, bool) {
     };
     let (quotient, remainder) = shifted.div_rem(d);
     (quotient, lost || !remainder.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::element::Wide;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The largest weight within the limit is within the bound, and the next one is not.
+    fn limit_is_tight_f32(bound: &BigRational) {
+        let limit = f32::limit(Some(bound));
+        assert!(BigRational::from_float(limit).unwrap() <= *bound);
+        let above = f32::from_bits(limit.to_bits() + 1);
+        assert!(!above.is_finite() || BigRational::from_float(above).unwrap() > *bound);
+    }
+
+    proptest! {
+        #[test]
+        fn limits_are_tight(numer in 1u64.., denom in 1u64.., up in 0u32..150, down in 0u32..150) {
+            let numer = BigUint::from(numer) << up;
+            limit_is_tight_f32(&convert::rational(false, numer, BigUint::from(denom) << down));
+        }
+
+        #[test]
+        fn shifts(words: [u64; 6], shift in 0usize..500) {
+            let value = Wide(words).to_big();
+            let mut left = words;
+            shift_left(&mut left, shift);
+            let modulus = BigUint::one() << 384u32;
+            prop_assert_eq!(Wide(left).to_big(), (&value << shift) % modulus);
+            let mut right = words;
+            let lost = shift_right(&mut right, shift);
+            prop_assert_eq!(Wide(right).to_big(), &value >> shift);
+            prop_assert_eq!(lost, (&value >> shift) << shift != value);
+        }
+
+        #[test]
+        fn the_three_scales_agree(k in any::<u64>(), d in any::<u64>(), shift in -150i32..4, m: u64) {
+            let (k, d) = (k >> 3, d | 1);
+            let (small, small_lost) = scale_small(k.into(), d, shift, m);
+            let (words, words_lost) = scale_words(Wide([k, 0, 0]), d, shift, m);
+            let (big, big_lost) = scale_big(&k.into(), &d.into(), shift, m);
+            prop_assert_eq!(BigUint::from(small), big.clone());
+            prop_assert_eq!(words.to_big(), big);
+            prop_assert_eq!((small_lost, words_lost), (big_lost, big_lost));
+        }
+    }
+
+    trait ToBig {
+        fn to_big(&self) -> BigUint;
+    }
+
+    impl<P: Words> ToBig for P {
+        fn to_big(&self) -> BigUint {
+            self.words()
+                .iter()
+                .rev()
+                .fold(BigUint::default(), |value, &word| (value << 64u32) + word)
+        }
+    }
+
+    #[test]
+    fn split_gives_the_value() {
+        for bits in [
+            0u32,
+            1,
+            0x007f_ffff,
+            0x0080_0000,
+            0x3f80_0000,
+            0x7f7f_ffff,
+            0xbf80_0001,
+        ] {
+            let (negative, m, e) = f32::from_bits(bits).split();
+            let value = m as f64 * f64::from(e).exp2();
+            assert_eq!(f64::from(f32::from_bits(bits)).abs(), value);
+            assert_eq!(negative, bits >> 31 == 1);
+        }
+        assert_eq!((-1.5f64).split(), (true, 3 << 51, -52));
+        assert_eq!(f64::from_bits(1).split(), (false, 1, -1074));
+        assert_eq!(i64::MIN.split(), (true, 1 << 63, 0));
+    }
 }

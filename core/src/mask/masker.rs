@@ -306,3 +306,201 @@ pub fn mask_ratios(
     );
     Ok((out, report))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::convert;
+    use num_traits::Zero;
+    use proptest::prelude::*;
+
+    fn any_scalar() -> impl Strategy<Value = Scalar> {
+        let ratio = |numer: u64, denom: u64| {
+            Scalar::from_ratio(numer.into(), BigUint::from(denom).max(1u32.into())).unwrap()
+        };
+        prop_oneof![
+            Just(Scalar::one()),
+            Just(Scalar::from(0)),
+            (1u64..2000, 1u64..2000).prop_map(move |(n, d)| ratio(n, d)),
+            (any::<u64>(), any::<u64>()).prop_map(move |(n, d)| ratio(n, d)),
+            (0.0..2.0).prop_map(|s| Scalar::from_f64(s).unwrap()),
+            any::<u64>().prop_map(|bits| {
+                Scalar::from_f64(convert::bounded_f64(f64::from_bits(bits)).abs()).unwrap()
+            }),
+            // An odd denominator of more than 64 bits.
+            (any::<u64>(), any::<u128>()).prop_map(|(n, d)| {
+                Scalar::from_ratio(n.into(), BigUint::from(d | 1) * (d | 1)).unwrap()
+            }),
+        ]
+    }
+
+    /// Weights of every magnitude, and around the bounds.
+    fn any_f64() -> impl Strategy<Value = f64> {
+        let near = |value: f64| {
+            (-3i64..=3).prop_map(move |n| f64::from_bits((value.to_bits() as i64 + n) as u64))
+        };
+        let signed = prop_oneof![
+            -1.0..1.0,
+            -1e7..1e7,
+            any::<u64>().prop_map(f64::from_bits),
+            near(1.0),
+            near(100.0),
+            near(1e4),
+            near(1e6),
+            Just(f64::MAX),
+            Just(f64::from_bits(1)),
+            Just(f64::from_bits(3)),
+            Just(0.0),
+            Just(f64::from(f32::MAX)),
+        ];
+        (signed, any::<bool>()).prop_map(|(value, negative)| {
+            convert::bounded_f64(if negative { -value } else { value })
+        })
+    }
+
+    fn model(data_type: DataType, weights: &[f64]) -> Model {
+        let single = |w: &f64| {
+            let near = (w.to_bits() & 7) as u32;
+            let value = *w as f32;
+            convert::bounded_f32(f32::from_bits(value.to_bits() ^ near))
+        };
+        match data_type {
+            DataType::F32 => Model::F32(weights.iter().map(single).collect()),
+            DataType::F64 => Model::F64(weights.to_vec()),
+            DataType::I32 => Model::I32(weights.iter().map(|w| *w as i32).collect()),
+            DataType::I64 => Model::I64(weights.iter().map(|w| *w as i64).collect()),
+        }
+    }
+
+    fn exact(model: &Model) -> Vec<BigRational> {
+        match model {
+            Model::F32(weights) => weights
+                .iter()
+                .map(|w| convert::from_f32(*w).unwrap())
+                .collect(),
+            Model::F64(weights) => weights
+                .iter()
+                .map(|w| convert::from_f64(*w).unwrap())
+                .collect(),
+            Model::I32(weights) => weights
+                .iter()
+                .map(|w| BigRational::from_integer((*w).into()))
+                .collect(),
+            Model::I64(weights) => weights
+                .iter()
+                .map(|w| BigRational::from_integer((*w).into()))
+                .collect(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        /// Every config in every case, with exact rational arithmetic as the oracle.
+        #[test]
+        fn all_configs_mask_exactly(
+            scalar in any_scalar(), weights in prop::collection::vec(any_f64(), 1..12), seed: [u8; 32],
+        ) {
+            let seed = MaskSeed::new(seed);
+            for config in MaskConfig::all() {
+                // The largest bound there is for the unit: few scalars are clamped.
+                let unit = MaskConfig { data_type: DataType::I64, bound_type: super::super::BoundType::Bmax, ..config };
+                for config in [config.into(), MaskConfigPair { vect: config, unit }] {
+                    let model = model(config.vect.data_type, &weights);
+                    let ours = mask_model(&seed, config, &scalar, &model).unwrap();
+                    let oracle = mask_ratios(&seed, config, &scalar, &exact(&model)).unwrap();
+                    prop_assert_eq!(ours.0, oracle.0, "{}", config);
+                    prop_assert_eq!(ours.1.clamped, oracle.1.clamped, "{}", config);
+                    prop_assert_eq!(ours.1.scalar_clamped, oracle.1.scalar_clamped);
+                    let (found, expected) = (ours.1.largest_clamped, oracle.1.largest_clamped);
+                    prop_assert!(found == expected || (found / expected - 1.0).abs() < 1e-9);
+                }
+            }
+        }
+    }
+
+    fn config(bytes: [u8; 4]) -> MaskConfigPair {
+        MaskConfig::from_bytes(bytes).unwrap().into()
+    }
+
+    #[test]
+    fn steps_of_any_size_give_the_same_bytes() {
+        let weights: Vec<f32> = (0..3 * BLOCK + 7).map(|i| (i as f32).sin()).collect();
+        let (seed, config, model) = (
+            MaskSeed::new([5; 32]),
+            config([1, 0, 0, 3]),
+            Model::from(weights),
+        );
+        let whole = mask_model(&seed, config, &Scalar::one(), &model).unwrap();
+        for step in [1, 100, BLOCK, BLOCK + 1, 10 * BLOCK] {
+            let mut masker = Masker::new(&seed, config, &Scalar::one(), model.clone()).unwrap();
+            let mut steps = 1;
+            while !masker.step(step) {
+                steps += 1;
+            }
+            assert_eq!(steps, model.len().div_ceil(step));
+            assert_eq!(masker.progress(), (model.len(), model.len()));
+            assert_eq!(masker.finish().unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused_with_its_index() {
+        let (seed, config) = (MaskSeed::new([5; 32]), config([1, 1, 255, 3]));
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut weights = vec![0.5; 2 * BLOCK];
+            weights[BLOCK + 3] = bad;
+            let result = mask_model(&seed, config, &Scalar::one(), &weights.into());
+            assert_eq!(result, Err(MaskError::NotFinite { index: BLOCK + 3 }));
+        }
+    }
+
+    #[test]
+    fn the_type_must_be_the_configs() {
+        let result = mask_model(
+            &MaskSeed::new([5; 32]),
+            config([0, 2, 0, 3]),
+            &Scalar::one(),
+            &Model::from(vec![1.0f32]),
+        );
+        assert_eq!(
+            result,
+            Err(MaskError::DataType {
+                expected: DataType::I32,
+                found: DataType::F32
+            })
+        );
+    }
+
+    #[test]
+    fn an_empty_model_has_a_unit() {
+        let config = config([2, 0, 0, 3]);
+        let (bytes, report) = mask_model(
+            &MaskSeed::new([5; 32]),
+            config,
+            &Scalar::one(),
+            &Model::F32(vec![]),
+        )
+        .unwrap();
+        let view = MaskObjectView::parse_exact(&bytes).unwrap();
+        assert!(view.matches(config, 0) && !view.unit_number().is_zero());
+        assert_eq!(report, MaskReport::default());
+    }
+
+    #[test]
+    fn clamping_is_reported() {
+        let config = config([1, 0, 0, 3]);
+        let model = Model::F32(vec![0.25, -3.0, 1.0, 2.5, -1.0]);
+        let (_, report) =
+            mask_model(&MaskSeed::new([5; 32]), config, &Scalar::from(7), &model).unwrap();
+        // The scalar is clamped to 1 first.
+        assert_eq!(
+            report,
+            MaskReport {
+                clamped: 2,
+                largest_clamped: 3.0,
+                scalar_clamped: true
+            }
+        );
+    }
+}

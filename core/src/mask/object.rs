@@ -415,3 +415,120 @@ impl<'de> Deserialize<'de> for MaskObject {
             .map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_config() -> impl Strategy<Value = MaskConfig> {
+        (0usize..240).prop_map(|i| MaskConfig::all().nth(i).unwrap())
+    }
+
+    /// A number that is nearly always below the order, given the order.
+    fn below(order: &BigUint, bytes: &[u8]) -> BigUint {
+        BigUint::from_bytes_le(&bytes.repeat(17)) % order
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip(
+            vect in any_config(), unit in any_config(),
+            numbers in prop::collection::vec(prop::array::uniform16(any::<u8>()), 0..8),
+            after: Vec<u8>,
+        ) {
+            let config = MaskConfigPair { vect, unit };
+            let vector: Vec<_> = numbers.iter().map(|bytes| below(&vect.order(), bytes)).collect();
+            let unit = below(&unit.order(), &[3, 1, 4]);
+            let object = MaskObject::from_numbers(config, &vector, unit.clone()).unwrap();
+            let mut bytes = object.to_bytes().unwrap();
+            prop_assert_eq!(Some(bytes.len()), MaskObjectView::serialized_len(config, vector.len()));
+            prop_assert_eq!(MaskObject::from_bytes(&bytes).unwrap(), object.clone());
+            prop_assert_eq!(object.numbers(), vector.clone());
+            prop_assert_eq!(object.unit(), &unit);
+            let old: MaskObject = bincode::deserialize(&bincode::serialize(&object).unwrap()).unwrap();
+            prop_assert_eq!(old, object);
+            for len in 0..bytes.len() {
+                let cut = MaskObjectView::parse(&bytes[..len]);
+                let is_too_short = matches!(cut, Err(MaskObjectError::TooShort { .. }));
+                prop_assert!(is_too_short, "{}", len);
+            }
+            bytes.extend(&after);
+            let (view, rest) = MaskObjectView::parse(&bytes).unwrap();
+            prop_assert_eq!(rest, &after[..]);
+            prop_assert!(view.matches(config, vector.len()));
+            prop_assert!(!view.matches(config, vector.len() + 1));
+        }
+
+        #[test]
+        fn any_bytes_are_safe(mut bytes in prop::collection::vec(any::<u8>(), 0..100), config in any_config(), count in 0u32..9) {
+            let _ = MaskObjectView::parse(&bytes).map(|(view, _)| view.check_elements());
+            if let Some(header) = bytes.first_chunk_mut::<8>() {
+                header[..4].copy_from_slice(&config.to_bytes());
+                header[4..].copy_from_slice(&count.to_be_bytes());
+                let _ = MaskObjectView::parse(&bytes).map(|(view, _)| view.check_elements());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_must_be_below_the_order() {
+        for config in MaskConfig::all() {
+            let order = config.order();
+            let fits = order.bits().div_ceil(8) as usize == config.bytes_per_number();
+            let small = BigUint::from(1u32);
+            let mut object = MaskObject::from_numbers(
+                config.into(),
+                &[small.clone(), &order - 1u32, small.clone()],
+                &order - 1u32,
+            )
+            .unwrap()
+            .to_bytes()
+            .unwrap();
+            let mut set = |at: usize, value: &BigUint| {
+                let bytes = value.to_bytes_le();
+                object[at..at + bytes.len()].copy_from_slice(&bytes);
+                MaskObjectView::parse_exact(&object)
+                    .unwrap()
+                    .check_elements()
+            };
+            let len = config.bytes_per_number();
+            let (second, unit) = (VECTOR_HEADER + len, VECTOR_HEADER + 3 * len + UNIT_HEADER);
+            assert_eq!(set(second, &(&order - 1u32)), Ok(()));
+            if !fits {
+                continue;
+            }
+            let not_below = |part, index| Err(MaskObjectError::NotBelowOrder { part, index });
+            assert_eq!(
+                set(second, &order),
+                not_below(MaskObjectPart::Vector, 1),
+                "{config}"
+            );
+            assert_eq!(set(second, &(&order - 1u32)), Ok(()));
+            assert_eq!(
+                set(unit, &order),
+                not_below(MaskObjectPart::Unit, 0),
+                "{config}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_huge_count_is_only_too_short() {
+        let bytes = [1, 1, 255, 12, 255, 255, 255, 255, 0, 0];
+        let needed = 268 * u64::from(u32::MAX);
+        assert_eq!(
+            MaskObjectView::parse(&bytes),
+            Err(MaskObjectError::TooShort {
+                part: MaskObjectPart::Vector,
+                needed,
+                available: 2
+            })
+        );
+        let config = MaskConfig::from_bytes([1, 1, 255, 12]).unwrap();
+        assert_eq!(
+            MaskObjectView::serialized_len(config.into(), u32::MAX as usize + 1),
+            None
+        );
+    }
+}

@@ -157,3 +157,85 @@ pub fn derive_mask(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> Ma
 fn zeros_like<E: Element>(_: &[E], len: usize) -> Vec<E> {
     vec![E::default(); len]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::MaskConfig;
+    use super::*;
+
+    fn seeds(count: u8) -> Vec<MaskSeed> {
+        (0..count).map(|i| MaskSeed::new([i; 32])).collect()
+    }
+
+    fn naive(config: MaskConfigPair, length: usize, seeds: &[MaskSeed]) -> MaskObject {
+        let mut vector = vec![BigUint::default(); length];
+        let mut unit = BigUint::default();
+        for seed in seeds {
+            let mask = derive_mask(seed, config, length);
+            for (sum, number) in vector.iter_mut().zip(mask.numbers()) {
+                *sum = (&*sum + number) % config.vect.order();
+            }
+            unit = (unit + mask.unit()) % config.unit.order();
+        }
+        MaskObject::from_numbers(config, &vector, unit).unwrap()
+    }
+
+    #[test]
+    fn all_configs_add_up() {
+        for config in MaskConfig::all() {
+            let config = config.into();
+            let mut sum = MaskSum::new(config, 5);
+            sum.add_seeds(seeds(7));
+            assert_eq!(sum.finish(), naive(config, 5, &seeds(7)), "{config}");
+        }
+    }
+
+    #[test]
+    fn steps_and_parts_do_not_matter() {
+        let config = MaskConfig::from_bytes([0, 1, 6, 9]).unwrap().into();
+        let length = 2 * BLOCK + 3;
+        let expected = naive(config, length, &seeds(4));
+        for step in [1, 7, BLOCK, length, 3 * length] {
+            let mut sum = MaskSum::new(config, length);
+            sum.add_seeds(seeds(4));
+            let mut steps = 1;
+            while !sum.step(step) {
+                steps += 1;
+                let (done, total) = sum.progress();
+                assert!(done < total && total == 4 * length);
+            }
+            assert_eq!(steps, (4 * length).div_ceil(step));
+            assert_eq!(sum.progress(), (4 * length, 4 * length));
+            assert_eq!(sum.finish(), expected);
+        }
+        // The other part is half done, in the middle of a mask and with another in the queue.
+        let mut sum = MaskSum::new(config, length);
+        sum.add_seeds(seeds(4)[..1].to_vec());
+        let mut other = MaskSum::new(config, length);
+        other.add_seeds(seeds(4)[1..].to_vec());
+        other.step(length + 5);
+        sum.step(3);
+        sum.merge(other).unwrap();
+        assert_eq!(sum.finish(), expected);
+    }
+
+    #[test]
+    fn models_without_weights_have_units() {
+        let config = MaskConfig::from_bytes([2, 0, 0, 3]).unwrap().into();
+        let mut sum = MaskSum::new(config, 0);
+        assert!(sum.step(1));
+        sum.add_seeds(seeds(3));
+        assert!(sum.step(1));
+        assert_eq!(sum.finish(), naive(config, 0, &seeds(3)));
+    }
+
+    #[test]
+    fn other_rounds_are_not_merged() {
+        let config: MaskConfigPair = MaskConfig::from_bytes([2, 0, 0, 3]).unwrap().into();
+        let other = MaskConfig::from_bytes([2, 0, 0, 6]).unwrap().into();
+        let mut sum = MaskSum::new(config, 2);
+        assert_eq!(sum.merge(MaskSum::new(config, 3)), Err(SumMismatch));
+        assert_eq!(sum.merge(MaskSum::new(other, 2)), Err(SumMismatch));
+        assert_eq!(sum.merge(MaskSum::new(config, 2)), Ok(()));
+    }
+}

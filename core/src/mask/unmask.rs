@@ -303,3 +303,191 @@ pub fn unmask_ratios(
     });
     Ok(weights.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{MaskConfig, MaskConfigPair};
+    use super::super::encode::{clamp_scalar, encode_exact, encode_unit};
+    use super::super::masker::mask_model;
+    use super::super::seed::MaskSeed;
+    use super::super::sum::MaskSum;
+    use super::super::BoundType;
+    use super::*;
+    use crate::mask::DataType;
+    use crate::model::{convert, ratio, Scalar};
+    use proptest::prelude::*;
+
+    /// A round: models masked, added up, and their masks too.
+    fn round(config: MaskConfigPair, models: &[(Scalar, Model)]) -> (Aggregation, Vec<u8>) {
+        let length = models[0].1.len();
+        let mut aggregation = Aggregation::new(config, length);
+        let mut masks = MaskSum::new(config, length);
+        for (i, (scalar, model)) in models.iter().enumerate() {
+            let seed = MaskSeed::new([i as u8; 32]);
+            let (bytes, _) = mask_model(&seed, config, scalar, model).unwrap();
+            aggregation
+                .aggregate(&MaskObjectView::parse_exact(&bytes).unwrap())
+                .unwrap();
+            masks.add_seeds([seed]);
+        }
+        (aggregation, masks.finish().to_bytes().unwrap())
+    }
+
+    /// What the round must give, without any masks.
+    fn expected(config: MaskConfigPair, models: &[(Scalar, Model)]) -> Vec<BigRational> {
+        let integer = |n: BigUint| BigRational::from_integer(n.into());
+        let (e, e1) = (
+            integer(config.vect.exp_shift()),
+            integer(config.unit.exp_shift()),
+        );
+        let count = integer(models.len().into());
+        let mut scalars = -&count * config.unit.add_shift();
+        let mut sums = vec![-&count * config.vect.add_shift(); models[0].1.len()];
+        for (scalar, model) in models {
+            let (scalar, _) = clamp_scalar(scalar, config.unit);
+            scalars += integer(encode_unit(&scalar, config.unit)) / &e1;
+            let exact = ratio::decode_ratios(&ratio::encode_model(model).unwrap()).unwrap();
+            for (sum, weight) in sums.iter_mut().zip(exact) {
+                *sum += integer(encode_exact(&weight, &scalar, config.vect).0) / &e;
+            }
+        }
+        sums.into_iter().map(|sum| sum / &scalars).collect()
+    }
+
+    fn model(data_type: DataType, weights: &[f64]) -> Model {
+        match data_type {
+            DataType::F32 => Model::F32(weights.iter().map(|w| *w as f32).collect()),
+            DataType::F64 => Model::F64(weights.to_vec()),
+            DataType::I32 => Model::I32(weights.iter().map(|w| *w as i32).collect()),
+            DataType::I64 => Model::I64(weights.iter().map(|w| *w as i64).collect()),
+        }
+    }
+
+    fn check(config: MaskConfigPair, models: &[(Scalar, Model)]) {
+        let (aggregation, mask) = round(config, models);
+        let exact = expected(config, models);
+        let view = MaskObjectView::parse_exact(&mask).unwrap();
+        assert_eq!(
+            unmask_ratios(&aggregation, &view).unwrap(),
+            exact,
+            "{config}"
+        );
+        let unmasked = Unmasker::new(aggregation, mask).unwrap().finish().unwrap();
+        assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{config}");
+        let mut model = Model::with_capacity(config.vect.data_type, 0);
+        let result = exact
+            .iter()
+            .try_for_each(|weight| push_rational(&mut model, weight));
+        match unmasked.model {
+            Ok(found) => assert_eq!((found, result), (model, Ok(())), "{config}"),
+            Err(error) => assert_eq!((error.index, Err(error.source)), (model.len(), result)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
+        #[test]
+        fn all_configs_give_the_average(
+            weights in prop::collection::vec(prop::array::uniform4(-200.0..200.0), 1..5),
+            scalars in prop::array::uniform5((1u32..500, 1u32..500)),
+            tiny: bool,
+        ) {
+            for config in MaskConfig::all() {
+                let scale = if tiny { 1e-12 } else { 1.0 };
+                let models: Vec<_> = weights
+                    .iter()
+                    .zip(scalars)
+                    .map(|(weights, (numer, denom))| {
+                        let scalar = Scalar::from_ratio(numer.into(), denom.into()).unwrap();
+                        (scalar, model(config.data_type, &weights.map(|w| w * scale)))
+                    })
+                    .collect();
+                check(config.into(), &models);
+                // Configs whose E differ: then p is not 1.
+                let unit = MaskConfig { data_type: DataType::F64, bound_type: BoundType::B2, ..config };
+                check(MaskConfigPair { vect: config, unit }, &models);
+            }
+        }
+    }
+
+    fn config(bytes: [u8; 4]) -> MaskConfigPair {
+        MaskConfig::from_bytes(bytes).unwrap().into()
+    }
+
+    /// A scalar of 1/3 is rounded down, and the average of the largest float comes out above it.
+    #[test]
+    fn an_average_beyond_the_range_is_an_error_with_its_index() {
+        let scalar = Scalar::from_ratio(1u32.into(), 3u32.into()).unwrap();
+        let model = Model::F32(vec![1.0, f32::MAX, f32::MAX]);
+        let config = MaskConfigPair {
+            vect: MaskConfig::from_bytes([1, 0, 255, 3]).unwrap(),
+            unit: MaskConfig::from_bytes([1, 0, 0, 3]).unwrap(),
+        };
+        let (aggregation, mask) = round(config, &[(scalar, model)]);
+        let unmasked = Unmasker::new(aggregation, mask).unwrap().finish().unwrap();
+        let source = OutOfRange(DataType::F32);
+        assert_eq!(unmasked.model, Err(WeightOutOfRange { index: 1, source }));
+        assert_eq!(ratio::decode_ratios(&unmasked.ratios).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn scalars_that_vanish_are_an_error() {
+        // Not zero, but below the resolution of the unit.
+        let scalar = Scalar::from_f64(1e-11).unwrap();
+        let (aggregation, mask) = round(config([1, 0, 0, 3]), &[(scalar, Model::F32(vec![1.0]))]);
+        assert_eq!(
+            Unmasker::new(aggregation, mask).unwrap_err(),
+            UnmaskError::ScalarSumZero
+        );
+    }
+
+    #[test]
+    fn a_wrong_mask_gives_garbage_but_no_panic() {
+        for mask_config in MaskConfig::all() {
+            let config = mask_config.into();
+            let model = model(mask_config.data_type, &[0.5, -1.0]);
+            let (aggregation, _) = round(config, &[(Scalar::one(), model)]);
+            // Also a sum of scalars below zero.
+            for seed in 10..14 {
+                let mask = super::super::derive_mask(&MaskSeed::new([seed; 32]), config, 2);
+                let unmasker =
+                    Unmasker::new(aggregation.clone(), mask.to_bytes().unwrap()).unwrap();
+                let unmasked = unmasker.finish().unwrap();
+                let exact = unmask_ratios(
+                    &aggregation,
+                    &MaskObjectView::parse_exact(&mask.to_bytes().unwrap()).unwrap(),
+                )
+                .unwrap();
+                assert_eq!(
+                    unmasked.ratios,
+                    ratio::encode_ratios(&exact),
+                    "{mask_config}"
+                );
+                if let Ok(Model::F64(weights)) = unmasked.model {
+                    assert_eq!(Ok(weights[0]), convert::to_f64(&exact[0]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_not_below_the_order_is_found_on_the_way() {
+        let (aggregation, mut mask) = round(
+            config([1, 0, 0, 3]),
+            &[(Scalar::one(), Model::F32(vec![0.5; 9]))],
+        );
+        mask[8 + 6 * 7..][..6].fill(0xff);
+        let mut unmasker = Unmasker::new(aggregation, mask).unwrap();
+        assert!(!unmasker.step(7));
+        assert!(unmasker.step(1));
+        let part = MaskObjectPart::Vector;
+        assert_eq!(
+            unmasker.finish(),
+            Err(UnmaskError::InvalidMask(MaskObjectError::NotBelowOrder {
+                part,
+                index: 7
+            }))
+        );
+    }
+}
