@@ -1,5 +1,150 @@
-//! The PET protocol.
+//! The PET protocol for privacy-preserving federated learning, without any IO.
+//!
+//! Participants train on their own data and mask their models; a coordinator adds up the masked
+//! models; a few *sum participants* add up the masks; and only the sum of all models is ever
+//! revealed. This crate has the whole protocol as plain values and two state machines,
+//! [`participant::Participant`] and [`coordinator::Coordinator`]. It opens no socket, reads no clock,
+//! starts no thread and draws no randomness: equal inputs give equal outputs, byte for byte. Around
+//! it, `pet-transport-blocking` and `pet-transport-tokio` drive participants, and `pet-coordinator`
+//! is a server.
+//!
+//! It speaks to existing Xaynet 0.11 deployments in both roles.
+//!
+//! # A whole round
+//! This is all that a driver does: it hands requests and answers to and fro, runs jobs, and passes the
+//! time on. Here it does so for a coordinator and ten participants at once, in memory.
+//!
+//! ```
+//! use pet_core::coordinator::{self, Bulletin, Coordinator, RoundContext, Ticket};
+//! use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
+//! use pet_core::model::Model;
+//! use pet_core::participant::{self, Participant};
+//! use pet_core::request::{Call, Response};
+//! use pet_core::time::Timestamp;
+//! # use pet_core::coordinator::{CountRange, Settings, Sum2Settings, SumSettings, TimeRange, UpdateSettings};
+//! # use std::time::Duration;
+//! # let count = CountRange { min: 1, max: 10 };
+//! # let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+//! # let settings = Settings {
+//! #     sum: SumSettings { prob: 0.3, count, time },
+//! #     update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
+//! #     sum2: Sum2Settings { count, time },
+//! #     mask: "Prime/F32/B0/M3".parse::<pet_core::mask::MaskConfig>()?.into(),
+//! #     model_length: 4,
+//! #     reassembly: Default::default(),
+//! # };
+//!
+//! // The server around a coordinator: what is published, and what messages are opened with.
+//! struct Server {
+//!     machine: Coordinator,
+//!     bulletin: Bulletin,
+//!     context: Option<std::sync::Arc<RoundContext>>,
+//! }
+//!
+//! impl Server {
+//!     /// Does what the machine says until it is idle.
+//!     fn drain(&mut self, now: Timestamp) {
+//!         use coordinator::{Input, Output};
+//!         loop {
+//!             let input = match self.machine.poll_output() {
+//!                 Output::Job(job) => Input::JobDone(job.finish()),
+//!                 Output::Persist { id, .. } => Input::Persisted(id),
+//!                 Output::Publish(publication) => {
+//!                     self.bulletin.apply(publication);
+//!                     continue;
+//!                 }
+//!                 Output::Context(context) => {
+//!                     self.context = Some(context);
+//!                     continue;
+//!                 }
+//!                 Output::Reply { outcome, .. } => {
+//!                     assert_eq!(outcome, Ok(()));
+//!                     continue;
+//!                 }
+//!                 Output::Event(_) => continue,
+//!                 Output::Idle(_) => return,
+//!                 _ => continue,
+//!             };
+//!             self.machine.handle_input(now, input).unwrap();
+//!         }
+//!     }
+//!
+//!     /// Answers one call.
+//!     fn answer(&mut self, now: Timestamp, call: Call) -> Response {
+//!         if let Some(response) = self.bulletin.answer(&call) {
+//!             return response;
+//!         }
+//!         // Opening a message needs no machine: a server does it on many threads.
+//!         if let Ok(message) = self.context.as_ref().unwrap().open(call.body().to_vec()) {
+//!             let input = coordinator::Input::Message { ticket: Ticket(0), message };
+//!             self.machine.handle_input(now, input).unwrap();
+//!             self.drain(now);
+//!         }
+//!         Response::ok("")
+//!     }
+//! }
+//!
+//! let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO)?;
+//! let mut server = Server { machine, bulletin: Bulletin::new(), context: None };
+//! server.drain(Timestamp::ZERO);
+//!
+//! // Ten participants. All randomness comes from their seeds.
+//! let mut participants: Vec<Participant> = (0..10)
+//!     .map(|i| {
+//!         let keys = SigningKeyPair::from_seed(&Seed::new([i; 32]));
+//!         Participant::new(keys, RootSeed::new([i; 32]), participant::Settings::default())
+//!     })
+//!     .collect();
+//!
+//! // Time passes, from one moment at which something is due to the next.
+//! let mut now = Timestamp::ZERO;
+//! let mut trained = 0.0;
+//! while server.bulletin.model().is_none() {
+//!     for participant in &mut participants {
+//!         use participant::{Event, Input, Output};
+//!         participant.handle_input(now, Input::Tick)?;
+//!         loop {
+//!             let input = match participant.poll_output() {
+//!                 Output::Request { id, call } => {
+//!                     Input::Response { id, response: server.answer(now, call) }
+//!                 }
+//!                 Output::Job(job) => Input::JobDone(job.finish()),
+//!                 Output::Event(Event::ModelNeeded { .. }) => {
+//!                     trained += 1.0; // the participant's training takes place here
+//!                     Input::SetModel(Model::F32(vec![trained / 16.0, 0.5, -0.25, 0.0]))
+//!                 }
+//!                 Output::Event(_) => continue,
+//!                 Output::Idle(_) => break,
+//!                 _ => continue,
+//!             };
+//!             participant.handle_input(now, input)?;
+//!         }
+//!     }
+//!     now = now + std::time::Duration::from_millis(100);
+//!     server.machine.handle_input(now, coordinator::Input::Tick)?;
+//!     server.drain(now);
+//! }
+//!
+//! // The mean of all models, and no trace of any single one.
+//! let model = server.bulletin.model().unwrap();
+//! let Some(Model::F32(weights)) = model.weights.as_deref() else { panic!() };
+//! assert_eq!(model.models as f32, trained);
+//! for (weight, expected) in weights.iter().zip([(trained + 1.0) / 32.0, 0.5, -0.25, 0.0]) {
+//!     assert!((weight - expected).abs() < 1e-9);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
+
+pub mod coordinator;
 pub mod crypto;
+pub mod job;
 pub mod mask;
+pub mod message;
 pub mod model;
+pub mod participant;
+pub mod request;
+pub mod round;
+mod snapshot;
+pub mod time;

@@ -23,7 +23,7 @@ macro_rules! public_bytes {
             }
         }
 
-        $crate::crypto::bytes::common_bytes!($name, $len);
+        $crate::crypto::common_bytes!($name, $len);
     };
 }
 
@@ -49,7 +49,7 @@ macro_rules! secret_bytes {
 
         impl Eq for $name {}
 
-        $crate::crypto::bytes::common_bytes!($name, $len);
+        $crate::crypto::common_bytes!($name, $len);
     };
 }
 
@@ -74,10 +74,13 @@ macro_rules! common_bytes {
             /// # Errors
             /// If the slice has another length.
             pub fn from_slice(bytes: &[u8]) -> Result<Self, $crate::crypto::CryptoError> {
-                bytes.try_into().map(Self).map_err(|_| $crate::crypto::CryptoError::Length {
-                    expected: $len,
-                    actual: bytes.len(),
-                })
+                bytes
+                    .try_into()
+                    .map(Self)
+                    .map_err(|_| $crate::crypto::CryptoError::Length {
+                        expected: $len,
+                        actual: bytes.len(),
+                    })
             }
         }
 
@@ -127,7 +130,10 @@ mod tests {
         let bytes = bincode::serialize(&key).unwrap();
         assert_eq!(bytes[..8], 32u64.to_le_bytes());
         assert_eq!(bytes[8..], [7; 32]);
-        assert_eq!(bincode::deserialize::<PublicSigningKey>(&bytes).unwrap(), key);
+        assert_eq!(
+            bincode::deserialize::<PublicSigningKey>(&bytes).unwrap(),
+            key
+        );
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl RootSeed {
         let mut state = generichash::State::new(Some(32), Some(&self.0))
             .expect("digest and key of 32 bytes are legal");
         for part in std::iter::once(purpose.label()).chain(context.iter().copied()) {
-            state.update(&(part.len() as u64).to_le_bytes()).expect("hashing has no failing inputs");
+            state
+                .update(&(part.len() as u64).to_le_bytes())
+                .expect("hashing has no failing inputs");
             state.update(part).expect("hashing has no failing inputs");
         }
         let digest = state.finalize().expect("hashing has no failing inputs");
@@ -75,6 +77,9 @@ mod tests {
         assert_eq!(base, root.derive(Purpose::MaskSeed, &[b"ab", b"c"]));
         assert_ne!(base, root.derive(Purpose::MaskSeed, &[b"a", b"bc"]));
         assert_ne!(base, root.derive(Purpose::SeedSeal, &[b"ab", b"c"]));
-        assert_ne!(base, RootSeed::new([2; 32]).derive(Purpose::MaskSeed, &[b"ab", b"c"]));
+        assert_ne!(
+            base,
+            RootSeed::new([2; 32]).derive(Purpose::MaskSeed, &[b"ab", b"c"])
+        );
     }
 }

@@ -15,15 +15,39 @@ pub fn sha256(data: &[u8]) -> Digest {
     Digest::new(sha::hash(data).0)
 }
 
-/// BLAKE2b with a 32-byte digest.
-pub fn blake2b_256(parts: &[&[u8]]) -> Digest {
-    init();
-    let mut state = generichash::State::new(Some(32), None).expect("32 is a legal digest length");
-    for part in parts {
-        state.update(part).expect("hashing has no failing inputs");
+/// BLAKE2b with a 32-byte digest, fed piece by piece.
+pub struct Blake2b(generichash::State);
+
+impl Blake2b {
+    /// With nothing hashed yet.
+    pub fn new() -> Self {
+        init();
+        Self(generichash::State::new(Some(32), None).expect("32 is a legal digest length"))
     }
-    let digest = state.finalize().expect("hashing has no failing inputs");
-    Digest::from_slice(digest.as_ref()).expect("32 bytes were asked for")
+
+    /// Hashes some more.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data).expect("hashing has no failing inputs");
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Digest {
+        let digest = self.0.finalize().expect("hashing has no failing inputs");
+        Digest::from_slice(digest.as_ref()).expect("32 bytes were asked for")
+    }
+
+    /// The digest of all parts, one after another.
+    pub fn hash(parts: &[&[u8]]) -> Digest {
+        let mut hash = Self::new();
+        parts.iter().for_each(|part| hash.update(part));
+        hash.finish()
+    }
+}
+
+impl Default for Blake2b {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[cfg(test)]
@@ -37,7 +61,7 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(
-            blake2b_256(&[b"a", b"bc"]).to_string(),
+            Blake2b::hash(&[b"a", b"bc"]).to_string(),
             "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"
         );
     }

@@ -30,11 +30,11 @@ mod snapshot;
 pub use derive::{Purpose, RootSeed};
 pub use eligibility::{is_eligible, Task, TaskSignatures};
 pub use encrypt::{EncryptKeyPair, PublicEncryptKey, SecretEncryptKey, SEAL_OVERHEAD};
-pub use hash::{blake2b_256, sha256, Digest};
+pub use hash::{sha256, Blake2b, Digest};
 pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
 pub use snapshot::SnapshotKey;
 
-pub(crate) use bytes::{public_bytes, secret_bytes};
+pub(crate) use bytes::{common_bytes, public_bytes, secret_bytes};
 
 use thiserror::Error;
 
@@ -43,7 +43,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CryptoError {
     /// Bytes of the wrong length were given for a key, seed or signature.
-    #[error("expected {expected} bytes, got {actual}: pass the raw bytes of the key, seed or signature")]
+    #[error(
+        "expected {expected} bytes, got {actual}: pass the raw bytes of the key, seed or signature"
+    )]
     Length {
         /// How many bytes the type has.
         expected: usize,

@@ -32,8 +32,10 @@ impl SigningKeyPair {
     pub fn from_seed(seed: &Seed) -> Self {
         init();
         let (public, mut secret) = ed::keypair_from_seed(&ed::Seed(*seed.as_bytes()));
-        let pair =
-            Self { public: PublicSigningKey::new(public.0), secret: SecretSigningKey::new(secret.0) };
+        let pair = Self {
+            public: PublicSigningKey::new(public.0),
+            secret: SecretSigningKey::new(secret.0),
+        };
         secret.0.zeroize();
         pair
     }
@@ -113,7 +115,10 @@ mod tests {
         let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
         let mut bytes = *pair.secret().as_bytes();
         bytes[40] ^= 1;
-        assert_eq!(SigningKeyPair::from_secret(SecretSigningKey::new(bytes)), pair);
+        assert_eq!(
+            SigningKeyPair::from_secret(SecretSigningKey::new(bytes)),
+            pair
+        );
     }
 
     #[test]

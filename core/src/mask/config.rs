@@ -397,6 +397,28 @@ impl fmt::Display for MaskConfig {
     }
 }
 
+/// Reads what `Display` writes: the four names with slashes between them.
+impl FromStr for MaskConfig {
+    type Err = UnknownMaskConfigName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [group_type, data_type, bound_type, model_type] = parts[..] else {
+            return Err(UnknownMaskConfigName {
+                what: "mask config",
+                value: name.into(),
+                allowed: "names such as Prime/F32/B0/M3",
+            });
+        };
+        Ok(Self {
+            group_type: group_type.parse()?,
+            data_type: data_type.parse()?,
+            bound_type: bound_type.parse()?,
+            model_type: model_type.parse()?,
+        })
+    }
+}
+
 /// The configs of the two parts of a mask object: of the vector, and of the unit (the scalar).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MaskConfigPair {

@@ -1,0 +1,319 @@
+//! From sealed bytes to a verified message: pure functions that any number of threads may call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Phase, Rejection};
+use crate::crypto::{
+    is_eligible, Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Signature,
+    Task, SEAL_OVERHEAD,
+};
+use crate::mask::MaskObjectView;
+use crate::message::{
+    LocalSeedDict, MessageError, MessageView, OwnedChunk, Payload, Sum2Payload, SumPayload, Tag,
+    UpdatePayload, CHUNK_HEADER_LENGTH, HEADER_LENGTH,
+};
+use crate::round::{RoundParameters, SumDict};
+
+/// All that is needed to tell whether a message may be taken, but for what other messages have done.
+/// It holds the round's secret key.
+#[derive(Debug)]
+pub struct RoundContext {
+    pub(super) round_id: u64,
+    pub(super) phase: Phase,
+    pub(super) keys: EncryptKeyPair,
+    pub(super) parameters: Arc<RoundParameters>,
+    pub(super) sum_dict: Option<Arc<SumDict>>,
+}
+
+/// A message that is authentic, well-formed, for this round and phase, and from a participant that
+/// may send it.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub(super) round_id: u64,
+    pub(super) participant: PublicSigningKey,
+    pub(super) tag: Tag,
+    pub(super) body: Body,
+}
+
+/// What a verified message carries.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Sum {
+        ephemeral_key: PublicEncryptKey,
+    },
+    Update {
+        masked_model: Bytes,
+        seeds: Arc<LocalSeedDict>,
+    },
+    Sum2 {
+        mask: Bytes,
+        digest: Digest,
+    },
+    Chunk {
+        chunk: OwnedChunk,
+        proven: bool,
+        max_payload: usize,
+    },
+}
+
+impl Verified {
+    /// Who sent it.
+    pub fn participant(&self) -> PublicSigningKey {
+        self.participant
+    }
+
+    /// What it is for.
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Whether it is a part of a larger message.
+    pub fn is_chunk(&self) -> bool {
+        matches!(self.body, Body::Chunk { .. })
+    }
+}
+
+impl RoundContext {
+    /// The round's number.
+    pub fn round_id(&self) -> u64 {
+        self.round_id
+    }
+
+    /// The phase that this context is for.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The round's parameters.
+    pub fn parameters(&self) -> &Arc<RoundParameters> {
+        &self.parameters
+    }
+
+    /// How many bytes the longest sealed message has that can be taken in this phase.
+    pub fn max_message_len(&self) -> usize {
+        let longest = self.phase.accepts().map_or(0, |tag| self.max_payload(tag));
+        longest.saturating_add(CHUNK_HEADER_LENGTH + HEADER_LENGTH + SEAL_OVERHEAD)
+    }
+
+    fn max_payload(&self, tag: Tag) -> usize {
+        let length = usize::try_from(self.parameters.model_length).unwrap_or(usize::MAX);
+        let object = MaskObjectView::serialized_len(self.parameters.mask_config, length)
+            .unwrap_or(usize::MAX);
+        match tag {
+            Tag::Sum => SumPayload::LENGTH,
+            Tag::Update => {
+                let summers = self.sum_dict.as_ref().map_or(0, |dict| dict.len());
+                object
+                    .saturating_add(UpdatePayload::MASKED_MODEL_FROM)
+                    .saturating_add(LocalSeedDict::serialized_len(summers))
+            }
+            Tag::Sum2 => object.saturating_add(Sum2Payload::MASK_FROM),
+        }
+    }
+
+    /// Opens a sealed message where it lies and checks it, in the order of the specification's
+    /// section 4. Takes time proportional to the message.
+    ///
+    /// # Errors
+    /// Why it cannot be taken.
+    pub fn open(&self, mut sealed: Vec<u8>) -> Result<Verified, Rejection> {
+        let opened = self
+            .keys
+            .open_in_place(&mut sealed)
+            .map_err(|_| MessageError::DoesNotOpen)?;
+        let view = MessageView::parse(opened)?;
+        let tag = view.tag;
+        self.check_phase(tag)?;
+        view.verify_signature()?;
+        if view.coordinator != self.parameters.pk {
+            return Err(MessageError::OtherCoordinator.into());
+        }
+        let (participant, is_multipart) = (view.participant, view.is_multipart);
+        let payload = Bytes::from(sealed).slice(SEAL_OVERHEAD + HEADER_LENGTH..);
+        self.check_payload(participant, tag, is_multipart, payload)
+    }
+
+    pub(super) fn check_phase(&self, tag: Tag) -> Result<(), Rejection> {
+        match self.phase.accepts() {
+            Some(accepted) if accepted == tag => Ok(()),
+            _ => Err(Rejection::WrongPhase {
+                tag,
+                phase: self.phase,
+            }),
+        }
+    }
+
+    /// Checks the payload of a message, or the one that its chunks make up.
+    pub(super) fn check_payload(
+        &self,
+        participant: PublicSigningKey,
+        tag: Tag,
+        is_multipart: bool,
+        bytes: Bytes,
+    ) -> Result<Verified, Rejection> {
+        let body = match Payload::parse(tag, is_multipart, &bytes)? {
+            Payload::Sum(payload) => {
+                self.check_sum_eligible(&participant, &payload.sum_signature)?;
+                if payload.ephemeral_key.is_weak() {
+                    return Err(Rejection::WeakEphemeralKey);
+                }
+                Body::Sum {
+                    ephemeral_key: payload.ephemeral_key,
+                }
+            }
+            Payload::Update(payload) => {
+                self.check_update_eligible(
+                    &participant,
+                    &payload.sum_signature,
+                    &payload.update_signature,
+                )?;
+                let masked_model = self.check_object(
+                    &payload.masked_model,
+                    bytes.slice(UpdatePayload::MASKED_MODEL_FROM..),
+                )?;
+                self.check_seeds(&payload.seeds)?;
+                Body::Update {
+                    masked_model,
+                    seeds: Arc::new(payload.seeds),
+                }
+            }
+            Payload::Sum2(payload) => {
+                self.check_in_sum_dict(&participant)?;
+                self.check_sum_eligible(&participant, &payload.sum_signature)?;
+                let mask =
+                    self.check_object(&payload.mask, bytes.slice(Sum2Payload::MASK_FROM..))?;
+                let digest = Blake2b::hash(&[&mask]);
+                Body::Sum2 { mask, digest }
+            }
+            Payload::Chunk(chunk) => {
+                let proven = self.check_chunk(&participant, tag, chunk.id, chunk.data)?;
+                Body::Chunk {
+                    chunk: OwnedChunk {
+                        id: chunk.id,
+                        message_id: chunk.message_id,
+                        is_last: chunk.is_last,
+                        data: bytes.slice(CHUNK_HEADER_LENGTH..),
+                    },
+                    proven,
+                    max_payload: self.max_payload(tag),
+                }
+            }
+        };
+        Ok(Verified {
+            round_id: self.round_id,
+            participant,
+            tag,
+            body,
+        })
+    }
+
+    /// Whether a chunk proves its sender's right to send: the first one does, if it is long enough to
+    /// carry the task signatures.
+    fn check_chunk(
+        &self,
+        participant: &PublicSigningKey,
+        tag: Tag,
+        id: u16,
+        data: &[u8],
+    ) -> Result<bool, Rejection> {
+        if tag == Tag::Sum2 {
+            return self.check_in_sum_dict(participant).map(|()| true);
+        }
+        let (sum, rest) = match data.split_first_chunk::<{ Signature::LENGTH }>() {
+            Some((sum, rest)) if id == 0 => (Signature::new(*sum), rest),
+            _ => return Ok(false),
+        };
+        match (tag, rest.first_chunk::<{ Signature::LENGTH }>()) {
+            (Tag::Update, None) => Ok(false),
+            (Tag::Update, Some(update)) => {
+                self.check_update_eligible(participant, &sum, &Signature::new(*update))?;
+                Ok(true)
+            }
+            (Tag::Sum | Tag::Sum2, _) => {
+                self.check_sum_eligible(participant, &sum)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn eligible(
+        &self,
+        participant: &PublicSigningKey,
+        signature: &Signature,
+        task: Task,
+        threshold: f64,
+    ) -> bool {
+        // The hash is the cheaper of the two.
+        is_eligible(signature, threshold)
+            && self
+                .parameters
+                .seed
+                .verify_task(participant, signature, task)
+    }
+
+    fn check_sum_eligible(
+        &self,
+        participant: &PublicSigningKey,
+        signature: &Signature,
+    ) -> Result<(), Rejection> {
+        match self.eligible(participant, signature, Task::Sum, self.parameters.sum) {
+            true => Ok(()),
+            false => Err(Rejection::NotEligible(Task::Sum)),
+        }
+    }
+
+    fn check_update_eligible(
+        &self,
+        participant: &PublicSigningKey,
+        sum_signature: &Signature,
+        update_signature: &Signature,
+    ) -> Result<(), Rejection> {
+        let RoundParameters { sum, update, .. } = *self.parameters;
+        if self.eligible(participant, sum_signature, Task::Sum, sum)
+            || !self.eligible(participant, update_signature, Task::Update, update)
+        {
+            return Err(Rejection::NotEligible(Task::Update));
+        }
+        Ok(())
+    }
+
+    fn check_in_sum_dict(&self, participant: &PublicSigningKey) -> Result<(), Rejection> {
+        match self
+            .sum_dict
+            .as_ref()
+            .is_some_and(|dict| dict.contains(participant))
+        {
+            true => Ok(()),
+            false => Err(Rejection::UnknownSumParticipant),
+        }
+    }
+
+    /// Checks that an object is of the round's shape; gives its bytes.
+    fn check_object(&self, view: &MaskObjectView<'_>, from: Bytes) -> Result<Bytes, Rejection> {
+        if view.config != self.parameters.mask_config {
+            return Err(Rejection::MaskConfig);
+        }
+        let (expected, actual) = (self.parameters.model_length, view.count as u64);
+        if expected != actual {
+            return Err(Rejection::ModelLength { expected, actual });
+        }
+        let length = MaskObjectView::serialized_len(view.config, view.count)
+            .filter(|length| *length <= from.len())
+            .unwrap_or(from.len());
+        Ok(from.slice(..length))
+    }
+
+    fn check_seeds(&self, seeds: &LocalSeedDict) -> Result<(), Rejection> {
+        let expected = self
+            .sum_dict
+            .iter()
+            .flat_map(|dict| dict.iter())
+            .map(|(key, _)| key);
+        match seeds.sum_participants().eq(expected) {
+            true => Ok(()),
+            false => Err(Rejection::SeedDictMismatch),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What goes into the coordinator's machine and what comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{GlobalModel, Job, JobResult, Phase, Publication, Rejection, RoundContext, Verified};
+use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
+use crate::job::JobId;
+use crate::mask::{Aggregation, UnmaskError};
+use crate::message::LocalSeedDict;
+use crate::round::RoundParameters;
+use crate::time::Timestamp;
+
+/// The driver's name for a message: the reply carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The number of a record: records are numbered in order, from 1.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct PersistId(pub u64);
+
+/// Something that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// Nothing but that time has passed.
+    Tick,
+    /// A message was opened and verified.
+    Message {
+        /// To be given back with the reply.
+        ticket: Ticket,
+        /// The message.
+        message: Verified,
+    },
+    /// A job is finished.
+    JobDone(JobResult),
+    /// A job was dropped, or its thread was lost: if it is still needed it is given out again.
+    JobLost(JobId),
+    /// All records up to this one are stored.
+    Persisted(PersistId),
+    /// Take no more messages, begin no more rounds.
+    Stop,
+}
+
+/// Something that should happen.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Run a job on any thread and report its result.
+    Job(Job),
+    /// Store a record, and report when it and all before it are safe. A driver that keeps nothing
+    /// reports at once.
+    Persist {
+        /// The record's number.
+        id: PersistId,
+        /// What to store.
+        record: Record,
+    },
+    /// Let everyone see this from now on.
+    Publish(Publication),
+    /// Open messages with this from now on.
+    Context(Arc<RoundContext>),
+    /// A message was processed: answer its sender.
+    Reply {
+        /// Which message.
+        ticket: Ticket,
+        /// Whether it was accepted.
+        outcome: Result<(), Rejection>,
+    },
+    /// Something that the operator may want to know.
+    Event(Event),
+    /// Nothing is to be done until the next input.
+    Idle(Idle),
+}
+
+/// Nothing is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only a
+    /// message, a job's result or the store brings this machine on.
+    pub wake_at: Option<Timestamp>,
+    /// What is being waited for.
+    pub why: Why,
+}
+
+/// What a coordinator waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The end of a phase's minimal time; enough messages are there.
+    MinTime(Phase),
+    /// More messages.
+    Messages(Phase),
+    /// The end of a job.
+    Job,
+    /// The store.
+    Store,
+    /// Nothing: it was stopped.
+    Stopped,
+}
+
+/// A change that must outlive the process.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Record {
+    /// A round has begun. Everything of the round before may be forgotten.
+    RoundBegan {
+        /// The round's number, from 1.
+        round_id: u64,
+        /// What is published about it.
+        parameters: Arc<RoundParameters>,
+        /// The key that opens its messages.
+        secret: SecretEncryptKey,
+    },
+    /// A sum message was accepted.
+    Sum {
+        /// Of whom.
+        participant: PublicSigningKey,
+        /// The ephemeral key.
+        ephemeral_key: PublicEncryptKey,
+    },
+    /// The sum dictionary is complete.
+    SumEnded,
+    /// Update messages were accepted.
+    Updates {
+        /// Of whom, with their sealed mask seeds.
+        seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
+        /// The aggregate with these updates in it.
+        aggregation: Arc<Aggregation>,
+    },
+    /// The seed dictionary is complete.
+    UpdateEnded,
+    /// A sum2 message was accepted.
+    Sum2 {
+        /// Of whom.
+        participant: PublicSigningKey,
+        /// The hash of the mask.
+        digest: Digest,
+        /// The mask, if it is the first of its kind.
+        mask: Option<Bytes>,
+    },
+    /// The mask that is taken off was chosen.
+    Sum2Ended {
+        /// Its hash.
+        digest: Digest,
+    },
+    /// The round has a global model.
+    Model(GlobalModel),
+    /// The round has failed.
+    RoundFailed {
+        /// The round's number.
+        round_id: u64,
+    },
+}
+
+/// What a coordinator tells its operator.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A phase has begun.
+    PhaseBegan {
+        /// In which round.
+        round_id: u64,
+        /// Which phase.
+        phase: Phase,
+    },
+    /// A phase has ended well.
+    PhaseEnded {
+        /// In which round.
+        round_id: u64,
+        /// Which phase.
+        phase: Phase,
+        /// How many messages it has accepted.
+        accepted: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A round has ended with a global model.
+    RoundCompleted {
+        /// Which round.
+        round_id: u64,
+        /// How many updates the model is made of.
+        models: u64,
+        /// How many sum participants have voted for its mask.
+        votes: u64,
+    },
+    /// A round has failed.
+    RoundFailed {
+        /// Which round.
+        round_id: u64,
+        /// In which phase.
+        phase: Phase,
+        /// Why.
+        failure: RoundFailure,
+    },
+}
+
+/// Why a round has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RoundFailure {
+    /// A phase's time ran out.
+    #[error("only {accepted} of at least {needed} {phase} messages came in time")]
+    TooFewMessages {
+        /// Which phase.
+        phase: Phase,
+        /// How many messages it had accepted.
+        accepted: u64,
+        /// How many it needed.
+        needed: u64,
+    },
+    /// No mask was sent.
+    #[error("no sum participant has sent a mask")]
+    NoMask,
+    /// Several masks have the most votes.
+    #[error("{masks} different masks have {votes} votes each: none of them wins")]
+    TiedMasks {
+        /// How many masks.
+        masks: usize,
+        /// How many votes each of them has.
+        votes: u64,
+    },
+    /// The winning mask cannot be taken off.
+    #[error("the aggregate cannot be unmasked: {0}")]
+    Unmask(#[from] UnmaskError),
+}
+
+impl RoundFailure {
+    /// A short, stable name of the reason, for counting and for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::TooFewMessages { .. } => "too_few_messages",
+            Self::NoMask => "no_mask",
+            Self::TiedMasks { .. } => "tied_masks",
+            Self::Unmask(_) => "unmask",
+        }
+    }
+}
+
+/// Why an input was not taken. The machine is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Reject {
+    /// The job is not being waited for (any more): nothing is wrong, its result is just late.
+    #[error("job {0:?} is not being waited for")]
+    UnknownJob(JobId),
+    /// The coordinator was stopped.
+    #[error("the coordinator was stopped")]
+    Stopped,
+}

@@ -1,0 +1,47 @@
+//! The coordinator's state machine (specification, sections 1 and 4).
+//!
+//! A [`Coordinator`] is told what happened ([`Coordinator::handle_input`]) and says what should happen
+//! next ([`Coordinator::poll_output`]). Around it a server does three things:
+//!
+//! * It answers calls from what was published: [`Bulletin`] does that.
+//! * It opens messages, on any number of threads, with the round's [`RoundContext`]: a chain of pure
+//!   functions from sealed bytes to a [`Verified`] message, which is then a short input.
+//! * It runs the jobs, keeps the time, stores the [`Record`]s, and passes replies on.
+//!
+//! # How to drive it
+//! 1. Call `poll_output` until it gives [`Output::Idle`]; do what each output says, in order.
+//! 2. Wait for whatever comes first: a verified message, a finished job, the store's confirmation,
+//!    or `wake_at`.
+//! 3. Tell the machine with `handle_input`, and begin again.
+//!
+//! What must not be seen before it is stored (a reply, a publication) comes out only after the
+//! confirmation ([`Input::Persisted`]) of the records before it.
+
+mod bulletin;
+mod context;
+mod io;
+mod jobs;
+mod machine;
+mod phase;
+mod rejection;
+mod settings;
+mod snapshot;
+mod state;
+
+pub use bulletin::{Bulletin, GlobalModel, Publication};
+pub use context::{RoundContext, Verified};
+pub use io::{Event, Idle, Input, Output, PersistId, Record, Reject, RoundFailure, Ticket, Why};
+pub use jobs::Outcome;
+pub use machine::Coordinator;
+pub use phase::Phase;
+pub use rejection::Rejection;
+pub use settings::{
+    CountRange, InvalidSettings, Settings, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
+    Violation,
+};
+pub use snapshot::{RestoreError, Snapshot};
+
+/// A coordinator's job.
+pub type Job = crate::job::Job<Outcome>;
+/// What a coordinator's job has done.
+pub type JobResult = crate::job::JobResult<Outcome>;

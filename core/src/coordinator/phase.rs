@@ -1,0 +1,50 @@
+//! The phases of a round.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::Tag;
+
+/// Where in a round the coordinator is (specification, section 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Between two rounds.
+    Idle,
+    /// Sum participants announce themselves.
+    Sum,
+    /// Update participants send masked models.
+    Update,
+    /// Sum participants send the sum of the masks.
+    Sum2,
+    /// The mask is taken off the sum of the models.
+    Unmask,
+    /// The round has failed; the next begins when the store answers.
+    Failure,
+    /// The end.
+    Shutdown,
+}
+
+impl Phase {
+    /// The only messages that are accepted in this phase, if any are.
+    pub fn accepts(self) -> Option<Tag> {
+        match self {
+            Self::Sum => Some(Tag::Sum),
+            Self::Update => Some(Tag::Update),
+            Self::Sum2 => Some(Tag::Sum2),
+            Self::Idle | Self::Unmask | Self::Failure | Self::Shutdown => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Sum => "sum",
+            Self::Update => "update",
+            Self::Sum2 => "sum2",
+            Self::Unmask => "unmask",
+            Self::Failure => "failure",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}

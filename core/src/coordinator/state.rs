@@ -1,0 +1,124 @@
+//! How far a coordinator is: what is saved and restored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::io::PersistId;
+use super::settings::Settings;
+use super::Phase;
+use crate::crypto::{
+    Digest, EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair,
+};
+use crate::mask::Aggregation;
+use crate::round::{RoundParameters, SeedDict, SumDict};
+
+/// A round.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Round {
+    pub(super) id: u64,
+    pub(super) parameters: Arc<RoundParameters>,
+}
+
+impl Round {
+    /// A new round with new keys, and a seed that follows from the one before (specification,
+    /// section 2).
+    pub(super) fn begin(settings: &Settings, root: &RootSeed, id: u64, before: &RoundSeed) -> Self {
+        let keys = round_keys(root, id);
+        let signer = SigningKeyPair::from_seed(&Seed::new(*keys.secret().as_bytes()));
+        let (sum, update) = (settings.sum.prob, settings.update.prob);
+        Self {
+            id,
+            parameters: Arc::new(RoundParameters {
+                pk: keys.public(),
+                sum,
+                update,
+                seed: before.next(&signer, sum, update),
+                mask_config: settings.mask,
+                model_length: settings.model_length,
+            }),
+        }
+    }
+
+    pub(super) fn keys(&self, root: &RootSeed) -> EncryptKeyPair {
+        round_keys(root, self.id)
+    }
+
+    /// In range: the settings were validated.
+    pub(super) fn model_length(&self) -> usize {
+        usize::try_from(self.parameters.model_length).unwrap_or(usize::MAX)
+    }
+}
+
+fn round_keys(root: &RootSeed, id: u64) -> EncryptKeyPair {
+    EncryptKeyPair::from_seed(&root.derive(Purpose::RoundKey, &[&id.to_le_bytes()]))
+}
+
+/// A phase and what was collected in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Stage {
+    Idle,
+    Sum {
+        dict: SumDict,
+    },
+    Update {
+        sum_dict: Arc<SumDict>,
+        seeds: SeedDict,
+        aggregation: Arc<Aggregation>,
+    },
+    Sum2 {
+        sum_dict: Arc<SumDict>,
+        seeds: Arc<SeedDict>,
+        aggregation: Arc<Aggregation>,
+        voters: BTreeSet<PublicSigningKey>,
+        votes: BTreeMap<Digest, Vote>,
+    },
+    Unmask {
+        aggregation: Arc<Aggregation>,
+        mask: Bytes,
+        votes: u64,
+    },
+    Failure {
+        /// The next round begins when this is stored.
+        record: PersistId,
+    },
+}
+
+/// A mask, and how many sum participants have sent it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Vote {
+    pub(super) mask: Bytes,
+    pub(super) count: u64,
+}
+
+impl Stage {
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Idle => Phase::Idle,
+            Self::Sum { .. } => Phase::Sum,
+            Self::Update { .. } => Phase::Update,
+            Self::Sum2 { .. } => Phase::Sum2,
+            Self::Unmask { .. } => Phase::Unmask,
+            Self::Failure { .. } => Phase::Failure,
+        }
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        match self {
+            Self::Sum { dict } => dict.len() as u64,
+            Self::Update { seeds, .. } => seeds.len() as u64,
+            Self::Sum2 { voters, .. } => voters.len() as u64,
+            Self::Idle | Self::Unmask { .. } | Self::Failure { .. } => 0,
+        }
+    }
+
+    /// The complete sum dictionary.
+    pub(super) fn sum_dict(&self) -> Option<&Arc<SumDict>> {
+        match self {
+            Self::Update { sum_dict, .. } | Self::Sum2 { sum_dict, .. } => Some(sum_dict),
+            _ => None,
+        }
+    }
+}

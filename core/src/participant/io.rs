@@ -1,0 +1,232 @@
+//! What goes into the participant's machine and what comes out.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{ComposeError, Job, JobResult};
+use crate::crypto::Task;
+use crate::job::JobId;
+use crate::mask::{DataType, MaskError, MaskReport};
+use crate::message::Tag;
+use crate::model::{Model, RatioError};
+use crate::request::{Call, RequestId, Response};
+use crate::round::{DecodeError, RoundParameters};
+use crate::time::Timestamp;
+
+/// Something that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// Nothing but that time has passed.
+    Tick,
+    /// A request was answered.
+    Response {
+        /// Which request.
+        id: RequestId,
+        /// The answer, whatever its status.
+        response: Response,
+    },
+    /// A request was not answered.
+    Fault {
+        /// Which request.
+        id: RequestId,
+        /// What went wrong.
+        fault: TransportFault,
+    },
+    /// A job is finished.
+    JobDone(JobResult),
+    /// A job was dropped, or its thread was lost: if it is still needed it is given out again.
+    JobLost(JobId),
+    /// Here is a trained model: it is sent when this participant is next chosen to update. It
+    /// replaces an earlier one that was not yet used.
+    SetModel(Model),
+    /// Get the global model: answered by [`Event::GlobalModel`] or [`Event::GlobalModelFailed`].
+    FetchModel,
+    /// Do nothing more. Take a snapshot first if the participant is to go on later.
+    Stop,
+}
+
+/// Something that should happen.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send a request and report its answer, or the lack of one, with the same id.
+    Request {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// What to ask.
+        call: Call,
+    },
+    /// Run a job on any thread and report its result.
+    Job(Job),
+    /// Something that the user may want to know.
+    Event(Event),
+    /// Nothing is to be done until the next input.
+    Idle(Idle),
+}
+
+/// Nothing is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only an
+    /// answer, a job's result or a command brings this machine on.
+    pub wake_at: Option<Timestamp>,
+    /// What is being waited for.
+    pub why: Why,
+}
+
+/// What a participant waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The time of the next look at the coordinator.
+    Poll,
+    /// A local model, without which an update participant cannot go on; the coordinator is still
+    /// looked at from time to time.
+    LocalModel,
+    /// An answer to a request.
+    Answer,
+    /// The end of a job.
+    Job,
+    /// Nothing: it was stopped.
+    Stopped,
+}
+
+/// What a participant tells its user.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A new round has begun; there may be a new global model.
+    NewRound {
+        /// What this participant does in it.
+        task: Task,
+        /// The round's parameters.
+        parameters: Arc<RoundParameters>,
+    },
+    /// This participant is to update and has no local model: please set one. Said once a round.
+    ModelNeeded {
+        /// Of what type the weights must be.
+        data_type: DataType,
+        /// How many there must be.
+        length: u64,
+    },
+    /// The local model cannot be used and was dropped.
+    ModelRejected(ModelMismatch),
+    /// The local model was masked.
+    ModelMasked(MaskReport),
+    /// A part of a message was delivered.
+    Progress {
+        /// Of which message.
+        tag: Tag,
+        /// How many parts are delivered.
+        sent: usize,
+        /// How many there are.
+        total: usize,
+    },
+    /// A message was delivered. Whether it was accepted is not known.
+    Sent(Tag),
+    /// This participant can do nothing more in this round.
+    GaveUp(ComposeError),
+    /// The coordinator could not be asked, or gave a wrong answer: it is asked again later.
+    Trouble(Trouble),
+    /// The global model, as asked for; `None` while there is none.
+    GlobalModel(Option<Arc<Model>>),
+    /// The global model could not be had: ask again later.
+    GlobalModelFailed(FetchError),
+}
+
+/// An unsuccessful look at the coordinator.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error("{call}: {reason}")]
+pub struct Trouble {
+    /// What was asked: `params`, `sums`, `seeds`, `model` or `message`.
+    pub call: &'static str,
+    /// What went wrong.
+    pub reason: TroubleReason,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum TroubleReason {
+    /// There was no answer.
+    #[error(transparent)]
+    Transport(#[from] TransportFault),
+    /// The answer has an unexpected status.
+    #[error("the coordinator answered with HTTP status {0}")]
+    Status(u16),
+    /// The answer is malformed.
+    #[error("the coordinator's answer is malformed: {0}")]
+    Malformed(#[from] DecodeError),
+}
+
+/// Why the global model could not be had.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The coordinator could not be asked.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// It cannot be given in the round's data type.
+    #[error("the global model cannot be read: {0}")]
+    Model(#[from] RatioError),
+}
+
+/// A request that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransportFault {
+    /// No connection could be made, or it broke.
+    #[error("the coordinator cannot be reached: {0}")]
+    Unreachable(String),
+    /// There was no answer in time.
+    #[error("the coordinator did not answer in time")]
+    TimedOut,
+    /// The answer is longer than any legal one.
+    #[error("the coordinator's answer is too long")]
+    TooLarge,
+}
+
+/// Why a local model cannot be used.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ModelMismatch {
+    /// It has another number of weights than the round's models.
+    #[error("the local model has {actual} weights, but this coordinator's models have {expected}")]
+    Length {
+        /// How many it should have.
+        expected: u64,
+        /// How many it has.
+        actual: u64,
+    },
+    /// Its weights are of another type than the round's.
+    #[error("the local model has {actual} weights, but this coordinator's models have {expected} weights")]
+    DataType {
+        /// Of which type they should be.
+        expected: DataType,
+        /// Of which type they are.
+        actual: DataType,
+    },
+    /// It cannot be masked.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
+}
+
+/// Why an input was not taken. The machine is as it was.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Reject {
+    /// The request is not being waited for (any more): nothing is wrong, the answer is just late.
+    #[error("request {0:?} is not being waited for")]
+    UnknownRequest(RequestId),
+    /// The job is not being waited for (any more).
+    #[error("job {0:?} is not being waited for")]
+    UnknownJob(JobId),
+    /// The local model does not fit the round.
+    #[error(transparent)]
+    Model(#[from] ModelMismatch),
+    /// The participant was stopped.
+    #[error("the participant was stopped: restore it from its saved state to go on")]
+    Stopped,
+}

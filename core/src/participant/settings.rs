@@ -1,0 +1,97 @@
+//! What a participant can be told to do differently.
+
+use std::time::Duration;
+
+use crate::message::MessageSize;
+use crate::model::Scalar;
+
+/// How a participant behaves. None of it is part of its saved state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The weight of this participant's models: the global model is `sum(s_i * w_i) / sum(s_i)`.
+    pub scalar: Scalar,
+    /// The most bytes that a message may have before it is split.
+    pub max_message_size: MessageSize,
+    /// How often the coordinator is asked.
+    pub polling: Polling,
+}
+
+impl Default for Settings {
+    /// Scalar 1, messages of any size, polling as the existing clients do it.
+    fn default() -> Self {
+        Self {
+            scalar: Scalar::one(),
+            max_message_size: MessageSize::UNLIMITED,
+            polling: Polling::default(),
+        }
+    }
+}
+
+/// The pauses between two looks at the coordinator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Polling {
+    /// The pause after progress was made.
+    pub after_progress: Duration,
+    /// The first pause after a look that brought no progress.
+    pub initial: Duration,
+    /// By what each further such pause is longer than the one before; at least 1.
+    pub factor: f64,
+    /// The longest pause.
+    pub max: Duration,
+}
+
+impl Default for Polling {
+    /// 100 ms after progress, else 100 ms * 1.2^n up to 10 s.
+    fn default() -> Self {
+        Self {
+            after_progress: Duration::from_millis(100),
+            initial: Duration::from_millis(100),
+            factor: 1.2,
+            max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Polling {
+    /// The pause after `misses` looks in a row without progress, the last one included.
+    pub(super) fn pause(&self, misses: u32) -> Duration {
+        if misses == 0 {
+            return self.after_progress.min(self.max);
+        }
+        let exponent = i32::try_from(misses - 1).unwrap_or(i32::MAX);
+        let seconds = self.initial.as_secs_f64() * self.factor.max(1.0).powi(exponent);
+        // Also where the power has grown beyond all bounds; a NaN factor was replaced by 1.
+        if seconds >= self.max.as_secs_f64() {
+            return self.max;
+        }
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_maximum_and_stay_there() {
+        let polling = Polling::default();
+        assert_eq!(polling.pause(0), Duration::from_millis(100));
+        assert_eq!(polling.pause(1), Duration::from_millis(100));
+        assert_eq!(polling.pause(2), Duration::from_millis(120));
+        assert_eq!(polling.pause(27), polling.max);
+        for misses in [400_000, u32::MAX] {
+            assert_eq!(polling.pause(misses), polling.max);
+        }
+    }
+
+    #[test]
+    fn odd_factors_do_no_harm() {
+        for factor in [f64::NAN, -1.0, 0.0, f64::INFINITY] {
+            let polling = Polling {
+                factor,
+                ..Polling::default()
+            };
+            assert!(polling.pause(50) <= polling.max);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The parameters of a round.
+
+use serde::{Deserialize, Serialize};
+
+use super::DecodeError;
+use crate::crypto::{PublicEncryptKey, RoundSeed};
+use crate::mask::MaskConfigPair;
+
+/// What every participant must know of a round. It is published at the round's start, and its change
+/// is how participants notice a new round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundParameters {
+    /// The key that messages of this round are sealed for.
+    pub pk: PublicEncryptKey,
+    /// The probability of being a sum participant.
+    pub sum: f64,
+    /// The probability of being an update participant, for those who do not sum.
+    pub update: f64,
+    /// What task signatures are made over.
+    pub seed: RoundSeed,
+    /// How models and scalars are masked.
+    pub mask_config: MaskConfigPair,
+    /// How many weights a model has.
+    pub model_length: u64,
+}
+
+impl RoundParameters {
+    /// How many bytes the bincode form has.
+    pub const LENGTH: usize = 136;
+
+    /// The bincode form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // No field can fail to be written, and a Vec takes everything.
+        bincode::serialize(self).expect("plain fields serialize into memory")
+    }
+
+    /// Reads the bincode form.
+    ///
+    /// # Errors
+    /// If the length is not [`RoundParameters::LENGTH`] or a field holds an unknown value.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let what = "round parameters";
+        if bytes.len() != Self::LENGTH {
+            let expected = Self::LENGTH as u64;
+            return Err(DecodeError::Length {
+                what,
+                expected,
+                actual: bytes.len(),
+            });
+        }
+        bincode::deserialize(bytes).map_err(|error| DecodeError::Malformed {
+            what,
+            reason: error.to_string(),
+        })
+    }
+}
