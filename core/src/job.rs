@@ -42,7 +42,7 @@ pub(crate) trait Work<R>: Send {
     /// How far it has come.
     fn progress(&self) -> Progress;
 
-    /// Takes up to `parts` pieces out of the work that can be done independently of each other.
+    /// Takes what can be done independently out of the work, as up to `parts` pieces.
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<R>>> {
         let _ = parts;
         Vec::new()
@@ -91,9 +91,9 @@ impl<R> Job<R> {
         self.work.progress()
     }
 
-    /// Takes up to `parts` pieces out of the job, to be run on other threads at the same time; run
-    /// them and the job itself, then hand what they give to [`Job::absorb`] before
-    /// [`Job::finish`]. Jobs that cannot be split give none.
+    /// Takes what can be done in parallel out of the job, as up to `parts` pieces of about the same
+    /// size. Run them on any threads and hand what they give to [`Job::absorb`]; only then go on with
+    /// the job itself. Jobs that cannot be split give none.
     pub fn split(&mut self, parts: usize) -> Vec<Part<R>> {
         self.work
             .split(parts)

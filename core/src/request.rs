@@ -1,14 +1,88 @@
 //! What participants ask of the coordinator, whatever carries it (specification, section 3).
 
+use std::time::Duration;
+
 use base64::Engine;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use thiserror::Error;
 
 use crate::crypto::PublicSigningKey;
 
 /// Names one request of one participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
+
+/// Where a coordinator is: `http://host:port`, `https://host/a/path/`, ...
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorUrl(String);
+
+/// Why a string is not a coordinator's URL.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{url:?} is not a coordinator's URL: {reason}; give one such as http://127.0.0.1:8081")]
+pub struct InvalidUrl {
+    /// What was given.
+    pub url: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl CoordinatorUrl {
+    /// Reads a base URL; a slash at its end makes no difference.
+    ///
+    /// # Errors
+    /// If it is not http or https, has no host, or has a query, a fragment, or characters that no URL
+    /// has.
+    pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
+        let invalid = |reason| InvalidUrl {
+            url: url.into(),
+            reason,
+        };
+        let lower = url
+            .get(..8.min(url.len()))
+            .unwrap_or(url)
+            .to_ascii_lowercase();
+        let scheme = ["http://", "https://"]
+            .into_iter()
+            .find(|scheme| lower.starts_with(scheme));
+        let scheme =
+            scheme.ok_or_else(|| invalid("it begins with neither http:// nor https://"))?;
+        let rest = &url[scheme.len()..];
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if host.is_empty() || host.starts_with(':') {
+            return Err(invalid("it has no host"));
+        }
+        if rest.contains(['?', '#']) {
+            return Err(invalid("it has a query or a fragment"));
+        }
+        if !rest
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
+        {
+            return Err(invalid("it has characters that must be percent-encoded"));
+        }
+        let port = match host.rsplit_once(':') {
+            Some((_, port)) if !host.ends_with(']') => Some(port),
+            _ => None,
+        };
+        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err(invalid("its port is not a number up to 65535"));
+        }
+        Ok(Self(format!("{scheme}{}", rest.trim_end_matches('/'))))
+    }
+
+    /// The whole URL of a call.
+    pub fn of(&self, call: &Call) -> String {
+        format!("{}{}", self.0, call.path_and_query())
+    }
+
+    /// The URL, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// One of the five calls that a coordinator answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +135,41 @@ impl Call {
     }
 }
 
+/// What a transport must not exceed with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// The longest time until a connection stands.
+    pub connect: Duration,
+    /// The longest time from the end of the request to the first byte of the answer.
+    pub answer: Duration,
+    /// The longest time for the whole request, with both bodies.
+    pub total: Duration,
+    /// The most bytes of an answer's body. (A model takes 28 to 600 bytes a weight in the old form.)
+    pub max_body: u64,
+}
+
+impl Default for RequestLimits {
+    /// 10 seconds, 1 minute, 30 minutes, 2 GiB.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(60),
+            total: Duration::from_secs(30 * 60),
+            max_body: 2 << 30,
+        }
+    }
+}
+
+impl RequestLimits {
+    /// The most bytes of the body of an answer to this call: little for calls that have short answers.
+    pub fn max_body_of(&self, call: &Call) -> u64 {
+        match call {
+            Call::Params | Call::Message(_) => self.max_body.min(1 << 16),
+            Call::Sums | Call::Seeds(_) | Call::Model => self.max_body,
+        }
+    }
+}
+
 /// What came back for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -91,6 +200,47 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_with_and_without_paths_are_joined() {
+        for (url, params) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081/params"),
+            ("http://host/", "http://host/params"),
+            ("HTTPS://host/sub//", "https://host/sub/params"),
+            ("http://[::1]:80/sub", "http://[::1]:80/sub/params"),
+            ("http://[::1]", "http://[::1]/params"),
+            (
+                "http://user:secret@host:1",
+                "http://user:secret@host:1/params",
+            ),
+        ] {
+            assert_eq!(
+                CoordinatorUrl::parse(url).unwrap().of(&Call::Params),
+                params
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for url in [
+            "",
+            "host:80",
+            "ftp://host",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://h?x",
+            "http://h#x",
+            "http://h h",
+            "http://h:port",
+            "http://h:65536",
+            "http://h\u{e9}",
+            "h\u{e9}tt\u{e9}p://",
+        ] {
+            assert!(CoordinatorUrl::parse(url).is_err(), "{url}");
+        }
+    }
 
     #[test]
     fn keys_are_percent_encoded() {

@@ -585,7 +585,7 @@ impl Work<Outcome> for ComposeSum2 {
         }
     }
 
-    /// Each part adds up the masks of some of the seeds; this job keeps the rest.
+    /// Each part adds up the masks of some of the seeds; this job adds up the parts.
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
         // The seeds must be known to be shared out.
         while matches!(self.stage, Sum2Stage::Begin(_) | Sum2Stage::Open { .. }) {
@@ -594,13 +594,13 @@ impl Work<Outcome> for ComposeSum2 {
         let Sum2Stage::Opened(seeds) = &mut self.stage else {
             return Vec::new();
         };
-        let share = seeds.len().div_ceil(parts.saturating_add(1)).max(1);
+        let share = seeds.len().div_ceil(parts.max(1)).max(1);
         let mut works: Vec<Box<dyn Work<Outcome>>> = Vec::new();
-        while works.len() < parts && seeds.len() > share {
+        while works.len() < parts && !seeds.is_empty() {
             let Ok(mut part) = self.composer.empty_sum() else {
                 break;
             };
-            part.add_seeds(seeds.drain(seeds.len() - share..));
+            part.add_seeds(seeds.drain(seeds.len().saturating_sub(share)..));
             works.push(Box::new(PartialSum(part)));
         }
         works

@@ -14,7 +14,7 @@ use super::settings::Settings;
 use super::snapshot::{Snapshot, State};
 use super::stage::{Content, Round, Stage, Upload};
 use super::{Job, JobResult};
-use crate::crypto::{RootSeed, SigningKeyPair, SnapshotKey, Task, TaskSignatures};
+use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task, TaskSignatures};
 use crate::job::{JobId, Work};
 use crate::message::Tag;
 use crate::model::Model;
@@ -89,6 +89,13 @@ impl Participant {
             model: None,
         };
         Self::from_state(state, settings)
+    }
+
+    /// A participant whose identity, too, follows from the seed. The seed must be unpredictable, and no
+    /// other participant may have it.
+    pub fn from_seed(root: RootSeed, settings: Settings) -> Self {
+        let keys = SigningKeyPair::from_seed(&root.derive(Purpose::Identity, &[]));
+        Self::new(keys, root, settings)
     }
 
     /// Goes on where a saved participant was, with other settings if need be.

@@ -1,0 +1,204 @@
+//! Reaching a participant from other threads.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pet_core::crypto::Task;
+use pet_core::model::Model;
+use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
+use pet_core::round::RoundParameters;
+use pet_core::time::Timestamp;
+
+use crate::Error;
+
+/// What the driver and its handles share. The machine's calls are short, so nobody waits long.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    epoch: Instant,
+    /// Seen by running jobs, without the lock.
+    stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) machine: core::Participant,
+    /// Events that came while the caller waited for something else.
+    pub(crate) events: VecDeque<Event>,
+    waiters: Vec<SyncSender<Result<Option<Arc<Model>>, FetchError>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
+        let state = State {
+            machine,
+            events: VecDeque::new(),
+            waiters: Vec::new(),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            epoch: Instant::now(),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No call of the machine panics, so the state behind a poisoned lock is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let millis = self.epoch.elapsed().as_millis();
+        Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits until a handle changes something, or until `wake_at`, or until `deadline`.
+    pub(crate) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        wake_at: Option<Timestamp>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        let wake = wake_at.map(|at| self.epoch + Duration::from_millis(at.as_millis()));
+        let until = match (wake, deadline) {
+            (Some(wake), Some(deadline)) => Some(wake.min(deadline)),
+            (wake, deadline) => wake.or(deadline),
+        };
+        match until {
+            Some(until) => {
+                let timeout = until.saturating_duration_since(Instant::now());
+                let waited = self.changed.wait_timeout(state, timeout);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    fn input(&self, input: Input) -> Result<(), Error> {
+        let now = self.now();
+        self.lock().machine.handle_input(now, input)?;
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl State {
+    /// Gives an answer about the global model to those who wait for one, if any do.
+    pub(crate) fn deliver(&mut self, event: Event) -> Option<Event> {
+        if self.waiters.is_empty() {
+            return Some(event);
+        }
+        let answer = match event {
+            Event::GlobalModel(model) => Ok(model),
+            Event::GlobalModelFailed(error) => Err(error),
+            event => return Some(event),
+        };
+        for waiter in self.waiters.drain(..) {
+            // Whoever has given up waiting needs no answer.
+            let _ = waiter.try_send(answer.clone());
+        }
+        None
+    }
+}
+
+/// Reaches a participant from any thread, also while it works. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Sets the local model: it is sent when the participant is next chosen to update. It replaces an
+    /// earlier one that was not yet used.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if it does not fit the current round (before the first contact with the
+    /// coordinator anything is taken, and checked later), or the participant was stopped.
+    pub fn set_model(&self, model: Model) -> Result<(), Error> {
+        self.shared.input(Input::SetModel(model))
+    }
+
+    /// Asks for the global model: the answer is an [`Event::GlobalModel`] or an
+    /// [`Event::GlobalModelFailed`].
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the participant was stopped.
+    pub fn fetch_model(&self) -> Result<(), Error> {
+        self.shared.input(Input::FetchModel)
+    }
+
+    /// Waits for the global model while another thread drives the participant; `None` while there is
+    /// no global model. (On the driving thread use
+    /// [`Participant::global_model`](crate::Participant::global_model).)
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] if it cannot be had, [`Error::NotDriven`] after `timeout`,
+    /// [`Error::Rejected`] if the participant is stopped.
+    pub fn global_model(&self, timeout: Duration) -> Result<Option<Arc<Model>>, Error> {
+        let (sender, receiver) = sync_channel(1);
+        {
+            let now = self.shared.now();
+            let mut state = self.shared.lock();
+            state.machine.handle_input(now, Input::FetchModel)?;
+            state.waiters.push(sender);
+        }
+        self.shared.changed.notify_all();
+        match receiver.recv_timeout(timeout) {
+            Ok(answer) => Ok(answer?),
+            Err(RecvTimeoutError::Timeout) => Err(Error::NotDriven),
+            Err(RecvTimeoutError::Disconnected) => Err(core::Reject::Stopped.into()),
+        }
+    }
+
+    /// All that is needed to go on later.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.lock().machine.snapshot()
+    }
+
+    /// Stops the participant at once, whatever it is doing, and gives all that is needed to go on
+    /// later. A request that is under way is not waited for.
+    pub fn stop(&self) -> Snapshot {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let snapshot = state.machine.snapshot();
+        // Stopping twice changes nothing.
+        let _ = state.machine.handle_input(now, Input::Stop);
+        state.waiters.clear();
+        drop(state);
+        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+        snapshot
+    }
+
+    /// Whether the participant was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped()
+    }
+
+    /// What the participant does in the current round.
+    pub fn task(&self) -> Task {
+        self.shared.lock().machine.task()
+    }
+
+    /// The parameters of the current round; `None` before the first.
+    pub fn parameters(&self) -> Option<Arc<RoundParameters>> {
+        self.shared.lock().machine.parameters().cloned()
+    }
+
+    /// Whether the participant waits for a local model.
+    pub fn needs_model(&self) -> bool {
+        self.shared.lock().machine.needs_model()
+    }
+}

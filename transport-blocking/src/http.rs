@@ -1,0 +1,84 @@
+//! Calls over HTTP.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use pet_core::participant::TransportFault;
+use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+
+/// Sends calls to one coordinator.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    url: CoordinatorUrl,
+    limits: RequestLimits,
+}
+
+impl Client {
+    pub(crate) fn new(url: CoordinatorUrl, limits: RequestLimits) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_connect(Some(limits.connect))
+            .timeout_recv_response(Some(limits.answer))
+            .timeout_global(Some(limits.total))
+            .http_status_as_error(false)
+            .user_agent(concat!(
+                "pet-transport-blocking/",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .build();
+        Self {
+            agent: ureq::Agent::new_with_config(config),
+            url,
+            limits,
+        }
+    }
+
+    /// Sends a call and reads the answer, whatever its status.
+    pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
+        let url = self.url.of(call);
+        let answer = match call {
+            Call::Message(body) => self
+                .agent
+                .post(url)
+                .content_type("application/octet-stream")
+                .send(&body[..]),
+            _ => self.agent.get(url).call(),
+        };
+        let answer = answer.map_err(|error| fault(&error))?;
+        let status = answer.status().as_u16();
+        let body = read(answer.into_body(), self.limits.max_body_of(call))?;
+        Ok(Response { status, body })
+    }
+}
+
+fn read(body: ureq::Body, limit: u64) -> Result<Bytes, TransportFault> {
+    let announced = body.content_length();
+    if announced.is_some_and(|length| length > limit) {
+        return Err(TransportFault::TooLarge);
+    }
+    // A lying length does no harm: memory is taken as the bytes come.
+    let expected = announced.unwrap_or(0).min(1 << 20);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    let mut reader = body
+        .into_with_config()
+        .limit(u64::MAX)
+        .reader()
+        .take(limit.saturating_add(1));
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|error| match error.downcast::<ureq::Error>() {
+            Ok(error) => fault(&error),
+            Err(error) => TransportFault::Unreachable(error.to_string()),
+        })?;
+    if bytes.len() as u64 > limit {
+        return Err(TransportFault::TooLarge);
+    }
+    Ok(bytes.into())
+}
+
+fn fault(error: &ureq::Error) -> TransportFault {
+    match error {
+        ureq::Error::Timeout(_) => TransportFault::TimedOut,
+        error => TransportFault::Unreachable(error.to_string()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Drives a PET participant over HTTP with [ureq](https://docs.rs/ureq), on the caller's thread.
+//!
+//! A [`Participant`] does its work whenever [`Participant::next_event`] is called: it asks the
+//! coordinator, masks and sends, and comes back with something that the caller may want to know.
+//! A [`Handle`] reaches it from other threads, also while it works: it sets a model, asks for the
+//! global model, takes a snapshot, and stops it at once.
+//!
+//! ```no_run
+//! use pet_transport_blocking::core::model::Model;
+//! use pet_transport_blocking::core::participant::Event;
+//! use pet_transport_blocking::{Config, Participant};
+//!
+//! let config = Config::new("http://127.0.0.1:8081")?;
+//! let mut participant = Participant::new(config)?;
+//! let handle = participant.handle();
+//! loop {
+//!     match participant.next_event(None)? {
+//!         Some(Event::ModelNeeded { length, .. }) => {
+//!             let trained = vec![0.0; length as usize]; // train here
+//!             handle.set_model(Model::F32(trained))?;
+//!         }
+//!         Some(Event::NewRound { .. }) => {
+//!             let _model = participant.global_model()?;
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), pet_transport_blocking::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod handle;
+mod http;
+mod participant;
+
+pub use config::Config;
+pub use error::Error;
+pub use handle::Handle;
+pub use participant::Participant;
+pub use pet_core as core;

@@ -1,0 +1,187 @@
+//! The driver.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
+use pet_core::model::Model;
+use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
+
+use crate::config::random_seed;
+use crate::handle::Shared;
+use crate::http::Client;
+use crate::{Config, Error, Handle};
+
+/// A participant that works on the caller's thread.
+#[derive(Debug)]
+pub struct Participant {
+    shared: Arc<Shared>,
+    client: Client,
+    threads: usize,
+}
+
+impl Participant {
+    /// A participant with a new, random identity.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] if the operating system gives no random bytes.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let machine = core::Participant::from_seed(random_seed()?, config.settings.clone());
+        Ok(Self::drive(machine, config))
+    }
+
+    /// A participant with a given identity and a seed for everything random that it makes. The seed
+    /// must be unpredictable, and no other participant may have it.
+    pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Self {
+        Self::drive(
+            core::Participant::new(keys, seed, config.settings.clone()),
+            config,
+        )
+    }
+
+    /// Goes on where a stopped participant was. The settings are the new ones.
+    ///
+    /// # Errors
+    /// [`Error::Restore`] if the bytes are no saved state.
+    pub fn restore(config: Config, state: &[u8]) -> Result<Self, Error> {
+        let machine = core::Participant::restore(state, config.settings.clone())?;
+        Ok(Self::drive(machine, config))
+    }
+
+    /// Goes on where a stopped participant was, from a sealed state.
+    ///
+    /// # Errors
+    /// [`Error::Restore`] if the bytes are no saved state, or the key is another one.
+    pub fn restore_sealed(config: Config, state: &[u8], key: &SnapshotKey) -> Result<Self, Error> {
+        let machine = core::Participant::restore_sealed(state, key, config.settings.clone())?;
+        Ok(Self::drive(machine, config))
+    }
+
+    fn drive(machine: core::Participant, config: Config) -> Self {
+        Self {
+            shared: Shared::new(machine),
+            client: Client::new(config.url, config.limits),
+            threads: config.threads.get(),
+        }
+    }
+
+    /// A handle to this participant, for other threads.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Works until there is something to tell, or until `timeout` is over and nothing is under way.
+    /// A request that is under way is waited for, within the limits of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with [`Reject::Stopped`] once the participant was stopped.
+    pub fn next_event(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
+        if let Some(event) = self.shared.lock().events.pop_front() {
+            return Ok(Some(event));
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.work(deadline)
+    }
+
+    /// Works until the global model is there; `None` while there is no global model. Events that come
+    /// in the meantime are given by [`Participant::next_event`] later.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] if it cannot be had; [`Error::Rejected`] if the participant was stopped.
+    pub fn global_model(&mut self) -> Result<Option<Arc<Model>>, Error> {
+        self.handle().fetch_model()?;
+        loop {
+            match self.work(None)? {
+                Some(Event::GlobalModel(model)) => return Ok(model),
+                Some(Event::GlobalModelFailed(error)) => return Err(error.into()),
+                Some(event) => self.shared.lock().events.push_back(event),
+                None => {}
+            }
+        }
+    }
+
+    /// Stops, and gives all that is needed to go on later.
+    pub fn stop(self) -> Snapshot {
+        self.handle().stop()
+    }
+
+    fn work(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        loop {
+            let now = self.shared.now();
+            let mut state = self.shared.lock();
+            state.machine.handle_input(now, Input::Tick)?;
+            let input = match state.machine.poll_output() {
+                Output::Request { id, call } => {
+                    drop(state);
+                    match self.client.send(&call) {
+                        Ok(response) => Input::Response { id, response },
+                        Err(fault) => Input::Fault { id, fault },
+                    }
+                }
+                Output::Job(job) => {
+                    drop(state);
+                    match run(job, self.threads, &self.shared) {
+                        Some(result) => Input::JobDone(result),
+                        None => return Err(Reject::Stopped.into()),
+                    }
+                }
+                Output::Event(event) => match state.deliver(event) {
+                    Some(event) => return Ok(Some(event)),
+                    None => continue,
+                },
+                Output::Idle(idle) => {
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Ok(None);
+                    }
+                    drop(self.shared.wait(state, idle.wake_at, deadline));
+                    continue;
+                }
+                // An output of a newer core that this driver does not know.
+                _ => continue,
+            };
+            let now = self.shared.now();
+            match self.shared.lock().machine.handle_input(now, input) {
+                Err(Reject::Stopped) => return Err(Reject::Stopped.into()),
+                // Anything else came too late: nothing is wrong.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs a job on some threads; gives up, and gives nothing, once the participant is stopped.
+fn run(mut job: Job, threads: usize, shared: &Shared) -> Option<JobResult> {
+    let parts = if threads > 1 {
+        job.split(threads)
+    } else {
+        Vec::new()
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = parts
+            .into_iter()
+            .map(|mut part| {
+                scope.spawn(move || loop {
+                    if shared.is_stopped() {
+                        return None;
+                    }
+                    if part.step() {
+                        return Some(part.finish());
+                    }
+                })
+            })
+            .collect();
+        for part in running {
+            // A panic is a bug, and is passed on: running the same job again would only repeat it.
+            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            job.absorb(part?);
+        }
+        while !shared.is_stopped() {
+            if job.step() {
+                return Some(job.finish());
+            }
+        }
+        None
+    })
+}

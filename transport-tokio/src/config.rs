@@ -1,0 +1,48 @@
+//! What a participant is told.
+
+use std::num::NonZeroUsize;
+
+use pet_core::crypto::RootSeed;
+use pet_core::participant::Settings;
+use pet_core::request::{CoordinatorUrl, RequestLimits};
+
+use crate::Error;
+
+/// Where the coordinator is, and how the participant behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The coordinator.
+    pub url: CoordinatorUrl,
+    /// Scalar, message size and polling.
+    pub settings: Settings,
+    /// What a single request must not exceed.
+    pub limits: RequestLimits,
+    /// How many blocking threads a job may use; adding up masks is what can use several.
+    pub threads: NonZeroUsize,
+    /// The HTTP client to use, for instance one with certificates of its own, or one that many
+    /// participants share; `None` for a new one.
+    pub client: Option<reqwest::Client>,
+}
+
+impl Config {
+    /// Default settings for a coordinator, all cores for jobs.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if it is not an http or https URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Ok(Self {
+            url: CoordinatorUrl::parse(url)?,
+            settings: Settings::default(),
+            limits: RequestLimits::default(),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            client: None,
+        })
+    }
+}
+
+/// A seed that nobody else has.
+pub(crate) fn random_seed() -> Result<RootSeed, Error> {
+    let mut seed = [0; RootSeed::LENGTH];
+    getrandom::fill(&mut seed).map_err(|error| Error::Randomness(error.to_string()))?;
+    Ok(RootSeed::new(seed))
+}

@@ -1,0 +1,30 @@
+//! What can go wrong for a participant's user.
+
+use pet_core::participant::{FetchError, Reject, RestoreError};
+use pet_core::request::InvalidUrl;
+use thiserror::Error;
+
+/// Why a participant cannot do what was asked. An unreachable coordinator is no error but an
+/// [event](pet_core::participant::Event::Trouble): it is asked again for ever.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The coordinator's URL is none.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// The saved state cannot be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The operating system has no randomness for a new identity.
+    #[error("the operating system gave no random bytes for a new identity: {0}")]
+    Randomness(String),
+    /// No HTTP client can be made.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// The local model does not fit the round, or the participant was stopped.
+    #[error(transparent)]
+    Rejected(#[from] Reject),
+    /// The global model could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}

@@ -1,0 +1,176 @@
+//! Reaching a participant from other tasks and threads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pet_core::crypto::Task;
+use pet_core::model::Model;
+use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
+use pet_core::round::RoundParameters;
+use pet_core::time::Timestamp;
+use tokio::sync::{oneshot, Notify};
+use tokio::time::Instant;
+
+use crate::Error;
+
+/// What the driver and its handles share. The machine's calls are short, so nobody waits long.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) changed: Notify,
+    pub(crate) epoch: Instant,
+    /// Seen by running jobs, without the lock.
+    stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) machine: core::Participant,
+    waiters: Vec<oneshot::Sender<Result<Option<Arc<Model>>, FetchError>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                machine,
+                waiters: Vec::new(),
+            }),
+            changed: Notify::new(),
+            epoch: Instant::now(),
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No call of the machine panics, so the state behind a poisoned lock is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let millis = self.epoch.elapsed().as_millis();
+        Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Lets running jobs end early.
+    pub(crate) fn cancel_jobs(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    fn input(&self, input: Input) -> Result<(), Error> {
+        let now = self.now();
+        self.lock().machine.handle_input(now, input)?;
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl State {
+    /// Gives an answer about the global model to those who wait for one, if any do.
+    pub(crate) fn deliver(&mut self, event: Event) -> Option<Event> {
+        if self.waiters.is_empty() {
+            return Some(event);
+        }
+        let answer = match event {
+            Event::GlobalModel(model) => Ok(model),
+            Event::GlobalModelFailed(error) => Err(error),
+            event => return Some(event),
+        };
+        for waiter in self.waiters.drain(..) {
+            // Whoever has given up waiting needs no answer.
+            let _ = waiter.send(answer.clone());
+        }
+        None
+    }
+}
+
+/// Reaches a participant from any task or thread, also while it works. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Sets the local model: it is sent when the participant is next chosen to update. It replaces an
+    /// earlier one that was not yet used.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if it does not fit the current round (before the first contact with the
+    /// coordinator anything is taken, and checked later), or the participant was stopped.
+    pub fn set_model(&self, model: Model) -> Result<(), Error> {
+        self.shared.input(Input::SetModel(model))
+    }
+
+    /// Asks for the global model: the answer is an [`Event::GlobalModel`] or an
+    /// [`Event::GlobalModelFailed`].
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the participant was stopped.
+    pub fn fetch_model(&self) -> Result<(), Error> {
+        self.shared.input(Input::FetchModel)
+    }
+
+    /// Waits for the global model while another task drives the participant; `None` while there is no
+    /// global model.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] if it cannot be had, [`Error::Rejected`] if the participant is stopped.
+    pub async fn global_model(&self) -> Result<Option<Arc<Model>>, Error> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let now = self.shared.now();
+            let mut state = self.shared.lock();
+            state.machine.handle_input(now, Input::FetchModel)?;
+            state.waiters.push(sender);
+        }
+        self.shared.changed.notify_one();
+        match receiver.await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(core::Reject::Stopped.into()),
+        }
+    }
+
+    /// All that is needed to go on later.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.lock().machine.snapshot()
+    }
+
+    /// Stops the participant at once, whatever it is doing, and gives all that is needed to go on
+    /// later. A request that is under way is dropped.
+    pub fn stop(&self) -> Snapshot {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let snapshot = state.machine.snapshot();
+        // Stopping twice changes nothing.
+        let _ = state.machine.handle_input(now, Input::Stop);
+        state.waiters.clear();
+        drop(state);
+        self.shared.cancel_jobs();
+        self.shared.changed.notify_one();
+        snapshot
+    }
+
+    /// Whether the participant was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped()
+    }
+
+    /// What the participant does in the current round.
+    pub fn task(&self) -> Task {
+        self.shared.lock().machine.task()
+    }
+
+    /// The parameters of the current round; `None` before the first.
+    pub fn parameters(&self) -> Option<Arc<RoundParameters>> {
+        self.shared.lock().machine.parameters().cloned()
+    }
+
+    /// Whether the participant waits for a local model.
+    pub fn needs_model(&self) -> bool {
+        self.shared.lock().machine.needs_model()
+    }
+}

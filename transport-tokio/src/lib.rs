@@ -1,0 +1,45 @@
+//! Drives a PET participant over HTTP with [reqwest](https://docs.rs/reqwest), on
+//! [tokio](https://docs.rs/tokio).
+//!
+//! A [`Participant`] does its work while [`Participant::next_event`] is awaited: it asks the
+//! coordinator, masks and sends, and comes back with something that the caller may want to know.
+//! Awaiting is cancel-safe: a request or a job that is under way goes on and is picked up by the next
+//! call. A [`Handle`] reaches the participant from other tasks and threads.
+//!
+//! ```no_run
+//! use pet_transport_tokio::core::model::Model;
+//! use pet_transport_tokio::core::participant::Event;
+//! use pet_transport_tokio::{Config, Participant};
+//!
+//! # async fn run() -> Result<(), pet_transport_tokio::Error> {
+//! let config = Config::new("http://127.0.0.1:8081")?;
+//! let mut participant = Participant::new(config)?;
+//! let handle = participant.handle();
+//! loop {
+//!     match participant.next_event().await? {
+//!         Event::ModelNeeded { length, .. } => {
+//!             let trained = vec![0.0; length as usize]; // train here
+//!             handle.set_model(Model::F32(trained))?;
+//!         }
+//!         Event::NewRound { .. } => {
+//!             let _model = participant.global_model().await?;
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod handle;
+mod http;
+mod participant;
+
+pub use config::Config;
+pub use error::Error;
+pub use handle::Handle;
+pub use participant::Participant;
+pub use pet_core as core;

@@ -1,0 +1,248 @@
+//! The driver.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
+use pet_core::model::Model;
+use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
+use tokio::task::JoinSet;
+
+use crate::config::random_seed;
+use crate::handle::Shared;
+use crate::http::Client;
+use crate::{Config, Error, Handle};
+
+/// A participant that works while it is awaited. Dropping it ends its requests and jobs.
+#[derive(Debug)]
+pub struct Participant {
+    shared: Arc<Shared>,
+    client: Client,
+    threads: usize,
+    /// Requests and jobs under way: they outlive the futures that have begun them.
+    tasks: JoinSet<Input>,
+    /// Events that came while the caller waited for something else.
+    events: VecDeque<Event>,
+}
+
+impl Participant {
+    /// A participant with a new, random identity.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Client`] if no
+    /// HTTP client can be made.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let machine = core::Participant::from_seed(random_seed()?, config.settings.clone());
+        Self::drive(machine, config)
+    }
+
+    /// A participant with a given identity and a seed for everything random that it makes. The seed
+    /// must be unpredictable, and no other participant may have it.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if no HTTP client can be made.
+    pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Result<Self, Error> {
+        Self::drive(
+            core::Participant::new(keys, seed, config.settings.clone()),
+            config,
+        )
+    }
+
+    /// Goes on where a stopped participant was. The settings are the new ones.
+    ///
+    /// # Errors
+    /// [`Error::Restore`] if the bytes are no saved state; [`Error::Client`] if no HTTP client can be
+    /// made.
+    pub fn restore(config: Config, state: &[u8]) -> Result<Self, Error> {
+        let machine = core::Participant::restore(state, config.settings.clone())?;
+        Self::drive(machine, config)
+    }
+
+    /// Goes on where a stopped participant was, from a sealed state.
+    ///
+    /// # Errors
+    /// As [`Participant::restore`], and if the key is another one.
+    pub fn restore_sealed(config: Config, state: &[u8], key: &SnapshotKey) -> Result<Self, Error> {
+        let machine = core::Participant::restore_sealed(state, key, config.settings.clone())?;
+        Self::drive(machine, config)
+    }
+
+    fn drive(machine: core::Participant, config: Config) -> Result<Self, Error> {
+        Ok(Self {
+            shared: Shared::new(machine),
+            client: Client::new(config.client, config.url, config.limits)?,
+            threads: config.threads.get(),
+            tasks: JoinSet::new(),
+            events: VecDeque::new(),
+        })
+    }
+
+    /// A handle to this participant, for other tasks and threads.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Works until there is something to tell. Cancel-safe. Must be awaited within a tokio runtime
+    /// with time and IO enabled.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with [`Reject::Stopped`] once the participant was stopped.
+    pub async fn next_event(&mut self) -> Result<Event, Error> {
+        match self.events.pop_front() {
+            Some(event) => Ok(event),
+            None => self.work().await,
+        }
+    }
+
+    /// Works until the global model is there; `None` while there is no global model. Events that come
+    /// in the meantime are given by [`Participant::next_event`] later. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] if it cannot be had; [`Error::Rejected`] if the participant was stopped.
+    pub async fn global_model(&mut self) -> Result<Option<Arc<Model>>, Error> {
+        self.handle().fetch_model()?;
+        loop {
+            match self.work().await? {
+                Event::GlobalModel(model) => return Ok(model),
+                Event::GlobalModelFailed(error) => return Err(error.into()),
+                event => self.events.push_back(event),
+            }
+        }
+    }
+
+    /// Stops, and gives all that is needed to go on later.
+    pub fn stop(self) -> Snapshot {
+        self.handle().stop()
+    }
+
+    async fn work(&mut self) -> Result<Event, Error> {
+        loop {
+            let wake_at = match self.drain()? {
+                Drained::Event(event) => return Ok(event),
+                Drained::Idle(wake_at) => wake_at,
+            };
+            let input = tokio::select! {
+                Some(finished) = self.tasks.join_next() => joined(finished).unwrap_or(Input::Tick),
+                () = self.shared.changed.notified() => Input::Tick,
+                () = sleep_until(wake_at.map(|at| self.shared.epoch + at)) => Input::Tick,
+            };
+            let now = self.shared.now();
+            match self.shared.lock().machine.handle_input(now, input) {
+                Err(Reject::Stopped) => return Err(Reject::Stopped.into()),
+                // Anything else came too late: nothing is wrong.
+                _ => {}
+            }
+        }
+    }
+
+    /// Does what the machine says until it is idle or has something to tell.
+    fn drain(&mut self) -> Result<Drained, Error> {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.machine.handle_input(now, Input::Tick)?;
+        loop {
+            match state.machine.poll_output() {
+                Output::Request { id, call } => {
+                    let client = self.client.clone();
+                    self.tasks.spawn(async move {
+                        match client.send(call).await {
+                            Ok(response) => Input::Response { id, response },
+                            Err(fault) => Input::Fault { id, fault },
+                        }
+                    });
+                }
+                Output::Job(job) => {
+                    let (shared, threads) = (self.shared.clone(), self.threads);
+                    self.tasks.spawn(async move {
+                        let id = job.id();
+                        run(job, threads, &shared)
+                            .await
+                            .map_or(Input::JobLost(id), Input::JobDone)
+                    });
+                }
+                Output::Event(event) => {
+                    if let Some(event) = state.deliver(event) {
+                        return Ok(Drained::Event(event));
+                    }
+                }
+                Output::Idle(idle) => {
+                    let wake_at = idle.wake_at.map(|at| Duration::from_millis(at.as_millis()));
+                    return Ok(Drained::Idle(wake_at));
+                }
+                // An output of a newer core that this driver does not know.
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        // Blocking threads cannot be aborted: they look at this between two steps.
+        self.shared.cancel_jobs();
+    }
+}
+
+enum Drained {
+    Event(Event),
+    /// Nothing is due before this time after the epoch.
+    Idle(Option<Duration>),
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a job on blocking threads; gives nothing if it was cancelled.
+async fn run(mut job: Job, threads: usize, shared: &Arc<Shared>) -> Option<JobResult> {
+    let (mut job, parts) = blocking(move || {
+        let parts = if threads > 1 { job.split(threads) } else { Vec::new() };
+        (job, parts)
+    })
+    .await?;
+    let mut running = JoinSet::new();
+    for mut part in parts {
+        let shared = shared.clone();
+        running.spawn(blocking(move || loop {
+            if shared.is_stopped() {
+                return None;
+            }
+            if part.step() {
+                return Some(part.finish());
+            }
+        }));
+    }
+    while let Some(part) = running.join_next().await {
+        job.absorb(joined(part)???);
+    }
+    let shared = shared.clone();
+    blocking(move || {
+        while !shared.is_stopped() {
+            if job.step() {
+                return Some(job.finish());
+            }
+        }
+        None
+    })
+    .await?
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// What a task has given, nothing if it was cancelled. A panic is a bug, and is passed on: giving the
+/// same job out again would only repeat it.
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
