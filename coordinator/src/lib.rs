@@ -1,6 +1,25 @@
 //! The coordinator of the PET protocol: HTTP, settings and storage around `pet-core`'s coordinator state machine.
 //!
-//! The binary `pet-coordinator` is a thin shell around this library.
+//! [`Coordinator::start`] runs one on the current tokio runtime; the binary `pet-coordinator` is a thin shell around
+//! it. The parts, from the outside in:
+//!
+//! * [`settings`]: what can be set, and where settings come from;
+//! * HTTP: the five calls of the protocol, uploads within limits;
+//! * the intake: messages are opened and verified on all cores, rejections counted;
+//! * the driver: the one task that owns the state machine, keeps its time, runs its jobs;
+//! * [`Store`]: where its records go.
 #![forbid(unsafe_code)]
 
+mod board;
+mod coordinator;
+mod driver;
+mod http;
+mod intake;
+mod metrics;
 pub mod settings;
+mod store;
+
+pub use coordinator::{Coordinator, Options, RunError, StartError};
+pub use driver::DriverError;
+pub use metrics::{Metrics, Rejections};
+pub use store::{Confirmations, Store, Volatile};

@@ -3,4 +3,123 @@
 
 mod cli;
 
-fn main() {}
+use std::{
+    fs,
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::Parser;
+use pet_coordinator::{
+    settings::{Loaded, LogFormat, LogSettings},
+    Coordinator, Options, RunError, StartError,
+};
+use thiserror::Error;
+use tokio::signal::unix::{signal, SignalKind};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use self::cli::{Cli, Command, Serve};
+
+/// Wrong settings, like a wrong command line.
+const USAGE: u8 = 2;
+
+/// Why serving failed.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("cannot read the seed file (--seed-file): {0}")]
+    Seed(io::Error),
+    #[error("the seed file (--seed-file) must have 32 bytes")]
+    SeedLength,
+    #[error("cannot write the port file (--port-file): {0}")]
+    PortFile(io::Error),
+    #[error(
+        "the operating system does not let this process wait for signals or start threads: {0}"
+    )]
+    System(io::Error),
+}
+
+fn main() -> ExitCode {
+    let Command::Serve(args) = Cli::parse().command;
+    let loaded = match args.loader(std::env::vars_os()).load() {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error, USAGE),
+    };
+    init_log(&loaded.settings.log);
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let result = tokio::runtime::Runtime::new()
+        .map_err(Failure::System)
+        .and_then(|runtime| runtime.block_on(serve(&args, loaded)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Says on standard error what went wrong, whatever the log's filter lets through.
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    // If not even this can be written there is nobody to tell.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}
+
+fn init_log(settings: &LogSettings) {
+    // The filter was checked with the other settings.
+    let filter = EnvFilter::builder().parse_lossy(&settings.filter);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match settings.format {
+        LogFormat::Text => {
+            let colours = io::IsTerminal::is_terminal(&io::stderr());
+            log.with_ansi(colours).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
+    // Before the port file is there, so that whoever waits for it may also interrupt.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
+
+    let mut options = Options::default();
+    if let Some(path) = &args.seed_file {
+        options.seed = Some(read_seed(path)?);
+        warn!("all keys follow from the seed file: this coordinator is for tests only");
+    }
+    let mut coordinator = Coordinator::start_with(loaded.settings, options).await?;
+    if let Some(path) = &args.port_file {
+        write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;
+    }
+    tokio::select! {
+        result = coordinator.wait() => return Ok(result?),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("interrupted: answering the requests in flight");
+    coordinator.shutdown().await?;
+    info!("stopped");
+    Ok(())
+}
+
+fn read_seed(path: &Path) -> Result<[u8; 32], Failure> {
+    let bytes = fs::read(path).map_err(Failure::Seed)?;
+    bytes.try_into().map_err(|_| Failure::SeedLength)
+}
+
+/// Writes the file in one step, so that nobody ever reads half an address.
+fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", std::process::id()));
+    fs::write(&unfinished, address.to_string())?;
+    fs::rename(&unfinished, path)
+}

@@ -14,6 +14,7 @@ mod layers;
 mod schema;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -21,7 +22,11 @@ use std::{
     time::Duration,
 };
 
-use pet_core::mask::{BoundType, DataType, GroupType, MaskConfig, ModelType};
+use pet_core::{
+    coordinator as protocol,
+    mask::{BoundType, DataType, GroupType, MaskConfig, ModelType},
+    message::ReassemblyLimits,
+};
 
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
@@ -94,7 +99,7 @@ pub struct MinMax<T> {
 /// `[model]`: the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSettings {
-    /// The number of weights, from 1 to 2^32 - 1 (the wire format counts them in 32 bits). No default.
+    /// The number of weights: at least 1, and so many that an update message stays below 4 GiB. No default.
     pub length: u64,
 }
 
@@ -158,6 +163,38 @@ impl Settings {
                 filter: "info".to_owned(),
                 format: LogFormat::Text,
             },
+        }
+    }
+
+    /// The part that is the protocol's.
+    pub fn protocol(&self) -> protocol::Settings {
+        let count = |range: MinMax<u64>| protocol::CountRange {
+            min: range.min,
+            max: range.max,
+        };
+        let time = |range: MinMax<Duration>| protocol::TimeRange {
+            min: range.min,
+            max: range.max,
+        };
+        let PetSettings { sum, update, sum2 } = &self.pet;
+        protocol::Settings {
+            sum: protocol::SumSettings {
+                prob: sum.prob,
+                count: count(sum.count),
+                time: time(sum.time),
+            },
+            update: protocol::UpdateSettings {
+                prob: update.prob,
+                count: count(update.count),
+                time: time(update.time),
+            },
+            sum2: protocol::Sum2Settings {
+                count: count(sum2.count),
+                time: time(sum2.time),
+            },
+            mask: self.mask.into(),
+            model_length: self.model.length,
+            reassembly: ReassemblyLimits::default(),
         }
     }
 
@@ -250,5 +287,15 @@ impl Loader {
             layers.add_option(&key, &option, value);
         }
         schema::interpret(&layers)
+    }
+}
+
+impl From<protocol::InvalidSettings> for SettingsError {
+    fn from(protocol::InvalidSettings(violations): protocol::InvalidSettings) -> Self {
+        Self::Invalid(schema::from_core(
+            violations,
+            &Layers::default(),
+            &BTreeSet::new(),
+        ))
     }
 }

@@ -4,8 +4,9 @@
 //! hold for them. Both go on after the first mistake. A rule over several keys is not checked where one of them
 //! could not be read, so that one mistake is not reported twice.
 
-use std::{collections::BTreeSet, fmt::Display, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use pet_core::coordinator as protocol;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -228,147 +229,95 @@ fn seconds(text: &str) -> Option<Duration> {
     }
 }
 
-/// Collects broken rules.
-struct Rules<'a> {
-    layers: &'a Layers,
-    /// Keys whose value is not known.
-    except: &'a BTreeSet<String>,
-    problems: Vec<Problem>,
-}
-
-impl Rules<'_> {
-    /// Reports `key` unless `holds` or one of the keys that the rule is about could not be read.
-    fn rule(&mut self, holds: bool, key: &str, value: impl Display, rule: impl Into<String>) {
-        if !holds && !self.except.contains(key) {
-            self.problems.push(Problem {
-                key: key.to_owned(),
-                value: Some(value.to_string()),
-                origin: self.origin(key),
-                rule: rule.into(),
-            });
-        }
-    }
-
-    /// `key` (with `value`) must not be above `limit_key` (with `limit`).
-    fn at_most<T: PartialOrd>(
-        &mut self,
-        (key, value): (&str, T),
-        (limit_key, limit): (&str, T),
-        show: impl Fn(&T) -> String,
-    ) {
-        if self.except.contains(limit_key) {
-            return;
-        }
-        let rule = format!(
-            "must not be more than {limit_key}, which is {} ({})",
-            show(&limit),
-            self.origin(limit_key),
-        );
-        self.rule(value <= limit, key, show(&value), rule);
-    }
-
-    fn origin(&self, key: &str) -> Origin {
-        self.layers
-            .get(key)
-            .map_or(Origin::Default, |entry| entry.origin.clone())
-    }
-}
-
-fn check_except(s: &Settings, layers: &Layers, except: &BTreeSet<String>) -> Vec<Problem> {
-    let mut rules = Rules {
-        layers,
-        except,
-        problems: Vec::new(),
+fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) -> Vec<Problem> {
+    let problem = |key: &str, value, rule| Problem {
+        key: key.to_owned(),
+        value,
+        origin: origin(layers, key),
+        rule,
     };
-    let pet = &s.pet;
+    let mut problems = Vec::new();
 
-    // That 0 < sum + update - sum * update <= 1 follows from these two.
-    rules.rule(
-        pet.sum.prob > 0.0 && pet.sum.prob < 1.0,
-        "pet.sum.prob",
-        pet.sum.prob,
-        "must be more than 0 and less than 1",
-    );
-    rules.rule(
-        pet.update.prob > 0.0 && pet.update.prob <= 1.0,
-        "pet.update.prob",
-        pet.update.prob,
-        "must be more than 0 and at most 1",
-    );
-
-    for (phase, count, time, least) in [
-        ("pet.sum", pet.sum.count, pet.sum.time, 1),
-        ("pet.update", pet.update.count, pet.update.time, 3),
-        ("pet.sum2", pet.sum2.count, pet.sum2.time, 1),
-    ] {
-        let [count_min, count_max, time_min, time_max] =
-            ["count.min", "count.max", "time.min", "time.max"].map(|end| format!("{phase}.{end}"));
-        rules.rule(
-            count.min >= least,
-            &count_min,
-            count.min,
-            format!("must be at least {least}"),
-        );
-        rules.at_most(
-            (&count_min, count.min),
-            (&count_max, count.max),
-            u64::to_string,
-        );
-        rules.at_most((&time_min, time.min), (&time_max, time.max), show_seconds);
+    if let Err(protocol::InvalidSettings(violations)) = s.protocol().validate() {
+        problems.extend(from_core(violations, layers, unreadable));
     }
-    let sum_max = ("pet.sum.count.max", pet.sum.count.max);
-    rules.at_most(
-        ("pet.sum2.count.min", pet.sum2.count.min),
-        sum_max,
-        u64::to_string,
-    );
-    rules.at_most(
-        ("pet.sum2.count.max", pet.sum2.count.max),
-        sum_max,
-        u64::to_string,
-    );
 
-    let models = s.mask.max_nb_models();
-    if !except.contains("mask.model_type") {
-        rules.rule(
-            pet.update.count.min <= models,
+    let (least, models) = (s.pet.update.count.min, s.mask.max_nb_models());
+    if least > models && !unreadable.contains("mask.model_type") {
+        problems.push(problem(
             "pet.update.count.min",
-            pet.update.count.min,
-            format!("must not be more than {models}, which is what mask.model_type allows"),
-        );
+            Some(least.to_string()),
+            format!(
+                "must be at most {models}: mask.model_type {} allows no more models",
+                s.mask.model_type
+            ),
+        ));
     }
-    rules.rule(
-        (1..=u64::from(u32::MAX)).contains(&s.model.length),
-        "model.length",
-        s.model.length,
-        format!("must be at least 1 and at most {}", u32::MAX),
-    );
     if let Err(error) = EnvFilter::builder().parse(&s.log.filter) {
-        rules.rule(
-            false,
+        problems.push(problem(
             "log.filter",
-            format!("{:?}", s.log.filter),
+            Some(format!("{:?}", s.log.filter)),
             format!("must be levels and target=level pairs, such as info,pet_coordinator=debug: {error}"),
-        );
+        ));
     }
     for (one, other) in [
         ("api.tls_certificate", "api.tls_key"),
         ("api.tls_key", "api.tls_certificate"),
     ] {
-        if let (Some(entry), None) = (layers.get(one), layers.get(other)) {
-            rules.problems.push(Problem {
-                key: one.to_owned(),
-                value: None,
-                origin: entry.origin.clone(),
-                rule: format!("needs {other} as well"),
-            });
+        if layers.get(one).is_some() && layers.get(other).is_none() {
+            problems.push(problem(one, None, format!("needs {other} as well")));
         }
     }
-    rules.problems
+    problems
 }
 
-fn show_seconds(time: &Duration) -> String {
-    format!("{} s", time.as_secs_f64())
+/// The rules of the protocol are core's. What they say of a value that could not be read means nothing.
+pub(super) fn from_core(
+    violations: Vec<protocol::Violation>,
+    layers: &Layers,
+    unreadable: &BTreeSet<String>,
+) -> Vec<Problem> {
+    let is_known = |violation: &protocol::Violation| {
+        !unreadable.iter().any(|key| {
+            let key = key.strip_prefix("pet.").unwrap_or(key);
+            violation.key.contains(key) || violation.rule.contains(key)
+        })
+    };
+    // The rule over both probabilities says nothing new where one of them breaks its own.
+    let one_breaks = violations
+        .iter()
+        .any(|v| matches!(v.key, "sum.prob" | "update.prob"));
+    let is_new = |violation: &protocol::Violation| {
+        !(one_breaks && violation.key.contains("sum.prob and update.prob"))
+    };
+    violations
+        .into_iter()
+        .filter(|violation| is_known(violation) && is_new(violation))
+        .map(|violation| {
+            let key = full_key(violation.key);
+            Problem {
+                value: Some(violation.value),
+                origin: origin(layers, &key),
+                rule: violation.rule,
+                key,
+            }
+        })
+        .collect()
+}
+
+fn origin(layers: &Layers, key: &str) -> Origin {
+    layers
+        .get(key)
+        .map_or(Origin::Default, |entry| entry.origin.clone())
+}
+
+/// The key in the settings file of what core names without its section.
+fn full_key(key: &str) -> String {
+    if KEYS.contains(&key) {
+        key.to_owned()
+    } else {
+        format!("pet.{key}")
+    }
 }
 
 /// Looks at the names of all given keys: unknown ones are problems or warnings, those without effect warnings.

@@ -1,0 +1,49 @@
+//! What the driver of the rounds shows to all threads: what is published, and what opens messages now.
+
+use std::sync::Arc;
+
+use pet_core::coordinator::{Bulletin, Publication, RoundContext};
+
+/// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new dictionary
+/// together with the context of the phase before.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    bulletin: Bulletin,
+    context: Option<Arc<RoundContext>>,
+    max_message_len: usize,
+}
+
+impl Board {
+    /// Nothing published; messages of up to `max_message_len` bytes are let in.
+    pub fn new(max_message_len: usize) -> Self {
+        Self {
+            bulletin: Bulletin::new(),
+            context: None,
+            max_message_len,
+        }
+    }
+
+    pub fn publish(&mut self, publication: Publication) {
+        self.bulletin.apply(publication);
+    }
+
+    pub fn set_context(&mut self, context: Arc<RoundContext>) {
+        // Never shrinks: a message of an earlier phase is late, not too long, and must be told apart.
+        self.max_message_len = self.max_message_len.max(context.max_message_len());
+        self.context = Some(context);
+    }
+
+    pub fn bulletin(&self) -> &Bulletin {
+        &self.bulletin
+    }
+
+    /// What opens messages; `None` before the first round and once there will be no more.
+    pub fn context(&self) -> Option<&Arc<RoundContext>> {
+        self.context.as_ref()
+    }
+
+    /// No message that can be taken now, or could be in an earlier phase, is longer.
+    pub fn max_message_len(&self) -> usize {
+        self.max_message_len
+    }
+}

@@ -1,0 +1,228 @@
+//! Starting and stopping the whole: machine, driver and HTTP.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use pet_core::{
+    coordinator::{Coordinator as Machine, InvalidSettings},
+    crypto::RootSeed,
+    mask::MaskObjectView,
+};
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::info;
+
+use crate::{
+    board::Board,
+    driver::{Clock, Driver, DriverError},
+    http::{self, UploadLimits},
+    intake::Intake,
+    metrics::{Counters, Metrics},
+    settings::{Settings, SettingsError},
+    store::{Store, Volatile},
+};
+
+/// Room for the largest sum dictionaries that a message's length is first expected to reflect, in bytes; a round with
+/// a larger one raises the limit.
+const SEEDS_ROOM: usize = 4 << 20;
+
+/// Memory for messages being received and processed, in bytes, unless a few of them need more.
+const UPLOAD_MEMORY: usize = 1 << 30;
+
+/// How long an upload may pause.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running coordinator.
+///
+/// ```
+/// use pet_coordinator::{settings::Settings, Coordinator};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut settings = Settings::for_model_length(1000);
+/// settings.api.bind_address.set_port(0);
+/// let coordinator = Coordinator::start(settings).await?;
+/// assert_ne!(coordinator.local_addr().port(), 0);
+/// coordinator.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it without [`shutdown`](Self::shutdown) stops it as well, in the background, as long as its tokio runtime
+/// still runs.
+#[derive(Debug)]
+pub struct Coordinator {
+    local_addr: SocketAddr,
+    counters: Arc<Counters>,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<Result<(), DriverError>>,
+}
+
+/// What a coordinator can be given beside its settings.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where records go. Default: nowhere, the state lives in memory.
+    pub store: Option<Box<dyn Store>>,
+    /// From what everything random is derived, all keys included. Default: the operating system's randomness. Give
+    /// it in tests only, and never twice the same one to coordinators whose keys matter.
+    pub seed: Option<[u8; 32]>,
+}
+
+/// Why a coordinator does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The settings break rules.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (api.bind_address): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There is no randomness to make keys from.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// Why a coordinator has ended without having been asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The rounds cannot go on.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Its task was lost: it panicked, or its runtime is gone.
+    #[error("internal error: the coordinator's task was lost: {0}")]
+    Lost(String),
+}
+
+impl Coordinator {
+    /// Starts a coordinator on the current tokio runtime. When this returns, it listens.
+    ///
+    /// # Errors
+    /// If the settings break rules or the address cannot be listened on.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Options::default()).await
+    }
+
+    /// As [`start`](Self::start), with [`Options`].
+    ///
+    /// # Errors
+    /// If the settings break rules or the address cannot be listened on.
+    pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
+        settings.validate()?;
+        let seed = match options.seed {
+            Some(seed) => RootSeed::new(seed),
+            None => random_seed()?,
+        };
+        let address = settings.api.bind_address;
+        let bind_error = |source| StartError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+        let local_addr = listener.local_addr().map_err(bind_error)?;
+
+        let clock = Clock::start();
+        let machine = Machine::new(settings.protocol(), seed, clock.now())?;
+        let max_message_len = max_message_len(&settings);
+        let (board, read_board) = watch::channel(Board::new(max_message_len));
+        let counters = Arc::new(Counters::default());
+        let store = options.store.unwrap_or_else(|| Box::new(Volatile));
+        let (driver, deliver) = Driver::new(machine, clock, board, Arc::clone(&counters), store);
+        let intake = Intake::new(read_board, Arc::clone(&counters), deliver);
+        let limits = UploadLimits {
+            memory: UPLOAD_MEMORY.max(max_message_len.saturating_mul(4)),
+            patience: UPLOAD_PATIENCE,
+        };
+        let router = http::router(intake, limits);
+
+        info!(
+            address = %local_addr,
+            model_length = settings.model.length,
+            mask = %settings.mask,
+            "the coordinator listens"
+        );
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(run(driver, listener, router, stopped));
+        Ok(Self {
+            local_addr,
+            counters,
+            stop,
+            running,
+        })
+    }
+
+    /// The address that it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What it has counted so far.
+    pub fn metrics(&self) -> Metrics {
+        self.counters.read()
+    }
+
+    /// Waits for the end: after a failure, or when [`shutdown`](Self::shutdown) is not the one to wait. May be dropped
+    /// and called again until it has given a result.
+    ///
+    /// # Errors
+    /// Why it has ended.
+    pub async fn wait(&mut self) -> Result<(), RunError> {
+        match (&mut self.running).await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(RunError::Lost(error.to_string())),
+        }
+    }
+
+    /// Accepts no more connections, answers the requests in flight, and stops.
+    ///
+    /// # Errors
+    /// If it has failed before.
+    pub async fn shutdown(mut self) -> Result<(), RunError> {
+        self.stop.send_replace(true);
+        self.wait().await
+    }
+}
+
+async fn run(
+    driver: Driver,
+    listener: TcpListener,
+    router: axum::Router,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), DriverError> {
+    let (stop_driver, driver_stopped) = oneshot::channel();
+    let driver = driver.run(driver_stopped);
+    tokio::pin!(driver);
+    // The rounds go on while requests in flight are answered: they may depend on it.
+    tokio::select! {
+        result = &mut driver => return result,
+        () = http::serve(listener, router, stopped) => {}
+    }
+    drop(stop_driver);
+    driver.await
+}
+
+fn random_seed() -> Result<RootSeed, StartError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut()).map_err(StartError::Randomness)?;
+    Ok(RootSeed::new(*seed))
+}
+
+/// What the length of a message is first limited to.
+fn max_message_len(settings: &Settings) -> usize {
+    usize::try_from(settings.model.length)
+        .ok()
+        .and_then(|length| MaskObjectView::serialized_len(settings.mask.into(), length))
+        .unwrap_or(usize::MAX)
+        .saturating_add(SEEDS_ROOM)
+}
+
+impl From<InvalidSettings> for StartError {
+    fn from(invalid: InvalidSettings) -> Self {
+        Self::Settings(invalid.into())
+    }
+}

@@ -1,0 +1,293 @@
+//! Runs core's state machine: the one task that owns it.
+//!
+//! Everything that takes time happens elsewhere: messages are opened in [`intake`](crate::intake), jobs run on
+//! blocking threads, records go to the [`Store`]. What they give comes back as inputs. No call of the machine blocks
+//! or computes for long, so the task may share its thread with others.
+
+use std::{collections::BTreeMap, sync::Arc, thread};
+
+use pet_core::{
+    coordinator::{
+        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Rejection, Ticket,
+        Verified, Why,
+    },
+    time::Timestamp,
+};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{spawn_blocking, JoinError},
+    time::{sleep_until, Duration, Instant},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    board::Board,
+    metrics::{Counters, Rejections},
+    store::{Confirmations, Store},
+};
+
+/// How many verified messages may wait for the machine; further senders wait before that.
+const WAITING_MESSAGES: usize = 256;
+
+/// A verified message on its way to the machine, and the way back for its fate.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub message: Verified,
+    pub reply: oneshot::Sender<Result<(), Rejection>>,
+}
+
+/// Why the rounds have ended without having been asked to. Each of these is a bug.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DriverError {
+    /// A job panicked.
+    #[error("internal error: the job \"{job}\" panicked; please report this")]
+    JobPanicked {
+        /// The job's name.
+        job: &'static str,
+    },
+    /// The store can confirm nothing any more.
+    #[error("internal error: the store was lost; please report this")]
+    StoreLost,
+}
+
+/// The time of the machine: milliseconds since the driver's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        // Rounds down: the machine must not see a time that has not come yet.
+        Timestamp::ZERO + Duration::from_millis(self.0.elapsed().as_millis() as u64)
+    }
+
+    fn instant(&self, at: Timestamp) -> Option<Instant> {
+        self.0.checked_add(at.saturating_since(Timestamp::ZERO))
+    }
+}
+
+/// The machine and all that is connected to it.
+pub(crate) struct Driver {
+    machine: Coordinator,
+    clock: Clock,
+    board: watch::Sender<Board>,
+    counters: Arc<Counters>,
+    store: Box<dyn Store>,
+    confirmations: Confirmations,
+    confirmed: mpsc::UnboundedReceiver<PersistId>,
+    deliveries: mpsc::Receiver<Delivery>,
+    jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
+    job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Result<(), Rejection>>>,
+    last_ticket: u64,
+    /// The rejections up to the end of the last round.
+    reported: Rejections,
+}
+
+impl Driver {
+    /// Connects a machine made at `clock`'s start. Gives the way to deliver messages to it.
+    pub fn new(
+        machine: Coordinator,
+        clock: Clock,
+        board: watch::Sender<Board>,
+        counters: Arc<Counters>,
+        store: Box<dyn Store>,
+    ) -> (Self, mpsc::Sender<Delivery>) {
+        let (deliver, deliveries) = mpsc::channel(WAITING_MESSAGES);
+        let (confirmations, confirmed) = Confirmations::channel();
+        let (job_results, jobs_done) = mpsc::unbounded_channel();
+        let driver = Self {
+            machine,
+            clock,
+            board,
+            counters,
+            store,
+            confirmations,
+            confirmed,
+            deliveries,
+            jobs_done,
+            job_results,
+            waiting: BTreeMap::new(),
+            last_ticket: 0,
+            reported: Rejections::default(),
+        };
+        (driver, deliver)
+    }
+
+    /// Runs rounds until every sender of messages is gone or `stop` resolves.
+    pub async fn run(mut self, stop: oneshot::Receiver<()>) -> Result<(), DriverError> {
+        tokio::pin!(stop);
+        let mut stopping = false;
+        loop {
+            let idle = self.drain();
+            if idle.why == Why::Stopped {
+                return Ok(());
+            }
+            let wake_at = idle.wake_at.and_then(|at| self.clock.instant(at));
+            let input = tokio::select! {
+                biased;
+                _ = &mut stop, if !stopping => {
+                    stopping = true;
+                    Input::Stop
+                }
+                // The machine's own affairs before new messages: they are what makes room for more.
+                Some(done) = self.jobs_done.recv() => Input::JobDone(done?),
+                Some(id) = self.confirmed.recv() => Input::Persisted(id),
+                () = wait(wake_at) => Input::Tick,
+                Some(delivery) = self.deliveries.recv() => self.admit(delivery),
+            };
+            if let Err(reject) = self.machine.handle_input(self.clock.now(), input) {
+                debug!(%reject, "an input came too late");
+            }
+        }
+    }
+
+    fn admit(&mut self, Delivery { message, reply }: Delivery) -> Input {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.waiting.insert(ticket, reply);
+        Input::Message { ticket, message }
+    }
+
+    /// Does all that is due.
+    fn drain(&mut self) -> Idle {
+        let mut board = None;
+        loop {
+            match self.machine.poll_output() {
+                Output::Publish(publication) => {
+                    self.draft(&mut board).publish(publication);
+                }
+                Output::Context(context) => self.draft(&mut board).set_context(context),
+                Output::Job(job) => self.start(job),
+                Output::Persist { id, record } => {
+                    self.store.persist(id, record, &self.confirmations);
+                }
+                Output::Reply { ticket, outcome } => {
+                    self.show(&mut board);
+                    self.reply(ticket, outcome);
+                }
+                Output::Event(event) => self.report(event),
+                Output::Idle(idle) => {
+                    self.show(&mut board);
+                    return idle;
+                }
+                other => debug!(?other, "an output that this version does not know"),
+            }
+        }
+    }
+
+    /// The board's next state.
+    fn draft<'a>(&self, board: &'a mut Option<Board>) -> &'a mut Board {
+        board.get_or_insert_with(|| self.board.borrow().clone())
+    }
+
+    fn show(&self, board: &mut Option<Board>) {
+        if let Some(board) = board.take() {
+            self.board.send_replace(board);
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
+        match &outcome {
+            Ok(()) => self.counters.accepted(),
+            Err(rejection) => self.counters.rejected(rejection.label()),
+        }
+        if let Some(reply) = self.waiting.remove(&ticket) {
+            // A sender that has hung up does not want to know.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    fn start(&self, job: Job) {
+        let results = self.job_results.clone();
+        tokio::spawn(async move {
+            let name = job.name();
+            let done: Result<JobResult, JoinError> = spawn_blocking(|| run_job(job)).await;
+            // A lost job is not given to the machine to be tried again: it would panic again.
+            let done = done.map_err(|error| {
+                error!(job = name, %error, "a job was lost");
+                DriverError::JobPanicked { job: name }
+            });
+            let _ = results.send(done);
+        });
+    }
+
+    fn report(&mut self, event: Event) {
+        match event {
+            Event::PhaseBegan { round_id, phase } => {
+                info!(round = round_id, %phase, "phase begins");
+            }
+            Event::PhaseEnded {
+                round_id,
+                phase,
+                accepted,
+                took,
+            } => {
+                info!(round = round_id, %phase, accepted, took = ?took, "phase ends");
+            }
+            Event::RoundCompleted {
+                round_id,
+                models,
+                votes,
+            } => {
+                self.counters.round_completed();
+                let rejected = self.rejected_in_round();
+                info!(round = round_id, models, votes, %rejected, "round completed: there is a new global model");
+            }
+            Event::RoundFailed {
+                round_id,
+                phase,
+                failure,
+            } => {
+                self.counters.round_failed();
+                let rejected = self.rejected_in_round();
+                warn!(round = round_id, %phase, reason = %failure, %rejected, "round failed");
+            }
+            other => info!(event = ?other, "event"),
+        }
+    }
+
+    /// The messages rejected since the end of the round before.
+    fn rejected_in_round(&mut self) -> Rejections {
+        let now = self.counters.read().rejections;
+        let since = now.since(&self.reported);
+        self.reported = now;
+        since
+    }
+}
+
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a job on this thread, and what can be split off on as many more as there are cores.
+fn run_job(mut job: Job) -> JobResult {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let parts = if cores > 1 {
+        job.split(cores - 1)
+    } else {
+        Vec::new()
+    };
+    let results: Vec<_> = thread::scope(|scope| {
+        let parts: Vec<_> = parts
+            .into_iter()
+            .map(|part| scope.spawn(move || part.finish()))
+            .collect();
+        while !job.step() {}
+        parts.into_iter().map(|part| part.join()).collect()
+    });
+    for result in results {
+        match result {
+            Ok(result) => job.absorb(result),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    job.finish()
+}

@@ -1,0 +1,175 @@
+//! The five calls of the protocol over HTTP (protocol description, section 3).
+//!
+//! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind [`Rounds`].
+
+mod serve;
+mod upload;
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, Request, State},
+    http::{header, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    Router,
+};
+use base64::{
+    alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    Engine,
+};
+use pet_core::{
+    crypto::PublicSigningKey,
+    request::{Call, Response as Answer},
+};
+use thiserror::Error;
+
+use self::upload::{Refusal, Uploads};
+
+pub(crate) use self::serve::serve;
+pub(crate) use self::upload::{Upload, UploadLimits};
+
+/// Standard base64 as the old coordinator reads it: padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What the calls need of whoever runs the rounds.
+pub(crate) trait Rounds: Send + Sync + 'static {
+    /// Answers a call that is not a message.
+    fn answer(&self, call: Call) -> impl Future<Output = Answer> + Send;
+
+    /// No legal message is longer than this, in bytes.
+    fn max_message_len(&self) -> usize;
+
+    /// Takes a sealed message; ready once it is accepted or rejected. The sender is not told which.
+    fn message(&self, upload: Upload) -> impl Future<Output = Result<(), Unprocessed>> + Send;
+}
+
+/// Why a message was neither accepted nor rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Unprocessed {
+    #[error("the coordinator is shutting down")]
+    Stopped,
+    #[error("the coordinator has failed to process this message: its log says why")]
+    Bug,
+}
+
+struct Api<R> {
+    rounds: R,
+    uploads: Uploads,
+}
+
+/// The routes; every path also with a slash at its end, as the old coordinator took it.
+pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
+    let api = Arc::new(Api {
+        rounds,
+        uploads: Uploads::new(limits),
+    });
+    let mut router = Router::new();
+    for (path, route) in [
+        ("/params", get(params::<R>)),
+        ("/sums", get(sums::<R>)),
+        ("/seeds", get(seeds::<R>)),
+        ("/model", get(model::<R>)),
+        ("/message", post(message::<R>)),
+    ] {
+        router = router
+            .route(path, route.clone())
+            .route(&format!("{path}/"), route);
+    }
+    router.with_state(api)
+}
+
+async fn params<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
+    untyped(api.rounds.answer(Call::Params).await)
+}
+
+async fn sums<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
+    octets(api.rounds.answer(Call::Sums).await)
+}
+
+async fn seeds<R: Rounds>(State(api): State<Arc<Api<R>>>, RawQuery(query): RawQuery) -> Response {
+    match public_key(query.as_deref().unwrap_or_default()) {
+        Some(pk) => octets(api.rounds.answer(Call::Seeds(pk)).await),
+        None => (
+            StatusCode::BAD_REQUEST,
+            "pk must be given once: the standard base64 of a 32-byte public key, percent-encoded\n",
+        )
+            .into_response(),
+    }
+}
+
+async fn model<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
+    untyped(api.rounds.answer(Call::Model).await)
+}
+
+async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) -> Response {
+    let limit = api.rounds.max_message_len();
+    let upload = match api.uploads.receive(request.into_body(), limit).await {
+        Ok(upload) => upload,
+        Err(refusal) => return refused(&refusal),
+    };
+    match api.rounds.message(upload).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error @ Unprocessed::Stopped) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+        }
+        Err(error @ Unprocessed::Bug) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = match refusal {
+        Refusal::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Stalled => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Broken => StatusCode::BAD_REQUEST,
+    };
+    let mut response = (status, format!("{refusal}\n")).into_response();
+    if *refusal == Refusal::Busy {
+        let seconds = HeaderValue::from_static("1");
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+/// An answer with no Content-Type, as `/params` and `/model` always came.
+fn untyped(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    // Core's statuses are legal ones.
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// An answer whose body, if it has one, has the Content-Type of plain bytes.
+fn octets(answer: Answer) -> Response {
+    let mut response = untyped(answer);
+    if response.status() == StatusCode::OK {
+        let octets = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, octets);
+    }
+    response
+}
+
+/// The key in the parameter `pk` of a query string; `None` unless it is there once and well-formed.
+fn public_key(query: &str) -> Option<PublicSigningKey> {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "pk");
+    let (_, value) = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    // A plus sign that was not percent-encoded reads as a space, which base64 does not have: no harm
+    // in understanding it.
+    let bytes = BASE64.decode(value.replace(' ', "+")).ok()?;
+    Some(PublicSigningKey::new(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

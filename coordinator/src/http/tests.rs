@@ -1,0 +1,462 @@
+//! Each detail of the HTTP interface that clients and proxies may lean on, over a real socket, with answers that the
+//! test picks.
+
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Mutex,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{watch, Notify},
+};
+
+use super::*;
+
+const PK: [u8; 32] = [0xfb; 32];
+/// `PK` in base64: it has both characters that differ between the two alphabets, and padding.
+const PK_BASE64: &str = "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=";
+const PK_QUERY: &str =
+    "%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fv7%2B%2Fs%3D";
+
+const LIMIT: usize = 6000;
+
+/// Answers calls with their own description; takes messages at once, or when told to.
+#[derive(Default)]
+struct Fake {
+    nothing_there: AtomicBool,
+    messages: Mutex<Vec<Vec<u8>>>,
+    arrived: Notify,
+    hold: AtomicBool,
+    release: Notify,
+    stopped: AtomicBool,
+}
+
+impl Rounds for Arc<Fake> {
+    async fn answer(&self, call: Call) -> Answer {
+        if self.nothing_there.load(Ordering::SeqCst) {
+            return Answer::no_content();
+        }
+        match call {
+            Call::Seeds(pk) if *pk.as_bytes() == PK => Answer::ok("seeds for PK"),
+            Call::Seeds(_) => Answer::no_content(),
+            other => Answer::ok(format!("{other:?}")),
+        }
+    }
+
+    fn max_message_len(&self) -> usize {
+        LIMIT
+    }
+
+    async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(Unprocessed::Stopped);
+        }
+        self.messages.lock().unwrap().push(upload.bytes.clone());
+        self.arrived.notify_one();
+        if self.hold.load(Ordering::SeqCst) {
+            self.release.notified().await;
+        }
+        Ok(())
+    }
+}
+
+struct Server {
+    fake: Arc<Fake>,
+    address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+/// What came back: the status, the header lines in lower case, the body.
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    headers: Vec<String>,
+    body: String,
+}
+
+impl Got {
+    fn header(&self, name: &str) -> Option<&str> {
+        let prefix = format!("{name}: ");
+        self.headers
+            .iter()
+            .find_map(|line| line.strip_prefix(&prefix))
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(UploadLimits {
+            memory: 1 << 20,
+            patience: Duration::from_secs(60),
+        })
+        .await
+    }
+
+    async fn with(limits: UploadLimits) -> Self {
+        let fake = Arc::new(Fake::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let router = router(Arc::clone(&fake), limits);
+        let running = tokio::spawn(serve(listener, router, stopped));
+        Self {
+            fake,
+            address,
+            stop,
+            running,
+        }
+    }
+
+    /// Sends bytes as they are and reads the answer to its end.
+    async fn raw(&self, request: &[u8]) -> Got {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        read_answer(&mut stream).await
+    }
+
+    async fn get(&self, target: &str) -> Got {
+        self.request("GET", target).await
+    }
+
+    async fn request(&self, method: &str, target: &str) -> Got {
+        let request = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        self.raw(request.as_bytes()).await
+    }
+
+    async fn post(&self, headers: &str, body: &[u8]) -> Got {
+        let mut request = format!(
+            "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.raw(&request).await
+    }
+
+    fn messages(&self) -> Vec<Vec<u8>> {
+        self.fake.messages.lock().unwrap().clone()
+    }
+}
+
+async fn read_answer(stream: &mut TcpStream) -> Got {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    Got {
+        status,
+        headers: lines.map(str::to_lowercase).collect(),
+        body: body.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn gets_answer_with_their_content_types() {
+    let server = Server::start().await;
+    let seeds = format!("/seeds?pk={PK_QUERY}");
+    for (target, body, content_type) in [
+        ("/params", "Params", None),
+        ("/sums", "Sums", Some("application/octet-stream")),
+        (&seeds, "seeds for PK", Some("application/octet-stream")),
+        ("/model", "Model", None),
+    ] {
+        let got = server.get(target).await;
+        assert_eq!((got.status, got.body.as_str()), (200, body), "{target}");
+        assert_eq!(got.header("content-type"), content_type, "{target}");
+        assert_eq!(
+            got.header("content-length"),
+            Some(body.len().to_string().as_str())
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_204_without_a_body() {
+    let server = Server::start().await;
+    server.fake.nothing_there.store(true, Ordering::SeqCst);
+    for target in ["/sums", "/model", &format!("/seeds?pk={PK_QUERY}")] {
+        let got = server.get(target).await;
+        assert_eq!((got.status, got.body.as_str()), (204, ""), "{target}");
+        assert_eq!(got.header("content-type"), None, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_trailing_slash_and_extra_parameters_are_accepted() {
+    let server = Server::start().await;
+    for target in [
+        "/params/",
+        "/params?a=b",
+        "/params/?a",
+        "/sums/?a=b&a=c",
+        "/model/",
+        &format!("/seeds/?a=b&pk={PK_QUERY}&c"),
+    ] {
+        assert_eq!(server.get(target).await.status, 200, "{target}");
+    }
+    let got = server
+        .raw(b"POST /message/?a=b HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi")
+        .await;
+    assert_eq!((got.status, server.messages()), (200, vec![b"hi".to_vec()]));
+}
+
+#[tokio::test]
+async fn a_pk_is_standard_base64_padded_or_not() {
+    let server = Server::start().await;
+    let unpadded = PK_QUERY.strip_suffix("%3D").unwrap();
+    let seeds = |pk: &str| format!("/seeds?pk={pk}");
+    for pk in [
+        PK_QUERY,
+        unpadded,
+        PK_BASE64,
+        "%2B/v7%2b/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=",
+    ] {
+        let got = server.get(&seeds(pk)).await;
+        assert_eq!(
+            (got.status, got.body.as_str()),
+            (200, "seeds for PK"),
+            "{pk}"
+        );
+    }
+    let unknown = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D";
+    assert_eq!(server.get(&seeds(unknown)).await.status, 204);
+    for bad in [
+        "/seeds",
+        "/seeds?",
+        "/seeds/",
+        "/seeds?pk",
+        "/seeds?pk=",
+        "/seeds?PK=AAAA",
+        &seeds("AAAA"),
+        &seeds(&PK_QUERY.replace("%2B", "-").replace("%2F", "_")),
+        &seeds(&format!("{PK_QUERY}%3D")),
+        &seeds(&format!("{unpadded}A")),
+        &seeds(&PK_QUERY.replace("v7", "v!")),
+        // The last character holds bits beyond the 32 bytes.
+        &seeds(&PK_QUERY.replace("%2Fs%3D", "%2Ft%3D")),
+        // 31 and 33 bytes.
+        &seeds("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        &seeds("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        &seeds(&format!("{PK_QUERY}&pk={PK_QUERY}")),
+    ] {
+        let got = server.get(bad).await;
+        assert_eq!(got.status, 400, "{bad}");
+        assert!(got.body.contains("base64"), "{bad}: {}", got.body);
+    }
+}
+
+#[tokio::test]
+async fn wrong_methods_are_405_and_unknown_paths_404() {
+    let server = Server::start().await;
+    for (method, target, allowed) in [
+        ("POST", "/params", "get,head"),
+        ("PUT", "/sums/", "get,head"),
+        ("DELETE", "/seeds", "get,head"),
+        ("PATCH", "/model", "get,head"),
+        ("GET", "/message", "post"),
+        ("PUT", "/message/", "post"),
+    ] {
+        let got = server.request(method, target).await;
+        assert_eq!(
+            (got.status, got.header("allow")),
+            (405, Some(allowed)),
+            "{method} {target}"
+        );
+    }
+    for target in ["/", "/params/x", "/Params", "/messages"] {
+        assert_eq!(server.get(target).await.status, 404, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn any_content_type_is_taken_and_answered_with_an_empty_200() {
+    let server = Server::start().await;
+    for header in [
+        "",
+        "content-type: application/octet-stream\r\n",
+        "content-type: application/x-www-form-urlencoded\r\n",
+        "content-type: ???\r\n",
+    ] {
+        let got = server.post(header, b"\x00sealed").await;
+        assert_eq!((got.status, got.body.as_str()), (200, ""), "{header}");
+        assert_eq!(got.header("content-length"), Some("0"));
+    }
+    assert_eq!(server.messages(), vec![b"\x00sealed".to_vec(); 4]);
+}
+
+#[tokio::test]
+async fn chunked_bodies_are_taken() {
+    let server = Server::start().await;
+    let head = "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let got = server
+        .raw(format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").as_bytes())
+        .await;
+    assert_eq!(
+        (got.status, server.messages()),
+        (200, vec![b"abcde".to_vec()])
+    );
+}
+
+#[tokio::test]
+async fn the_answer_comes_after_the_message_was_processed() {
+    let server = Server::start().await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(
+            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1\r\n\r\nm",
+        )
+        .await
+        .unwrap();
+    server.fake.arrived.notified().await;
+    // The message is there and not processed; other calls are answered all the while, this one is not.
+    assert_eq!(server.get("/params").await.status, 200);
+    let mut byte = [0];
+    assert!(
+        stream.try_read(&mut byte).is_err(),
+        "there is an answer already"
+    );
+    server.fake.release.notify_one();
+    assert_eq!(read_answer(&mut stream).await.status, 200);
+}
+
+#[tokio::test]
+async fn too_long_is_413_whether_announced_or_not() {
+    let server = Server::start().await;
+    let fits = vec![7; LIMIT];
+    assert_eq!(server.post("", &fits).await.status, 200);
+    let long = vec![7; LIMIT + 1];
+    let got = server.post("", &long).await;
+    assert_eq!(got.status, 413);
+    assert!(got.body.contains("6000 bytes"), "{}", got.body);
+    let mut chunked =
+        b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for piece in [&fits[..], &[8][..]] {
+        chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        chunked.extend_from_slice(piece);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    assert_eq!(server.raw(&chunked).await.status, 413);
+    assert_eq!(server.messages(), vec![fits]);
+}
+
+#[tokio::test]
+async fn a_sender_of_far_too_much_still_gets_its_answer() {
+    let server = Server::start().await;
+    assert_eq!(server.post("", &vec![7; 3 << 20]).await.status, 413);
+    assert_eq!(server.messages(), Vec::<Vec<u8>>::new());
+}
+
+#[tokio::test]
+async fn memory_for_uploads_is_limited_and_given_back() {
+    let limits = UploadLimits {
+        memory: 8192,
+        patience: Duration::from_secs(60),
+    };
+    let server = Server::with(limits).await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    let head =
+        "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5000\r\n\r\n";
+    first.write_all(head.as_bytes()).await.unwrap();
+    first.write_all(&[1; 5000]).await.unwrap();
+    server.fake.arrived.notified().await;
+    let got = server.post("", &[2; 5000]).await;
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("1")));
+    server.fake.hold.store(false, Ordering::SeqCst);
+    server.fake.release.notify_one();
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    assert_eq!(server.post("", &[3; 5000]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_408() {
+    let limits = UploadLimits {
+        memory: 8192,
+        patience: Duration::from_millis(20),
+    };
+    let server = Server::with(limits).await;
+    let got = server
+        .raw(
+            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nm",
+        )
+        .await;
+    assert_eq!(got.status, 408);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_no_message() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(
+            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nm",
+        )
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(server.messages(), Vec::<Vec<u8>>::new());
+}
+
+#[tokio::test]
+async fn a_message_that_comes_too_late_for_processing_is_503() {
+    let server = Server::start().await;
+    server.fake.stopped.store(true, Ordering::SeqCst);
+    assert_eq!(server.post("", b"m").await.status, 503);
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_in_flight_and_lets_nobody_in() {
+    let mut server = Server::start().await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(b"POST /message HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nm")
+        .await
+        .unwrap();
+    // Connected, and not asking for anything: closed at once.
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    server.fake.arrived.notified().await;
+    server.stop.send_replace(true);
+    assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0);
+    server.fake.release.notify_one();
+    assert_eq!(read_answer(&mut stream).await.status, 200);
+    (&mut server.running).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[test]
+fn bytes_that_are_no_query_are_no_key() {
+    let check = |text: &str| assert_eq!(public_key(text), None, "{text}");
+    for text in ["pk=%", "pk=%zz", "pk=%ff%fe", "&&&", "pk=\u{0}"] {
+        check(text);
+    }
+    assert_eq!(
+        public_key(&format!("pk={PK_QUERY}")),
+        Some(PublicSigningKey::new(PK))
+    );
+    // The type of bodies that handlers give is the one of the answers, without a copy.
+    let body = Bytes::from_static(b"x");
+    assert_eq!(Answer::ok(body.clone()).body, body);
+}
