@@ -278,6 +278,48 @@ fn a_scalar_sum_of_zero_is_an_error() {
     assert_eq!(sum.publish(&mask, 1).unwrap_err(), "ScalarSumZero");
 }
 
+/// Found by `global_models`: the nearest single, and what dividing two rounded ones gives.
+#[test]
+fn the_old_conversion_to_floats_is_two_units_off() {
+    let weight = "-738008707620000000000/101285528519662462783"
+        .parse::<BigRational>()
+        .unwrap();
+    let old = old::to_f32(std::slice::from_ref(&weight))[0].unwrap();
+    let published = ours::write_published(&[weight]);
+    let ours = ours::read_published(&published, [0, 0, 2, 9]).unwrap();
+    assert_eq!(ours, Model::F32(vec![-7.286_418]));
+    assert_eq!(ulps32(old, -7.286_418), 2);
+}
+
+#[test]
+fn both_stop_at_the_same_number_of_models() {
+    for pair in [
+        PairBytes::from([1, 0, 0, 3]),
+        PairBytes {
+            vect: [1, 0, 0, 6],
+            unit: [0, 1, 4, 3],
+        },
+        PairBytes {
+            vect: [2, 3, 255, 3],
+            unit: [1, 0, 0, 12],
+        },
+    ] {
+        let object = old::derive_mask(&[3; 32], pair, 1);
+        let (mut old, mut ours) = (
+            old::Aggregation::new(pair, 1),
+            ours::Aggregation::new(pair, 1),
+        );
+        for _ in 0..1000 {
+            old.add(&object).unwrap();
+            ours.add(&object).unwrap();
+        }
+        let refused = old.add(&object);
+        assert!(refused.is_err());
+        assert_eq!(ours.add(&object), refused);
+        assert_eq!(ours.to_bytes(), old.to_bytes());
+    }
+}
+
 /// What old and new weights come to is what was masked: a sanity check of the comparison itself.
 #[test]
 fn one_model_comes_back() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::TryFrom};
 use xaynet_core::{
     crypto::{ByteObject, PublicEncryptKey, PublicSigningKey, SecretSigningKey, Signature},
     mask::{EncryptedMaskSeed, MaskSeed},
-    message::{Chunk, Message, MessageBuffer, Payload, Sum, Sum2, Tag, Update},
+    message::{Chunk, FromBytes as _, Message, MessageBuffer, Payload, Sum, Sum2, Tag, Update},
     LocalSeedDict, SumDict, UpdateSeedDict,
 };
 
@@ -88,34 +88,49 @@ pub fn read(message: &[u8]) -> Result<Plain, String> {
         .map_err(|error| format!("signature: {error:#}"))?;
     let message =
         Message::from_byte_slice(&message).map_err(|error| format!("payload: {error:#}"))?;
-    let task = task(&message.tag);
     Ok(Plain {
         participant_pk: array(message.participant_pk.as_slice()),
         coordinator_pk: array(message.coordinator_pk.as_slice()),
-        body: match message.payload {
-            Payload::Sum(sum) => Body::Sum {
-                sum_signature: array(sum.sum_signature.as_slice()),
-                ephm_pk: array(sum.ephm_pk.as_slice()),
-            },
-            Payload::Update(update) => Body::Update {
-                sum_signature: array(update.sum_signature.as_slice()),
-                update_signature: array(update.update_signature.as_slice()),
-                masked_model: bytes(&update.masked_model),
-                seed_dict: new_seed_dict(&update.local_seed_dict),
-            },
-            Payload::Sum2(sum2) => Body::Sum2 {
-                sum_signature: array(sum2.sum_signature.as_slice()),
-                mask: bytes(&sum2.model_mask),
-            },
-            Payload::Chunk(chunk) => Body::Chunk {
-                task,
-                id: chunk.id,
-                message_id: chunk.message_id,
-                last: chunk.last,
-                data: chunk.data,
-            },
-        },
+        body: body(task(&message.tag), message.payload),
     })
+}
+
+/// Reads the payload that the parts of a message make up.
+pub fn read_payload(task: Task, bytes: &[u8]) -> Result<Body, String> {
+    let payload = match task {
+        Task::Sum => Sum::from_byte_slice(&bytes).map(Payload::Sum),
+        Task::Update => Update::from_byte_slice(&bytes).map(Payload::Update),
+        Task::Sum2 => Sum2::from_byte_slice(&bytes).map(Payload::Sum2),
+    };
+    payload
+        .map(|payload| body(task, payload))
+        .map_err(|error| format!("payload: {error:#}"))
+}
+
+fn body(task: Task, payload: Payload) -> Body {
+    match payload {
+        Payload::Sum(sum) => Body::Sum {
+            sum_signature: array(sum.sum_signature.as_slice()),
+            ephm_pk: array(sum.ephm_pk.as_slice()),
+        },
+        Payload::Update(update) => Body::Update {
+            sum_signature: array(update.sum_signature.as_slice()),
+            update_signature: array(update.update_signature.as_slice()),
+            masked_model: bytes(&update.masked_model),
+            seed_dict: new_seed_dict(&update.local_seed_dict),
+        },
+        Payload::Sum2(sum2) => Body::Sum2 {
+            sum_signature: array(sum2.sum_signature.as_slice()),
+            mask: bytes(&sum2.model_mask),
+        },
+        Payload::Chunk(chunk) => Body::Chunk {
+            task,
+            id: chunk.id,
+            message_id: chunk.message_id,
+            last: chunk.last,
+            data: chunk.data,
+        },
+    }
 }
 
 /// Seals a mask seed to a sum participant's ephemeral key.

@@ -13,6 +13,6 @@ pub use mask::{
     to_f64, to_i32, to_i64, Aggregation, ConfigParameters,
 };
 pub use message::{
-    open_mask_seed, read, read_parameters, read_seeds, read_sum_dict, seal_mask_seed, write,
-    write_parameters, write_seeds, write_sum_dict,
+    open_mask_seed, read, read_parameters, read_payload, read_seeds, read_sum_dict, seal_mask_seed,
+    write, write_parameters, write_seeds, write_sum_dict,
 };

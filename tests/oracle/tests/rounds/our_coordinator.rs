@@ -1,0 +1,116 @@
+//! Our coordinator's state machine, driven.
+
+use std::{sync::Arc, time::Duration};
+
+use pet_core::{
+    coordinator::{
+        Bulletin, Coordinator, CountRange, Input, Output, RoundContext, Settings, Sum2Settings,
+        SumSettings, Ticket, TimeRange, UpdateSettings,
+    },
+    crypto::RootSeed,
+    mask::{MaskConfig, MaskConfigPair},
+    request::{Call, Response},
+    time::Timestamp,
+};
+use pet_oracle::PairBytes;
+
+use crate::{Serve, MIN_UPDATES, PHASE, SUM_PROBABILITY};
+
+pub struct OurCoordinator {
+    machine: Coordinator,
+    bulletin: Bulletin,
+    context: Option<Arc<RoundContext>>,
+}
+
+impl OurCoordinator {
+    pub fn new(seed: [u8; 32], pair: PairBytes, len: usize) -> Self {
+        let config = |bytes| MaskConfig::from_bytes(bytes).expect("the four bytes of a config");
+        let count = |min| CountRange { min, max: 100 };
+        let time = TimeRange {
+            min: PHASE,
+            max: Duration::from_secs(60),
+        };
+        let settings = Settings {
+            sum: SumSettings {
+                prob: SUM_PROBABILITY,
+                count: count(1),
+                time,
+            },
+            update: UpdateSettings {
+                prob: 1.0,
+                count: count(MIN_UPDATES as u64),
+                time,
+            },
+            sum2: Sum2Settings {
+                count: count(1),
+                time,
+            },
+            mask: MaskConfigPair {
+                vect: config(pair.vect),
+                unit: config(pair.unit),
+            },
+            model_length: len as u64,
+            reassembly: Default::default(),
+        };
+        let machine = Coordinator::new(settings, RootSeed::new(seed), Timestamp::ZERO)
+            .expect("legal settings");
+        Self {
+            machine,
+            bulletin: Bulletin::new(),
+            context: None,
+        }
+    }
+
+    fn input(&mut self, now: Timestamp, input: Input) {
+        self.machine
+            .handle_input(now, input)
+            .expect("an input that is waited for");
+        loop {
+            let input = match self.machine.poll_output() {
+                Output::Job(job) => Input::JobDone(job.finish()),
+                Output::Persist { id, .. } => Input::Persisted(id),
+                Output::Publish(publication) => {
+                    self.bulletin.apply(publication);
+                    continue;
+                }
+                Output::Context(context) => {
+                    self.context = Some(context);
+                    continue;
+                }
+                Output::Reply { outcome, .. } => {
+                    assert_eq!(outcome, Ok(()));
+                    continue;
+                }
+                Output::Idle(_) => return,
+                _ => continue,
+            };
+            self.machine
+                .handle_input(now, input)
+                .expect("an input that is waited for");
+        }
+    }
+}
+
+impl Serve for OurCoordinator {
+    fn call(&mut self, now: Timestamp, call: &Call) -> Response {
+        if let Some(response) = self.bulletin.answer(call) {
+            return response;
+        }
+        let context = self.context.as_ref().expect("a round");
+        let message = context
+            .open(call.body().to_vec())
+            .expect("a message that is accepted");
+        self.input(
+            now,
+            Input::Message {
+                ticket: Ticket(0),
+                message,
+            },
+        );
+        Response::ok("")
+    }
+
+    fn pass(&mut self, now: Timestamp) {
+        self.input(now, Input::Tick);
+    }
+}
