@@ -1,11 +1,12 @@
-//! What the driver of the rounds shows to all threads: what is published, and what opens messages now.
+//! What the driver of the rounds shows to all threads: what is published, and what opens messages
+//! now.
 
 use std::sync::Arc;
 
 use pet_core::coordinator::{Bulletin, Publication, RoundContext};
 
-/// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new dictionary
-/// together with the context of the phase before.
+/// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new
+/// dictionary together with the context of the phase before.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
     bulletin: Bulletin,
@@ -28,7 +29,8 @@ impl Board {
     }
 
     pub fn set_context(&mut self, context: Arc<RoundContext>) {
-        // Never shrinks: a message of an earlier phase is late, not too long, and must be told apart.
+        // Never shrinks: a message of an earlier phase is late, not too long, and must be told
+        // apart.
         self.max_message_len = self.max_message_len.max(context.max_message_len());
         self.context = Some(context);
     }

@@ -5,7 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use pet_coordinator::settings::Loader;
 
-/// The coordinator of the PET protocol: federated learning in which it only sees masked models and their sum.
+/// The coordinator of the PET protocol: federated learning in which it only sees masked models and
+/// their sum.
 #[derive(Debug, Parser)]
 #[command(name = "pet-coordinator", version)]
 pub struct Cli {
@@ -15,17 +16,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the coordinator until it is interrupted.
     Serve(Serve),
 }
 
 /// Run the coordinator until it is interrupted (Ctrl-C or SIGTERM).
 ///
-/// A setting that the command line does not give comes from the environment (XAYNET__SECTION__KEY, such as
-/// XAYNET__PET__SUM__PROB), then from the settings file, then it has its default. Only the model's length has none.
-/// Logs go to standard error.
+/// A setting that the command line does not give comes from the environment (XAYNET__SECTION__KEY,
+/// such as XAYNET__PET__SUM__PROB), then from the settings file, then it has its default. Only the
+/// model's length has none. Logs go to standard error.
 ///
-/// Exit status: 0 after an interrupt, 1 when serving failed, 2 for a wrong command line or wrong settings.
+/// Exit status: 0 after an interrupt, 1 when serving failed, 2 for a wrong command line or wrong
+/// settings.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Read settings from this TOML file.
@@ -36,7 +37,8 @@ pub struct Serve {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub model_length: Option<String>,
 
-    /// The address to listen on (api.bind_address) [default: 127.0.0.1:8081]; port 0 takes a free one.
+    /// The address to listen on (api.bind_address) [default: 127.0.0.1:8081]; port 0 takes a free
+    /// one.
     #[arg(long, value_name = "IP:PORT")]
     pub bind: Option<String>,
 
@@ -56,7 +58,8 @@ pub struct Serve {
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
 
-    /// Derive everything random from the 32 bytes of this file instead of the operating system: for tests only.
+    /// Derive everything random from the 32 bytes of this file instead of the operating system: for
+    /// tests only.
     #[arg(long, value_name = "FILE", hide = true)]
     pub seed_file: Option<PathBuf>,
 }

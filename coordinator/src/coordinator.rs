@@ -25,8 +25,8 @@ use crate::{
     store::{Store, Volatile},
 };
 
-/// Room for the largest sum dictionaries that a message's length is first expected to reflect, in bytes; a round with
-/// a larger one raises the limit.
+/// Room for the largest sum dictionaries that a message's length is first expected to reflect, in
+/// bytes; a round with a larger one raises the limit.
 const SEEDS_ROOM: usize = 4 << 20;
 
 /// Memory for messages being received and processed, in bytes, unless a few of them need more.
@@ -51,8 +51,8 @@ const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// # }
 /// ```
 ///
-/// Dropping it without [`shutdown`](Self::shutdown) stops it as well, in the background, as long as its tokio runtime
-/// still runs.
+/// Dropping it without [`shutdown`](Self::shutdown) stops it as well, in the background, as long as
+/// its tokio runtime still runs.
 #[derive(Debug)]
 pub struct Coordinator {
     local_addr: SocketAddr,
@@ -67,8 +67,9 @@ pub struct Coordinator {
 pub struct Options {
     /// Where records go. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
-    /// From what everything random is derived, all keys included. Default: the operating system's randomness. Give
-    /// it in tests only, and never twice the same one to coordinators whose keys matter.
+    /// From what everything random is derived, all keys included. Default: the operating system's
+    /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
+    /// matter.
     pub seed: Option<[u8; 32]>,
 }
 
@@ -166,8 +167,8 @@ impl Coordinator {
         self.counters.read()
     }
 
-    /// Waits for the end: after a failure, or when [`shutdown`](Self::shutdown) is not the one to wait. May be dropped
-    /// and called again until it has given a result.
+    /// Waits for the end: after a failure, or when [`shutdown`](Self::shutdown) is not the one to
+    /// wait. May be dropped and called again until it has given a result.
     ///
     /// # Errors
     /// Why it has ended.

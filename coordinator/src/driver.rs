@@ -1,8 +1,9 @@
 //! Runs core's state machine: the one task that owns it.
 //!
-//! Everything that takes time happens elsewhere: messages are opened in [`intake`](crate::intake), jobs run on
-//! blocking threads, records go to the [`Store`]. What they give comes back as inputs. No call of the machine blocks
-//! or computes for long, so the task may share its thread with others.
+//! Everything that takes time happens elsewhere: messages are opened in [`intake`](crate::intake),
+//! jobs run on blocking threads, records go to the [`Store`]. What they give comes back as inputs.
+//! No call of the machine blocks or computes for long, so the task may share its thread with
+//! others.
 
 use std::{collections::BTreeMap, sync::Arc, thread};
 
@@ -236,7 +237,7 @@ impl Driver {
             } => {
                 self.counters.round_completed();
                 let rejected = self.rejected_in_round();
-                info!(round = round_id, models, votes, %rejected, "round completed: there is a new global model");
+                info!(round = round_id, models, votes, %rejected, "round completed: new global model");
             }
             Event::RoundFailed {
                 round_id,

@@ -1,7 +1,8 @@
-//! The coordinator of the PET protocol: HTTP, settings and storage around `pet-core`'s coordinator state machine.
+//! The coordinator of the PET protocol: HTTP, settings and storage around `pet-core`'s coordinator
+//! state machine.
 //!
-//! [`Coordinator::start`] runs one on the current tokio runtime; the binary `pet-coordinator` is a thin shell around
-//! it. The parts, from the outside in:
+//! [`Coordinator::start`] runs one on the current tokio runtime; the binary `pet-coordinator` is a
+//! thin shell around it. The parts, from the outside in:
 //!
 //! * [`settings`]: what can be set, and where settings come from;
 //! * HTTP: the five calls of the protocol, uploads within limits;

@@ -5,9 +5,9 @@ use tokio::sync::mpsc;
 
 /// A place for records.
 pub trait Store: Send + 'static {
-    /// Takes a record. Once it and all records before it are safe, [`Confirmations::stored`] is to be
-    /// called, from any thread; until then nothing that depends on the record is shown to anyone. Must
-    /// not block.
+    /// Takes a record. Once it and all records before it are safe, [`Confirmations::stored`] is to
+    /// be called, from any thread; until then nothing that depends on the record is shown to
+    /// anyone. Must not block.
     fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations);
 }
 
@@ -26,8 +26,8 @@ impl Store for Volatile {
 pub struct Confirmations(mpsc::UnboundedSender<PersistId>);
 
 impl Confirmations {
-    /// The receiver's queue is bounded by the number of records that wait for confirmation, which the
-    /// state machine bounds.
+    /// The receiver's queue is bounded by the number of records that wait for confirmation, which
+    /// the state machine bounds.
     pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<PersistId>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)

@@ -1,6 +1,7 @@
 //! The five calls of the protocol over HTTP (protocol description, section 3).
 //!
-//! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind [`Rounds`].
+//! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind
+//! [`Rounds`].
 
 mod serve;
 mod upload;
@@ -165,8 +166,8 @@ fn public_key(query: &str) -> Option<PublicSigningKey> {
     if values.next().is_some() {
         return None;
     }
-    // A plus sign that was not percent-encoded reads as a space, which base64 does not have: no harm
-    // in understanding it.
+    // A plus sign that was not percent-encoded reads as a space, which base64 does not have: no
+    // harm in understanding it.
     let bytes = BASE64.decode(value.replace(' ', "+")).ok()?;
     Some(PublicSigningKey::new(bytes.try_into().ok()?))
 }

@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 /// How many connections may be open; further clients wait to be accepted.
 const CONNECTIONS: usize = 10_000;
 
-/// How long a client may take to send the head of a request, or keep a connection without sending one.
+/// How long a client may take to send the head of a request, or keep a connection without sending
+/// one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long requests in flight have to end once the server is to stop.
@@ -28,8 +29,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait after a failure to accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves `router` to everyone who connects, until `stop` changes or its sender is gone; then answers the requests
-/// in flight and returns.
+/// Serves `router` to everyone who connects, until `stop` changes or its sender is gone; then
+/// answers the requests in flight and returns.
 pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();

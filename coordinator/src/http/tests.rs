@@ -1,5 +1,5 @@
-//! Each detail of the HTTP interface that clients and proxies may lean on, over a real socket, with answers that the
-//! test picks.
+//! Each detail of the HTTP interface that clients and proxies may lean on, over a real socket, with
+//! answers that the test picks.
 
 use std::{
     sync::{
@@ -327,7 +327,8 @@ async fn the_answer_comes_after_the_message_was_processed() {
         .await
         .unwrap();
     server.fake.arrived.notified().await;
-    // The message is there and not processed; other calls are answered all the while, this one is not.
+    // The message is there and not processed; other calls are answered all the while, this one is
+    // not.
     assert_eq!(server.get("/params").await.status, 200);
     let mut byte = [0];
     assert!(

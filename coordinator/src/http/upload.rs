@@ -1,4 +1,5 @@
-//! Receiving a message's bytes within limits: of length, of memory for all uploads together, and of patience.
+//! Receiving a message's bytes within limits: of length, of memory for all uploads together, and of
+//! patience.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,16 +14,16 @@ use tokio::{
 /// The unit in which memory is handed out, in bytes.
 const UNIT: usize = 1024;
 
-/// How much of a refused upload is still read, in bytes and time, so that its sender gets to read the
-/// answer: a connection closed over unread data is reset, and the answer lost.
+/// How much of a refused upload is still read, in bytes and time, so that its sender gets to read
+/// the answer: a connection closed over unread data is reset, and the answer lost.
 const DRAIN_BYTES: usize = 4 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The limits of all uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UploadLimits {
-    /// How many bytes all uploads that are received or processed may hold at a time; beyond it, senders
-    /// are told to come again later.
+    /// How many bytes all uploads that are received or processed may hold at a time; beyond it,
+    /// senders are told to come again later.
     pub memory: usize,
     /// How long to wait for the next piece of an upload.
     pub patience: Duration,

@@ -37,7 +37,8 @@ pub enum SettingsError {
 pub struct Problem {
     /// The dotted key, such as `pet.sum.count.min`.
     pub key: String,
-    /// The value as given. `None` where there is none, and for unknown keys, whose value may be a secret.
+    /// The value as given. `None` where there is none, and for unknown keys, whose value may be a
+    /// secret.
     pub value: Option<String>,
     /// Where the value came from.
     pub origin: Origin,
@@ -96,7 +97,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something given that has no effect, or not the one that may be expected. The coordinator starts all the same.
+/// Something given that has no effect, or not the one that may be expected. The coordinator starts
+/// all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The dotted key, or the name of a whole section.

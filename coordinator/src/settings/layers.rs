@@ -1,7 +1,9 @@
-//! The three places settings come from, laid over each other: file, then environment, then command line.
+//! The three places settings come from, laid over each other: file, then environment, then command
+//! line.
 //!
-//! This module knows nothing about what the keys mean. It turns each place into `dotted.key -> Entry`, where an
-//! [`Entry`] remembers its [`Origin`], so that a wrong value can be traced to the line or variable that gave it.
+//! This module knows nothing about what the keys mean. It turns each place into `dotted.key ->
+//! Entry`, where an [`Entry`] remembers its [`Origin`], so that a wrong value can be traced to the
+//! line or variable that gave it.
 
 use std::{collections::BTreeMap, ffi::OsString, ops::Range, path::Path};
 
@@ -16,7 +18,8 @@ const ENV_SEPARATOR: &str = "__";
 /// What was given, before anyone asked what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Raw {
-    /// A string, number or boolean in its text form; environment variables and the command line give no other.
+    /// A string, number or boolean in its text form; environment variables and the command line
+    /// give no other.
     Text(String),
     /// Something no setting of ours can be read from: an array, a date, an inline structure.
     Other(&'static str),

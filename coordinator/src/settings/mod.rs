@@ -1,13 +1,13 @@
 //! The coordinator's settings (protocol description, section 7).
 //!
-//! They come from a TOML file, from environment variables `XAYNET__SECTION__KEY` and from the command line;
-//! the later of these wins, key by key, and what none of them gives has the default stated at its field. Only
-//! `model.length` has no default. Case does not matter in keys. A [`Loader`] puts the layers together and reports
-//! everything that is wrong with them in one go.
+//! They come from a TOML file, from environment variables `XAYNET__SECTION__KEY` and from the
+//! command line; the later of these wins, key by key, and what none of them gives has the default
+//! stated at its field. Only `model.length` has no default. Case does not matter in keys. A
+//! [`Loader`] puts the layers together and reports everything that is wrong with them in one go.
 //!
-//! A section nobody knows is ignored with a [`Warning`]: it may belong to a newer or an older coordinator. A key
-//! nobody knows inside a known section is an error: there it is most likely a typing mistake, and going on with the
-//! default instead could spoil a round.
+//! A section nobody knows is ignored with a [`Warning`]: it may belong to a newer or an older
+//! coordinator. A key nobody knows inside a known section is an error: there it is most likely a
+//! typing mistake, and going on with the default instead could spoil a round.
 
 mod error;
 mod layers;
@@ -33,7 +33,8 @@ use self::layers::Layers;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
-/// Settings built by hand, not by a [`Loader`], are checked when the coordinator starts: see [`Settings::validate`].
+/// Settings built by hand, not by a [`Loader`], are checked when the coordinator starts: see
+/// [`Settings::validate`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `[api]`: how participants reach the coordinator.
@@ -70,11 +71,13 @@ pub struct PetSettings {
 /// A phase whose participants are drawn by lot: `[pet.sum]`, `[pet.update]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSettings {
-    /// The probability that a participant is drawn. Sum: above 0 and below 1; update: above 0, at most 1.
+    /// The probability that a participant is drawn. Sum: above 0 and below 1; update: above 0, at
+    /// most 1.
     pub prob: f64,
     /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
     pub count: MinMax<u64>,
-    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a fraction.
+    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a
+    /// fraction.
     pub time: MinMax<Duration>,
 }
 
@@ -83,7 +86,8 @@ pub struct TaskSettings {
 pub struct PhaseSettings {
     /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
     pub count: MinMax<u64>,
-    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a fraction.
+    /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a
+    /// fraction.
     pub time: MinMax<Duration>,
 }
 
@@ -99,7 +103,8 @@ pub struct MinMax<T> {
 /// `[model]`: the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSettings {
-    /// The number of weights: at least 1, and so many that an update message stays below 4 GiB. No default.
+    /// The number of weights: at least 1, and so many that an update message stays below 4 GiB. No
+    /// default.
     pub length: u64,
 }
 
@@ -221,7 +226,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-/// Puts settings together from file, environment and command line, in this order of increasing weight.
+/// Puts settings together from file, environment and command line, in this order of increasing
+/// weight.
 ///
 /// ```
 /// use pet_coordinator::settings::Loader;
@@ -250,7 +256,8 @@ impl Loader {
         self
     }
 
-    /// Takes the settings among these environment variables; pass `std::env::vars_os()` for the process's own.
+    /// Takes the settings among these environment variables; pass `std::env::vars_os()` for the
+    /// process's own.
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.env.extend(variables);
@@ -272,7 +279,8 @@ impl Loader {
     /// Reads, lays the layers over each other, and checks.
     ///
     /// # Errors
-    /// A file that cannot be read or is not TOML; otherwise [`SettingsError::Invalid`] with everything that is wrong.
+    /// A file that cannot be read or is not TOML; otherwise [`SettingsError::Invalid`] with
+    /// everything that is wrong.
     pub fn load(self) -> Result<Loaded, SettingsError> {
         let mut layers = Layers::default();
         if let Some(path) = &self.file {

@@ -1,8 +1,8 @@
 //! What each key means, and the rules its value must keep.
 //!
-//! Reading ([`interpret`]) and checking ([`check`]) are apart: settings may also be built in code, and the same rules
-//! hold for them. Both go on after the first mistake. A rule over several keys is not checked where one of them
-//! could not be read, so that one mistake is not reported twice.
+//! Reading ([`interpret`]) and checking ([`check`]) are apart: settings may also be built in code,
+//! and the same rules hold for them. Both go on after the first mistake. A rule over several keys
+//! is not checked where one of them could not be read, so that one mistake is not reported twice.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -41,8 +41,8 @@ const KEYS: &[&str] = &[
     "pet.update.time.min",
 ];
 
-/// Keys and whole sections (with whatever is in them) that old settings have and this version has no use for, and
-/// what that means for the user.
+/// Keys and whole sections (with whatever is in them) that old settings have and this version has
+/// no use for, and what that means for the user.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "api.tls_certificate",
@@ -50,7 +50,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ),
     (
         "api.tls_client_auth",
-        "client certificates are not asked for: put a proxy that checks them in front of the coordinator",
+        "client certificates are not asked for: put a proxy that checks them in front of it",
     ),
     (
         "api.tls_key",
@@ -111,8 +111,8 @@ impl Reader<'_> {
                 key: "model.length".to_owned(),
                 value: None,
                 origin: Origin::Nowhere,
-                rule: "is missing: give the number of the model's weights with --model-length, in the settings \
-                       file or as XAYNET__MODEL__LENGTH"
+                rule: "is missing: give the number of the model's weights with --model-length, in \
+                       the settings file or as XAYNET__MODEL__LENGTH"
                     .to_owned(),
             });
         }
@@ -189,7 +189,8 @@ impl Reader<'_> {
         self.read(&format!("{phase}.time.max"), &mut slot.max, rule, seconds);
     }
 
-    /// Puts the value given for `key`, if any, into `slot`; one that `parse` does not take breaks `rule`.
+    /// Puts the value given for `key`, if any, into `slot`; one that `parse` does not take breaks
+    /// `rule`.
     fn read<T>(&mut self, key: &str, slot: &mut T, rule: &str, parse: impl Fn(&str) -> Option<T>) {
         let Some(Entry { raw, origin }) = self.layers.get(key) else {
             return;
@@ -257,7 +258,7 @@ fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) ->
         problems.push(problem(
             "log.filter",
             Some(format!("{:?}", s.log.filter)),
-            format!("must be levels and target=level pairs, such as info,pet_coordinator=debug: {error}"),
+            format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
         ));
     }
     for (one, other) in [
@@ -271,7 +272,8 @@ fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) ->
     problems
 }
 
-/// The rules of the protocol are core's. What they say of a value that could not be read means nothing.
+/// The rules of the protocol are core's. What they say of a value that could not be read means
+/// nothing.
 pub(super) fn from_core(
     violations: Vec<protocol::Violation>,
     layers: &Layers,
@@ -320,7 +322,8 @@ fn full_key(key: &str) -> String {
     }
 }
 
-/// Looks at the names of all given keys: unknown ones are problems or warnings, those without effect warnings.
+/// Looks at the names of all given keys: unknown ones are problems or warnings, those without
+/// effect warnings.
 fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for (key, Entry { origin, .. }) in layers.iter() {

@@ -489,7 +489,8 @@ fn rules_over_a_value_that_cannot_be_read_are_not_reported() {
 }
 
 proptest! {
-    /// Whatever is in the file, reading it ends in settings that keep the rules or in an error; never in a panic.
+    /// Whatever is in the file, reading it ends in settings that keep the rules or in an error;
+    /// never in a panic.
     #[test]
     fn any_text_is_settings_or_an_error(text in r#"(\[?[a-z.0-9]{1,9}\]?( = ["0-9a-z{}.]{0,6})?\n){0,5}"#) {
         let mut layers = Layers::default();
