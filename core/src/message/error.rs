@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::crypto::PublicSigningKey;
+use crate::crypto::{PublicSigningKey, Signature};
 use crate::mask::MaskObjectError;
 
 /// Why a message is refused. All of these are the sender's fault.
@@ -41,6 +41,12 @@ pub enum MessageError {
     /// It is meant for another coordinator or round.
     #[error("the message names another coordinator key: it belongs to another round")]
     OtherCoordinator,
+    /// A task signature is none: its form is not that of an Ed25519 signature.
+    #[error("the {field} is not in the form of an Ed25519 signature")]
+    MalformedSignature {
+        /// Which signature.
+        field: &'static str,
+    },
     /// Something follows the payload.
     #[error("{count} bytes follow the end of the {field}")]
     TrailingBytes {
@@ -72,6 +78,7 @@ impl MessageError {
             Self::UnknownTag(_) => "unknown_tag",
             Self::BadSignature => "bad_signature",
             Self::OtherCoordinator => "other_coordinator",
+            Self::MalformedSignature { .. } => "malformed_signature",
             Self::TrailingBytes { .. } => "trailing_bytes",
             Self::MaskObject(_) => "mask_object",
             Self::SeedDictLength(_) => "seed_dict_length",
@@ -105,6 +112,19 @@ pub(super) fn take_array<const N: usize>(
     let mut array = [0; N];
     array.copy_from_slice(take(bytes, N, field)?);
     Ok(array)
+}
+
+/// Takes a signature off the front of a slice, if it is in the form of one: the highest three bits are
+/// never set (RFC 8032, section 5.1.7).
+pub(super) fn take_signature(
+    bytes: &mut &[u8],
+    field: &'static str,
+) -> Result<Signature, MessageError> {
+    let signature: [u8; Signature::LENGTH] = take_array(bytes, field)?;
+    if signature[Signature::LENGTH - 1] & 0xe0 != 0 {
+        return Err(MessageError::MalformedSignature { field });
+    }
+    Ok(Signature::new(signature))
 }
 
 /// Refuses anything left over.

@@ -1,6 +1,6 @@
 //! The payloads of the three messages.
 
-use super::error::{end, take_array};
+use super::error::{end, take_array, take_signature};
 use super::{Chunk, LocalSeedDict, MessageError, Tag};
 use crate::crypto::{PublicEncryptKey, Signature};
 use crate::mask::MaskObjectView;
@@ -55,7 +55,7 @@ impl SumPayload {
     /// If the length is not [`SumPayload::LENGTH`].
     pub fn parse(mut bytes: &[u8]) -> Result<Self, MessageError> {
         let payload = Self {
-            sum_signature: Signature::new(take_array(&mut bytes, "sum signature")?),
+            sum_signature: take_signature(&mut bytes, "sum signature")?,
             ephemeral_key: PublicEncryptKey::new(take_array(&mut bytes, "ephemeral key")?),
         };
         end(bytes, "sum payload")?;
@@ -92,8 +92,8 @@ impl<'a> UpdatePayload<'a> {
     /// If it is cut short, if anything follows it, or if the masked model or the dictionary is
     /// malformed.
     pub fn parse(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
-        let sum_signature = Signature::new(take_array(&mut bytes, "sum signature")?);
-        let update_signature = Signature::new(take_array(&mut bytes, "update signature")?);
+        let sum_signature = take_signature(&mut bytes, "sum signature")?;
+        let update_signature = take_signature(&mut bytes, "update signature")?;
         let (masked_model, rest) = MaskObjectView::parse(bytes)?;
         let seeds = LocalSeedDict::parse(rest)?;
         masked_model.check_elements()?;
@@ -124,7 +124,7 @@ impl<'a> Sum2Payload<'a> {
     /// # Errors
     /// If it is cut short, if anything follows it, or if the mask is malformed.
     pub fn parse(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
-        let sum_signature = Signature::new(take_array(&mut bytes, "sum signature")?);
+        let sum_signature = take_signature(&mut bytes, "sum signature")?;
         let (mask, rest) = MaskObjectView::parse(bytes)?;
         end(rest, "mask")?;
         mask.check_elements()?;
@@ -148,7 +148,8 @@ mod tests {
         }
 
         #[test]
-        fn sum_payloads_round_trip(signature: [[u8; 32]; 2], key: [u8; 32]) {
+        fn sum_payloads_round_trip(mut signature: [[u8; 32]; 2], key: [u8; 32]) {
+            signature[1][31] &= 0x1f;
             let payload = SumPayload {
                 sum_signature: Signature::new(signature.concat().try_into().unwrap()),
                 ephemeral_key: PublicEncryptKey::new(key),

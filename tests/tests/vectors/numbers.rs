@@ -239,7 +239,7 @@ fn scalar(case: &Value) -> Scalar {
 }
 
 /// Masks in every way there is and compares with the vector; returns the masked model.
-fn check_masking(case: &Value, config: MaskConfigPair) -> Vec<u8> {
+pub(crate) fn check_masking(case: &Value, config: MaskConfigPair) -> Vec<u8> {
     let (seed, scalar, expected) = (seed(case), scalar(case), bytes(case, "masked"));
     let (weights, exact) = weights(case);
     let (masked, exact_report) = mask_ratios(&seed, config, &scalar, &exact).unwrap();

@@ -1,0 +1,3 @@
+//! What the whole-system tests have in common.
+
+#![forbid(unsafe_code)]
