@@ -1,10 +1,11 @@
 //! Drawing group elements from the key stream, by rejection (spec section 5).
 
 use num_bigint::BigUint;
+use zeroize::Zeroizing;
 
 use super::config::{MaskConfig, MaskConfigPair};
 use super::element::Element;
-use super::group::{low_bytes, with_element_type, Group};
+use super::group::{with_element_type, Group};
 use super::keystream::KeyStream;
 use super::seed::MaskSeed;
 
@@ -34,7 +35,7 @@ impl MaskStream {
 
 fn draw_one(stream: &mut KeyStream, config: MaskConfig) -> BigUint {
     with_element_type!(config, E => {
-        let mut number = [E::default()];
+        let mut number = Zeroizing::new(vec![E::default()]);
         fill(stream, &Group::<E>::new(config), &mut number);
         number[0].to_biguint()
     })
@@ -42,31 +43,39 @@ fn draw_one(stream: &mut KeyStream, config: MaskConfig) -> BigUint {
 
 /// Draws as many numbers below the order as `out` has room for.
 fn fill<E: Element>(stream: &mut KeyStream, group: &Group<E>, out: &mut [E]) {
+    let mut filled = 0;
+    while filled < out.len() {
+        let bytes = stream.peek(group.draw_stride);
+        let used = sift(bytes, group, out, &mut filled);
+        stream.consume(used);
+    }
+}
+
+/// Moves candidates that are below the order from a piece of key stream to `out[filled..]`, until one of
+/// them has no more; returns how many bytes are used up.
+fn sift<E: Element>(bytes: &[u8], group: &Group<E>, out: &mut [E], filled: &mut usize) -> usize {
     let stride = group.draw_stride;
     // A draw may be longer than an element, by the one byte of an order of 2^128.
     let len = group.draw_bytes.min(E::BYTES);
     let excess = group.draw_bytes - len;
-    let mask = low_bytes::<E>(len);
-    let mut filled = 0;
-    while filled < out.len() {
-        let bytes = stream.peek(stride);
-        // Each candidate fills at most one place, so this many need no check for the end. Every
-        // candidate is written, and kept by moving on: no branch depends on secret or random data.
-        let candidates = (bytes.len() / stride).min(out.len() - filled);
-        for i in 0..candidates {
-            let at = i * stride;
-            let number = E::load(bytes, at, len, mask);
-            let mut accepted = number <= group.max;
-            if excess != 0 {
-                accepted &= bytes[at + len..at + len + excess]
-                    .iter()
-                    .all(|&byte| byte == 0);
-            }
-            out[filled] = number;
-            filled += usize::from(accepted);
+    // Each candidate fills at most one place, so this many need no check for the end. Every candidate
+    // is written, and kept by moving on: no branch depends on secret data.
+    let candidates = (bytes.len() / stride).min(out.len() - *filled);
+    let mut next = *filled;
+    for i in 0..candidates {
+        let at = i * stride;
+        let number = E::load(bytes, at, len, group.draw_mask);
+        let mut accepted = number <= group.max;
+        if excess != 0 {
+            accepted &= bytes[at + len..at + len + excess]
+                .iter()
+                .all(|&byte| byte == 0);
         }
-        stream.consume(candidates * stride);
+        out[next] = number;
+        next += usize::from(accepted);
     }
+    *filled = next;
+    candidates * stride
 }
 
 #[cfg(test)]
@@ -137,6 +146,34 @@ mod tests {
                 naive(&seed, config, 10),
                 "{config}"
             );
+        }
+    }
+
+    /// What no random stream would show.
+    #[test]
+    fn only_the_order_and_above_are_rejected() {
+        for config in MaskConfig::all() {
+            let order = config.order();
+            let top = BigUint::from(256u32).pow(config.bytes_per_draw() as u32) - 1u32;
+            let accepted = [BigUint::default(), &order - 1u32, 1u32.into()];
+            let rejected = [&order + 1u32, order.clone(), top];
+            with_element_type!(config, E => {
+                let group = Group::<E>::new(config);
+                // The rest of the last word is thrown away, whatever it is.
+                let mut stream = vec![0xff; 6 * group.draw_stride];
+                let candidates = accepted.iter().zip(&rejected).flat_map(|(a, r)| [a, r]);
+                for (piece, number) in stream.chunks_exact_mut(group.draw_stride).zip(candidates) {
+                    let bytes = number.to_bytes_le();
+                    piece[..group.draw_bytes].fill(0);
+                    piece[..bytes.len()].copy_from_slice(&bytes);
+                }
+                let mut out = [E::default(); 4];
+                let mut filled = 0;
+                assert_eq!(sift(&stream, &group, &mut out, &mut filled), 4 * group.draw_stride);
+                assert_eq!(sift(&stream[4 * group.draw_stride..], &group, &mut out, &mut filled), 2 * group.draw_stride);
+                let numbers: Vec<_> = out[..filled].iter().map(|number| number.to_biguint()).collect();
+                assert_eq!(numbers, accepted, "{config}");
+            });
         }
     }
 }

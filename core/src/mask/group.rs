@@ -18,6 +18,8 @@ pub(crate) struct Group<E> {
     pub wire_mask: E,
     /// Bytes of one draw.
     pub draw_bytes: usize,
+    /// Has the bits of those bytes of a draw set that fit an element.
+    pub draw_mask: E,
     /// Bytes of key stream that one draw uses up: whole 32-bit words.
     pub draw_stride: usize,
 }
@@ -32,6 +34,7 @@ impl<E: Element> Group<E> {
             wire_bytes,
             wire_mask: low_bytes(wire_bytes),
             draw_bytes,
+            draw_mask: low_bytes(draw_bytes.min(E::BYTES)),
             draw_stride: draw_bytes.next_multiple_of(4),
         }
     }
@@ -67,12 +70,14 @@ impl<E: Element> Group<E> {
     }
 }
 
-pub(crate) fn low_bytes<E: Element>(len: usize) -> E {
+fn low_bytes<E: Element>(len: usize) -> E {
     E::from_biguint(&((BigUint::from(1u32) << (8 * len)) - 1u32))
 }
 
 /// A vector of group elements, in the narrowest kind of integer that holds them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// No Debug: it may be a secret mask.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Elements {
     W1(Vec<u64>),
     W2(Vec<u128>),
@@ -152,7 +157,8 @@ macro_rules! from_vec {
 from_vec!(u64 => W1, u128 => W2, Wide<3> => W3, Wide<5> => W5, Wide<34> => W34);
 
 impl Elements {
-    /// The neutral element `len` times. Allocates lazily zeroed memory.
+    /// The neutral element `len` times. For one and two words the operating system hands out zeroed pages
+    /// as they are first used, so that this takes no time.
     pub(crate) fn zeros(config: MaskConfig, len: usize) -> Self {
         with_element_type!(config, E => vec![E::default(); len].into())
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use num_bigint::BigUint;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::config::MaskConfigPair;
 use super::draw::MaskStream;
@@ -139,11 +139,19 @@ impl MaskSum {
     /// The sum of the masks; adds what is still queued.
     pub fn finish(mut self) -> MaskObject {
         while !self.step(usize::MAX) {}
+        let nothing = Elements::zeros(self.config.vect, 0);
         MaskObject {
             config: self.config,
-            vector: self.vector,
-            unit: self.unit,
+            vector: std::mem::replace(&mut self.vector, nothing),
+            unit: std::mem::take(&mut self.unit),
         }
+    }
+}
+
+/// A sum that is given up may be the mask of a single model.
+impl Drop for MaskSum {
+    fn drop(&mut self) {
+        with_elements!(&mut self.vector, vector => vector.zeroize());
     }
 }
 

@@ -18,9 +18,7 @@ use super::aggregation::{Aggregation, UnmaskError};
 use super::element::Element;
 use super::group::{with_elements, Group};
 use super::object::{MaskObjectError, MaskObjectPart, MaskObjectView};
-use crate::model::ratio::{
-    push_rational, push_small, write_count, write_weight, write_weight_small,
-};
+use crate::model::ratio::{push_big, push_small, write_count, write_weight, write_weight_small};
 use crate::model::{Model, OutOfRange};
 
 /// Bytes of a weight in the old form, most of the time: 28 for F32/B0, up to 58.
@@ -260,22 +258,17 @@ fn unmask_one<E: Element>(
         Some((negative, numer, denom)) => {
             let negative = negative != factors.negative;
             write_weight_small(negative, numer, denom, ratios);
-            match (model.as_mut(), u64::try_from(denom)) {
-                (Err(_), _) => Ok(()),
-                (Ok(model), Ok(denom)) => push_small(model, negative, numer, denom),
-                (Ok(model), Err(_)) => {
-                    let numer =
-                        crate::model::convert::rational(negative, numer.into(), denom.into());
-                    push_rational(model, &numer)
-                }
-            }
+            model
+                .as_mut()
+                .map_or(Ok(()), |model| push_small(model, negative, numer, denom))
         }
         None => {
             let weight = factors.weight(number.to_biguint());
             write_weight(&weight, ratios);
-            model
-                .as_mut()
-                .map_or(Ok(()), |model| push_rational(model, &weight))
+            model.as_mut().map_or(Ok(()), |model| {
+                let (numer, denom) = (weight.numer().magnitude(), weight.denom().magnitude());
+                push_big(model, weight.is_negative(), numer, denom)
+            })
         }
     };
     if let Err(source) = pushed {
@@ -375,9 +368,10 @@ mod tests {
         let unmasked = Unmasker::new(aggregation, mask).unwrap().finish().unwrap();
         assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{config}");
         let mut model = Model::with_capacity(config.vect.data_type, 0);
-        let result = exact
-            .iter()
-            .try_for_each(|weight| push_rational(&mut model, weight));
+        let result = exact.iter().try_for_each(|weight| {
+            let (numer, denom) = (weight.numer().magnitude(), weight.denom().magnitude());
+            push_big(&mut model, weight.is_negative(), numer, denom)
+        });
         match unmasked.model {
             Ok(found) => assert_eq!((found, result), (model, Ok(())), "{config}"),
             Err(error) => assert_eq!((error.index, Err(error.source)), (model.len(), result)),
@@ -448,7 +442,8 @@ mod tests {
             let config = mask_config.into();
             let model = model(mask_config.data_type, &[0.5, -1.0]);
             let (aggregation, _) = round(config, &[(Scalar::one(), model)]);
-            // Also a sum of scalars below zero.
+            // As if it were many models: half of the sums of scalars are below zero.
+            let aggregation = Aggregation::with_nb_models(aggregation.object().clone(), 900);
             for seed in 10..14 {
                 let mask = super::super::derive_mask(&MaskSeed::new([seed; 32]), config, 2);
                 let unmasker =

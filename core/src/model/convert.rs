@@ -16,32 +16,20 @@ pub struct OutOfRange(pub DataType);
 
 /// The double nearest to `value` (ties to even); infinite from half a step beyond the largest.
 pub fn nearest_f64(value: &BigRational) -> f64 {
-    let bits = nearest_bits(
-        value.numer().magnitude(),
-        value.denom().magnitude(),
-        Format::F64,
-    );
-    let magnitude = f64::from_bits(bits);
-    if value.is_negative() {
-        -magnitude
-    } else {
-        magnitude
-    }
+    let (numer, denom) = magnitudes(value);
+    with_sign(
+        value.is_negative(),
+        f64::from_bits(nearest_bits(numer, denom, Format::F64)),
+    )
 }
 
 /// The float nearest to `value` (ties to even); infinite from half a step beyond the largest.
 pub fn nearest_f32(value: &BigRational) -> f32 {
-    let bits = nearest_bits(
-        value.numer().magnitude(),
-        value.denom().magnitude(),
-        Format::F32,
-    );
-    let magnitude = f32::from_bits(bits as u32);
-    if value.is_negative() {
-        -magnitude
-    } else {
-        magnitude
-    }
+    let (numer, denom) = magnitudes(value);
+    with_sign(
+        value.is_negative(),
+        f32::from_bits(nearest_bits(numer, denom, Format::F32) as u32),
+    )
 }
 
 /// The double nearest to `value`.
@@ -49,13 +37,8 @@ pub fn nearest_f32(value: &BigRational) -> f32 {
 /// # Errors
 /// If `value` lies beyond the finite doubles, by however little.
 pub fn to_f64(value: &BigRational) -> Result<f64, OutOfRange> {
-    let nearest = nearest_f64(value);
-    match BigRational::from_float(f64::MAX) {
-        Some(max) if nearest.abs() >= f64::MAX && value.abs() > max => {
-            Err(OutOfRange(DataType::F64))
-        }
-        _ => Ok(nearest),
-    }
+    let (numer, denom) = magnitudes(value);
+    f64_from(value.is_negative(), numer, denom)
 }
 
 /// The float nearest to `value`.
@@ -63,13 +46,8 @@ pub fn to_f64(value: &BigRational) -> Result<f64, OutOfRange> {
 /// # Errors
 /// If `value` lies beyond the finite floats, by however little.
 pub fn to_f32(value: &BigRational) -> Result<f32, OutOfRange> {
-    let nearest = nearest_f32(value);
-    match BigRational::from_float(f32::MAX) {
-        Some(max) if nearest.abs() >= f32::MAX && value.abs() > max => {
-            Err(OutOfRange(DataType::F32))
-        }
-        _ => Ok(nearest),
-    }
+    let (numer, denom) = magnitudes(value);
+    f32_from(value.is_negative(), numer, denom)
 }
 
 /// `value` without its fractional part.
@@ -77,7 +55,8 @@ pub fn to_f32(value: &BigRational) -> Result<f32, OutOfRange> {
 /// # Errors
 /// If that is beyond the range.
 pub fn to_i32(value: &BigRational) -> Result<i32, OutOfRange> {
-    truncate(value).to_i32().ok_or(OutOfRange(DataType::I32))
+    let (numer, denom) = magnitudes(value);
+    i32_from(value.is_negative(), numer, denom)
 }
 
 /// `value` without its fractional part.
@@ -85,12 +64,65 @@ pub fn to_i32(value: &BigRational) -> Result<i32, OutOfRange> {
 /// # Errors
 /// If that is beyond the range.
 pub fn to_i64(value: &BigRational) -> Result<i64, OutOfRange> {
-    truncate(value).to_i64().ok_or(OutOfRange(DataType::I64))
+    let (numer, denom) = magnitudes(value);
+    i64_from(value.is_negative(), numer, denom)
 }
 
-/// Division of big integers truncates.
-fn truncate(value: &BigRational) -> BigInt {
-    value.numer() / value.denom()
+fn magnitudes(value: &BigRational) -> (&BigUint, &BigUint) {
+    (value.numer().magnitude(), value.denom().magnitude())
+}
+
+fn with_sign<T: std::ops::Neg<Output = T>>(negative: bool, magnitude: T) -> T {
+    if negative {
+        -magnitude
+    } else {
+        magnitude
+    }
+}
+
+/// [`to_f32`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
+pub(crate) fn f32_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<f32, OutOfRange> {
+    let magnitude = f32::from_bits(nearest_bits(numer, denom, Format::F32) as u32);
+    // Rounding leads to the largest from beyond it as well.
+    if magnitude < f32::MAX || *numer <= denom * Format::F32.largest() {
+        Ok(with_sign(neg, magnitude))
+    } else {
+        Err(OutOfRange(DataType::F32))
+    }
+}
+
+/// [`to_f64`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
+pub(crate) fn f64_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<f64, OutOfRange> {
+    let magnitude = f64::from_bits(nearest_bits(numer, denom, Format::F64));
+    if magnitude < f64::MAX || *numer <= denom * Format::F64.largest() {
+        Ok(with_sign(neg, magnitude))
+    } else {
+        Err(OutOfRange(DataType::F64))
+    }
+}
+
+/// [`to_i32`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
+pub(crate) fn i32_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<i32, OutOfRange> {
+    truncate(neg, numer, denom)
+        .and_then(|v| v.to_i32())
+        .ok_or(OutOfRange(DataType::I32))
+}
+
+/// [`to_i64`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
+pub(crate) fn i64_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<i64, OutOfRange> {
+    truncate(neg, numer, denom)
+        .and_then(|v| v.to_i64())
+        .ok_or(OutOfRange(DataType::I64))
+}
+
+/// The value without its fractional part; None if it is far beyond 64 bits.
+fn truncate(negative: bool, numer: &BigUint, denom: &BigUint) -> Option<i128> {
+    // Without this, dividing hostile input could take long.
+    if numer.bits() > denom.bits() + 64 {
+        return None;
+    }
+    let magnitude = (numer / denom).to_i128()?;
+    Some(with_sign(negative, magnitude))
 }
 
 /// The exact value; None if it is not finite.
@@ -143,6 +175,11 @@ impl Format {
         least_exponent: -1074,
         greatest_exponent: 971,
     };
+
+    /// The largest finite number.
+    fn largest(self) -> BigUint {
+        ((BigUint::one() << self.precision) - 1u32) << self.greatest_exponent
+    }
 
     /// The bits of the float nearest to `significand * 2^exponent`, plus a bit more than that if
     /// `sticky`. The significand has either all its `precision + 2` bits or `sticky` is false.
@@ -203,15 +240,38 @@ pub(crate) fn nearest_bits(numer: &BigUint, denom: &BigUint, format: Format) -> 
 
 /// The bits of the float nearest to `numer / denom`; `denom` is not 0.
 #[inline]
-pub(crate) fn nearest_bits_small(numer: u128, denom: u64, format: Format) -> u64 {
+pub(crate) fn nearest_bits_small(numer: u128, denom: u128, format: Format) -> u64 {
     if numer == 0 || denom == 0 {
         return 0;
     }
-    // The numerator's highest bit at the top: a quotient of at least 64 bits.
-    let shift = numer.leading_zeros();
-    let (shifted, denom) = (numer << shift, u128::from(denom));
-    let quotient = shifted / denom;
-    format.round(quotient, -i64::from(shift), quotient * denom != shifted)
+    // Both with their highest bit at the top: the quotient is above 1/2 and below 2.
+    let (up, down) = (numer.leading_zeros(), denom.leading_zeros());
+    let (numer, denom) = (numer << up, denom << down);
+    let whole = numer >= denom;
+    let rest = if whole { numer - denom } else { numer };
+    let (quotient, exact) = divide_shifted(rest, denom);
+    let significand = u128::from(whole) << 64 | u128::from(quotient);
+    format.round(significand, i64::from(down) - i64::from(up) - 64, !exact)
+}
+
+/// `numer * 2^64 / denom` and whether that is exact; `numer < denom`, and the highest bit of `denom` is set.
+#[inline]
+fn divide_shifted(numer: u128, denom: u128) -> (u64, bool) {
+    let (high, low) = ((denom >> 64) as u64, denom as u64);
+    // The estimate from the upper half of the divisor is at most 2 too large (Knuth, 4.3.1 B).
+    let mut quotient = (numer / u128::from(high)).min(u64::MAX.into()) as u64;
+    loop {
+        // quotient * denom, in 192 bits, against numer * 2^64.
+        let lower = u128::from(quotient) * u128::from(low);
+        let product_low = lower as u64;
+        let product_high = (u128::from(quotient) * u128::from(high)).checked_add(lower >> 64);
+        match product_high {
+            Some(product_high) if (product_high, product_low) <= (numer, 0) => {
+                return (quotient, (product_high, product_low) == (numer, 0));
+            }
+            _ => quotient -= 1,
+        }
+    }
 }
 
 /// `sign * numer / denom` in lowest terms.
@@ -346,7 +406,7 @@ mod tests {
         }
 
         #[test]
-        fn small_path_is_the_same(numer: u128, cut in 0u32..128, denom in 1u64.., cut_denom in 0u32..64) {
+        fn small_path_is_the_same(numer: u128, cut in 0u32..128, denom: u128, cut_denom in 0u32..128) {
             let (numer, denom) = (numer >> cut, (denom >> cut_denom).max(1));
             let (big_numer, big_denom) = (BigUint::from(numer), BigUint::from(denom));
             for format in [Format::F32, Format::F64] {

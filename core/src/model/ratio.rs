@@ -232,46 +232,48 @@ impl Number<'_> {
 }
 
 fn push(model: &mut Model, numer: &Number<'_>, denom: &Number<'_>) -> Result<(), OutOfRange> {
-    let small = numer
-        .small()
-        .map(u128::from_le_bytes)
-        .zip(denom.small().map(u64::from_le_bytes));
-    match small {
-        Some((n, d)) => push_small(model, numer.sign < 0, n, d),
-        None => push_rational(
-            model,
-            &convert::rational(numer.sign < 0, numer.big(), denom.big()),
-        ),
+    let negative = numer.sign < 0;
+    match (
+        numer.small().map(u128::from_le_bytes),
+        denom.small().map(u128::from_le_bytes),
+    ) {
+        (Some(numer), Some(denom)) => push_small(model, negative, numer, denom),
+        _ => push_big(model, negative, &numer.big(), &denom.big()),
     }
 }
 
-/// Appends the value of an exact rational to a model.
-pub(crate) fn push_rational(model: &mut Model, value: &BigRational) -> Result<(), OutOfRange> {
+/// Appends `±numer / denom` to a model; `denom` is not 0.
+pub(crate) fn push_big(
+    model: &mut Model,
+    negative: bool,
+    numer: &BigUint,
+    denom: &BigUint,
+) -> Result<(), OutOfRange> {
     match model {
-        Model::F32(weights) => weights.push(convert::to_f32(value)?),
-        Model::F64(weights) => weights.push(convert::to_f64(value)?),
-        Model::I32(weights) => weights.push(convert::to_i32(value)?),
-        Model::I64(weights) => weights.push(convert::to_i64(value)?),
+        Model::F32(weights) => weights.push(convert::f32_from(negative, numer, denom)?),
+        Model::F64(weights) => weights.push(convert::f64_from(negative, numer, denom)?),
+        Model::I32(weights) => weights.push(convert::i32_from(negative, numer, denom)?),
+        Model::I64(weights) => weights.push(convert::i64_from(negative, numer, denom)?),
     }
     Ok(())
 }
 
-/// Appends `±numer / denom` to a model; `denom` is not 0.
+/// The same in words.
 #[inline]
 pub(crate) fn push_small(
     model: &mut Model,
     negative: bool,
     numer: u128,
-    denom: u64,
+    denom: u128,
 ) -> Result<(), OutOfRange> {
     match model {
         Model::F32(weights) => {
-            // The largest finite float is just below 2^128.
-            if numer / u128::from(denom) >= f32::MAX as u128 {
-                return push_rational(model, &small_rational(negative, numer, denom));
-            }
             let value =
                 f32::from_bits(convert::nearest_bits_small(numer, denom, Format::F32) as u32);
+            // The largest finite float is just below 2^128, and rounding leads to it from beyond it too.
+            if value >= f32::MAX {
+                return push_big(model, negative, &numer.into(), &denom.into());
+            }
             weights.push(if negative { -value } else { value });
         }
         Model::F64(weights) => {
@@ -290,13 +292,12 @@ pub(crate) fn push_small(
     Ok(())
 }
 
-fn small_rational(negative: bool, numer: u128, denom: u64) -> BigRational {
-    convert::rational(negative, numer.into(), denom.into())
-}
-
-fn truncated(negative: bool, numer: u128, denom: u64) -> Option<i128> {
-    let value = i128::try_from(numer / u128::from(denom)).ok()?;
-    Some(if negative { -value } else { value })
+fn truncated(negative: bool, numer: u128, denom: u128) -> Option<i128> {
+    let magnitude = match (u64::try_from(numer), u64::try_from(denom)) {
+        (Ok(numer), Ok(denom)) => (numer / denom).into(),
+        _ => i128::try_from(numer / denom).ok()?,
+    };
+    Some(if negative { -magnitude } else { magnitude })
 }
 
 /// Begins a model of `count` weights.
@@ -415,6 +416,7 @@ pub fn decode_ratios(bytes: &[u8]) -> Result<Vec<BigRational>, RatioError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use num_traits::Signed;
     use proptest::prelude::*;
 
     /// What serde and bincode make of num-bigint's own types is the definition of the format.
@@ -459,7 +461,9 @@ mod tests {
                 let mut decoder = RatioDecoder::new(&bytes, *data_type).unwrap();
                 while !decoder.step(step) {}
                 let mut expected = Model::with_capacity(*data_type, 0);
-                let result = weights.iter().try_for_each(|w| push_rational(&mut expected, w));
+                let result = weights.iter().try_for_each(|w| {
+                    push_big(&mut expected, w.is_negative(), w.numer().magnitude(), w.denom().magnitude())
+                });
                 match (decoder.finish(), result) {
                     (Ok(model), Ok(())) => prop_assert_eq!(model, expected),
                     (Err(RatioError::OutOfRange { index, source }), Err(error)) => {
