@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ PROGRAMS = {
     "PET_OLD_PYTHON": "an interpreter with the published xaynet-sdk-python 0.1.0 installed",
     "PET_PYTHON": "an interpreter with our xaynet_sdk installed",
 }
+
+LATE = "wrong_phase"
+"""Why the coordinator refuses the message of a participant that joined late in a phase."""
 
 
 def program(variable: str) -> str:
@@ -72,14 +75,24 @@ class World:
             joined.append(participant)
         return joined
 
-    def finish(self) -> None:
-        """Everybody leaves in good order, and got what was published."""
+    def finish(self, rejected: Iterable[str] = (LATE,)) -> None:
+        """Everybody leaves in good order, got what was published, and lost no message.
+
+        ``rejected`` are the reasons for which messages may have been refused.
+        """
         assert self.crowd is not None
         self.crowd.disperse()
         self.crowd.check_received_models()
-        for process in self.processes:
-            if isinstance(process, Coordinator) and process.running:
-                process.stop()
+        counted = []
+        for coordinator in self.processes:
+            if isinstance(coordinator, Coordinator):
+                if coordinator.running:
+                    coordinator.stop()
+                assert coordinator.rejections() <= set(rejected)
+                counted += coordinator.models_per_round()
+        seen = [len(model.contributors) for model in self.crowd.global_models()]
+        # Another round may have ended after everybody had left.
+        assert seen == counted[: len(seen)]
 
 
 @pytest.fixture

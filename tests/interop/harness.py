@@ -163,7 +163,13 @@ class Coordinator(Process):
         port_file = directory / f"{name}.port"
         super().__init__(
             name,
-            [binary, "serve", "--config", str(config), "--port-file", str(port_file)],
+            [
+                binary,
+                "serve",
+                f"--config={config}",
+                f"--port-file={port_file}",
+                "--log-format=json",
+            ],
             directory,
             events,
         )
@@ -183,6 +189,18 @@ class Coordinator(Process):
             self.child.send_signal(signal.SIGTERM)
         code = self.finish()
         assert code == 0, f"the coordinator ended with code {code}"
+
+    def log_entries(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def rejections(self) -> set[str]:
+        """For which reasons it has refused messages."""
+        return {entry["reason"] for entry in self.log_entries() if "reason" in entry}
+
+    def models_per_round(self) -> list[int]:
+        """Of how many models each global model was made, as it says itself."""
+        return [entry["models"] for entry in self.log_entries() if "votes" in entry]
 
 
 class Participant(Process):

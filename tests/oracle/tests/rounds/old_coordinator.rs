@@ -18,6 +18,9 @@ enum Phase {
     Over,
 }
 
+/// A part of a message: its position, whether it is the last one, and its bytes.
+type Part = (u16, bool, Vec<u8>);
+
 pub struct OldCoordinator {
     secret: [u8; 32],
     parameters: Parameters,
@@ -28,7 +31,7 @@ pub struct OldCoordinator {
     seeds: BTreeMap<[u8; 32], BTreeMap<[u8; 32], [u8; 80]>>,
     aggregation: old::Aggregation,
     masks: BTreeMap<[u8; 32], Vec<u8>>,
-    parts: BTreeMap<([u8; 32], u16), Vec<(u16, bool, Vec<u8>)>>,
+    parts: BTreeMap<([u8; 32], u16), Vec<Part>>,
     model: Option<Vec<u8>>,
 }
 
