@@ -1,0 +1,121 @@
+"""Ten hospitals train a model together, through a real coordinator: `make demo`.
+
+Each hospital is a participant of the PET protocol. In each round chance decides who trains and who
+adds up masks. The demo checks every global model against the plain weighted mean of that round's
+local models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+import chart
+import data as hospitals_data
+import network
+import report
+from coordinator import Coordinator, CoordinatorFailed
+from data import Patients
+from hospital import Hospital
+from ledger import Ledger, WrongModel
+from network import Weights
+from xaynet_sdk import InternalParticipant, spawn_participant
+
+ROUNDS = 12
+ROUND_SECONDS = 30.0
+# After this many failed rounds it is not chance any more.
+MOST_FAILURES = 8
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="demo", description=__doc__)
+    options.add_argument(
+        "--coordinator", type=Path, required=True, help="the pet-coordinator binary"
+    )
+    options.add_argument(
+        "--plot", type=Path, default=Path("demo-out/accuracy.png"), help="where to save the plot"
+    )
+    options.add_argument("--rounds", type=int, default=ROUNDS, help="how many rounds to complete")
+    arguments = options.parse_args()
+    try:
+        run(arguments.coordinator, arguments.plot, arguments.rounds)
+    except (CoordinatorFailed, WrongModel) as error:
+        report.error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        report.say("\ninterrupted")
+        return 130
+    return 0
+
+
+def run(binary: Path, plot: Path, rounds: int) -> None:
+    data = hospitals_data.load()
+    sizes = [len(hospital) for hospital in data.hospitals]
+    # The weight of a hospital in the mean: how many patients it has, in parts of the largest one's.
+    scalars = [size / max(sizes) for size in sizes]
+    ledger = Ledger(scalars)
+    begin = network.initial_weights()
+    with ExitStack() as stack:
+        coordinator = Coordinator(binary, len(begin))
+        stack.callback(coordinator.stop)
+        report.header(data, coordinator.url, len(begin), network.accuracy(begin, data.test))
+        for number, (patients, scalar) in enumerate(zip(data.hospitals, scalars)):
+            participant: InternalParticipant = spawn_participant(
+                coordinator.url, Hospital, args=(number, patients, ledger), scalar=scalar
+            )
+            stack.callback(participant.stop)
+        models = train_together(coordinator, ledger, data.test, rounds)
+
+    federated = [network.accuracy(model, data.test) for model in [begin, *models]]
+    pooled = train_alone(data.pooled, data.test, rounds)
+    alone = [train_alone(hospital, data.test, rounds) for hospital in data.hospitals]
+    report.summary(federated[-1], pooled[-1], [curve[-1] for curve in alone], data)
+    chart.draw(plot, data, federated, pooled, alone)
+    report.say(f"The plot is in {plot}")
+
+
+def train_together(
+    coordinator: Coordinator, ledger: Ledger, test: Patients, rounds: int
+) -> list[Weights]:
+    """Follows the rounds until enough are completed; gives their checked global models."""
+    models: list[Weights] = []
+    index = failures = 0
+    while len(models) < rounds:
+        round = coordinator.round(index, ROUND_SECONDS)
+        if round.failure is None:
+            ledger.wait_until_received(round.ended, ROUND_SECONDS, coordinator.check)
+            before = models[-1] if models else None
+            verdict = ledger.judge(round, coordinator.time_of_next_model(index), before)
+            models.append(verdict.model)
+            report.completed(round, verdict, network.accuracy(verdict.model, test))
+        else:
+            report.failed(round)
+            failures += 1
+            if failures > MOST_FAILURES:
+                raise CoordinatorFailed(
+                    f"{failures} rounds have failed, the last one in {round.failure}"
+                )
+        index += 1
+    return models
+
+
+def train_alone(patients: Patients, test: Patients, rounds: int) -> list[float]:
+    """The accuracy of a network trained on these patients only.
+
+    The first is the one before any training; each further one comes after a round's worth.
+    """
+    rng = np.random.default_rng(0)
+    weights = network.initial_weights()
+    curve = [network.accuracy(weights, test)]
+    for _ in range(rounds):
+        weights = network.train(weights, patients, rng)
+        curve.append(network.accuracy(weights, test))
+    return curve
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Runs a real coordinator as a process of its own, and reads in its log how the rounds go."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+SETTINGS = Path(__file__).with_name("coordinator.toml")
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+class CoordinatorFailed(Exception):
+    """The coordinator did not start, or has ended."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase that has ended: how long it took, in seconds, and how many messages were accepted."""
+
+    seconds: float
+    accepted: int
+
+
+@dataclass
+class Round:
+    """A round as the coordinator's log tells it. Times are in seconds since the epoch."""
+
+    number: int
+    began: float
+    ended: float = 0.0
+    phases: dict[str, Phase] = field(default_factory=dict)
+    # Why it failed, or None.
+    failure: str | None = None
+
+
+class Coordinator:
+    """A running coordinator."""
+
+    def __init__(self, binary: Path, model_length: int) -> None:
+        self._rounds: list[Round] = []
+        self._round_ended = threading.Condition()
+        self._tail: deque[str] = deque(maxlen=20)
+        self._directory = tempfile.TemporaryDirectory(prefix="pet-demo-")
+        self._port_file = Path(self._directory.name, "port")
+        command = [
+            str(binary),
+            "serve",
+            "--config",
+            str(SETTINGS),
+            "--model-length",
+            str(model_length),
+        ]
+        command += ["--bind", "127.0.0.1:0", "--port-file", str(self._port_file)]
+        command += ["--log", "info", "--log-format", "json"]
+        try:
+            # A session of its own: Ctrl-C is for the demo alone, which then stops everything.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._directory.cleanup()
+            raise CoordinatorFailed(f"cannot run the coordinator {binary}: {error}") from error
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.url = self._wait_for_url()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_url(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        # The file appears in one step, with the whole address in it.
+        while not self._port_file.exists():
+            self.check()
+            if time.monotonic() > deadline:
+                raise CoordinatorFailed(
+                    f"the coordinator does not listen after {START_SECONDS:.0f} s"
+                )
+            time.sleep(0.01)
+        return f"http://{self._port_file.read_text()}"
+
+    def check(self) -> None:
+        """Raises CoordinatorFailed, with the end of its log, if it does not run any more."""
+        if self._process.poll() is not None:
+            self._reader.join(STOP_SECONDS)
+            log = "\n".join(f"    {line}" for line in self._tail)
+            raise CoordinatorFailed(
+                f"the coordinator ended with status {self._process.returncode}:\n{log}"
+            )
+
+    def round(self, index: int, seconds: float) -> Round:
+        """Waits for the round with this index, from 0, to be completed or to fail."""
+        deadline = time.monotonic() + seconds
+        with self._round_ended:
+            while len(self._rounds) <= index:
+                self.check()
+                if time.monotonic() > deadline:
+                    raise CoordinatorFailed(f"no round has ended within {seconds:.0f} s")
+                self._round_ended.wait(0.2)
+            return self._rounds[index]
+
+    def time_of_next_model(self, index: int) -> float:
+        """When the global model of the round with this index was replaced; infinity if not yet."""
+        with self._round_ended:
+            later = (round.ended for round in self._rounds[index + 1 :] if round.failure is None)
+            return next(later, math.inf)
+
+    def stop(self) -> None:
+        """Interrupts it and waits for its end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(STOP_SECONDS)
+        self._directory.cleanup()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        log = Log()
+        for line in self._process.stderr:
+            self._tail.append(line.rstrip())
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                # An error message, which is for people.
+                continue
+            ended = log.read(entry)
+            if ended is not None:
+                with self._round_ended:
+                    self._rounds.append(ended)
+                    self._round_ended.notify_all()
+
+
+class Log:
+    """Puts rounds together from the lines of the coordinator's log."""
+
+    def __init__(self) -> None:
+        self._round: Round | None = None
+        self._phase_began = 0.0
+
+    def read(self, entry: dict[str, Any]) -> Round | None:
+        """Takes one line; gives the round that has ended with it, if any."""
+        if "round" not in entry:
+            return None
+        now = datetime.fromisoformat(entry["timestamp"]).timestamp()
+        number, message = int(entry["round"]), str(entry["message"])
+        if message == "phase begins":
+            self._phase_began = now
+            # A failure's aftermath belongs to a round that is over.
+            if entry["phase"] != "failure" and (
+                self._round is None or self._round.number != number
+            ):
+                self._round = Round(number, began=now)
+        round = self._round
+        if round is None or round.number != number:
+            return None
+        if message == "phase ends":
+            round.phases[str(entry["phase"])] = Phase(
+                now - self._phase_began, int(entry["accepted"])
+            )
+        elif message.startswith("round completed"):
+            # Nobody sends anything in the last phase.
+            round.phases["unmask"] = Phase(now - self._phase_began, 0)
+            round.ended = now
+            return round
+        elif message == "round failed":
+            round.ended = now
+            round.failure = f"{entry['phase']}: {entry['reason']}"
+            return round
+        return None

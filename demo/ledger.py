@@ -1,0 +1,162 @@
+"""The check: is each global model the plain weighted mean of that round's local models?
+
+In a real federation nobody could tell, for nobody sees the local models. Here all hospitals run in
+one process and note what they trained and what they received. They do not know the round's number;
+the times of the coordinator's log and of the notes come from the same clock and tell which belongs
+to which.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from coordinator import Round
+from data import Array
+from network import Weights
+
+# The mask config's precision: numbers are masked in steps of 1e-10 (F32, see coordinator.toml).
+MASK_STEP = 1e-10
+
+
+class WrongModel(Exception):
+    """A global model is not what it ought to be."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a hospital trained or received, and when."""
+
+    time: float
+    hospital: int
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A global model that passed the check."""
+
+    model: Weights
+    # Who trained it, and whose training came too late to be in it.
+    hospitals: tuple[int, ...]
+    late: tuple[int, ...]
+    # The largest difference from the mean.
+    difference: float
+
+
+class Ledger:
+    """What all hospitals trained and received. Any thread may write."""
+
+    def __init__(self, scalars: list[float]) -> None:
+        self._scalars = scalars
+        self._trained: list[Note] = []
+        self._received: list[Note] = []
+        self._changed = threading.Condition()
+
+    def note_trained(self, hospital: int, weights: Weights) -> None:
+        self._note(self._trained, hospital, weights)
+
+    def note_received(self, hospital: int, weights: Weights) -> None:
+        self._note(self._received, hospital, weights)
+
+    def _note(self, notes: list[Note], hospital: int, weights: Weights) -> None:
+        note = Note(time.time(), hospital, weights.copy())
+        with self._changed:
+            notes.append(note)
+            self._changed.notify_all()
+
+    def wait_until_received(self, since: float, seconds: float, check: Callable[[], None]) -> bool:
+        """Waits until every hospital has received a global model after `since`.
+
+        Calls `check` now and then, which may raise. Gives False if it takes longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while len({note.hospital for note in self._received if note.time > since}) < len(
+                self._scalars
+            ):
+                check()
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(min(remaining, 0.2))
+        return True
+
+    def judge(self, round: Round, until: float, before: Weights | None) -> Verdict:
+        """Compares the model of a completed round with its hospitals' models.
+
+        It is what they received up to the time `until`; `before` is the global model of the round
+        before.
+        """
+        with self._changed:
+            trained = {
+                n.hospital: n.weights for n in self._trained if round.began <= n.time <= round.ended
+            }
+            received = [n for n in self._received if round.ended <= n.time <= until]
+        model = self._the_model(round, received, before)
+        accepted = round.phases["update"].accepted
+        if len(trained) < accepted:
+            raise WrongModel(
+                f"round {round.number}: {accepted} models were accepted,"
+                f" but only {len(trained)} were trained"
+            )
+        # As a rule all that were trained were accepted. One that came too late was not, and the
+        # coordinator cannot say whose: that would be telling. The mean itself does.
+        candidates = [
+            self._compare(model, trained, group)
+            for group in combinations(sorted(trained), accepted)
+        ]
+        best = min(candidates, key=lambda candidate: candidate[0])
+        excess, difference, group = best
+        if excess > 1:
+            raise WrongModel(
+                f"round {round.number}: the global model differs from the weighted mean of the"
+                f" {accepted} local models by {difference:.3g}, {excess:.3g} times as much as the mask"
+                " config's precision explains"
+            )
+        late = tuple(sorted(set(trained) - set(group)))
+        return Verdict(model, group, late, difference)
+
+    @staticmethod
+    def _the_model(round: Round, received: list[Note], before: Weights | None) -> Weights:
+        """The one model that everybody has received."""
+        # A hospital that was slow may only now have noted the model of the round before.
+        fresh = [n for n in received if before is None or not np.array_equal(n.weights, before)]
+        if not fresh:
+            raise WrongModel(f"round {round.number}: no hospital has received the global model")
+        for note in fresh[1:]:
+            if not np.array_equal(note.weights, fresh[0].weights):
+                raise WrongModel(
+                    f"round {round.number}: hospitals {fresh[0].hospital + 1} and"
+                    f" {note.hospital + 1} have received different global models"
+                )
+        return fresh[0].weights
+
+    def _compare(
+        self, model: Weights, trained: dict[int, Weights], group: tuple[int, ...]
+    ) -> tuple[float, float, tuple[int, ...]]:
+        """How far a model is off the mean of a group, in units of the precision and in itself."""
+        scalars = np.array([self._scalars[hospital] for hospital in group])
+        weights = np.array([trained[hospital] for hospital in group], dtype=np.float64)
+        mean = scalars @ weights / scalars.sum()
+        difference = np.abs(model - mean)
+        excess = difference / precision(mean, scalars)
+        return float(excess.max()), float(difference.max()), group
+
+
+def precision(mean: Array, scalars: Array) -> Array:
+    """How far a global model's weights may be off the mean.
+
+    Each hospital's scaled weights and its scalar are rounded down to steps when they are masked,
+    which adds up; the result is then rounded to the nearest 32-bit float.
+    """
+    steps = len(scalars) * MASK_STEP
+    masking = steps * (1.0 + np.abs(mean)) / (scalars.sum() - steps)
+    rounding = 2.0**-24 * (np.abs(mean) + masking)
+    bound: Array = masking + rounding
+    return bound
