@@ -1,0 +1,159 @@
+# What there is to do here. `make` alone lists it. Every target does its own set-up, in this folder only: Python
+# packages go into .venv (ours) and .venv-old (the published package of old), builds into target.
+#
+# Needed: Rust, CPython 3.11 or later with its venv module, a C compiler, make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+CARGO ?= cargo
+
+VENV := .venv
+VENV_OLD := .venv-old
+BIN := $(VENV)/bin
+COORDINATOR := target/release/pet-coordinator
+OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml)
+
+# PyO3 looks at an interpreter even for modules that suit any.
+export PYO3_PYTHON := $(PYTHON)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP_INSTALL := -m pip install --quiet
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+say = @echo "==> $(1)"
+
+.PHONY: help
+help: ## list what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Running it.
+
+.PHONY: demo coordinator wheel
+demo: $(VENV)/wheel.stamp coordinator ## ten hospitals train a model together, through a real coordinator
+	$(BIN)/python demo --coordinator $(COORDINATOR) --plot demo-out/accuracy.png
+
+coordinator: ## build the coordinator: target/release/pet-coordinator
+	$(call say,coordinator)
+	$(CARGO) build --locked --release -p pet-coordinator
+
+wheel: target/wheels/stamp ## build the Python wheel into target/wheels
+	@ls target/wheels/*.whl
+
+# Testing it.
+
+.PHONY: test test-rust test-oracle test-fuzz test-python test-interop test-demo
+test: lint test-rust test-oracle test-fuzz test-python test-interop test-demo ## run every check and test
+	$(call say,all checks and tests have passed)
+
+test-rust: ## unit, documentation, vector and whole-system tests of all crates
+	$(call say,Rust tests)
+	$(CARGO) test --locked --quiet --workspace
+
+test-oracle: ## property tests against the published xaynet-core
+	$(call say,property tests against the published xaynet-core)
+	$(CARGO) test --locked --quiet --manifest-path tests/oracle/Cargo.toml
+
+test-fuzz: ## replay the committed fuzzing corpora
+ifneq ($(wildcard fuzz/Cargo.toml),)
+	$(call say,fuzzing corpora)
+	$(CARGO) test --locked --quiet --manifest-path fuzz/Cargo.toml
+endif
+
+test-python: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the Python package, its stubs checked
+	$(call say,Python tests)
+	cd python && ../$(BIN)/python -m mypy.stubtest xaynet_sdk
+	cd python && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../$(BIN)/python -m pytest -q
+
+test-interop: $(VENV)/test.stamp $(VENV)/wheel.stamp $(VENV_OLD)/stamp coordinator ## rounds with participants of the published package of old
+	$(call say,rounds with old participants)
+	PET_COORDINATOR=$(abspath $(COORDINATOR)) PET_PYTHON=$(abspath $(BIN)/python) \
+		PET_OLD_PYTHON=$(abspath $(VENV_OLD)/bin/python) $(BIN)/python -m pytest -q tests/interop
+
+test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the demo, and a short run of it
+	$(call say,the demo)
+	cd demo && ../$(BIN)/python -m pytest -q
+	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
+
+# Judging and tidying the code.
+
+.PHONY: lint lint-rust lint-python doc fmt
+lint: lint-rust lint-python doc ## formatting, clippy, core's layering rules, Python types and style
+
+lint-rust:
+	$(call say,formatting and clippy)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	for manifest in $(OTHER_PACKAGES); do \
+		$(CARGO) fmt --check --manifest-path $$manifest; \
+		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --all-targets -- -D warnings; \
+	done
+	.ci/core-rules
+
+lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
+	$(call say,Python style and types)
+	$(BIN)/ruff check --quiet demo python tests/interop
+	$(BIN)/ruff format --quiet --check demo python tests/interop
+	cd demo && ../$(BIN)/python -m mypy
+	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
+
+doc: ## the crates' documentation, in target/doc
+	$(call say,documentation)
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --workspace --no-deps
+
+fmt: $(VENV)/test.stamp ## format all code
+	$(CARGO) fmt --all
+	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
+	$(BIN)/ruff check --quiet --fix demo python tests/interop
+	$(BIN)/ruff format --quiet demo python tests/interop
+
+.PHONY: clean
+clean: ## remove everything that was built or installed
+	$(CARGO) clean --quiet
+	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
+	rm -rf $(VENV) $(VENV_OLD) demo-out
+
+# Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
+# hence the order-only prerequisites, which put the stamps of .venv in a row.
+
+define create_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "CPython 3.11 or later is needed; $(PYTHON) is not. Name another: make PYTHON=..." >&2; exit 1; }
+$(PYTHON) -m venv $(1)
+endef
+
+$(VENV)/bin/python:
+	$(call say,virtual environment $(VENV))
+	$(call create_venv,$(VENV))
+
+$(VENV)/demo.stamp: demo/requirements.txt | $(VENV)/bin/python
+	$(call say,libraries for the demo)
+	$(BIN)/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(VENV)/wheel.stamp: target/wheels/stamp | $(VENV)/demo.stamp
+	$(BIN)/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+$(VENV)/test.stamp: .ci/requirements.txt | $(VENV)/wheel.stamp
+	$(call say,tools for tests)
+	$(BIN)/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(VENV_OLD)/stamp: Makefile
+	$(call say,the published package of old)
+	$(call create_venv,$(VENV_OLD))
+	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0
+	@touch $@
+
+WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find core transport-blocking python -type f \
+	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
+	-o -name 'py.typed' \) -not -path '*/tests/*')
+
+# pip calls maturin, which builds into target like every other build.
+target/wheels/stamp: $(WHEEL_SOURCES) | $(VENV)/bin/python
+	$(call say,Python wheel)
+	@rm -rf target/wheels && mkdir -p target/wheels
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir target/wheels ./python
+	@touch $@
