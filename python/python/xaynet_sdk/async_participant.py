@@ -1,0 +1,103 @@
+"""A participant that takes local models at any time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from xaynet_sdk import xaynet_sdk
+from xaynet_sdk._types import State, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# The longest wait in one go, in seconds; whatever happens ends it earlier.
+_TICK = 10.0
+
+
+class AsyncParticipant(threading.Thread):
+    """A participant's handle, made by :func:`xaynet_sdk.spawn_async_participant`.
+
+    The thread only sets the event; the participant's work is done natively, beside the interpreter.
+    """
+
+    def __init__(
+        self,
+        coordinator_url: str,
+        notifier: threading.Event,
+        state: State | None,
+        scalar: float,
+        *,
+        timeout: float = 60.0,
+    ) -> None:
+        super().__init__(name="xaynet-async-participant", daemon=True)
+        self._native = xaynet_sdk.Participant(coordinator_url, scalar, state, timeout=timeout)
+        self._notifier = notifier
+
+    def run(self) -> None:
+        rounds = 0
+        try:
+            while True:
+                self._native.tick(_TICK)
+                if self._native.rounds() != rounds:
+                    rounds = self._native.rounds()
+                    self._notifier.set()
+        except xaynet_sdk.UninitializedParticipant:
+            return
+
+    @overload
+    def get_global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
+    @overload
+    def get_global_model(self, as_array: Literal[True]) -> npt.NDArray[np.generic] | None: ...
+    @overload
+    def get_global_model(self, as_array: bool) -> list[float] | npt.NDArray[np.generic] | None: ...
+
+    def get_global_model(self, as_array: bool = False) -> Any:
+        """Fetches the global model, None while there is none, and clears the event.
+
+        Args:
+            as_array: Give a NumPy array of the coordinator's data type, made without any work per
+                weight, instead of a list. (Not in Xaynet.)
+
+        Raises:
+            GlobalModelUnavailable: The coordinator cannot be reached; try again later.
+            GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
+            UninitializedParticipant: The participant was stopped.
+            LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: A local model that was set before
+                the first contact with the coordinator, or for another configuration of it, does not
+                fit and was dropped. The call has done nothing else: repeat it.
+        """
+        # Before the fetch, so that a model that becomes available during it is announced again.
+        self._notifier.clear()
+        return self._native.global_model(as_array)
+
+    def set_local_model(self, local_model: Weights) -> None:
+        """Sets the local model, to be used when the participant is next an update participant.
+
+        A later call replaces a model that was not yet used. It may be called at any time; before the
+        first contact with the coordinator the model is kept, and checked when its type and length
+        are known. If it does not fit then, that is logged, and raised by the next call of this method
+        or of :meth:`get_global_model`.
+
+        Args:
+            local_model: A list of numbers, or a one-dimensional array or buffer of them. It is
+                copied. For a coordinator of floats, numbers of any real type are taken and rounded;
+                for one of integers, only integers.
+
+        Raises:
+            LocalModelLengthMisMatch: It has another number of weights than the global model.
+            LocalModelDataTypeMisMatch: It has weights that the coordinator's data type does not have.
+            UninitializedParticipant: The participant was stopped.
+        """
+        self._native.set_model(local_model)
+
+    def stop(self) -> bytes:
+        """Stops the participant at once and gives its state, to be restored with.
+
+        The state holds the participant's secret keys, and a local model that was not yet used.
+
+        Raises:
+            UninitializedParticipant: The participant was stopped before.
+        """
+        return self._native.save()

@@ -1,0 +1,295 @@
+"""A participant that calls a class of the user's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+
+from xaynet_sdk import xaynet_sdk
+from xaynet_sdk._types import State, Weights
+
+LOG = logging.getLogger("participant")
+
+#: What a participant trains on: the deserialized global model.
+TrainingInput = TypeVar("TrainingInput")
+#: What its training gives.
+TrainingResult = TypeVar("TrainingResult")
+
+# The longest wait in one go, in seconds; whatever happens ends it earlier.
+_TICK = 1.0
+# How long stop() waits for methods of the user's that should be short, in seconds.
+_GRACE = 2.0
+
+
+class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
+    """What a participant has to know: derive from this, and pass the class to
+    :func:`xaynet_sdk.spawn_participant`.
+
+    It is instantiated on the participant's thread, and all methods are called there.
+    """
+
+    #: Whether :meth:`deserialize_training_input` gets a NumPy array of the coordinator's data type,
+    #: made without any work per weight, instead of a list. (Not in Xaynet.)
+    global_model_as_array: ClassVar[bool] = False
+
+    @abstractmethod
+    def train_round(self, training_input: TrainingInput | None) -> TrainingResult:
+        """Trains a model, when this participant is chosen to update the global model.
+
+        Called at most once a round. If it takes longer than the round, its result is used in the
+        next round that this participant is chosen for.
+
+        Args:
+            training_input: The deserialized global model, or None if there is none yet.
+        """
+
+    @abstractmethod
+    def serialize_training_result(self, training_result: TrainingResult) -> Weights:
+        """Makes a flat list of the coordinator's data type from what :meth:`train_round` gave.
+
+        A one-dimensional NumPy array, or any other buffer, does as well, and costs much less.
+        """
+
+    @abstractmethod
+    def deserialize_training_input(self, global_model: Any) -> TrainingInput:
+        """Makes what :meth:`train_round` takes from a flat list (with :attr:`global_model_as_array`: an
+        array). Not called while there is no global model."""
+
+    def participate_in_update_task(self) -> bool:
+        """Whether to train in this round.
+
+        Asked once in a round for which this participant is chosen to update.
+        """
+        return True
+
+    def on_new_global_model(self, global_model: TrainingInput | None) -> None:
+        """Called with the deserialized global model when a round begins, which is when there may be a
+        new one; with None while there is none."""
+
+    def on_stop(self) -> None:
+        """Called before the participant's thread ends."""
+
+    def on_error(self, error: Exception) -> bool:
+        """Called when one of the other methods has raised an exception, or has given a model that
+        cannot be used. The participant goes on, with the next round if need be. (Not in Xaynet.)
+
+        Returns:
+            True if that settles it. Otherwise the error is kept as :attr:`InternalParticipant.error`,
+            and raised by :meth:`InternalParticipant.join`.
+        """
+        return False
+
+
+class InternalParticipant(threading.Thread):
+    """The thread of a participant, made by :func:`xaynet_sdk.spawn_participant`."""
+
+    #: The latest exception of the user's class that its ``on_error`` did not settle. (Not in Xaynet.)
+    error: BaseException | None
+
+    def __init__(
+        self,
+        coordinator_url: str,
+        participant: type[ParticipantABC[Any, Any]],
+        p_args: Iterable[Any],
+        p_kwargs: Mapping[str, Any],
+        state: State | None,
+        scalar: float,
+        *,
+        timeout: float = 60.0,
+    ) -> None:
+        super().__init__(name="xaynet-participant", daemon=True)
+        self.error = None
+        self._native = xaynet_sdk.Participant(coordinator_url, scalar, state, timeout=timeout)
+        self._make: Callable[[], ParticipantABC[Any, Any]] = lambda: participant(
+            *p_args, **p_kwargs
+        )
+        self._ready = threading.Event()
+        self._construction_error: BaseException | None = None
+        self._stopping = False
+        # Says when the thread has ended, or has begun to train, which may take long.
+        self._changed = threading.Condition()
+        self._ended = False
+        self._training = False
+
+    def wait_until_ready(self) -> None:
+        """Waits until the user's class is instantiated; raises what its constructor has raised."""
+        try:
+            self._ready.wait()
+        except BaseException:
+            # Ctrl-C: whoever waits here has no handle yet by which the participant could be stopped.
+            self._close()
+            raise
+        error, self._construction_error = self._construction_error, None
+        if error is not None:
+            raise error
+
+    def stop(self) -> bytes:
+        """Stops the participant and gives its state, to be restored with.
+
+        Does not wait for a running ``train_round``: its result is dropped, and ``on_stop`` is called
+        when it has ended (:meth:`join` waits for that). Otherwise ``on_stop`` has been called when this
+        returns, unless that takes more than two seconds. It may be called from within the methods of
+        the user's class.
+
+        The state holds the participant's secret keys.
+
+        Raises:
+            UninitializedParticipant: The participant was stopped before.
+        """
+        self._stopping = True
+        self._native.close()
+        if threading.current_thread() is not self:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._training, _GRACE)
+        return self._native.save()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits until the thread has ended, at most ``timeout`` seconds.
+
+        Raises:
+            Exception: :attr:`error`, if the thread has ended and there is one.
+        """
+        super().join(timeout)
+        if self.error is not None and not self.is_alive():
+            raise self.error
+
+    def run(self) -> None:
+        try:
+            participant = self._make()
+        except BaseException as error:
+            self._construction_error = error
+            self._close()
+            return
+        finally:
+            del self._make
+            self._ready.set()
+        try:
+            _Participation(self._native, participant, self._guard, self._long_work).go_on()
+        except xaynet_sdk.UninitializedParticipant:
+            LOG.debug("the participant was stopped")
+        except BaseException as error:
+            # Not the user's everyday mistake: SystemExit and the like are meant to end the thread.
+            LOG.critical("the participant's thread ends", exc_info=True)
+            self.error = error
+        finally:
+            self._close()
+            with self._guard(participant):
+                participant.on_stop()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    @contextmanager
+    def _guard(self, participant: ParticipantABC[Any, Any]) -> Iterator[None]:
+        """Has the user know of an exception, and goes on."""
+        try:
+            yield
+        except Exception as error:
+            if self._stopping and isinstance(error, xaynet_sdk.UninitializedParticipant):
+                raise
+            LOG.exception("the participant's code has raised an exception, or given a wrong model")
+            settled = False
+            try:
+                settled = participant.on_error(error)
+            except Exception:
+                LOG.exception("the participant's on_error has raised an exception")
+            if not settled:
+                self.error = error
+
+    @contextmanager
+    def _long_work(self) -> Iterator[None]:
+        """Has stop() not wait for what is done here."""
+        with self._changed:
+            self._training = True
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._training = False
+
+    def _close(self) -> None:
+        self._stopping = True
+        with suppress(xaynet_sdk.UninitializedParticipant):
+            self._native.close()
+
+
+class _Participation:
+    """Calls the user's class when there is something to do, until the participant is stopped."""
+
+    def __init__(
+        self,
+        native: xaynet_sdk.Participant,
+        participant: ParticipantABC[Any, Any],
+        guard: Callable[[ParticipantABC[Any, Any]], AbstractContextManager[None]],
+        long_work: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._native = native
+        self._participant = participant
+        self._guard = guard
+        self._long_work = long_work
+        self._rounds = 0
+        self._training_input: Any = None
+        # Whether this round's global model is to be fetched, and whether one ever was.
+        self._wants_global_model = False
+        self._has_global_model = False
+        # Whether this round's training was done, or declined, or is not possible.
+        self._settled = False
+        self._unavailable = False
+
+    def go_on(self) -> NoReturn:
+        while True:
+            self._native.tick(_TICK)
+            if self._native.rounds() != self._rounds:
+                self._rounds = self._native.rounds()
+                self._wants_global_model = True
+                self._settled = False
+            needs_model = self._native.should_set_model() and not self._settled
+            if needs_model and not self._has_global_model:
+                # Restored in the middle of a round.
+                self._wants_global_model = True
+            if self._wants_global_model:
+                self._fetch_global_model()
+            # Not without this round's global model: it is tried again after the next tick.
+            if needs_model and not self._wants_global_model and not self._settled:
+                self._settled = True
+                self._train()
+
+    def _fetch_global_model(self) -> None:
+        try:
+            global_model = self._native.global_model(self._participant.global_model_as_array)
+        except xaynet_sdk.GlobalModelUnavailable as error:
+            # Once is enough: it is tried again every second.
+            level = logging.DEBUG if self._unavailable else logging.WARNING
+            LOG.log(level, "the global model cannot be fetched, trying again: %s", error)
+            self._unavailable = True
+            return
+        except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
+            # About a local model of earlier, and logged natively: the global model comes next time.
+            return
+        self._unavailable = False
+        self._wants_global_model = False
+        self._has_global_model = True
+        ready = False
+        with self._guard(self._participant):
+            self._training_input = None
+            if global_model is not None:
+                self._training_input = self._participant.deserialize_training_input(global_model)
+            ready = True
+            self._participant.on_new_global_model(self._training_input)
+        # Training without the global model that there is would start from nothing.
+        self._settled = not ready
+
+    def _train(self) -> None:
+        with self._guard(self._participant):
+            if not self._participant.participate_in_update_task():
+                LOG.debug("not training in this round")
+                return
+            with self._long_work():
+                result = self._participant.train_round(self._training_input)
+                weights = self._participant.serialize_training_result(result)
+            self._native.set_model(weights)

@@ -1,0 +1,69 @@
+"""Starting participants."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from xaynet_sdk._types import State
+from xaynet_sdk.async_participant import AsyncParticipant
+from xaynet_sdk.participant import InternalParticipant, ParticipantABC
+
+
+def spawn_participant(
+    coordinator_url: str,
+    participant: type[ParticipantABC[Any, Any]],
+    args: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] = {},  # noqa: B006 (never changed; the default that programs rely on)
+    state: State | None = None,
+    scalar: float = 1.0,
+    *,
+    timeout: float = 60.0,
+) -> InternalParticipant:
+    """Starts a participant on a daemon thread of its own.
+
+    Args:
+        coordinator_url: The coordinator's base URL, such as ``http://127.0.0.1:8081``; it may have a
+            path.
+        participant: The class to run. It is instantiated on the participant's thread, and all its
+            methods are called there.
+        args: Positional arguments for it.
+        kwargs: Keyword arguments for it.
+        state: The state of a stopped participant, to go on from; None for a new one.
+        scalar: The weight of this participant's models in the average, sum(s_i * w_i) / sum(s_i).
+            Take, for instance, each participant's share of the samples.
+        timeout: The longest wait for an answer of the coordinator, in seconds. (Not in Xaynet.)
+
+    Raises:
+        CryptoInit: The operating system gives no random bytes.
+        ParticipantInit: The URL, the scalar or the time-out is invalid.
+        ParticipantRestore: The state cannot be read.
+        Exception: Whatever the participant's own constructor raises.
+    """
+    internal = InternalParticipant(
+        coordinator_url, participant, args, kwargs, state, scalar, timeout=timeout
+    )
+    internal.start()
+    internal.wait_until_ready()
+    return internal
+
+
+def spawn_async_participant(
+    coordinator_url: str,
+    state: State | None = None,
+    scalar: float = 1.0,
+    *,
+    timeout: float = 60.0,
+) -> tuple[AsyncParticipant, threading.Event]:
+    """Starts a participant to which local models are handed whenever they are ready.
+
+    The event is set whenever there may be a new global model, that is, when a round begins (in the
+    first one there is none yet), and cleared by :meth:`AsyncParticipant.get_global_model`.
+
+    The arguments and exceptions are those of :func:`spawn_participant`.
+    """
+    notifier = threading.Event()
+    participant = AsyncParticipant(coordinator_url, notifier, state, scalar, timeout=timeout)
+    participant.start()
+    return participant, notifier

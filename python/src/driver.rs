@@ -1,0 +1,323 @@
+//! A participant on a thread of its own.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pet_transport_blocking::core::crypto::Task;
+use pet_transport_blocking::core::model::Model;
+use pet_transport_blocking::core::participant::{Event, Reject};
+use pet_transport_blocking::{Error, Handle, Participant};
+use zeroize::Zeroizing;
+
+use crate::cast::cast;
+use crate::errors::LocalModelError;
+use crate::inbox::{Inbox, Shape};
+use crate::state;
+
+/// A running participant, reachable from any thread. Dropping it ends the thread.
+pub(crate) struct Driver {
+    handle: Handle,
+    mailbox: Arc<Mailbox>,
+    /// The process that the thread is in.
+    process: u32,
+}
+
+/// What the participant's thread and the others share.
+struct Mailbox {
+    contents: Mutex<Contents>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Contents {
+    inbox: Inbox,
+    stage: Stage,
+}
+
+/// How far the participant's life is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Running,
+    /// It does nothing any more; its state can be had.
+    Closed,
+    /// Its state was had.
+    Saved,
+    /// Its thread has panicked, which is a bug.
+    Broken,
+}
+
+/// Why a call cannot be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The participant was stopped.
+    Stopped,
+    /// It belongs to the process that this one was forked from.
+    Forked,
+    /// Its thread has panicked.
+    Broken,
+}
+
+/// Why a local model is not taken.
+pub(crate) enum SetError {
+    Model(LocalModelError),
+    Gone(Gone),
+}
+
+impl Driver {
+    /// Starts the thread; `waiting` is a local model whose type is to be checked.
+    pub(crate) fn start(
+        participant: Participant,
+        waiting: Option<Model>,
+    ) -> std::io::Result<Arc<Self>> {
+        let handle = participant.handle();
+        let parameters = handle.parameters();
+        let shape = parameters.map(|parameters| Shape::from(&*parameters));
+        let contents = Contents {
+            inbox: Inbox::new(shape, waiting),
+            stage: Stage::Running,
+        };
+        let mailbox = Arc::new(Mailbox {
+            contents: Mutex::new(contents),
+            changed: Condvar::new(),
+        });
+        let thread = Thread {
+            participant,
+            handle: handle.clone(),
+            mailbox: mailbox.clone(),
+        };
+        std::thread::Builder::new()
+            .name("xaynet-native".into())
+            .spawn(move || thread.run())?;
+        Ok(Arc::new(Self {
+            handle,
+            mailbox,
+            process: std::process::id(),
+        }))
+    }
+
+    /// Does something with the inbox of a running participant.
+    pub(crate) fn with_inbox<R>(&self, action: impl FnOnce(&mut Inbox) -> R) -> Result<R, Gone> {
+        let mut contents = self.lock()?;
+        contents.check()?;
+        Ok(action(&mut contents.inbox))
+    }
+
+    /// Waits until `done` gives something, at most `timeout`.
+    pub(crate) fn wait<R>(
+        &self,
+        timeout: Duration,
+        mut done: impl FnMut(&mut Inbox) -> Option<R>,
+    ) -> Result<Option<R>, Gone> {
+        let mut contents = self.lock()?;
+        contents.check()?;
+        if let Some(result) = done(&mut contents.inbox) {
+            return Ok(Some(result));
+        }
+        let mut result = None;
+        let waited = self
+            .mailbox
+            .changed
+            .wait_timeout_while(contents, timeout, |contents| {
+                if contents.check().is_ok() {
+                    result = done(&mut contents.inbox);
+                }
+                result.is_none() && contents.check().is_ok()
+            });
+        let (contents, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Some(result) => Ok(Some(result)),
+            None => contents.check().map(|()| None),
+        }
+    }
+
+    /// What the participant does in this round.
+    pub(crate) fn task(&self) -> Result<Task, Gone> {
+        self.lock()?.check()?;
+        Ok(self.handle.task())
+    }
+
+    /// Sets the local model, or keeps it until its type can be checked.
+    pub(crate) fn set_model(&self, model: Model) -> Result<(), SetError> {
+        let mut contents = self.lock().map_err(SetError::Gone)?;
+        contents.check().map_err(SetError::Gone)?;
+        let inbox = &mut contents.inbox;
+        match inbox.shape {
+            Some(shape) => {
+                let outcome = hand_over(&self.handle, model, shape);
+                outcome.map_err(SetError::Model)?;
+                inbox.waiting_model = None;
+                inbox.model_needed = false;
+            }
+            None => inbox.waiting_model = Some(model),
+        }
+        Ok(())
+    }
+
+    /// Asks for the global model; gives the number of answers so far.
+    pub(crate) fn fetch_model(&self) -> Result<u64, Gone> {
+        let mut contents = self.lock()?;
+        contents.check()?;
+        contents.inbox.new_global_model = false;
+        let answers = contents.inbox.answers;
+        match self.handle.fetch_model() {
+            Ok(()) => Ok(answers),
+            Err(_) => Err(Gone::Stopped),
+        }
+    }
+
+    /// Ends all work; every call but [`Driver::save`] is refused from now on.
+    pub(crate) fn close(&self) -> Result<(), Gone> {
+        let mut contents = self.lock()?;
+        if contents.stage == Stage::Saved {
+            return Err(Gone::Stopped);
+        }
+        if contents.stage == Stage::Running {
+            contents.stage = Stage::Closed;
+        }
+        self.handle.stop();
+        drop(contents);
+        self.mailbox.changed.notify_all();
+        Ok(())
+    }
+
+    /// Ends all work and gives the state: once.
+    pub(crate) fn save(&self) -> Result<Zeroizing<Vec<u8>>, Gone> {
+        let mut contents = self.lock()?;
+        if contents.stage == Stage::Saved {
+            return Err(Gone::Stopped);
+        }
+        contents.stage = Stage::Saved;
+        let snapshot = self.handle.stop();
+        let waiting = contents.inbox.waiting_model.take();
+        drop(contents);
+        self.mailbox.changed.notify_all();
+        Ok(state::write(&snapshot, waiting.as_ref()))
+    }
+
+    /// Ends the work, and tells nobody.
+    pub(crate) fn halt(&self) {
+        // In a forked process the locks may be held by threads that do not exist there.
+        if self.process == std::process::id() {
+            self.handle.stop();
+        }
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Contents>, Gone> {
+        if self.process != std::process::id() {
+            return Err(Gone::Forked);
+        }
+        Ok(self.mailbox.lock())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        // Nothing that is done under the lock leaves it half done.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    fn check(&self) -> Result<(), Gone> {
+        match self.stage {
+            Stage::Running => Ok(()),
+            Stage::Closed | Stage::Saved => Err(Gone::Stopped),
+            Stage::Broken => Err(Gone::Broken),
+        }
+    }
+}
+
+/// Gives the participant a model in the type that it wants.
+fn hand_over(handle: &Handle, model: Model, shape: Shape) -> Result<(), LocalModelError> {
+    let model = cast(model, shape.data_type)?;
+    match handle.set_model(model) {
+        Err(Error::Rejected(Reject::Model(mismatch))) => Err(mismatch.into()),
+        // Stopped meanwhile: the caller learns that anyway.
+        _ => Ok(()),
+    }
+}
+
+/// What runs on the participant's thread.
+struct Thread {
+    participant: Participant,
+    handle: Handle,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let guard = BrokenOnPanic(self.mailbox.clone());
+        // It ends with an error, once the participant was stopped.
+        while let Ok(event) = self.participant.next_event(None) {
+            if let Some(event) = event {
+                trace(&event);
+                self.take_in(event);
+            }
+        }
+        std::mem::forget(guard);
+    }
+
+    fn take_in(&self, event: Event) {
+        let new_round = matches!(event, Event::NewRound { .. });
+        let mut contents = self.mailbox.lock();
+        let inbox = &mut contents.inbox;
+        inbox.take_in(event);
+        let waiting = inbox.waiting_model.take_if(|_| new_round);
+        if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
+            if let Err(error) = hand_over(&self.handle, model, shape) {
+                inbox.model_rejected(error);
+            }
+        }
+        drop(contents);
+        self.mailbox.changed.notify_all();
+    }
+}
+
+/// Tells those who wait that nothing will come any more.
+struct BrokenOnPanic(Arc<Mailbox>);
+
+impl Drop for BrokenOnPanic {
+    fn drop(&mut self) {
+        let mut contents = self.0.lock();
+        if contents.stage == Stage::Running {
+            contents.stage = Stage::Broken;
+        }
+        drop(contents);
+        self.0.changed.notify_all();
+    }
+}
+
+/// The native log.
+fn trace(event: &Event) {
+    use tracing::{debug, error, info, warn};
+    match event {
+        Event::NewRound { task, parameters } => {
+            info!(?task, length = parameters.model_length, mask_config = %parameters.mask_config, "new round");
+        }
+        Event::ModelNeeded { data_type, length } => {
+            info!(%data_type, length, "waiting for a local model");
+        }
+        Event::ModelRejected(error) => error!(%error, "local model dropped"),
+        Event::ModelMasked(report) => {
+            info!(
+                clamped = report.clamped,
+                scalar_clamped = report.scalar_clamped,
+                "local model masked"
+            );
+        }
+        Event::Progress { tag, sent, total } => debug!(?tag, sent, total, "part of a message sent"),
+        Event::Sent(tag) => info!(?tag, "message sent"),
+        Event::GaveUp(error) => error!(%error, "out of this round"),
+        Event::Trouble(trouble) => warn!(%trouble, "the coordinator is asked again later"),
+        Event::GlobalModel(model) => debug!(?model, "global model fetched"),
+        Event::GlobalModelFailed(error) => warn!(%error, "global model not fetched"),
+        event => debug!(?event, "other event"),
+    }
+}

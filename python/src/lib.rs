@@ -1,0 +1,30 @@
+//! The native module of the Python package `xaynet_sdk`.
+//!
+//! A Python program sees a participant as an object that is asked now and then what has happened
+//! (`tick`, and the methods that tell what is due). The participant itself works on a thread of its
+//! own that never touches Python: requests, masking and the rest go on whatever the interpreter does,
+//! and no call holds the interpreter's lock while it waits.
+
+#![deny(unsafe_code)]
+
+mod cast;
+mod driver;
+mod errors;
+mod exit;
+mod inbox;
+mod logging;
+mod participant;
+mod state;
+mod weights_in;
+mod weights_out;
+
+use pyo3::prelude::*;
+
+/// The module as Python knows it: `xaynet_sdk.xaynet_sdk`.
+#[pymodule]
+fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<participant::Participant>()?;
+    module.add_function(wrap_pyfunction!(logging::init_logging, module)?)?;
+    errors::add_to(module)?;
+    exit::register(module.py())
+}

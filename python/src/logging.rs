@@ -1,0 +1,80 @@
+//! Two logs: native events go to standard output where the environment asks for them, and what every
+//! user should know goes to Python's logger `participant`.
+
+use std::io::IsTerminal;
+use std::sync::Once;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use tracing_subscriber::EnvFilter;
+
+/// The variables that hold a filter: of the published package, and of its later sources.
+const VARIABLES: [&str; 2] = ["XAYNET_CLIENT", "XAYNET__CLIENT"];
+
+static INIT: Once = Once::new();
+
+/// Something to tell by way of Python's logger.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Notice {
+    pub(crate) level: Level,
+    pub(crate) text: String,
+}
+
+/// How important a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Warning,
+    Error,
+}
+
+impl Level {
+    /// The number that Python's `logging` has for it.
+    fn number(self) -> u8 {
+        match self {
+            Self::Warning => 30,
+            Self::Error => 40,
+        }
+    }
+}
+
+/// Writes native events to standard output if the environment variable XAYNET_CLIENT (or
+/// XAYNET__CLIENT) holds a filter such as `info` or `debug,ureq=info`. Importing the package does
+/// this already; calling it again changes nothing.
+///
+/// Raises ValueError if the filter is malformed.
+#[pyfunction]
+pub(crate) fn init_logging() -> PyResult<()> {
+    let Some((name, filter)) = VARIABLES
+        .iter()
+        .find_map(|name| Some((name, std::env::var(name).ok()?)))
+    else {
+        return Ok(());
+    };
+    let filter = EnvFilter::builder()
+        .parse(&filter)
+        .map_err(|error| PyValueError::new_err(format!("{name}={filter:?}: {error}")))?;
+    INIT.call_once(|| {
+        // An error means that the process has a subscriber already, which then hears of everything.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stdout().is_terminal())
+            .try_init();
+    });
+    Ok(())
+}
+
+/// Hands notices to Python's logger `participant`.
+pub(crate) fn tell(py: Python<'_>, notices: Vec<Notice>) -> PyResult<()> {
+    if notices.is_empty() {
+        return Ok(());
+    }
+    let logger = py
+        .import(intern!(py, "logging"))?
+        .call_method1(intern!(py, "getLogger"), ("participant",))?;
+    for notice in notices {
+        let arguments = (notice.level.number(), "%s", notice.text);
+        logger.call_method1(intern!(py, "log"), arguments)?;
+    }
+    Ok(())
+}

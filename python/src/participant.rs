@@ -1,0 +1,282 @@
+//! The class `Participant`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pet_transport_blocking::core::crypto::Task;
+use pet_transport_blocking::core::model::Scalar;
+use pet_transport_blocking::{Config, Participant as Native};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use zeroize::Zeroizing;
+
+use crate::driver::{Driver, Gone, SetError};
+use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
+use crate::{exit, logging, state, weights_in, weights_out};
+
+/// How long a call waits before it looks whether the user has pressed Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest wait for an answer, in seconds, unless the user says otherwise.
+const DEFAULT_TIMEOUT: f64 = 60.0;
+
+/// A participant that works on a native thread of its own from now on, until `save()`.
+///
+/// `scalar` weighs its local models: the global model is sum(s_i * w_i) / sum(s_i). `state` is what
+/// `save()` gave earlier. `timeout` is the longest wait for an answer of the coordinator, in seconds.
+///
+/// Raises CryptoInit, ParticipantInit or ParticipantRestore.
+#[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
+pub(crate) struct Participant {
+    driver: Arc<Driver>,
+    ticks: Mutex<Ticks>,
+}
+
+/// What the last `tick()` knew.
+#[derive(Debug, Default)]
+struct Ticks {
+    happened: u64,
+    progress: u64,
+    made_progress: bool,
+}
+
+impl From<Gone> for PyErr {
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Stopped => errors::stopped(),
+            Gone::Forked => errors::forked(),
+            Gone::Broken => PyRuntimeError::new_err(
+                "the participant's native thread has panicked: please report what it wrote to standard error",
+            ),
+        }
+    }
+}
+
+impl From<SetError> for PyErr {
+    fn from(error: SetError) -> Self {
+        match error {
+            SetError::Model(error) => error.into(),
+            SetError::Gone(gone) => gone.into(),
+        }
+    }
+}
+
+#[pymethods]
+impl Participant {
+    #[new]
+    #[pyo3(signature = (url, scalar, state=None, *, timeout=DEFAULT_TIMEOUT))]
+    fn new(
+        py: Python<'_>,
+        url: &str,
+        scalar: f64,
+        state: Option<&Bound<'_, PyAny>>,
+        timeout: f64,
+    ) -> PyResult<Self> {
+        let mut config = Config::new(url).map_err(errors::participant_error)?;
+        config.settings.scalar = Scalar::from_f64(scalar)
+            .map_err(|error| ParticipantInit::new_err(error.to_string()))?;
+        let answer = Duration::try_from_secs_f64(timeout)
+            .ok()
+            .filter(|answer| !answer.is_zero())
+            .ok_or_else(|| {
+                ParticipantInit::new_err(format!(
+                    "timeout must be a positive number of seconds, and {timeout} is not"
+                ))
+            })?;
+        config.limits.answer = answer;
+        config.limits.connect = config.limits.connect.min(answer);
+        let state = state.map(read_state).transpose()?;
+        let driver = py.detach(|| start(config, state.as_ref().map(|bytes| &bytes[..])))?;
+        exit::remember(Arc::downgrade(&driver));
+        Ok(Self {
+            driver,
+            ticks: Mutex::default(),
+        })
+    }
+
+    /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
+    /// what is due.
+    #[pyo3(signature = (timeout=0.1))]
+    fn tick(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = Duration::try_from_secs_f64(timeout)
+            .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
+        let seen = self.ticks().happened;
+        self.wait(py, Some(timeout), |driver, slice| {
+            driver.wait(slice, |inbox| (inbox.happened > seen).then_some(()))
+        })?;
+        let (happened, progress) = self
+            .driver
+            .with_inbox(|inbox| (inbox.happened, inbox.progress))?;
+        {
+            let mut ticks = self.ticks();
+            ticks.made_progress = progress > ticks.progress;
+            ticks.happened = happened;
+            ticks.progress = progress;
+        }
+        self.tell(py)
+    }
+
+    /// Whether the last `tick()` saw the participant get on.
+    fn made_progress(&self) -> PyResult<bool> {
+        self.driver.with_inbox(|_| ())?;
+        Ok(self.ticks().made_progress)
+    }
+
+    /// Whether the participant is to update the global model and waits for a local model.
+    fn should_set_model(&self) -> PyResult<bool> {
+        Ok(self.driver.with_inbox(|inbox| inbox.model_needed)?)
+    }
+
+    /// What the participant does in the current round: 0 nothing, 1 sum, 2 update.
+    fn task(&self) -> PyResult<u8> {
+        Ok(match self.driver.task()? {
+            Task::None => 0,
+            Task::Sum => 1,
+            Task::Update => 2,
+        })
+    }
+
+    /// Whether a new round has begun since the global model was last fetched: there may be a new one.
+    fn new_global_model(&self) -> PyResult<bool> {
+        Ok(self.driver.with_inbox(|inbox| inbox.new_global_model)?)
+    }
+
+    /// How many rounds have begun while this participant was there.
+    fn rounds(&self) -> PyResult<u64> {
+        Ok(self.driver.with_inbox(|inbox| inbox.rounds)?)
+    }
+
+    /// Sets the local model: a list of numbers, or any one-dimensional array or buffer of numbers. It
+    /// is used when the participant next updates; until then a later call replaces it. It may be set at
+    /// any time: before the first contact with the coordinator it is kept and checked later, and what
+    /// is wrong with it then is logged, and raised by the next call of this method or of
+    /// `global_model()`, which does nothing else.
+    ///
+    /// Raises LocalModelLengthMisMatch or LocalModelDataTypeMisMatch.
+    fn set_model(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.raise_model_error(py)?;
+        let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
+        let weights = weights_in::read(model, shape.map(|shape| shape.data_type))?;
+        py.detach(|| self.driver.set_model(weights))?;
+        Ok(())
+    }
+
+    /// Fetches the global model: a list, or a NumPy array with `as_array`; None while there is none.
+    ///
+    /// Raises GlobalModelUnavailable if the coordinator cannot be reached, GlobalModelDataTypeMisMatch if
+    /// the model has weights that its data type does not have.
+    #[pyo3(signature = (as_array=false))]
+    fn global_model<'py>(
+        &self,
+        py: Python<'py>,
+        as_array: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.raise_model_error(py)?;
+        let answers = self.driver.fetch_model()?;
+        let answer = self.wait(py, None, |driver, slice| {
+            driver.wait(slice, |inbox| {
+                (inbox.answers > answers).then(|| inbox.answer.clone())
+            })
+        })?;
+        let model = match answer.flatten() {
+            Some(Ok(Some(model))) => model,
+            Some(Ok(None)) | None => return Ok(None),
+            Some(Err(error)) => {
+                self.driver
+                    .with_inbox(|inbox| inbox.new_global_model = true)?;
+                return Err(errors::fetch_error(&error));
+            }
+        };
+        if as_array {
+            weights_out::to_array(py, &model).map(Some)
+        } else {
+            Ok(Some(weights_out::to_list(py, &model)?.into_any()))
+        }
+    }
+
+    /// Stops the participant at once, whatever it is doing, and gives the state to go on from. It holds
+    /// secret keys. Every call afterwards raises UninitializedParticipant.
+    fn save<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let state = py.detach(|| self.driver.save())?;
+        Ok(PyBytes::new(py, &state))
+    }
+
+    /// Stops the participant at once: calls that wait and later ones raise UninitializedParticipant,
+    /// except for one of `save()`.
+    fn close(&self) -> PyResult<()> {
+        Ok(self.driver.close()?)
+    }
+}
+
+impl Participant {
+    fn ticks(&self) -> MutexGuard<'_, Ticks> {
+        self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits without the interpreter's lock, in slices, between which Ctrl-C is heard.
+    fn wait<R: Send>(
+        &self,
+        py: Python<'_>,
+        timeout: Option<Duration>,
+        wait: impl Fn(&Driver, Duration) -> Result<Option<R>, Gone> + Sync,
+    ) -> PyResult<Option<R>> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = left.unwrap_or(SIGNAL_INTERVAL).min(SIGNAL_INTERVAL);
+            let result = py.detach(|| wait(&self.driver, slice))?;
+            py.check_signals()?;
+            if result.is_some() || left.is_some_and(|left| left <= slice) {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// An error that concerns a model that was set earlier.
+    fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
+        self.tell(py)?;
+        match self.driver.with_inbox(|inbox| inbox.model_error.take())? {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, py: Python<'_>) -> PyResult<()> {
+        let notices = self.driver.with_inbox(|inbox| inbox.take_notices())?;
+        logging::tell(py, notices)
+    }
+}
+
+fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
+    let (participant, waiting) = match state {
+        None => (Native::new(config), None),
+        Some(bytes) => {
+            let (core, waiting) = state::read(bytes)
+                .map_err(|error| ParticipantRestore::new_err(error.to_string()))?;
+            (Native::restore(config, core), waiting)
+        }
+    };
+    let participant = participant.map_err(errors::participant_error)?;
+    Driver::start(participant, waiting)
+        .map_err(|error| XaynetError::new_err(format!("no native thread can be started: {error}")))
+}
+
+/// A saved state in any of the forms that programs keep it in.
+fn read_state(state: &Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
+    let wrong = |error: PyErr| {
+        let py = state.py();
+        let wrong = ParticipantRestore::new_err(
+            "a saved state is bytes, or a list of integers from 0 to 255, as stop() or save() gave it",
+        );
+        wrong.set_cause(py, Some(error));
+        wrong
+    };
+    if state.is_instance_of::<PyString>() {
+        return Err(wrong(PyTypeError::new_err("it is a str")));
+    }
+    let bytes = match pyo3::buffer::PyBuffer::<u8>::get(state) {
+        Ok(buffer) => buffer.to_vec(state.py()),
+        Err(_) => state.extract::<Vec<u8>>(),
+    };
+    bytes.map(Zeroizing::new).map_err(wrong)
+}
