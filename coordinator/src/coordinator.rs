@@ -58,7 +58,8 @@ pub struct Coordinator {
     local_addr: SocketAddr,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
-    running: JoinHandle<Result<(), DriverError>>,
+    /// `None` once its end was seen.
+    running: Option<JoinHandle<Result<(), DriverError>>>,
 }
 
 /// What a coordinator can be given beside its settings.
@@ -92,7 +93,7 @@ pub enum StartError {
     Randomness(getrandom::Error),
 }
 
-/// Why a coordinator has ended without having been asked to.
+/// Why a coordinator has not ended well.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The rounds cannot go on.
@@ -153,7 +154,7 @@ impl Coordinator {
             local_addr,
             counters,
             stop,
-            running,
+            running: Some(running),
         })
     }
 
@@ -167,22 +168,25 @@ impl Coordinator {
         self.counters.read()
     }
 
-    /// Waits for the end: after a failure, or when [`shutdown`](Self::shutdown) is not the one to
-    /// wait. May be dropped and called again until it has given a result.
+    /// Waits for the end, which comes before [`shutdown`](Self::shutdown) only if something fails.
+    /// Cancel-safe.
     ///
     /// # Errors
-    /// Why it has ended.
+    /// Why it has ended; told once.
     pub async fn wait(&mut self) -> Result<(), RunError> {
-        match (&mut self.running).await {
-            Ok(result) => Ok(result?),
-            Err(error) => Err(RunError::Lost(error.to_string())),
-        }
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let result = running.await;
+        self.running = None;
+        Ok(result.map_err(|error| RunError::Lost(error.to_string()))??)
     }
 
-    /// Accepts no more connections, answers the requests in flight, and stops.
+    /// Accepts no more connections, answers the requests in flight, and stops. Takes at most about
+    /// 20 seconds.
     ///
     /// # Errors
-    /// If it has failed before.
+    /// If it has failed before, or the store is stuck.
     pub async fn shutdown(mut self) -> Result<(), RunError> {
         self.stop.send_replace(true);
         self.wait().await

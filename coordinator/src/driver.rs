@@ -5,19 +5,27 @@
 //! No call of the machine blocks or computes for long, so the task may share its thread with
 //! others.
 
-use std::{collections::BTreeMap, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
+    thread,
+};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Rejection, Ticket,
-        Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Outcome, Output, PersistId, Rejection,
+        Ticket, Verified, Why,
     },
+    job::Part,
     time::Timestamp,
 };
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{spawn_blocking, JoinError},
+    task::spawn_blocking,
     time::{sleep_until, Duration, Instant},
 };
 use tracing::{debug, error, info, warn};
@@ -31,6 +39,9 @@ use crate::{
 /// How many verified messages may wait for the machine; further senders wait before that.
 const WAITING_MESSAGES: usize = 256;
 
+/// How long the store has to confirm its last records once the coordinator is to stop.
+const STORE_GRACE: Duration = Duration::from_secs(10);
+
 /// A verified message on its way to the machine, and the way back for its fate.
 #[derive(Debug)]
 pub(crate) struct Delivery {
@@ -38,7 +49,7 @@ pub(crate) struct Delivery {
     pub reply: oneshot::Sender<Result<(), Rejection>>,
 }
 
-/// Why the rounds have ended without having been asked to. Each of these is a bug.
+/// Why the rounds have not ended well.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DriverError {
     /// A job panicked.
@@ -47,9 +58,11 @@ pub enum DriverError {
         /// The job's name.
         job: &'static str,
     },
-    /// The store can confirm nothing any more.
-    #[error("internal error: the store was lost; please report this")]
-    StoreLost,
+    /// The store had not confirmed all records when the coordinator was to stop: they may be lost.
+    #[error(
+        "the store did not confirm in time that all is stored: check it before you start again"
+    )]
+    StoreStuck,
 }
 
 /// The time of the machine: milliseconds since the driver's start.
@@ -83,6 +96,8 @@ pub(crate) struct Driver {
     deliveries: mpsc::Receiver<Delivery>,
     jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
     job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
+    /// Set once no job's result is wanted any more.
+    cancelled: Arc<AtomicBool>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Result<(), Rejection>>>,
     last_ticket: u64,
     /// The rejections up to the end of the last round.
@@ -112,6 +127,7 @@ impl Driver {
             deliveries,
             jobs_done,
             job_results,
+            cancelled: Arc::default(),
             waiting: BTreeMap::new(),
             last_ticket: 0,
             reported: Rejections::default(),
@@ -119,10 +135,10 @@ impl Driver {
         (driver, deliver)
     }
 
-    /// Runs rounds until every sender of messages is gone or `stop` resolves.
+    /// Runs rounds until `stop` resolves or its sender is gone, and then until all is stored.
     pub async fn run(mut self, stop: oneshot::Receiver<()>) -> Result<(), DriverError> {
         tokio::pin!(stop);
-        let mut stopping = false;
+        let mut give_up_at = None;
         loop {
             let idle = self.drain();
             if idle.why == Why::Stopped {
@@ -131,10 +147,11 @@ impl Driver {
             let wake_at = idle.wake_at.and_then(|at| self.clock.instant(at));
             let input = tokio::select! {
                 biased;
-                _ = &mut stop, if !stopping => {
-                    stopping = true;
+                _ = &mut stop, if give_up_at.is_none() => {
+                    give_up_at = Some(Instant::now() + STORE_GRACE);
                     Input::Stop
                 }
+                () = wait(give_up_at) => return Err(DriverError::StoreStuck),
                 // The machine's own affairs before new messages: they are what makes room for more.
                 Some(done) = self.jobs_done.recv() => Input::JobDone(done?),
                 Some(id) = self.confirmed.recv() => Input::Persisted(id),
@@ -205,14 +222,18 @@ impl Driver {
 
     fn start(&self, job: Job) {
         let results = self.job_results.clone();
+        let cancelled = Arc::clone(&self.cancelled);
         tokio::spawn(async move {
             let name = job.name();
-            let done: Result<JobResult, JoinError> = spawn_blocking(|| run_job(job)).await;
-            // A lost job is not given to the machine to be tried again: it would panic again.
-            let done = done.map_err(|error| {
-                error!(job = name, %error, "a job was lost");
-                DriverError::JobPanicked { job: name }
-            });
+            let done = match spawn_blocking(move || run_job(job, &cancelled)).await {
+                Ok(Some(result)) => Ok(result),
+                Ok(None) => return,
+                // It is not given to the machine as lost, to be tried again: it would panic again.
+                Err(error) => {
+                    error!(job = name, %error, "a job was lost");
+                    Err(DriverError::JobPanicked { job: name })
+                }
+            };
             let _ = results.send(done);
         });
     }
@@ -261,6 +282,12 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
 async fn wait(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -268,8 +295,10 @@ async fn wait(until: Option<Instant>) {
     }
 }
 
-/// Runs a job on this thread, and what can be split off on as many more as there are cores.
-fn run_job(mut job: Job) -> JobResult {
+/// Runs a job on this thread, and what can be split off on as many more as there are cores. `None`
+/// if it was cancelled.
+fn run_job(mut job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
+    let go_on = || !cancelled.load(Ordering::Relaxed);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let parts = if cores > 1 {
         job.split(cores - 1)
@@ -277,18 +306,22 @@ fn run_job(mut job: Job) -> JobResult {
         Vec::new()
     };
     let results: Vec<_> = thread::scope(|scope| {
-        let parts: Vec<_> = parts
+        let run_part = |mut part: Part<Outcome>| {
+            while go_on() && !part.step() {}
+            go_on().then(|| part.finish())
+        };
+        let threads: Vec<_> = parts
             .into_iter()
-            .map(|part| scope.spawn(move || part.finish()))
+            .map(|part| scope.spawn(move || run_part(part)))
             .collect();
-        while !job.step() {}
-        parts.into_iter().map(|part| part.join()).collect()
+        while go_on() && !job.step() {}
+        threads.into_iter().map(|thread| thread.join()).collect()
     });
     for result in results {
         match result {
-            Ok(result) => job.absorb(result),
+            Ok(part) => job.absorb(part?),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-    job.finish()
+    go_on().then(|| job.finish())
 }

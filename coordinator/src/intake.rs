@@ -5,6 +5,7 @@ use std::{sync::Arc, thread};
 use bytes::Bytes;
 use pet_core::{
     coordinator::Rejection,
+    message::ReassemblyError,
     request::{Call, Response},
 };
 use tokio::{
@@ -80,12 +81,17 @@ impl Intake {
             .await
             .map_err(|_| Unprocessed::Stopped)?;
         let outcome = outcome.await.map_err(|_| Unprocessed::Stopped)?;
-        if let Err(rejection) = outcome {
-            log(&rejection, length);
-        }
         // The message's memory was in use until here.
         drop(share);
-        Ok(())
+        let Err(rejection) = outcome else {
+            return Ok(());
+        };
+        log(&rejection, length);
+        match rejection {
+            // Not the message's fault: with a 200 its sender would believe it delivered.
+            Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -102,10 +108,13 @@ impl Rounds for Intake {
         let bulletin = self.board.borrow().bulletin().clone();
         let answer = match &call {
             // Collecting a column of the seed dictionary takes as long as there are updates.
-            Call::Seeds(_) => spawn_blocking(move || bulletin.answer(&call))
-                .await
-                .ok()
-                .flatten(),
+            Call::Seeds(_) => {
+                let _core = self.cores.acquire().await;
+                spawn_blocking(move || bulletin.answer(&call))
+                    .await
+                    .ok()
+                    .flatten()
+            }
             _ => bulletin.answer(&call),
         };
         // Nothing but a bug leaves one of these calls unanswered.

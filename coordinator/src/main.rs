@@ -57,7 +57,12 @@ fn main() -> ExitCode {
     }
     let result = tokio::runtime::Runtime::new()
         .map_err(Failure::System)
-        .and_then(|runtime| runtime.block_on(serve(&args, loaded)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(serve(&args, loaded));
+            // What still computes has nobody to compute for.
+            runtime.shutdown_background();
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
@@ -105,8 +110,12 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    info!("interrupted: answering the requests in flight");
-    coordinator.shutdown().await?;
+    info!("interrupted: answering the requests in flight (interrupt again to stop at once)");
+    tokio::select! {
+        result = coordinator.shutdown() => result?,
+        _ = interrupt.recv() => warn!("interrupted again"),
+        _ = terminate.recv() => warn!("interrupted again"),
+    }
     info!("stopped");
     Ok(())
 }

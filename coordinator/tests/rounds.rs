@@ -347,6 +347,18 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     coordinator.shutdown().await.unwrap();
 }
 
+/// Time is virtual here: it jumps on whenever nothing else happens.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_confirms_does_not_hold_up_the_end() {
+    let mut options = Options::default();
+    options.store = Some(Box::new(Slow::default()));
+    let coordinator = Coordinator::start_with(settings(2, 3, 10), options)
+        .await
+        .unwrap();
+    let error = coordinator.shutdown().await.unwrap_err().to_string();
+    assert!(error.contains("the store did not confirm"), "{error}");
+}
+
 #[tokio::test]
 async fn wrong_settings_and_taken_addresses_are_told() {
     let mut wrong = settings(1, 3, 4);

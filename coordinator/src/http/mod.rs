@@ -55,6 +55,8 @@ pub(crate) trait Rounds: Send + Sync + 'static {
 pub(crate) enum Unprocessed {
     #[error("the coordinator is shutting down")]
     Stopped,
+    #[error("there is no room for this part of a message now: send it again later")]
+    NoRoom,
     #[error("the coordinator has failed to process this message: its log says why")]
     Bug,
 }
@@ -116,9 +118,7 @@ async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) ->
     };
     match api.rounds.message(upload).await {
         Ok(()) => StatusCode::OK.into_response(),
-        Err(error @ Unprocessed::Stopped) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
-        }
+        Err(error @ (Unprocessed::Stopped | Unprocessed::NoRoom)) => later(&error),
         Err(error @ Unprocessed::Bug) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
@@ -128,16 +128,21 @@ async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) ->
 fn refused(refusal: &Refusal) -> Response {
     let status = match refusal {
         Refusal::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Busy => return later(refusal),
         Refusal::Stalled => StatusCode::REQUEST_TIMEOUT,
         Refusal::Broken => StatusCode::BAD_REQUEST,
     };
-    let mut response = (status, format!("{refusal}\n")).into_response();
-    if *refusal == Refusal::Busy {
-        let seconds = HeaderValue::from_static("1");
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    response
+    (status, format!("{refusal}\n")).into_response()
+}
+
+/// Nothing is wrong with the request but its time: clients send it again.
+fn later(reason: &dyn std::error::Error) -> Response {
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        [(header::RETRY_AFTER, "1")],
+        format!("{reason}\n"),
+    )
+        .into_response()
 }
 
 /// An answer with no Content-Type, as `/params` and `/model` always came.

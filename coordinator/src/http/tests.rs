@@ -34,7 +34,7 @@ struct Fake {
     arrived: Notify,
     hold: AtomicBool,
     release: Notify,
-    stopped: AtomicBool,
+    unprocessed: Mutex<Option<Unprocessed>>,
 }
 
 impl Rounds for Arc<Fake> {
@@ -54,8 +54,8 @@ impl Rounds for Arc<Fake> {
     }
 
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
-        if self.stopped.load(Ordering::SeqCst) {
-            return Err(Unprocessed::Stopped);
+        if let Some(error) = *self.unprocessed.lock().unwrap() {
+            return Err(error);
         }
         self.messages.lock().unwrap().push(upload.bytes.clone());
         self.arrived.notify_one();
@@ -421,10 +421,22 @@ async fn an_upload_that_breaks_off_is_no_message() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_too_late_for_processing_is_503() {
+async fn a_message_that_was_not_processed_is_no_200() {
     let server = Server::start().await;
-    server.fake.stopped.store(true, Ordering::SeqCst);
-    assert_eq!(server.post("", b"m").await.status, 503);
+    for (error, status, retry) in [
+        (Unprocessed::Stopped, 503, Some("1")),
+        (Unprocessed::NoRoom, 503, Some("1")),
+        (Unprocessed::Bug, 500, None),
+    ] {
+        *server.fake.unprocessed.lock().unwrap() = Some(error);
+        let got = server.post("", b"m").await;
+        assert_eq!(
+            (got.status, got.header("retry-after")),
+            (status, retry),
+            "{error}"
+        );
+        assert_eq!(got.body, format!("{error}\n"));
+    }
 }
 
 #[tokio::test]

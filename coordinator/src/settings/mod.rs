@@ -24,7 +24,7 @@ use std::{
 
 use pet_core::{
     coordinator as protocol,
-    mask::{BoundType, DataType, GroupType, MaskConfig, ModelType},
+    mask::{BoundType, DataType, GroupType, MaskConfig, MaskObjectView, ModelType},
     message::ReassemblyLimits,
 };
 
@@ -199,7 +199,20 @@ impl Settings {
             },
             mask: self.mask.into(),
             model_length: self.model.length,
-            reassembly: ReassemblyLimits::default(),
+            reassembly: self.reassembly(),
+        }
+    }
+
+    /// Room for the parts of at least a few messages, however long the model.
+    fn reassembly(&self) -> ReassemblyLimits {
+        let default = ReassemblyLimits::default();
+        let message = usize::try_from(self.model.length)
+            .ok()
+            .and_then(|length| MaskObjectView::serialized_len(self.mask.into(), length))
+            .unwrap_or(usize::MAX);
+        ReassemblyLimits {
+            proven_bytes: default.proven_bytes.max(message.saturating_mul(8)),
+            ..default
         }
     }
 
