@@ -7,6 +7,8 @@ use num_rational::{BigRational, Ratio};
 use num_traits::{One, Signed};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::convert;
+
 /// An exact non-negative rational number that a model is multiplied by before it is masked.
 ///
 /// The global model is `sum(s_i * w_i) / sum(s_i)`. With serde it is the pair of numerator and
@@ -29,6 +31,11 @@ pub enum ScalarError {
 }
 
 impl Scalar {
+    /// The nearest double.
+    pub fn to_f64(&self) -> f64 {
+        convert::nearest_f64(&self.to_rational())
+    }
+
     /// The exact value of a double (negative zero is zero).
     ///
     /// # Errors
@@ -125,6 +132,7 @@ mod tests {
     fn doubles_enter_exactly() {
         let tenth = Scalar::from_f64(0.1).unwrap();
         assert_eq!(tenth.to_string(), "3602879701896397/36028797018963968");
+        assert_eq!(tenth.to_f64(), 0.1);
         assert_eq!(Scalar::from_f64(-0.0), Ok(Scalar::from(0)));
         assert_eq!(Scalar::from_f64(1.0), Ok(Scalar::one()));
     }
