@@ -1,3 +1,5 @@
 //! What the whole-system tests have in common.
 
 #![forbid(unsafe_code)]
+
+pub mod world;

@@ -60,7 +60,10 @@ fn update_seed_dicts() {
             .iter()
             .map(|entry| {
                 let participant = PublicSigningKey::new(array(entry, "update_participant_pk"));
-                (participant, EncryptedMaskSeed::new(array(entry, "encrypted_mask_seed")))
+                (
+                    participant,
+                    EncryptedMaskSeed::new(array(entry, "encrypted_mask_seed")),
+                )
             })
             .collect();
         let bytes = bytes(&case, "bincode");
@@ -103,12 +106,18 @@ fn keys_and_seeds() {
                 let secret: [u8; 64] = array(&case, "secret");
                 let seed = Seed::from_slice(&secret[..32]).unwrap();
                 let pair = SigningKeyPair::from_seed(&seed);
-                vec![length_and(pair.public().as_bytes()), length_and(pair.secret().as_bytes())]
+                vec![
+                    length_and(pair.public().as_bytes()),
+                    length_and(pair.secret().as_bytes()),
+                ]
             }
             "EncryptKeyPair" => {
                 let secret = SecretEncryptKey::new(array(&case, "secret"));
                 let pair = EncryptKeyPair::from_secret(secret);
-                vec![length_and(pair.public().as_bytes()), length_and(pair.secret().as_bytes())]
+                vec![
+                    length_and(pair.public().as_bytes()),
+                    length_and(pair.secret().as_bytes()),
+                ]
             }
             // Tags go over the wire as one byte, and never in bincode.
             other => {

@@ -12,8 +12,16 @@ use crate::{array, bytes, cases, f64_bits, flag, text};
 fn signing_keys() {
     for case in cases("sealed.json", "signing_keys") {
         let pair = SigningKeyPair::from_seed(&Seed::new(array(&case, "seed")));
-        assert_eq!(pair.public(), PublicSigningKey::new(array(&case, "pk")), "{case}");
-        assert_eq!(*pair.secret(), SecretSigningKey::new(array(&case, "sk")), "{case}");
+        assert_eq!(
+            pair.public(),
+            PublicSigningKey::new(array(&case, "pk")),
+            "{case}"
+        );
+        assert_eq!(
+            *pair.secret(),
+            SecretSigningKey::new(array(&case, "sk")),
+            "{case}"
+        );
         assert_eq!(SigningKeyPair::from_secret(pair.secret().clone()), pair);
     }
 }
@@ -22,8 +30,16 @@ fn signing_keys() {
 fn encrypt_keys() {
     for case in cases("sealed.json", "encrypt_keys") {
         let pair = EncryptKeyPair::from_seed(&Seed::new(array(&case, "seed")));
-        assert_eq!(pair.public(), PublicEncryptKey::new(array(&case, "pk")), "{case}");
-        assert_eq!(*pair.secret(), SecretEncryptKey::new(array(&case, "sk")), "{case}");
+        assert_eq!(
+            pair.public(),
+            PublicEncryptKey::new(array(&case, "pk")),
+            "{case}"
+        );
+        assert_eq!(
+            *pair.secret(),
+            SecretEncryptKey::new(array(&case, "sk")),
+            "{case}"
+        );
     }
 }
 
@@ -41,7 +57,11 @@ fn sealed_boxes() {
             continue;
         }
         if !flag(&case, "decrypts") {
-            assert_eq!(pair.open(&ciphertext), Err(CryptoError::DoesNotOpen), "{case}");
+            assert_eq!(
+                pair.open(&ciphertext),
+                Err(CryptoError::DoesNotOpen),
+                "{case}"
+            );
             refused += 1;
             continue;
         }
@@ -61,9 +81,15 @@ fn sealed_boxes() {
 fn signatures() {
     for case in cases("sealed.json", "signatures") {
         let pair = SigningKeyPair::from_seed(&Seed::new(array(&case, "signing_seed")));
-        assert_eq!(pair.public(), PublicSigningKey::new(array(&case, "pk")), "{case}");
-        let (message, signature) =
-            (bytes(&case, "message"), Signature::new(array(&case, "signature")));
+        assert_eq!(
+            pair.public(),
+            PublicSigningKey::new(array(&case, "pk")),
+            "{case}"
+        );
+        let (message, signature) = (
+            bytes(&case, "message"),
+            Signature::new(array(&case, "signature")),
+        );
         assert_eq!(pair.sign(&message), signature, "{case}");
         assert!(pair.public().verify(&signature, &message), "{case}");
     }
@@ -73,7 +99,11 @@ fn signatures() {
 fn hashes() {
     for case in cases("sealed.json", "sha256") {
         let digest: [u8; 32] = array(&case, "sha256");
-        assert_eq!(sha256(&bytes(&case, "message")).as_bytes(), &digest, "{case}");
+        assert_eq!(
+            sha256(&bytes(&case, "message")).as_bytes(),
+            &digest,
+            "{case}"
+        );
     }
 }
 
@@ -83,7 +113,11 @@ fn eligibility() {
         let signature = Signature::new(array(&case, "signature"));
         let eligible = is_eligible(&signature, f64_bits(&case, "threshold"));
         // Where the old code panics (NaN) nothing is eligible.
-        assert_eq!(eligible, case["eligible"].as_bool().unwrap_or(false), "{case}");
+        assert_eq!(
+            eligible,
+            case["eligible"].as_bool().unwrap_or(false),
+            "{case}"
+        );
     }
 }
 
@@ -91,17 +125,50 @@ fn eligibility() {
 fn task_signatures() {
     for case in cases("eligibility.json", "task_signatures") {
         let keys = SigningKeyPair::from_seed(&Seed::new(array(&case, "signing_seed")));
-        assert_eq!(keys.public(), PublicSigningKey::new(array(&case, "pk")), "{case}");
+        assert_eq!(
+            keys.public(),
+            PublicSigningKey::new(array(&case, "pk")),
+            "{case}"
+        );
         let seed = RoundSeed::new(array(&case, "round_seed"));
         let signatures = TaskSignatures::sign(&keys, &seed);
-        assert_eq!(signatures.sum, Signature::new(array(&case, "sum_signature")), "{case}");
-        assert_eq!(signatures.update, Signature::new(array(&case, "update_signature")), "{case}");
-        assert!(seed.verify_task(&keys.public(), &signatures.sum, Task::Sum), "{case}");
-        assert!(seed.verify_task(&keys.public(), &signatures.update, Task::Update), "{case}");
+        assert_eq!(
+            signatures.sum,
+            Signature::new(array(&case, "sum_signature")),
+            "{case}"
+        );
+        assert_eq!(
+            signatures.update,
+            Signature::new(array(&case, "update_signature")),
+            "{case}"
+        );
+        assert!(
+            seed.verify_task(&keys.public(), &signatures.sum, Task::Sum),
+            "{case}"
+        );
+        assert!(
+            seed.verify_task(&keys.public(), &signatures.update, Task::Update),
+            "{case}"
+        );
 
-        let (sum, update) = (f64_bits(&case, "sum_threshold"), f64_bits(&case, "update_threshold"));
-        assert_eq!(is_eligible(&signatures.sum, sum), flag(&case, "sum_eligible"), "{case}");
-        assert_eq!(is_eligible(&signatures.update, update), flag(&case, "update_eligible"), "{case}");
-        assert_eq!(signatures.task(sum, update).to_string(), text(&case, "task"), "{case}");
+        let (sum, update) = (
+            f64_bits(&case, "sum_threshold"),
+            f64_bits(&case, "update_threshold"),
+        );
+        assert_eq!(
+            is_eligible(&signatures.sum, sum),
+            flag(&case, "sum_eligible"),
+            "{case}"
+        );
+        assert_eq!(
+            is_eligible(&signatures.update, update),
+            flag(&case, "update_eligible"),
+            "{case}"
+        );
+        assert_eq!(
+            signatures.task(sum, update).to_string(),
+            text(&case, "task"),
+            "{case}"
+        );
     }
 }

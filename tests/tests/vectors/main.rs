@@ -34,19 +34,27 @@ fn cases(file: &str, section: &str) -> Vec<Value> {
 }
 
 fn text<'a>(case: &'a Value, field: &str) -> &'a str {
-    case[field].as_str().unwrap_or_else(|| panic!("no text {field} in {case}"))
+    case[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {case}"))
 }
 
 fn flag(case: &Value, field: &str) -> bool {
-    case[field].as_bool().unwrap_or_else(|| panic!("no flag {field} in {case}"))
+    case[field]
+        .as_bool()
+        .unwrap_or_else(|| panic!("no flag {field} in {case}"))
 }
 
 fn number(case: &Value, field: &str) -> u64 {
-    case[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {case}"))
+    case[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number {field} in {case}"))
 }
 
 fn list<'a>(case: &'a Value, field: &str) -> &'a [Value] {
-    case[field].as_array().unwrap_or_else(|| panic!("no list {field} in {case}"))
+    case[field]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list {field} in {case}"))
 }
 
 fn bytes(case: &Value, field: &str) -> Vec<u8> {
@@ -54,7 +62,9 @@ fn bytes(case: &Value, field: &str) -> Vec<u8> {
 }
 
 fn array<const N: usize>(case: &Value, field: &str) -> [u8; N] {
-    bytes(case, field).try_into().unwrap_or_else(|_| panic!("{field} has not {N} bytes in {case}"))
+    bytes(case, field)
+        .try_into()
+        .unwrap_or_else(|_| panic!("{field} has not {N} bytes in {case}"))
 }
 
 fn f64_bits(case: &Value, field: &str) -> f64 {

@@ -30,11 +30,24 @@ impl Keys {
             EncryptKeyPair::from_seed(&Seed::new(array(keys, "coordinator_encrypt_seed")));
         let signatures =
             TaskSignatures::sign(&participant, &RoundSeed::new(array(keys, "round_seed")));
-        assert_eq!(participant.public().as_bytes(), &array(keys, "participant_pk"));
-        assert_eq!(coordinator.public().as_bytes(), &array(keys, "coordinator_pk"));
+        assert_eq!(
+            participant.public().as_bytes(),
+            &array(keys, "participant_pk")
+        );
+        assert_eq!(
+            coordinator.public().as_bytes(),
+            &array(keys, "coordinator_pk")
+        );
         assert_eq!(signatures.sum.as_bytes(), &array(keys, "sum_signature"));
-        assert_eq!(signatures.update.as_bytes(), &array(keys, "update_signature"));
-        Self { participant, coordinator, signatures }
+        assert_eq!(
+            signatures.update.as_bytes(),
+            &array(keys, "update_signature")
+        );
+        Self {
+            participant,
+            coordinator,
+            signatures,
+        }
     }
 
     /// Writes a message around a payload.
@@ -42,7 +55,10 @@ impl Keys {
         let mut frame = Frame::with_capacity(payload.len());
         frame.buffer_mut().extend_from_slice(payload);
         let pk = self.coordinator.public();
-        frame.sign(&self.participant, &pk, tag, is_multipart).unwrap().to_vec()
+        frame
+            .sign(&self.participant, &pk, tag, is_multipart)
+            .unwrap()
+            .to_vec()
     }
 }
 
@@ -66,14 +82,26 @@ fn valid_messages() {
 
         let view = MessageView::parse(&message).unwrap();
         assert_eq!(view.verify_signature(), Ok(()), "{case}");
-        assert_eq!(view.signature.as_bytes(), &array(&case, "signature"), "{case}");
+        assert_eq!(
+            view.signature.as_bytes(),
+            &array(&case, "signature"),
+            "{case}"
+        );
         assert_eq!(view.participant, keys.participant.public(), "{case}");
         assert_eq!(view.coordinator, keys.coordinator.public(), "{case}");
         assert_eq!(message.len() as u64, number(&case, "length"), "{case}");
-        assert_eq!((view.tag, view.is_multipart), (tag(&case), is_multipart), "{case}");
+        assert_eq!(
+            (view.tag, view.is_multipart),
+            (tag(&case), is_multipart),
+            "{case}"
+        );
         assert_eq!(view.payload, payload, "{case}");
 
-        assert_eq!(keys.write(view.tag, is_multipart, &payload), message, "{case}");
+        assert_eq!(
+            keys.write(view.tag, is_multipart, &payload),
+            message,
+            "{case}"
+        );
         check_payload(&keys, &case, view.parse_payload().unwrap(), &payload);
     }
 }
@@ -85,7 +113,10 @@ fn check_payload(keys: &Keys, case: &Value, payload: Payload<'_>, bytes: &[u8]) 
             assert_eq!(sum.sum_signature, keys.signatures.sum);
             assert_eq!(sum.ephemeral_key.as_bytes(), &array(case, "ephm_pk"));
             let ephemeral = Seed::new(array(case, "ephm_encrypt_seed"));
-            assert_eq!(sum.ephemeral_key, EncryptKeyPair::from_seed(&ephemeral).public());
+            assert_eq!(
+                sum.ephemeral_key,
+                EncryptKeyPair::from_seed(&ephemeral).public()
+            );
             sum.write_to(&mut written);
         }
         Payload::Update(update) => {
@@ -141,13 +172,19 @@ fn check_payload(keys: &Keys, case: &Value, payload: Payload<'_>, bytes: &[u8]) 
 /// Seals the seed as the vector says, and checks that it opens again.
 fn seal_seed(entry: &Value, seed: &MaskSeed) -> (PublicSigningKey, EncryptedMaskSeed) {
     let recipient = EncryptKeyPair::from_seed(&Seed::new(array(entry, "ephm_encrypt_seed")));
-    assert_eq!(recipient.public(), PublicEncryptKey::new(array(entry, "ephm_pk")));
+    assert_eq!(
+        recipient.public(),
+        PublicEncryptKey::new(array(entry, "ephm_pk"))
+    );
     let secret = SecretEncryptKey::new(array(entry, "seal_ephemeral_sk"));
     let ephemeral = EncryptKeyPair::from_secret(secret);
     let sealed = EncryptedMaskSeed::seal(seed, &recipient.public(), &ephemeral).unwrap();
     assert_eq!(sealed.as_bytes(), &array(entry, "encrypted_mask_seed"));
     assert_eq!(sealed.open(&recipient).as_ref(), Ok(seed));
-    (PublicSigningKey::new(array(entry, "sum_participant_pk")), sealed)
+    (
+        PublicSigningKey::new(array(entry, "sum_participant_pk")),
+        sealed,
+    )
 }
 
 #[test]
@@ -191,8 +228,9 @@ fn multipart_messages() {
             assert_eq!(digest.as_bytes(), &array(case, "parts_sha256"), "{case}");
         } else {
             let parts = list(case, "parts").iter();
-            let parts: Vec<_> =
-                parts.map(|part| hex::decode(part.as_str().unwrap()).unwrap()).collect();
+            let parts: Vec<_> = parts
+                .map(|part| hex::decode(part.as_str().unwrap()).unwrap())
+                .collect();
             assert_eq!(messages, parts, "{case}");
         }
     }
@@ -212,7 +250,9 @@ fn check_reassembly(keys: &Keys, payload: &[u8], tag: Tag, chunks: &[Chunk<'_>])
             data: Bytes::copy_from_slice(chunk.data),
         };
         let sender = keys.participant.public();
-        complete = reassembly.add(sender, tag, chunk, true, payload.len()).unwrap();
+        complete = reassembly
+            .add(sender, tag, chunk, true, payload.len())
+            .unwrap();
     }
     assert_eq!(complete.unwrap().payload(), payload);
 }
@@ -310,6 +350,9 @@ fn every_byte_is_signed() {
     let actual = longer.len();
     let stated = u32::try_from(message.len()).unwrap();
     assert_eq!(read(&longer), Err(MessageError::Length { stated, actual }));
-    assert_eq!(SumPayload::LENGTH, Signature::LENGTH + PublicEncryptKey::LENGTH);
+    assert_eq!(
+        SumPayload::LENGTH,
+        Signature::LENGTH + PublicEncryptKey::LENGTH
+    );
     assert_eq!(FRAME_HEADROOM, SEAL_OVERHEAD + HEADER_LENGTH);
 }
