@@ -249,6 +249,11 @@ class Participant(Process):
                 return list(entry["model"])
         return None
 
+    def is_what_it_should_be(self) -> bool:
+        """Whether its interpreter has the package that was to be tested."""
+        published = {"old": "0.1.0", "ours": None}[self.kind]
+        return all(entry["published_version"] == published for entry in self.reports("ready"))
+
     def leave(self) -> None:
         """Stops it in good order."""
         assert self.child.stdin is not None
@@ -256,6 +261,7 @@ class Participant(Process):
         code = self.finish()
         assert code == 0, f"{self.name} ended with code {code}"
         assert self.reports("stopped"), f"{self.name} did not report its state"
+        assert self.is_what_it_should_be(), f"{self.name} has run with another package"
 
 
 @dataclass

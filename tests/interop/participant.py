@@ -9,6 +9,7 @@ derived from `ParticipantABC`, a `spawn_async_participant` handle, and the nativ
 """
 
 import argparse
+import importlib.metadata
 import json
 import logging
 import sys
@@ -30,6 +31,14 @@ POLL_SECONDS = 0.05
 def report(event, **details):
     with REPORT_LOCK:
         print(json.dumps(dict(details, event=event)), flush=True)
+
+
+def published_version():
+    """The version of the published package, if that is what `xaynet_sdk` belongs to."""
+    try:
+        return importlib.metadata.version("xaynet-sdk-python")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class Training:
@@ -91,7 +100,7 @@ def run_class(options, training, state, stop_requested):
     participant = xaynet_sdk.spawn_participant(
         options.url, Trainer, args=(training,), state=state, scalar=options.scalar
     )
-    report("ready")
+    report("ready", published_version=published_version())
     while not stop_requested.wait(POLL_SECONDS):
         if not participant.is_alive():
             raise RuntimeError("the participant's thread has ended")
@@ -102,7 +111,7 @@ def run_async(options, training, state, stop_requested):
     participant, new_global_model = xaynet_sdk.spawn_async_participant(
         options.url, state=state, scalar=options.scalar
     )
-    report("ready")
+    report("ready", published_version=published_version())
     known_round = None
     while not stop_requested.wait(POLL_SECONDS):
         if new_global_model.is_set():
@@ -122,7 +131,7 @@ def run_async(options, training, state, stop_requested):
 
 def run_native(options, training, state, stop_requested):
     participant = native.Participant(options.url, options.scalar, state)
-    report("ready")
+    report("ready", published_version=published_version())
     known = None
     while not stop_requested.wait(POLL_SECONDS):
         participant.tick()
