@@ -44,18 +44,14 @@ pub(crate) fn cast(model: Model, wanted: DataType) -> Result<Model, CastError> {
     use DataType::{F32, F64, I32, I64};
     let actual = model.data_type();
     Ok(match (model, wanted) {
-        (Model::F32(weights), F32) => {
-            check_finite(weights.iter().map(|&w| f64::from(w)))?;
-            Model::F32(weights)
-        }
-        (Model::F64(weights), F64) => {
-            check_finite(weights.iter().copied())?;
-            Model::F64(weights)
+        (model @ Model::F32(_), F32) | (model @ Model::F64(_), F64) => {
+            check(&model)?;
+            model
         }
         (Model::F32(weights), F64) => {
-            let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
-            check_finite(weights.iter().copied())?;
-            Model::F64(weights)
+            let model = Model::F64(weights.into_iter().map(f64::from).collect());
+            check(&model)?;
+            model
         }
         (Model::F64(weights), F32) => Model::F32(narrow(&weights)?),
         (Model::I32(weights), F32) => {
@@ -74,6 +70,15 @@ pub(crate) fn cast(model: Model, wanted: DataType) -> Result<Model, CastError> {
             return Err(CastError::FloatsForIntegers { actual, wanted })
         }
     })
+}
+
+/// Whether the model has weights that no coordinator takes.
+pub(crate) fn check(model: &Model) -> Result<(), CastError> {
+    match model {
+        Model::F32(weights) => check_finite(weights.iter().map(|&w| f64::from(w))),
+        Model::F64(weights) => check_finite(weights.iter().copied()),
+        Model::I32(_) | Model::I64(_) => Ok(()),
+    }
 }
 
 fn check_finite(weights: impl Iterator<Item = f64>) -> Result<(), CastError> {

@@ -9,9 +9,10 @@ use pet_transport_blocking::core::participant::{Event, Reject};
 use pet_transport_blocking::{Error, Handle, Participant};
 use zeroize::Zeroizing;
 
-use crate::cast::cast;
+use crate::cast::{cast, check, CastError};
 use crate::errors::LocalModelError;
-use crate::inbox::{Inbox, Shape};
+use crate::inbox::{Answer, Inbox, Shape};
+use crate::logging::Notice;
 use crate::state;
 
 /// A running participant, reachable from any thread. Dropping it ends the thread.
@@ -138,14 +139,25 @@ impl Driver {
     }
 
     /// Sets the local model, or keeps it until its type can be checked.
-    pub(crate) fn set_model(&self, model: Model) -> Result<(), SetError> {
+    pub(crate) fn set_model(&self, mut model: Model) -> Result<(), SetError> {
+        let shape = self
+            .with_inbox(|inbox| inbox.shape)
+            .map_err(SetError::Gone)?;
+        // What takes time is done without the lock.
+        match shape {
+            Some(shape) => model = cast(model, shape.data_type).map_err(SetError::cast)?,
+            None => check(&model).map_err(SetError::cast)?,
+        }
         let mut contents = self.lock().map_err(SetError::Gone)?;
         contents.check().map_err(SetError::Gone)?;
         let inbox = &mut contents.inbox;
         match inbox.shape {
             Some(shape) => {
-                let outcome = hand_over(&self.handle, model, shape);
-                outcome.map_err(SetError::Model)?;
+                if shape.data_type != model.data_type() {
+                    // Another round has begun meanwhile, perhaps the first.
+                    model = cast(model, shape.data_type).map_err(SetError::cast)?;
+                }
+                hand_over(&self.handle, model).map_err(SetError::Model)?;
                 inbox.waiting_model = None;
                 inbox.model_needed = false;
             }
@@ -154,16 +166,18 @@ impl Driver {
         Ok(())
     }
 
-    /// Asks for the global model; gives the number of answers so far.
-    pub(crate) fn fetch_model(&self) -> Result<u64, Gone> {
+    /// Asks for the global model.
+    pub(crate) fn fetch_model(&self) -> Result<Fetch<'_>, Gone> {
         let mut contents = self.lock()?;
         contents.check()?;
-        contents.inbox.new_global_model = false;
-        let answers = contents.inbox.answers;
-        match self.handle.fetch_model() {
-            Ok(()) => Ok(answers),
-            Err(_) => Err(Gone::Stopped),
-        }
+        self.handle.fetch_model().map_err(|_| Gone::Stopped)?;
+        let inbox = &mut contents.inbox;
+        inbox.new_global_model = false;
+        inbox.fetchers += 1;
+        Ok(Fetch {
+            driver: self,
+            answers: inbox.answers,
+        })
     }
 
     /// Ends all work; every call but [`Driver::save`] is refused from now on.
@@ -181,8 +195,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends all work and gives the state: once.
-    pub(crate) fn save(&self) -> Result<Zeroizing<Vec<u8>>, Gone> {
+    /// Ends all work and gives the state, once, and what there is left to tell.
+    pub(crate) fn save(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<Notice>), Gone> {
         let mut contents = self.lock()?;
         if contents.stage == Stage::Saved {
             return Err(Gone::Stopped);
@@ -190,9 +204,10 @@ impl Driver {
         contents.stage = Stage::Saved;
         let snapshot = self.handle.stop();
         let waiting = contents.inbox.waiting_model.take();
+        let notices = contents.inbox.take_notices();
         drop(contents);
         self.mailbox.changed.notify_all();
-        Ok(state::write(&snapshot, waiting.as_ref()))
+        Ok((state::write(&snapshot, waiting.as_ref()), notices))
     }
 
     /// Ends the work, and tells nobody.
@@ -234,9 +249,45 @@ impl Contents {
     }
 }
 
+/// A wish for the global model.
+pub(crate) struct Fetch<'a> {
+    driver: &'a Driver,
+    /// How many answers there were before.
+    answers: u64,
+}
+
+impl Fetch<'_> {
+    /// The answer, if it comes in time.
+    pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Answer>, Gone> {
+        self.driver.wait(timeout, |inbox| {
+            let answered = inbox.answers > self.answers;
+            inbox.answer.clone().filter(|_| answered)
+        })
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        let Ok(mut contents) = self.driver.lock() else {
+            return;
+        };
+        let inbox = &mut contents.inbox;
+        inbox.fetchers -= 1;
+        if inbox.fetchers == 0 {
+            // A model can be big, and nobody asks for this one any more.
+            inbox.answer = None;
+        }
+    }
+}
+
+impl SetError {
+    fn cast(error: CastError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
 /// Gives the participant a model in the type that it wants.
-fn hand_over(handle: &Handle, model: Model, shape: Shape) -> Result<(), LocalModelError> {
-    let model = cast(model, shape.data_type)?;
+fn hand_over(handle: &Handle, model: Model) -> Result<(), LocalModelError> {
     match handle.set_model(model) {
         Err(Error::Rejected(Reject::Model(mismatch))) => Err(mismatch.into()),
         // Stopped meanwhile: the caller learns that anyway.
@@ -271,7 +322,9 @@ impl Thread {
         inbox.take_in(event);
         let waiting = inbox.waiting_model.take_if(|_| new_round);
         if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
-            if let Err(error) = hand_over(&self.handle, model, shape) {
+            // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
+            let outcome = cast(model, shape.data_type).map_err(LocalModelError::from);
+            if let Err(error) = outcome.and_then(|model| hand_over(&self.handle, model)) {
                 inbox.model_rejected(error);
             }
         }

@@ -30,6 +30,9 @@ impl From<&RoundParameters> for Shape {
     }
 }
 
+/// What came of fetching the global model.
+pub(crate) type Answer = Result<Option<Arc<Model>>, FetchError>;
+
 /// What is known and what is due.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
@@ -49,9 +52,11 @@ pub(crate) struct Inbox {
     pub(crate) waiting_model: Option<Model>,
     /// What was wrong with a local model that could not be checked at once.
     pub(crate) model_error: Option<LocalModelError>,
-    /// How often the global model was fetched, in vain or not, and what came last.
+    /// How many wait for the global model, how often it was fetched, in vain or not, and what came last:
+    /// kept until nobody waits for it.
+    pub(crate) fetchers: usize,
     pub(crate) answers: u64,
-    pub(crate) answer: Option<Result<Option<Arc<Model>>, FetchError>>,
+    pub(crate) answer: Option<Answer>,
     notices: VecDeque<Notice>,
     /// The coordinator could not be asked, and nothing has succeeded since.
     in_trouble: bool,
@@ -114,7 +119,7 @@ impl Inbox {
         self.model_error = Some(error);
     }
 
-    fn answered(&mut self, answer: Result<Option<Arc<Model>>, FetchError>) {
+    fn answered(&mut self, answer: Answer) {
         self.answers += 1;
         self.answer = Some(answer);
     }

@@ -13,12 +13,11 @@ use zeroize::Zeroizing;
 
 use crate::driver::{Driver, Gone, SetError};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
+use crate::inbox::Inbox;
 use crate::{exit, logging, state, weights_in, weights_out};
 
 /// How long a call waits before it looks whether the user has pressed Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest wait for an answer, in seconds, unless the user says otherwise.
-const DEFAULT_TIMEOUT: f64 = 60.0;
 
 /// A participant that works on a native thread of its own from now on, until `save()`.
 ///
@@ -64,7 +63,7 @@ impl From<SetError> for PyErr {
 #[pymethods]
 impl Participant {
     #[new]
-    #[pyo3(signature = (url, scalar, state=None, *, timeout=DEFAULT_TIMEOUT))]
+    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0))]
     fn new(
         py: Python<'_>,
         url: &str,
@@ -101,8 +100,9 @@ impl Participant {
         let timeout = Duration::try_from_secs_f64(timeout)
             .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
         let seen = self.ticks().happened;
-        self.wait(py, Some(timeout), |driver, slice| {
-            driver.wait(slice, |inbox| (inbox.happened > seen).then_some(()))
+        wait(py, Some(timeout), |slice| {
+            let happened = |inbox: &mut Inbox| (inbox.happened > seen).then_some(());
+            self.driver.wait(slice, happened)
         })?;
         let (happened, progress) = self
             .driver
@@ -172,13 +172,10 @@ impl Participant {
         as_array: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.raise_model_error(py)?;
-        let answers = self.driver.fetch_model()?;
-        let answer = self.wait(py, None, |driver, slice| {
-            driver.wait(slice, |inbox| {
-                (inbox.answers > answers).then(|| inbox.answer.clone())
-            })
-        })?;
-        let model = match answer.flatten() {
+        let fetch = self.driver.fetch_model()?;
+        let answer = wait(py, None, |slice| fetch.wait(slice))?;
+        drop(fetch);
+        let model = match answer {
             Some(Ok(Some(model))) => model,
             Some(Ok(None)) | None => return Ok(None),
             Some(Err(error)) => {
@@ -197,7 +194,11 @@ impl Participant {
     /// Stops the participant at once, whatever it is doing, and gives the state to go on from. It holds
     /// secret keys. Every call afterwards raises UninitializedParticipant.
     fn save<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let state = py.detach(|| self.driver.save())?;
+        let (state, notices) = py.detach(|| self.driver.save())?;
+        // A log handler that fails must not lose the state.
+        if let Err(error) = logging::tell(py, notices) {
+            error.write_unraisable(py, None);
+        }
         Ok(PyBytes::new(py, &state))
     }
 
@@ -213,25 +214,6 @@ impl Participant {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits without the interpreter's lock, in slices, between which Ctrl-C is heard.
-    fn wait<R: Send>(
-        &self,
-        py: Python<'_>,
-        timeout: Option<Duration>,
-        wait: impl Fn(&Driver, Duration) -> Result<Option<R>, Gone> + Sync,
-    ) -> PyResult<Option<R>> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let slice = left.unwrap_or(SIGNAL_INTERVAL).min(SIGNAL_INTERVAL);
-            let result = py.detach(|| wait(&self.driver, slice))?;
-            py.check_signals()?;
-            if result.is_some() || left.is_some_and(|left| left <= slice) {
-                return Ok(result);
-            }
-        }
-    }
-
     /// An error that concerns a model that was set earlier.
     fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
         self.tell(py)?;
@@ -244,6 +226,24 @@ impl Participant {
     fn tell(&self, py: Python<'_>) -> PyResult<()> {
         let notices = self.driver.with_inbox(|inbox| inbox.take_notices())?;
         logging::tell(py, notices)
+    }
+}
+
+/// Waits without the interpreter's lock, in slices, between which Ctrl-C is heard.
+fn wait<R: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    wait_for: impl Fn(Duration) -> Result<Option<R>, Gone> + Sync,
+) -> PyResult<Option<R>> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let slice = left.unwrap_or(SIGNAL_INTERVAL).min(SIGNAL_INTERVAL);
+        let result = py.detach(|| wait_for(slice))?;
+        py.check_signals()?;
+        if result.is_some() || left.is_some_and(|left| left <= slice) {
+            return Ok(result);
+        }
     }
 }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fake import FakeCoordinator
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30.0
@@ -66,10 +66,13 @@ def start_coordinator(tmp_path: Path) -> Iterator[Callable[..., Coordinator]]:
         port_file, log = tmp_path / f"{name}.port", tmp_path / f"{name}.log"
         values = {
             "pet.sum.prob": 0.5,
-            "pet.sum.time": "{ min = 0.3, max = 10 }",
+            "pet.sum.time.min": 0.5,
+            "pet.sum.time.max": 3,
             "pet.update.prob": 1.0,
-            "pet.update.time": "{ min = 0.1, max = 10 }",
-            "pet.sum2.time": "{ min = 0.1, max = 10 }",
+            "pet.update.time.min": 1.0,
+            "pet.update.time.max": 5,
+            "pet.sum2.time.min": 0.1,
+            "pet.sum2.time.max": 5,
             **{key.replace("__", "."): value for key, value in settings.items()},
         }
         command = [str(coordinator_binary()), "serve", "--model-length", str(length)]
@@ -92,6 +95,13 @@ def start_coordinator(tmp_path: Path) -> Iterator[Callable[..., Coordinator]]:
     yield start
     for coordinator in running:
         coordinator.stop()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCoordinator]:
+    coordinator = FakeCoordinator()
+    yield coordinator
+    coordinator.stop()
 
 
 @pytest.fixture

@@ -109,7 +109,6 @@ class InternalParticipant(threading.Thread):
         )
         self._ready = threading.Event()
         self._construction_error: BaseException | None = None
-        self._stopping = False
         # Says when the thread has ended, or has begun to train, which may take long.
         self._changed = threading.Condition()
         self._ended = False
@@ -140,7 +139,6 @@ class InternalParticipant(threading.Thread):
         Raises:
             UninitializedParticipant: The participant was stopped before.
         """
-        self._stopping = True
         self._native.close()
         if threading.current_thread() is not self:
             with self._changed:
@@ -177,11 +175,13 @@ class InternalParticipant(threading.Thread):
             self.error = error
         finally:
             self._close()
-            with self._guard(participant):
-                participant.on_stop()
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            try:
+                with self._guard(participant):
+                    participant.on_stop()
+            finally:
+                with self._changed:
+                    self._ended = True
+                    self._changed.notify_all()
 
     @contextmanager
     def _guard(self, participant: ParticipantABC[Any, Any]) -> Iterator[None]:
@@ -189,8 +189,6 @@ class InternalParticipant(threading.Thread):
         try:
             yield
         except Exception as error:
-            if self._stopping and isinstance(error, xaynet_sdk.UninitializedParticipant):
-                raise
             LOG.exception("the participant's code has raised an exception, or given a wrong model")
             settled = False
             try:
@@ -213,7 +211,6 @@ class InternalParticipant(threading.Thread):
                 self._training = False
 
     def _close(self) -> None:
-        self._stopping = True
         with suppress(xaynet_sdk.UninitializedParticipant):
             self._native.close()
 
@@ -292,4 +289,7 @@ class _Participation:
             with self._long_work():
                 result = self._participant.train_round(self._training_input)
                 weights = self._participant.serialize_training_result(result)
-            self._native.set_model(weights)
+            try:
+                self._native.set_model(weights)
+            except xaynet_sdk.UninitializedParticipant:
+                LOG.debug("stopped before the training was done")

@@ -15,7 +15,7 @@ def spawn_participant(
     coordinator_url: str,
     participant: type[ParticipantABC[Any, Any]],
     args: Iterable[Any] = (),
-    kwargs: Mapping[str, Any] = {},  # noqa: B006 (never changed; the default that programs rely on)
+    kwargs: Mapping[str, Any] = {},
     state: State | None = None,
     scalar: float = 1.0,
     *,

@@ -1,9 +1,23 @@
-from typing import Any, Literal, final, overload
+from typing import Literal, final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from xaynet_sdk._types import State, Weights
+
+__all__ = [
+    "CryptoInit",
+    "GlobalModelDataTypeMisMatch",
+    "GlobalModelUnavailable",
+    "LocalModelDataTypeMisMatch",
+    "LocalModelLengthMisMatch",
+    "Participant",
+    "ParticipantInit",
+    "ParticipantRestore",
+    "UninitializedParticipant",
+    "XaynetError",
+    "init_logging",
+]
 
 class XaynetError(Exception): ...
 class CryptoInit(XaynetError): ...
