@@ -8,6 +8,7 @@ local models.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,9 @@ def main() -> int:
     )
     options.add_argument("--rounds", type=int, default=ROUNDS, help="how many rounds to complete")
     arguments = options.parse_args()
+    # Whichever way it is told to end, it takes the coordinator along.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)
     try:
         run(arguments.coordinator, arguments.plot, arguments.rounds)
     except (CoordinatorFailed, WrongModel) as error:

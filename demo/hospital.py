@@ -13,7 +13,7 @@ from ledger import Ledger
 from xaynet_sdk import ParticipantABC
 
 
-class Hospital(ParticipantABC):
+class Hospital(ParticipantABC[network.Weights, network.Weights]):
     """Trains on its own patients. It also notes what it did in the demo's ledger, for the check."""
 
     def __init__(self, number: int, patients: Patients, ledger: Ledger) -> None:
