@@ -1,0 +1,208 @@
+//! Rounds with a real coordinator, and with one whose line is cut.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pet_coordinator::settings::{MinMax, Settings};
+use pet_coordinator::Coordinator;
+use pet_core::crypto::{PublicSigningKey, RootSeed};
+use pet_core::mask::MaskConfig;
+use pet_core::message::{MessageSize, Tag};
+use pet_core::model::{Model, Scalar};
+use pet_core::participant::Event;
+use pet_core::request::Call;
+use pet_core::time::Timestamp;
+use pet_tests::fake::{Action, FakeServer, Request};
+use pet_tests::world::{floats, settings, Server};
+
+use crate::conformance;
+use crate::driver::{Driver, Start, DEADLINE};
+
+conformance!(
+    a_round_through_a_real_coordinator_gives_the_weighted_mean,
+    an_interrupted_upload_goes_on_where_it_stopped,
+);
+
+const PARTICIPANTS: u32 = 8;
+const LENGTH: usize = 1000;
+
+fn a_round_through_a_real_coordinator_gives_the_weighted_mean<D: Driver>() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut settings = Settings::for_model_length(LENGTH as u64);
+    settings.api.bind_address.set_port(0);
+    // Everyone has time to take part; without any sum participant the round fails quickly.
+    let time = MinMax {
+        min: Duration::from_millis(300),
+        max: Duration::from_millis(1500),
+    };
+    settings.pet.sum.time = time;
+    settings.pet.update.time = time;
+    settings.pet.sum2.time = time;
+    let coordinator = runtime.block_on(Coordinator::start(settings)).unwrap();
+    let url = format!("http://{}", coordinator.local_addr());
+
+    // What each participant has delivered, by round seed.
+    type Sent = BTreeMap<Vec<u8>, Vec<(f64, f64)>>;
+    let sent = Mutex::new(Sent::new());
+    let models = Mutex::new(BTreeMap::<Vec<u8>, Vec<f64>>::new());
+    let deadline = Instant::now() + DEADLINE;
+    std::thread::scope(|scope| {
+        for i in 0..PARTICIPANTS {
+            let (url, sent, models) = (&url, &sent, &models);
+            scope.spawn(move || {
+                let mut start = Start::new(url);
+                start.settings.scalar = Scalar::from_ratio((i + 1).into(), 10u32.into()).unwrap();
+                if i % 2 == 0 {
+                    start.settings.max_message_size = MessageSize::at_most(2000).unwrap();
+                }
+                let mut driver = D::start(&start).unwrap();
+                let mut seed = Vec::new();
+                let weight = f64::from(i) / 16.0 - 0.25;
+                while models.lock().unwrap().len() < 2 {
+                    assert!(
+                        Instant::now() < deadline,
+                        "no two rounds within {DEADLINE:?}"
+                    );
+                    match driver.next_event().unwrap() {
+                        Event::NewRound { parameters, .. } => {
+                            if let Some(model) = driver.global_model().unwrap() {
+                                // It is the model of the round before.
+                                models.lock().unwrap().insert(seed, floats(&model));
+                            }
+                            seed = parameters.seed.as_bytes().to_vec();
+                        }
+                        Event::ModelNeeded { length, .. } => {
+                            driver
+                                .set_model(Model::F32(vec![weight as f32; length as usize]))
+                                .unwrap();
+                        }
+                        Event::Sent(Tag::Update) => {
+                            let mut sent = sent.lock().unwrap();
+                            let scalar = f64::from(i + 1) / 10.0;
+                            sent.entry(seed.clone()).or_default().push((scalar, weight));
+                        }
+                        _ => {}
+                    }
+                }
+            });
+        }
+    });
+    let (sent, models) = (sent.into_inner().unwrap(), models.into_inner().unwrap());
+    let rejections = coordinator.metrics().rejections;
+    runtime.block_on(coordinator.shutdown()).unwrap();
+    // On a busy machine a message can come after its phase: then, and only then, one that was
+    // delivered is not in the mean.
+    let late = rejections.total() > 0;
+    let mut checked = 0;
+    for (seed, model) in models {
+        // Participants that have come late do not know which round their first model is of.
+        let Some(sent) = sent.get(&seed) else {
+            continue;
+        };
+        let scalars: f64 = sent.iter().map(|(scalar, _)| scalar).sum();
+        let mean = sent
+            .iter()
+            .map(|(scalar, weight)| scalar * weight)
+            .sum::<f64>()
+            / scalars;
+        assert_eq!(model.len(), LENGTH);
+        for weight in model {
+            assert!(
+                (weight - mean).abs() < 1e-6,
+                "{weight} instead of {mean}: {sent:?}"
+            );
+        }
+        checked += 1;
+    }
+    assert!(checked > 0);
+    let rejections = coordinator.metrics().rejections;
+    runtime.block_on(coordinator.shutdown()).unwrap();
+    assert_eq!(rejections.total(), 0, "{rejections:?}");
+}
+
+/// Core's coordinator behind the fake server.
+struct Line {
+    server: Server,
+    epoch: Instant,
+    /// The bodies of all posts, by the order in which they came.
+    posts: Vec<Vec<u8>>,
+    /// From this post on nothing comes through.
+    cut_after: usize,
+}
+
+impl Line {
+    fn handle(&mut self, request: &Request) -> Action {
+        let call = match request.path.split('?').next().unwrap() {
+            "/params" => Call::Params,
+            "/sums" => Call::Sums,
+            "/model" => Call::Model,
+            "/seeds" => Call::Seeds(PublicSigningKey::new([0; 32])),
+            _ => {
+                self.posts.push(request.body.clone());
+                if self.posts.len() > self.cut_after {
+                    return Action::Answer(502, Vec::new());
+                }
+                Call::Message(request.body.clone().into())
+            }
+        };
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap();
+        let response = self.server.answer(Timestamp::from_millis(now), &call);
+        Action::Answer(response.status, response.body.to_vec())
+    }
+}
+
+fn an_interrupted_upload_goes_on_where_it_stopped<D: Driver>() {
+    let config = "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap();
+    let mut settings = settings(config.into(), 200);
+    // Nearly everyone sums: a sum message, split, is an upload that needs nobody else.
+    settings.sum.prob = 0.999_999;
+    settings.sum.count.min = 1;
+    settings.sum.time.min = Duration::from_secs(40);
+    let line = Arc::new(Mutex::new(Line {
+        server: Server::new(settings, RootSeed::new([3; 32])),
+        epoch: Instant::now(),
+        posts: Vec::new(),
+        cut_after: 3,
+    }));
+    let behind = line.clone();
+    let server = FakeServer::start(move |request| behind.lock().unwrap().handle(&request));
+    let mut start = Start::new(&server.url());
+    // 96 bytes of payload in chunks of 8.
+    start.settings.max_message_size = MessageSize::at_most(136 + 48 + 8 + 8).unwrap();
+
+    let mut driver = D::start(&start).unwrap();
+    let delivered = driver.wait_for(|event| match event {
+        Event::Progress { sent: 3, total, .. } => Some(*total),
+        _ => None,
+    });
+    assert_eq!(delivered, 12);
+    // The fourth is refused, and refused again.
+    driver.wait_for(|event| matches!(event, Event::Trouble(_)).then_some(()));
+    driver.wait_for(|event| matches!(event, Event::Trouble(_)).then_some(()));
+    start.state = Some(driver.stop());
+    drop(driver);
+    let fourth = {
+        let line = line.lock().unwrap();
+        assert!(line.posts.len() >= 5);
+        assert!(
+            line.posts[3..].iter().all(|post| *post == line.posts[3]),
+            "other bytes"
+        );
+        line.posts[3].clone()
+    };
+
+    line.lock().unwrap().cut_after = usize::MAX;
+    let before = line.lock().unwrap().posts.len();
+    let mut driver = D::start(&start).unwrap();
+    driver.wait_for(|event| matches!(event, Event::Sent(Tag::Sum)).then_some(()));
+    driver.stop();
+    let line = line.lock().unwrap();
+    assert_eq!(
+        line.posts[before], fourth,
+        "a restored participant sends the same bytes"
+    );
+    assert_eq!(line.posts.len() - before, 9);
+    assert_eq!(line.server.machine.accepted(), 1);
+    assert_eq!(line.server.rejections, []);
+}
