@@ -57,6 +57,37 @@ pub(crate) trait Work<R>: Send {
     fn finish(self: Box<Self>) -> R;
 }
 
+/// Frees memory: that takes time as well, if it is much.
+pub(crate) struct Release<T, R> {
+    garbage: Option<T>,
+    result: R,
+}
+
+impl<T, R> Release<T, R> {
+    pub(crate) fn new(garbage: T, result: R) -> Self {
+        Self { garbage: Some(garbage), result }
+    }
+}
+
+impl<T: Send, R: Send> Work<R> for Release<T, R> {
+    fn name(&self) -> &'static str {
+        "free memory"
+    }
+
+    fn step(&mut self) -> bool {
+        self.garbage = None;
+        true
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { done: u64::from(self.garbage.is_none()), total: 1 }
+    }
+
+    fn finish(self: Box<Self>) -> R {
+        self.result
+    }
+}
+
 /// A piece of work for any thread. See the [module's page](self).
 pub struct Job<R> {
     id: JobId,
@@ -65,10 +96,7 @@ pub struct Job<R> {
 
 impl<R> Job<R> {
     pub(crate) fn new(id: JobId, work: impl Work<R> + 'static) -> Self {
-        Self {
-            id,
-            work: Box::new(work),
-        }
+        Self { id, work: Box::new(work) }
     }
 
     /// The job's id: its result, or its loss, is reported with it.
@@ -95,11 +123,7 @@ impl<R> Job<R> {
     /// size. Run them on any threads and hand what they give to [`Job::absorb`]; only then go on with
     /// the job itself. Jobs that cannot be split give none.
     pub fn split(&mut self, parts: usize) -> Vec<Part<R>> {
-        self.work
-            .split(parts)
-            .into_iter()
-            .map(|work| Part { work })
-            .collect()
+        self.work.split(parts).into_iter().map(|work| Part { work }).collect()
     }
 
     /// Takes in what a part of this job has done, in any order.
@@ -110,10 +134,7 @@ impl<R> Job<R> {
     /// Does all that is left and gives the result.
     pub fn finish(mut self) -> JobResult<R> {
         while !self.step() {}
-        JobResult {
-            id: self.id,
-            outcome: self.work.finish(),
-        }
+        JobResult { id: self.id, outcome: self.work.finish() }
     }
 }
 
@@ -147,9 +168,7 @@ impl<R> Part<R> {
 
 impl<R> fmt::Debug for Part<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Part")
-            .field("progress", &self.work.progress())
-            .finish()
+        f.debug_struct("Part").field("progress", &self.work.progress()).finish()
     }
 }
 
@@ -177,8 +196,6 @@ impl<R> JobResult<R> {
 
 impl<R> fmt::Debug for JobResult<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobResult")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("JobResult").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -35,17 +35,9 @@ impl CoordinatorUrl {
     /// If it is not http or https, has no host, or has a query, a fragment, or characters that no URL
     /// has.
     pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        let invalid = |reason| InvalidUrl {
-            url: url.into(),
-            reason,
-        };
-        let lower = url
-            .get(..8.min(url.len()))
-            .unwrap_or(url)
-            .to_ascii_lowercase();
-        let scheme = ["http://", "https://"]
-            .into_iter()
-            .find(|scheme| lower.starts_with(scheme));
+        let invalid = |reason| InvalidUrl { url: url.into(), reason };
+        let lower = url.get(..8.min(url.len())).unwrap_or(url).to_ascii_lowercase();
+        let scheme = ["http://", "https://"].into_iter().find(|scheme| lower.starts_with(scheme));
         let scheme =
             scheme.ok_or_else(|| invalid("it begins with neither http:// nor https://"))?;
         let rest = &url[scheme.len()..];
@@ -57,10 +49,7 @@ impl CoordinatorUrl {
         if rest.contains(['?', '#']) {
             return Err(invalid("it has a query or a fragment"));
         }
-        if !rest
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
-        {
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
             return Err(invalid("it has characters that must be percent-encoded"));
         }
         let port = match host.rsplit_once(':') {
@@ -115,10 +104,7 @@ impl Call {
             Self::Sums => "/sums".into(),
             Self::Seeds(pk) => {
                 let pk = base64::engine::general_purpose::STANDARD.encode(pk.as_bytes());
-                let pk = pk
-                    .replace('+', "%2B")
-                    .replace('/', "%2F")
-                    .replace('=', "%3D");
+                let pk = pk.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
                 format!("/seeds?pk={pk}")
             }
             Self::Model => "/model".into(),
@@ -182,18 +168,12 @@ pub struct Response {
 impl Response {
     /// Status 200 with a body.
     pub fn ok(body: impl Into<Bytes>) -> Self {
-        Self {
-            status: 200,
-            body: body.into(),
-        }
+        Self { status: 200, body: body.into() }
     }
 
     /// Status 204: not available (yet).
     pub fn no_content() -> Self {
-        Self {
-            status: 204,
-            body: Bytes::new(),
-        }
+        Self { status: 204, body: Bytes::new() }
     }
 }
 
@@ -209,15 +189,9 @@ mod tests {
             ("HTTPS://host/sub//", "https://host/sub/params"),
             ("http://[::1]:80/sub", "http://[::1]:80/sub/params"),
             ("http://[::1]", "http://[::1]/params"),
-            (
-                "http://user:secret@host:1",
-                "http://user:secret@host:1/params",
-            ),
+            ("http://user:secret@host:1", "http://user:secret@host:1/params"),
         ] {
-            assert_eq!(
-                CoordinatorUrl::parse(url).unwrap().of(&Call::Params),
-                params
-            );
+            assert_eq!(CoordinatorUrl::parse(url).unwrap().of(&Call::Params), params);
         }
     }
 

@@ -66,26 +66,16 @@ impl Envelope {
         if bytes.starts_with(&self.sealed_magic) {
             return Err(EnvelopeError::Sealed);
         }
-        let rest = bytes
-            .strip_prefix(&self.magic)
-            .ok_or(EnvelopeError::NotASnapshot)?;
-        let (version, body) = rest
-            .split_first_chunk::<2>()
-            .ok_or(EnvelopeError::NotASnapshot)?;
+        let rest = bytes.strip_prefix(&self.magic).ok_or(EnvelopeError::NotASnapshot)?;
+        let (version, body) = rest.split_first_chunk::<2>().ok_or(EnvelopeError::NotASnapshot)?;
         let found = u16::from_le_bytes(*version);
         if found != self.version {
-            return Err(EnvelopeError::Version {
-                found,
-                known: self.version,
-            });
+            return Err(EnvelopeError::Version { found, known: self.version });
         }
         // The limit keeps lying lengths from allocating more than the input has.
-        let options = bincode::DefaultOptions::new()
-            .with_fixint_encoding()
-            .with_limit(body.len() as u64);
-        options
-            .deserialize(body)
-            .map_err(|error| EnvelopeError::Damaged(error.to_string()))
+        let options =
+            bincode::DefaultOptions::new().with_fixint_encoding().with_limit(body.len() as u64);
+        options.deserialize(body).map_err(|error| EnvelopeError::Damaged(error.to_string()))
     }
 
     pub(crate) fn unseal<T: DeserializeOwned>(
@@ -96,13 +86,8 @@ impl Envelope {
         if bytes.starts_with(&self.magic) {
             return Err(EnvelopeError::NotSealed);
         }
-        let sealed = bytes
-            .strip_prefix(&self.sealed_magic)
-            .ok_or(EnvelopeError::NotASnapshot)?;
-        let bytes = key
-            .open(sealed)
-            .map(Zeroizing::new)
-            .map_err(|_| EnvelopeError::DoesNotOpen)?;
+        let sealed = bytes.strip_prefix(&self.sealed_magic).ok_or(EnvelopeError::NotASnapshot)?;
+        let bytes = key.open(sealed).map(Zeroizing::new).map_err(|_| EnvelopeError::DoesNotOpen)?;
         self.read(&bytes)
     }
 }

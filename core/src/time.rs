@@ -38,10 +38,7 @@ impl Add<Duration> for Timestamp {
     /// Rounds up to the next millisecond, so that nothing is due too early; ends at the end of time.
     fn add(self, duration: Duration) -> Self {
         let millis = duration.as_nanos().div_ceil(1_000_000);
-        Self(
-            self.0
-                .saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))
     }
 }
 
@@ -50,10 +47,7 @@ impl Sub<Duration> for Timestamp {
 
     /// Ends at the epoch.
     fn sub(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -97,15 +97,11 @@ impl Bulletin {
     /// with the dictionaries: `/sums` once a round, `/seeds` each time.
     pub fn answer(&self, call: &Call) -> Option<Response> {
         let body = match call {
-            Call::Params => self
-                .parameters
+            Call::Params => self.parameters.as_ref().map(|parameters| parameters.to_bytes().into()),
+            Call::Sums => self
+                .sums
                 .as_ref()
-                .map(|parameters| parameters.to_bytes().into()),
-            Call::Sums => self.sums.as_ref().map(|sums| {
-                self.sums_bytes
-                    .get_or_init(|| sums.to_bytes().into())
-                    .clone()
-            }),
+                .map(|sums| self.sums_bytes.get_or_init(|| sums.to_bytes().into()).clone()),
             Call::Seeds(pk) => self
                 .seeds
                 .as_ref()

@@ -40,22 +40,22 @@ pub struct Verified {
 /// What a verified message carries.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    Sum {
-        ephemeral_key: PublicEncryptKey,
-    },
-    Update {
-        masked_model: Bytes,
-        seeds: Arc<LocalSeedDict>,
-    },
-    Sum2 {
-        mask: Bytes,
-        digest: Digest,
-    },
-    Chunk {
-        chunk: OwnedChunk,
-        proven: bool,
-        max_payload: usize,
-    },
+    Sum { ephemeral_key: PublicEncryptKey },
+    Update { masked_model: Bytes, seeds: Arc<LocalSeedDict> },
+    Sum2 { mask: Bytes, digest: Digest },
+    Chunk { chunk: OwnedChunk, proven: bool, max_payload: usize },
+}
+
+impl Body {
+    /// What of it can be large.
+    pub(super) fn bytes(&self) -> Bytes {
+        match self {
+            Self::Sum { .. } => Bytes::new(),
+            Self::Update { masked_model: bytes, .. }
+            | Self::Sum2 { mask: bytes, .. }
+            | Self::Chunk { chunk: OwnedChunk { data: bytes, .. }, .. } => bytes.clone(),
+        }
+    }
 }
 
 impl Verified {
@@ -119,10 +119,7 @@ impl RoundContext {
     /// # Errors
     /// Why it cannot be taken.
     pub fn open(&self, mut sealed: Vec<u8>) -> Result<Verified, Rejection> {
-        let opened = self
-            .keys
-            .open_in_place(&mut sealed)
-            .map_err(|_| MessageError::DoesNotOpen)?;
+        let opened = self.keys.open_in_place(&mut sealed).map_err(|_| MessageError::DoesNotOpen)?;
         let view = MessageView::parse(opened)?;
         let tag = view.tag;
         self.check_phase(tag)?;
@@ -138,10 +135,7 @@ impl RoundContext {
     pub(super) fn check_phase(&self, tag: Tag) -> Result<(), Rejection> {
         match self.phase.accepts() {
             Some(accepted) if accepted == tag => Ok(()),
-            _ => Err(Rejection::WrongPhase {
-                tag,
-                phase: self.phase,
-            }),
+            _ => Err(Rejection::WrongPhase { tag, phase: self.phase }),
         }
     }
 
@@ -159,9 +153,7 @@ impl RoundContext {
                 if payload.ephemeral_key.is_weak() {
                     return Err(Rejection::WeakEphemeralKey);
                 }
-                Body::Sum {
-                    ephemeral_key: payload.ephemeral_key,
-                }
+                Body::Sum { ephemeral_key: payload.ephemeral_key }
             }
             Payload::Update(payload) => {
                 self.check_update_eligible(
@@ -174,10 +166,7 @@ impl RoundContext {
                     bytes.slice(UpdatePayload::MASKED_MODEL_FROM..),
                 )?;
                 self.check_seeds(&payload.seeds)?;
-                Body::Update {
-                    masked_model,
-                    seeds: Arc::new(payload.seeds),
-                }
+                Body::Update { masked_model, seeds: Arc::new(payload.seeds) }
             }
             Payload::Sum2(payload) => {
                 self.check_in_sum_dict(&participant)?;
@@ -201,12 +190,7 @@ impl RoundContext {
                 }
             }
         };
-        Ok(Verified {
-            round_id: self.round_id,
-            participant,
-            tag,
-            body,
-        })
+        Ok(Verified { round_id: self.round_id, participant, tag, body })
     }
 
     /// Whether a chunk proves its sender's right to send: the first one does, if it is long enough to
@@ -247,10 +231,7 @@ impl RoundContext {
     ) -> bool {
         // The hash is the cheaper of the two.
         is_eligible(signature, threshold)
-            && self
-                .parameters
-                .seed
-                .verify_task(participant, signature, task)
+            && self.parameters.seed.verify_task(participant, signature, task)
     }
 
     fn check_sum_eligible(
@@ -280,11 +261,7 @@ impl RoundContext {
     }
 
     fn check_in_sum_dict(&self, participant: &PublicSigningKey) -> Result<(), Rejection> {
-        match self
-            .sum_dict
-            .as_ref()
-            .is_some_and(|dict| dict.contains(participant))
-        {
+        match self.sum_dict.as_ref().is_some_and(|dict| dict.contains(participant)) {
             true => Ok(()),
             false => Err(Rejection::UnknownSumParticipant),
         }
@@ -306,11 +283,7 @@ impl RoundContext {
     }
 
     fn check_seeds(&self, seeds: &LocalSeedDict) -> Result<(), Rejection> {
-        let expected = self
-            .sum_dict
-            .iter()
-            .flat_map(|dict| dict.iter())
-            .map(|(key, _)| key);
+        let expected = self.sum_dict.iter().flat_map(|dict| dict.iter()).map(|(key, _)| key);
         match seeds.sum_participants().eq(expected) {
             true => Ok(()),
             false => Err(Rejection::SeedDictMismatch),

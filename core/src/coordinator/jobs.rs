@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Rejection, RoundContext, Verified};
 use crate::crypto::PublicSigningKey;
 use crate::job::{Progress, Work};
-use crate::mask::{Aggregation, MaskObjectView, UnmaskError, Unmasked, Unmasker};
+use crate::mask::{Aggregation, MaskConfigPair, MaskObjectView, UnmaskError, Unmasked, Unmasker};
 use crate::message::Complete;
 
 /// How many numbers are added in a step: about a millisecond's work.
@@ -23,12 +23,17 @@ pub enum Outcome {
     Unmasked(Result<Unmasked, UnmaskError>),
     #[doc(hidden)]
     Assembled(Result<Verified, Rejection>),
+    #[doc(hidden)]
+    Released,
 }
 
 /// Adds masked models to a copy of an aggregate. The aggregate itself stays as it is until the
 /// machine replaces it, so that a lost job loses nothing and a snapshot can be taken at any time.
 pub(super) struct Aggregate {
-    base: Arc<Aggregation>,
+    config: MaskConfigPair,
+    length: usize,
+    /// What there is already; nothing before the first update.
+    base: Option<Arc<Aggregation>>,
     /// Mask objects in wire form, all checked against the round before.
     updates: Vec<Bytes>,
     sum: Option<Aggregation>,
@@ -36,12 +41,19 @@ pub(super) struct Aggregate {
 }
 
 impl Aggregate {
-    pub(super) fn new(base: Arc<Aggregation>, updates: Vec<Bytes>) -> Self {
-        Self {
-            base,
-            updates,
-            sum: None,
-            done: 0,
+    pub(super) fn new(
+        config: MaskConfigPair,
+        length: usize,
+        base: Option<Arc<Aggregation>>,
+        updates: Vec<Bytes>,
+    ) -> Self {
+        Self { config, length, base, updates, sum: None, done: 0 }
+    }
+
+    fn copy(&mut self) -> Aggregation {
+        match self.base.take() {
+            Some(base) => Aggregation::clone(&base),
+            None => Aggregation::new(self.config, self.length),
         }
     }
 }
@@ -60,11 +72,11 @@ impl Work<Outcome> for Aggregate {
     }
 
     fn step(&mut self) -> bool {
+        let length = self.length;
         let Some(sum) = &mut self.sum else {
-            self.sum = Some(Aggregation::clone(&self.base));
+            self.sum = Some(self.copy());
             return false;
         };
-        let length = sum.len();
         let numbers = (ADDED_PER_STEP / self.updates.len().max(1)).max(1024);
         let range = self.done..length.min(self.done + numbers);
         self.done = range.end;
@@ -82,27 +94,25 @@ impl Work<Outcome> for Aggregate {
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            done: self.done as u64,
-            total: self.base.len() as u64,
-        }
+        Progress { done: self.done as u64, total: self.length as u64 }
     }
 
-    fn finish(self: Box<Self>) -> Outcome {
-        Outcome::Aggregated(self.sum.map_or(self.base, Arc::new))
+    fn finish(mut self: Box<Self>) -> Outcome {
+        let sum = self.sum.take();
+        Outcome::Aggregated(Arc::new(sum.unwrap_or_else(|| self.copy())))
     }
 }
 
 /// Takes the mask off the aggregate.
-pub(super) struct Unmask {
-    unmasker: Result<Unmasker, UnmaskError>,
+pub(super) enum Unmask {
+    Begin { aggregation: Arc<Aggregation>, mask: Bytes },
+    Unmask(Unmasker),
+    Failed(UnmaskError),
 }
 
 impl Unmask {
     pub(super) fn new(aggregation: Arc<Aggregation>, mask: Bytes) -> Self {
-        Self {
-            unmasker: Unmasker::new(aggregation, mask),
-        }
+        Self::Begin { aggregation, mask }
     }
 }
 
@@ -112,21 +122,36 @@ impl Work<Outcome> for Unmask {
     }
 
     fn step(&mut self) -> bool {
-        self.unmasker
-            .as_mut()
-            .map_or(true, |unmasker| unmasker.step(UNMASKED_PER_STEP))
+        match self {
+            Self::Begin { aggregation, mask } => {
+                match Unmasker::new(aggregation.clone(), mask.clone()) {
+                    Ok(unmasker) => *self = Self::Unmask(unmasker),
+                    Err(error) => *self = Self::Failed(error),
+                }
+            }
+            Self::Unmask(unmasker) => return unmasker.step(UNMASKED_PER_STEP),
+            Self::Failed(_) => {}
+        }
+        matches!(self, Self::Failed(_))
     }
 
     fn progress(&self) -> Progress {
-        let (done, total) = self.unmasker.as_ref().map_or((0, 0), Unmasker::progress);
-        Progress {
-            done: done as u64,
-            total: total as u64,
-        }
+        let (done, total) = match self {
+            Self::Begin { aggregation, .. } => (0, aggregation.len()),
+            Self::Unmask(unmasker) => unmasker.progress(),
+            Self::Failed(_) => (1, 1),
+        };
+        Progress { done: done as u64, total: total as u64 }
     }
 
-    fn finish(self: Box<Self>) -> Outcome {
-        Outcome::Unmasked(self.unmasker.and_then(Unmasker::finish))
+    fn finish(mut self: Box<Self>) -> Outcome {
+        while !self.step() {}
+        Outcome::Unmasked(match *self {
+            Self::Unmask(unmasker) => unmasker.finish(),
+            Self::Failed(error) => Err(error),
+            // `step` leaves this stage.
+            Self::Begin { .. } => unreachable!("the job is not done"),
+        })
     }
 }
 
@@ -151,11 +176,7 @@ impl Work<Outcome> for Assemble {
     }
 
     fn finish(self: Box<Self>) -> Outcome {
-        let Self {
-            context,
-            participant,
-            complete,
-        } = *self;
+        let Self { context, participant, complete } = *self;
         let payload = complete.payload().into();
         Outcome::Assembled(context.check_payload(participant, complete.tag, false, payload))
     }

@@ -6,69 +6,69 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bulletin::{GlobalModel, Publication};
-use super::context::{Body, RoundContext, Verified};
-use super::io::{Event, Idle, Input, Output, PersistId, Record, Reject, RoundFailure, Ticket, Why};
-use super::jobs::{Aggregate, Assemble, Outcome, Unmask};
+use super::bulletin::GlobalModel;
+use super::context::RoundContext;
+use super::io::{Event, Idle, Input, Output, PersistId, Record, Reject, Ticket, Why};
+use super::jobs::Outcome;
 use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::snapshot::{RestoreError, Saved, Snapshot};
-use super::state::{Round, Stage, Vote};
-use super::{Job, JobResult, Phase, Rejection};
+use super::state::{Round, Stage};
+use super::{Job, Phase, Rejection};
 use crate::crypto::{
-    Digest, PublicEncryptKey, PublicSigningKey, Purpose, RootSeed, RoundSeed, SnapshotKey,
+    EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, SnapshotKey,
 };
-use crate::job::{JobId, Work};
-use crate::mask::{Aggregation, Unmasked};
-use crate::message::{Complete, LocalSeedDict, OwnedChunk, Reassembly, Tag};
-use crate::round::{RoundParameters, SeedDict, SumDict};
+use crate::job::{JobId, Release, Work};
+use crate::message::{Complete, LocalSeedDict, Reassembly};
+use crate::round::{RoundParameters, SumDict};
 use crate::time::Timestamp;
+
+/// From so many bytes on memory is freed in a job.
+pub(super) const RELEASE_FROM: usize = 1 << 16;
 
 /// A coordinator. See the [module's page](super) for how to drive it.
 #[derive(Debug)]
 pub struct Coordinator {
-    settings: Settings,
-    root: RootSeed,
-    now: Timestamp,
-    round: Round,
-    stage: Stage,
+    pub(super) settings: Settings,
+    pub(super) root: RootSeed,
+    pub(super) now: Timestamp,
+    pub(super) round: Round,
+    keys: EncryptKeyPair,
+    pub(super) stage: Stage,
     /// When the current phase began.
-    began: Timestamp,
-    context: Arc<RoundContext>,
-    reassembly: Reassembly,
+    pub(super) began: Timestamp,
+    pub(super) context: Arc<RoundContext>,
+    pub(super) reassembly: Reassembly,
+    /// The latest global model.
+    pub(super) model: Option<GlobalModel>,
+    /// Whose updates are under way.
+    pub(super) updating: BTreeSet<PublicSigningKey>,
     /// Verified updates that wait for the running aggregation to end.
-    queue: Vec<Update>,
-    running: BTreeMap<JobId, Running>,
+    pub(super) queue: Vec<Update>,
+    pub(super) running: BTreeMap<JobId, Running>,
     next_job: u64,
-    last_record: PersistId,
-    confirmed: PersistId,
-    outputs: VecDeque<Output>,
+    pub(super) last_record: PersistId,
+    pub(super) confirmed: PersistId,
+    pub(super) outputs: VecDeque<Output>,
     /// Outputs that wait for records to be stored.
     gated: VecDeque<(PersistId, Output)>,
-    stopped: bool,
+    pub(super) stopped: bool,
 }
 
 /// A verified update on its way into the aggregate.
 #[derive(Debug)]
-struct Update {
-    ticket: Ticket,
-    participant: PublicSigningKey,
-    masked_model: Bytes,
-    seeds: Arc<LocalSeedDict>,
+pub(super) struct Update {
+    pub(super) ticket: Ticket,
+    pub(super) participant: PublicSigningKey,
+    pub(super) masked_model: Bytes,
+    pub(super) seeds: Arc<LocalSeedDict>,
 }
 
 /// A job that was given out, with what is needed to give it out again.
 #[derive(Debug)]
-enum Running {
+pub(super) enum Running {
     Aggregate(Vec<Update>),
-    Unmask {
-        models: u64,
-        votes: u64,
-    },
-    Assemble {
-        ticket: Ticket,
-        participant: PublicSigningKey,
-        complete: Complete,
-    },
+    Unmask { models: u64, votes: u64 },
+    Assemble { ticket: Ticket, participant: PublicSigningKey, complete: Complete },
 }
 
 impl Coordinator {
@@ -122,15 +122,10 @@ impl Coordinator {
 
     fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Result<Self, RestoreError> {
         settings.validate()?;
-        let Saved {
-            root,
-            round,
-            stage,
-            elapsed,
-            reassembly,
-        } = saved;
+        let Saved { root, round, stage, elapsed, reassembly, model } = saved;
         let mut machine = Self::with(settings, root, now, round, stage, elapsed);
         machine.reassembly = reassembly;
+        machine.model = model;
         machine.publish_again();
         machine.advance();
         Ok(machine)
@@ -145,22 +140,20 @@ impl Coordinator {
         elapsed: Duration,
     ) -> Self {
         let reassembly = Reassembly::new(settings.reassembly);
-        let context = Arc::new(RoundContext {
-            round_id: round.id,
-            phase: stage.phase(),
-            keys: round.keys(&root),
-            parameters: round.parameters.clone(),
-            sum_dict: stage.sum_dict().cloned(),
-        });
+        let keys = round.keys(&root);
+        let context = context(&round, &keys, &stage);
         Self {
             settings,
             root,
             now,
             round,
+            keys,
             stage,
             began: now - elapsed,
             context,
             reassembly,
+            model: None,
+            updating: BTreeSet::new(),
             queue: Vec::new(),
             running: BTreeMap::new(),
             next_job: 0,
@@ -172,8 +165,8 @@ impl Coordinator {
         }
     }
 
-    /// All that is needed to go on later. Cheap: the aggregate and the masks are shared, the rest is
-    /// small; only the dictionaries being collected are copied.
+    /// All that is needed to go on later. The aggregate, masks and models are shared; what is copied is
+    /// small for each participant: keys, and references to their seeds.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(Saved {
             root: self.root.clone(),
@@ -181,6 +174,7 @@ impl Coordinator {
             stage: self.stage.clone(),
             elapsed: self.now.saturating_since(self.began),
             reassembly: self.reassembly.clone(),
+            model: self.model.clone(),
         })
     }
 
@@ -246,46 +240,32 @@ impl Coordinator {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        if let Some((_, output)) = self.gated.pop_front_if(|(id, _)| *id <= self.confirmed) {
-            return output;
+        if self.gated.front().is_some_and(|(id, _)| *id <= self.confirmed) {
+            if let Some((_, output)) = self.gated.pop_front() {
+                return output;
+            }
         }
         Output::Idle(self.idle())
     }
 
     fn idle(&self) -> Idle {
         if self.stopped {
-            let why = if self.gated.is_empty() {
-                Why::Stopped
-            } else {
-                Why::Store
-            };
+            let why = if self.gated.is_empty() { Why::Stopped } else { Why::Store };
             return Idle { wake_at: None, why };
         }
         let Some((count, time)) = self.limits() else {
-            let why = if self.running.is_empty() {
-                Why::Store
-            } else {
-                Why::Job
-            };
+            let why = if self.running.is_empty() { Why::Store } else { Why::Job };
             return Idle { wake_at: None, why };
         };
         let phase = self.stage.phase();
         if self.stage.accepted() >= count.min {
-            return Idle {
-                wake_at: Some(self.began + time.min),
-                why: Why::MinTime(phase),
-            };
+            return Idle { wake_at: Some(self.began + time.min), why: Why::MinTime(phase) };
         }
-        Idle {
-            wake_at: Some(self.began + time.max),
-            why: Why::Messages(phase),
-        }
+        Idle { wake_at: Some(self.began + time.max), why: Why::Messages(phase) }
     }
 
-    fn limits(&self) -> Option<(CountRange, TimeRange)> {
-        let Settings {
-            sum, update, sum2, ..
-        } = &self.settings;
+    pub(super) fn limits(&self) -> Option<(CountRange, TimeRange)> {
+        let Settings { sum, update, sum2, .. } = &self.settings;
         match self.stage.phase() {
             Phase::Sum => Some((sum.count, sum.time)),
             Phase::Update => Some((update.count, update.time)),
@@ -297,19 +277,16 @@ impl Coordinator {
     // Outputs.
 
     /// Puts out a record; what is put out with `gate` afterwards waits until it is stored.
-    fn persist(&mut self, record: Record) {
+    pub(super) fn persist(&mut self, record: Record) {
         self.last_record = PersistId(self.last_record.0 + 1);
-        self.outputs.push_back(Output::Persist {
-            id: self.last_record,
-            record,
-        });
+        self.outputs.push_back(Output::Persist { id: self.last_record, record });
     }
 
-    fn gate(&mut self, output: Output) {
+    pub(super) fn gate(&mut self, output: Output) {
         self.gated.push_back((self.last_record, output));
     }
 
-    fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
+    pub(super) fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
         match outcome {
             Ok(()) => self.gate(Output::Reply { ticket, outcome }),
             // A rejection has changed nothing: it need not wait.
@@ -317,558 +294,56 @@ impl Coordinator {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         self.gate(Output::Event(event));
     }
 
-    fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) {
-        let id = JobId(self.next_job);
-        self.next_job += 1;
+    pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) {
+        let id = self.next_job();
         self.running.insert(id, running);
         self.outputs.push_back(Output::Job(Job::new(id, work)));
     }
+}
 
-    // Phases.
+impl Coordinator {
+    /// Makes and announces what messages are opened with in the current phase.
+    pub(super) fn renew_context(&mut self) {
+        let new = context(&self.round, &self.keys, &self.stage);
+        let old = std::mem::replace(&mut self.context, new);
+        let participants = old.sum_dict.as_ref().map_or(0, |dict| dict.len());
+        self.release(participants * SumDict::ENTRY_LENGTH, old);
+    }
 
-    /// Ends the current phase as often as that is due.
-    fn advance(&mut self) {
-        loop {
-            let Some((count, time)) = self.limits() else {
-                let stored =
-                    matches!(self.stage, Stage::Failure { record } if record <= self.confirmed);
-                if stored {
-                    self.begin_round();
-                    continue;
-                }
-                return;
-            };
-            let elapsed = self.now.saturating_since(self.began);
-            let accepted = self.stage.accepted();
-            if accepted >= count.min && elapsed >= time.min {
-                self.end_phase();
-            } else if elapsed >= time.max {
-                let phase = self.stage.phase();
-                self.fail(RoundFailure::TooFewMessages {
-                    phase,
-                    accepted,
-                    needed: count.min,
-                });
-            } else {
-                return;
-            }
+    pub(super) fn set_round(&mut self, round: Round) {
+        self.keys = round.keys(&self.root);
+        self.round = round;
+    }
+
+    pub(super) fn round_secret(&self) -> &SecretEncryptKey {
+        self.keys.secret()
+    }
+
+    /// Has memory freed elsewhere if it is much: that takes time, too.
+    pub(super) fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
+        if bytes >= RELEASE_FROM {
+            let id = self.next_job();
+            self.outputs
+                .push_back(Output::Job(Job::new(id, Release::new(garbage, Outcome::Released))));
         }
     }
 
-    fn begin_round(&mut self) {
-        let id = self.round.id + 1;
-        self.round = Round::begin(&self.settings, &self.root, id, &self.round.parameters.seed);
-        self.persist(Record::RoundBegan {
-            round_id: id,
-            parameters: self.round.parameters.clone(),
-            secret: self.round.keys(&self.root).secret().clone(),
-        });
-        self.enter(Stage::Sum {
-            dict: SumDict::new(),
-        });
-        self.gate(Output::Publish(Publication::Parameters(
-            self.round.parameters.clone(),
-        )));
+    fn next_job(&mut self) -> JobId {
+        self.next_job += 1;
+        JobId(self.next_job)
     }
+}
 
-    /// Begins a phase. Whatever messages of the phase before are still under way are turned down.
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.began = self.now;
-        self.reassembly = Reassembly::new(self.settings.reassembly);
-        let (round_id, phase) = (self.round.id, self.stage.phase());
-        self.context = Arc::new(RoundContext {
-            round_id,
-            phase,
-            keys: self.round.keys(&self.root),
-            parameters: self.round.parameters.clone(),
-            sum_dict: self.stage.sum_dict().cloned(),
-        });
-        self.turn_down_updates(phase);
-        self.gate(Output::Context(self.context.clone()));
-        self.event(Event::PhaseBegan { round_id, phase });
-    }
-
-    fn turn_down_updates(&mut self, phase: Phase) {
-        let mut late = std::mem::take(&mut self.queue);
-        self.running.retain(|_, running| match running {
-            Running::Aggregate(updates) => {
-                late.append(updates);
-                false
-            }
-            Running::Unmask { .. } => false,
-            Running::Assemble { .. } => true,
-        });
-        for update in late {
-            let rejection = Rejection::WrongPhase {
-                tag: Tag::Update,
-                phase,
-            };
-            self.reply(update.ticket, Err(rejection));
-        }
-    }
-
-    fn end_phase(&mut self) {
-        self.event(Event::PhaseEnded {
-            round_id: self.round.id,
-            phase: self.stage.phase(),
-            accepted: self.stage.accepted(),
-            took: self.now.saturating_since(self.began),
-        });
-        match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Sum { dict } => {
-                let sum_dict = Arc::new(dict);
-                self.persist(Record::SumEnded);
-                self.gate(Output::Publish(Publication::Sums(sum_dict.clone())));
-                let config = self.round.parameters.mask_config;
-                let aggregation = Aggregation::new(config, self.round.model_length());
-                self.enter(Stage::Update {
-                    sum_dict,
-                    seeds: SeedDict::new(),
-                    aggregation: Arc::new(aggregation),
-                });
-            }
-            Stage::Update {
-                sum_dict,
-                seeds,
-                aggregation,
-            } => {
-                let seeds = Arc::new(seeds);
-                self.persist(Record::UpdateEnded);
-                self.gate(Output::Publish(Publication::Seeds(seeds.clone())));
-                self.enter(Stage::Sum2 {
-                    sum_dict,
-                    seeds,
-                    aggregation,
-                    voters: BTreeSet::new(),
-                    votes: BTreeMap::new(),
-                });
-            }
-            Stage::Sum2 {
-                aggregation, votes, ..
-            } => self.end_sum2(aggregation, votes),
-            stage => self.stage = stage,
-        }
-    }
-
-    fn end_sum2(&mut self, aggregation: Arc<Aggregation>, votes: BTreeMap<Digest, Vote>) {
-        self.gate(Output::Publish(Publication::WithdrawDictionaries));
-        let most = votes.values().map(|vote| vote.count).max().unwrap_or(0);
-        let mut winners = votes.into_iter().filter(|(_, vote)| vote.count == most);
-        let failure = match (winners.next(), winners.count()) {
-            (None, _) => RoundFailure::NoMask,
-            (Some((digest, Vote { mask, count })), 0) => {
-                self.persist(Record::Sum2Ended { digest });
-                self.enter(Stage::Unmask {
-                    aggregation,
-                    mask,
-                    votes: count,
-                });
-                return self.unmask();
-            }
-            (Some(_), others) => RoundFailure::TiedMasks {
-                masks: others + 1,
-                votes: most,
-            },
-        };
-        self.fail_in(Phase::Sum2, failure);
-    }
-
-    fn unmask(&mut self) {
-        if let Stage::Unmask {
-            aggregation,
-            mask,
-            votes,
-        } = &self.stage
-        {
-            let (aggregation, mask, votes) = (aggregation.clone(), mask.clone(), *votes);
-            let models = aggregation.nb_models();
-            self.job(
-                Unmask::new(aggregation, mask),
-                Running::Unmask { models, votes },
-            );
-        }
-    }
-
-    fn fail(&mut self, failure: RoundFailure) {
-        self.fail_in(self.stage.phase(), failure);
-    }
-
-    fn fail_in(&mut self, phase: Phase, failure: RoundFailure) {
-        let round_id = self.round.id;
-        self.event(Event::RoundFailed {
-            round_id,
-            phase,
-            failure,
-        });
-        self.persist(Record::RoundFailed { round_id });
-        self.gate(Output::Publish(Publication::WithdrawDictionaries));
-        self.enter(Stage::Failure {
-            record: self.last_record,
-        });
-    }
-
-    fn stop(&mut self) {
-        self.stopped = true;
-        self.turn_down_updates(Phase::Shutdown);
-        for running in std::mem::take(&mut self.running).into_values() {
-            if let Running::Assemble {
-                ticket, complete, ..
-            } = running
-            {
-                let rejection = Rejection::WrongPhase {
-                    tag: complete.tag,
-                    phase: Phase::Shutdown,
-                };
-                self.reply(ticket, Err(rejection));
-            }
-        }
-        self.context = Arc::new(RoundContext {
-            round_id: self.round.id,
-            phase: Phase::Shutdown,
-            keys: self.round.keys(&self.root),
-            parameters: self.round.parameters.clone(),
-            sum_dict: None,
-        });
-        self.outputs
-            .push_back(Output::Context(self.context.clone()));
-    }
-
-    fn publish_again(&mut self) {
-        self.gate(Output::Context(self.context.clone()));
-        self.gate(Output::Publish(Publication::Parameters(
-            self.round.parameters.clone(),
-        )));
-        if let Some(sum_dict) = self.stage.sum_dict().cloned() {
-            self.gate(Output::Publish(Publication::Sums(sum_dict)));
-        }
-        if let Stage::Sum2 { seeds, .. } = &self.stage {
-            let seeds = seeds.clone();
-            self.gate(Output::Publish(Publication::Seeds(seeds)));
-        }
-        match self.stage {
-            Stage::Unmask { .. } => self.unmask(),
-            // The confirmation was for the machine that was saved.
-            Stage::Failure { .. } => {
-                self.persist(Record::RoundFailed {
-                    round_id: self.round.id,
-                });
-                self.stage = Stage::Failure {
-                    record: self.last_record,
-                };
-            }
-            _ => {}
-        }
-    }
-
-    // Messages.
-
-    fn handle_message(&mut self, ticket: Ticket, message: Verified) {
-        let Verified {
-            round_id,
-            participant,
-            tag,
-            body,
-        } = message;
-        let outcome = if round_id != self.round.id {
-            Err(Rejection::WrongPhase {
-                tag,
-                phase: self.stage.phase(),
-            })
-        } else {
-            self.context.check_phase(tag)
-        };
-        let outcome = outcome.and_then(|()| match body {
-            Body::Sum { ephemeral_key } => self.take_sum(participant, ephemeral_key).map(Some),
-            Body::Update {
-                masked_model,
-                seeds,
-            } => self
-                .take_update(Update {
-                    ticket,
-                    participant,
-                    masked_model,
-                    seeds,
-                })
-                .map(|()| None),
-            Body::Sum2 { mask, digest } => self.take_sum2(participant, mask, digest).map(Some),
-            Body::Chunk {
-                chunk,
-                proven,
-                max_payload,
-            } => self.take_chunk(ticket, participant, tag, chunk, proven, max_payload),
-        });
-        match outcome {
-            Ok(Some(())) => self.reply(ticket, Ok(())),
-            // The reply comes later.
-            Ok(None) => {}
-            Err(rejection) => self.reply(ticket, Err(rejection)),
-        }
-    }
-
-    fn take_sum(
-        &mut self,
-        participant: PublicSigningKey,
-        ephemeral_key: PublicEncryptKey,
-    ) -> Result<(), Rejection> {
-        let Stage::Sum { dict } = &mut self.stage else {
-            return Err(self.wrong_phase(Tag::Sum));
-        };
-        if dict.contains(&participant) {
-            return Err(Rejection::DuplicateSum);
-        }
-        if dict.len() as u64 >= self.settings.sum.count.max {
-            return Err(Rejection::Full(Phase::Sum));
-        }
-        dict.insert(participant, ephemeral_key);
-        self.persist(Record::Sum {
-            participant,
-            ephemeral_key,
-        });
-        Ok(())
-    }
-
-    fn take_update(&mut self, update: Update) -> Result<(), Rejection> {
-        let Stage::Update { seeds, .. } = &self.stage else {
-            return Err(self.wrong_phase(Tag::Update));
-        };
-        let under_way = self.running.values().flat_map(|running| match running {
-            Running::Aggregate(updates) => updates.as_slice(),
-            _ => &[],
-        });
-        let mut under_way = under_way.chain(&self.queue);
-        let mut count = seeds.len() as u64;
-        if seeds.contains(&update.participant)
-            || under_way.any(|other| {
-                count += 1;
-                other.participant == update.participant
-            })
-        {
-            return Err(Rejection::DuplicateUpdate);
-        }
-        if count >= self.settings.update.count.max {
-            return Err(Rejection::Full(Phase::Update));
-        }
-        let config = self.round.parameters.mask_config;
-        if count >= config.vect.max_nb_models().min(config.unit.max_nb_models()) {
-            return Err(Rejection::TooManyModels);
-        }
-        self.queue.push(update);
-        self.aggregate();
-        Ok(())
-    }
-
-    /// Gives out all waiting updates as one job, unless one is running.
-    fn aggregate(&mut self) {
-        let busy = self
-            .running
-            .values()
-            .any(|running| matches!(running, Running::Aggregate(_)));
-        if busy || self.queue.is_empty() {
-            return;
-        }
-        if let Stage::Update { aggregation, .. } = &self.stage {
-            let updates = std::mem::take(&mut self.queue);
-            let models = updates
-                .iter()
-                .map(|update| update.masked_model.clone())
-                .collect();
-            let work = Aggregate::new(aggregation.clone(), models);
-            self.job(work, Running::Aggregate(updates));
-        }
-    }
-
-    fn take_sum2(
-        &mut self,
-        participant: PublicSigningKey,
-        mask: Bytes,
-        digest: Digest,
-    ) -> Result<(), Rejection> {
-        let Stage::Sum2 {
-            sum_dict,
-            voters,
-            votes,
-            ..
-        } = &mut self.stage
-        else {
-            return Err(self.wrong_phase(Tag::Sum2));
-        };
-        if !sum_dict.contains(&participant) {
-            return Err(Rejection::UnknownSumParticipant);
-        }
-        if voters.contains(&participant) {
-            return Err(Rejection::DuplicateSum2);
-        }
-        if voters.len() as u64 >= self.settings.sum2.count.max {
-            return Err(Rejection::Full(Phase::Sum2));
-        }
-        voters.insert(participant);
-        let mut first = None;
-        votes
-            .entry(digest)
-            .or_insert_with(|| {
-                first = Some(mask.clone());
-                Vote { mask, count: 0 }
-            })
-            .count += 1;
-        self.persist(Record::Sum2 {
-            participant,
-            digest,
-            mask: first,
-        });
-        Ok(())
-    }
-
-    fn take_chunk(
-        &mut self,
-        ticket: Ticket,
-        participant: PublicSigningKey,
-        tag: Tag,
-        chunk: OwnedChunk,
-        proven: bool,
-        max_payload: usize,
-    ) -> Result<Option<()>, Rejection> {
-        self.reject_done(&participant, tag)?;
-        match self
-            .reassembly
-            .add(participant, tag, chunk, proven, max_payload)?
-        {
-            None => Ok(Some(())),
-            Some(complete) => {
-                self.assemble(ticket, participant, complete);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Turns down chunks of a message that could only be a second one.
-    fn reject_done(&self, participant: &PublicSigningKey, tag: Tag) -> Result<(), Rejection> {
-        match &self.stage {
-            Stage::Sum { dict } if dict.contains(participant) => Err(Rejection::DuplicateSum),
-            Stage::Update { seeds, .. } if seeds.contains(participant) => {
-                Err(Rejection::DuplicateUpdate)
-            }
-            Stage::Sum2 { voters, .. } if voters.contains(participant) => {
-                Err(Rejection::DuplicateSum2)
-            }
-            _ => self.context.check_phase(tag),
-        }
-    }
-
-    fn assemble(&mut self, ticket: Ticket, participant: PublicSigningKey, complete: Complete) {
-        let context = self.context.clone();
-        let work = Assemble {
-            context,
-            participant,
-            complete: complete.clone(),
-        };
-        self.job(
-            work,
-            Running::Assemble {
-                ticket,
-                participant,
-                complete,
-            },
-        );
-    }
-
-    fn wrong_phase(&self, tag: Tag) -> Rejection {
-        Rejection::WrongPhase {
-            tag,
-            phase: self.stage.phase(),
-        }
-    }
-
-    // Jobs.
-
-    fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
-        let running = self
-            .running
-            .remove(&result.id)
-            .ok_or(Reject::UnknownJob(result.id))?;
-        match (running, result.outcome) {
-            (Running::Aggregate(updates), Outcome::Aggregated(sum)) => {
-                self.aggregated(updates, sum)
-            }
-            (Running::Unmask { models, votes }, Outcome::Unmasked(unmasked)) => match unmasked {
-                Ok(unmasked) => self.complete_round(unmasked, models, votes),
-                Err(error) => self.fail(error.into()),
-            },
-            (Running::Assemble { ticket, .. }, Outcome::Assembled(message)) => match message {
-                Ok(message) => self.handle_message(ticket, message),
-                Err(rejection) => self.reply(ticket, Err(rejection)),
-            },
-            // A result with a foreign machine's id.
-            (running, _) => {
-                self.running.insert(result.id, running);
-                return Err(Reject::UnknownJob(result.id));
-            }
-        }
-        Ok(())
-    }
-
-    fn aggregated(&mut self, updates: Vec<Update>, sum: Arc<Aggregation>) {
-        let Stage::Update {
-            seeds, aggregation, ..
-        } = &mut self.stage
-        else {
-            return;
-        };
-        *aggregation = sum.clone();
-        let mut accepted = Vec::with_capacity(updates.len());
-        for update in &updates {
-            seeds.insert(update.participant, update.seeds.clone());
-            accepted.push((update.participant, update.seeds.clone()));
-        }
-        self.persist(Record::Updates {
-            seeds: accepted,
-            aggregation: sum,
-        });
-        for update in updates {
-            self.reply(update.ticket, Ok(()));
-        }
-        self.aggregate();
-    }
-
-    fn complete_round(&mut self, unmasked: Unmasked, models: u64, votes: u64) {
-        let round_id = self.round.id;
-        let model = GlobalModel {
-            round_id,
-            seed: self.round.parameters.seed,
-            models,
-            rationals: unmasked.ratios.into(),
-            weights: unmasked.model.ok().map(Arc::new),
-        };
-        self.persist(Record::Model(model.clone()));
-        self.gate(Output::Publish(Publication::Model(model)));
-        self.event(Event::RoundCompleted {
-            round_id,
-            models,
-            votes,
-        });
-        self.begin_round();
-    }
-
-    fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
-        match self.running.remove(&id).ok_or(Reject::UnknownJob(id))? {
-            Running::Aggregate(mut updates) => {
-                updates.append(&mut self.queue);
-                self.queue = updates;
-                self.aggregate();
-            }
-            Running::Unmask { .. } => self.unmask(),
-            Running::Assemble {
-                ticket,
-                participant,
-                complete,
-            } => {
-                self.assemble(ticket, participant, complete);
-            }
-        }
-        Ok(())
-    }
+fn context(round: &Round, keys: &EncryptKeyPair, stage: &Stage) -> Arc<RoundContext> {
+    Arc::new(RoundContext {
+        round_id: round.id,
+        phase: stage.phase(),
+        keys: keys.clone(),
+        parameters: round.parameters.clone(),
+        sum_dict: stage.sum_dict().cloned(),
+    })
 }

@@ -96,9 +96,7 @@ pub struct InvalidSettings(pub Vec<Violation>);
 impl fmt::Display for InvalidSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("invalid settings")?;
-        self.0
-            .iter()
-            .try_for_each(|violation| write!(f, "\n  {violation}"))
+        self.0.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
     }
 }
 
@@ -116,10 +114,8 @@ impl Settings {
         check.count("sum.count.min", "sum.count.max", sum.count, 1);
         check.count("update.count.min", "update.count.max", update.count, 3);
         check.count("sum2.count.min", "sum2.count.max", sum2.count, 1);
-        for (key, value) in [
-            ("sum2.count.min", sum2.count.min),
-            ("sum2.count.max", sum2.count.max),
-        ] {
+        for (key, value) in [("sum2.count.min", sum2.count.min), ("sum2.count.max", sum2.count.max)]
+        {
             check.rule(value <= sum.count.max, key, value, || {
                 format!("must be at most sum.count.max, which is {}", sum.count.max)
             });
@@ -127,18 +123,12 @@ impl Settings {
         check.time("sum.time.min", sum.time);
         check.time("update.time.min", update.time);
         check.time("sum2.time.min", sum2.time);
-        check.rule(
-            0.0 < sum.prob && sum.prob < 1.0,
-            "sum.prob",
-            sum.prob,
-            || "must be above 0 and below 1".into(),
-        );
-        check.rule(
-            0.0 < update.prob && update.prob <= 1.0,
-            "update.prob",
-            update.prob,
-            || "must be above 0 and at most 1".into(),
-        );
+        check.rule(0.0 < sum.prob && sum.prob < 1.0, "sum.prob", sum.prob, || {
+            "must be above 0 and below 1".into()
+        });
+        check.rule(0.0 < update.prob && update.prob <= 1.0, "update.prob", update.prob, || {
+            "must be above 0 and at most 1".into()
+        });
         let some_task = sum.prob + update.prob - sum.prob * update.prob;
         check.rule(
             0.0 < some_task && some_task <= 1.0,
@@ -156,12 +146,9 @@ impl Settings {
                     .into()
             },
         );
-        check.rule(
-            self.model_length >= 1,
-            "model.length",
-            self.model_length,
-            || "must be at least 1".into(),
-        );
+        check.rule(self.model_length >= 1, "model.length", self.model_length, || {
+            "must be at least 1".into()
+        });
         match check.0 {
             violations if violations.is_empty() => Ok(()),
             violations => Err(InvalidSettings(violations)),
@@ -176,9 +163,7 @@ impl Settings {
         let summers = usize::try_from(self.sum.count.max).ok()?;
         // The dictionary's own length formula cannot be used for counts near the end of the range.
         summers.checked_mul(crate::message::SEED_ENTRY_LENGTH)?;
-        LocalSeedDict::serialized_len(summers)
-            .checked_add(object)?
-            .checked_add(HEADER_LENGTH + 128)
+        LocalSeedDict::serialized_len(summers).checked_add(object)?.checked_add(HEADER_LENGTH + 128)
     }
 }
 
@@ -194,11 +179,7 @@ impl Check {
         rule: impl FnOnce() -> String,
     ) {
         if !holds {
-            self.0.push(Violation {
-                key,
-                value: value.to_string(),
-                rule: rule(),
-            });
+            self.0.push(Violation { key, value: value.to_string(), rule: rule() });
         }
     }
 
@@ -209,26 +190,16 @@ impl Check {
         count: CountRange,
         least: u64,
     ) {
-        self.rule(count.min >= least, min_key, count.min, || {
-            format!("must be at least {least}")
-        });
+        self.rule(count.min >= least, min_key, count.min, || format!("must be at least {least}"));
         self.rule(count.min <= count.max, max_key, count.max, || {
             format!("must be at least {min_key}, which is {}", count.min)
         });
     }
 
     fn time(&mut self, min_key: &'static str, time: TimeRange) {
-        self.rule(
-            time.min <= time.max,
-            min_key,
-            time.min.as_secs_f64(),
-            || {
-                format!(
-                    "must be at most the phase's time.max, which is {}",
-                    time.max.as_secs_f64()
-                )
-            },
-        );
+        self.rule(time.min <= time.max, min_key, time.min.as_secs_f64(), || {
+            format!("must be at most the phase's time.max, which is {}", time.max.as_secs_f64())
+        });
     }
 }
 
@@ -238,25 +209,11 @@ pub(crate) mod tests {
     use crate::mask::{BoundType, DataType, GroupType, MaskConfig, ModelType};
 
     pub(crate) fn settings() -> Settings {
-        let time = TimeRange {
-            min: Duration::ZERO,
-            max: Duration::from_secs(60),
-        };
+        let time = TimeRange { min: Duration::ZERO, max: Duration::from_secs(60) };
         Settings {
-            sum: SumSettings {
-                prob: 0.5,
-                count: CountRange { min: 1, max: 10 },
-                time,
-            },
-            update: UpdateSettings {
-                prob: 1.0,
-                count: CountRange { min: 3, max: 10 },
-                time,
-            },
-            sum2: Sum2Settings {
-                count: CountRange { min: 1, max: 10 },
-                time,
-            },
+            sum: SumSettings { prob: 0.5, count: CountRange { min: 1, max: 10 }, time },
+            update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
+            sum2: Sum2Settings { count: CountRange { min: 1, max: 10 }, time },
             mask: MaskConfig {
                 group_type: GroupType::Prime,
                 data_type: DataType::F32,
@@ -280,12 +237,8 @@ pub(crate) mod tests {
             ("sum2.count.min", |s| s.sum2.count.min = 0),
             ("sum2.count.max", |s| s.sum2.count.max = 11),
             ("sum.time.min", |s| s.sum.time.min = Duration::from_secs(61)),
-            ("update.time.min", |s| {
-                s.update.time.min = Duration::from_secs(61)
-            }),
-            ("sum2.time.min", |s| {
-                s.sum2.time.min = Duration::from_secs(61)
-            }),
+            ("update.time.min", |s| s.update.time.min = Duration::from_secs(61)),
+            ("sum2.time.min", |s| s.sum2.time.min = Duration::from_secs(61)),
             ("sum.prob", |s| s.sum.prob = 0.0),
             ("sum.prob", |s| s.sum.prob = 1.0),
             ("sum.prob", |s| s.sum.prob = f64::NAN),

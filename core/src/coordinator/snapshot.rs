@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::bulletin::GlobalModel;
 use super::settings::InvalidSettings;
 use super::state::{Round, Stage};
 use crate::crypto::{RootSeed, SnapshotKey};
@@ -13,11 +14,7 @@ use crate::message::Reassembly;
 use crate::snapshot::{Envelope, EnvelopeError};
 
 /// What a coordinator's snapshots begin with.
-const ENVELOPE: Envelope = Envelope {
-    magic: *b"PETc",
-    sealed_magic: *b"PETd",
-    version: 1,
-};
+const ENVELOPE: Envelope = Envelope { magic: *b"PETc", sealed_magic: *b"PETd", version: 1 };
 
 /// All of a coordinator that outlives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +25,8 @@ pub(super) struct Saved {
     /// For how long the phase has been going on.
     pub(super) elapsed: Duration,
     pub(super) reassembly: Reassembly,
+    /// The latest global model.
+    pub(super) model: Option<GlobalModel>,
 }
 
 /// A coordinator's saved state: taken in little time, written when it suits. It holds the keys of all

@@ -13,6 +13,7 @@ use crate::crypto::{
     Digest, EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair,
 };
 use crate::mask::Aggregation;
+use crate::message::SEED_ENTRY_LENGTH;
 use crate::round::{RoundParameters, SeedDict, SumDict};
 
 /// A round.
@@ -66,7 +67,8 @@ pub(super) enum Stage {
     Update {
         sum_dict: Arc<SumDict>,
         seeds: SeedDict,
-        aggregation: Arc<Aggregation>,
+        /// Nothing before the first update.
+        aggregation: Option<Arc<Aggregation>>,
     },
     Sum2 {
         sum_dict: Arc<SumDict>,
@@ -84,6 +86,7 @@ pub(super) enum Stage {
         /// The next round begins when this is stored.
         record: PersistId,
     },
+    Shutdown,
 }
 
 /// A mask, and how many sum participants have sent it.
@@ -102,6 +105,7 @@ impl Stage {
             Self::Sum2 { .. } => Phase::Sum2,
             Self::Unmask { .. } => Phase::Unmask,
             Self::Failure { .. } => Phase::Failure,
+            Self::Shutdown => Phase::Shutdown,
         }
     }
 
@@ -110,7 +114,27 @@ impl Stage {
             Self::Sum { dict } => dict.len() as u64,
             Self::Update { seeds, .. } => seeds.len() as u64,
             Self::Sum2 { voters, .. } => voters.len() as u64,
-            Self::Idle | Self::Unmask { .. } | Self::Failure { .. } => 0,
+            Self::Idle | Self::Unmask { .. } | Self::Failure { .. } | Self::Shutdown => 0,
+        }
+    }
+
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        // A few words for each number and each participant: only the order of magnitude counts.
+        let aggregate = |sum: &Arc<Aggregation>| sum.len() * 8;
+        match self {
+            Self::Idle | Self::Failure { .. } | Self::Shutdown => 0,
+            Self::Sum { dict } => dict.len() * SumDict::ENTRY_LENGTH,
+            Self::Update { sum_dict, seeds, aggregation } => {
+                seeds.len() * sum_dict.len() * SEED_ENTRY_LENGTH
+                    + aggregation.as_ref().map_or(0, aggregate)
+            }
+            Self::Sum2 { sum_dict, seeds, aggregation, votes, .. } => {
+                seeds.len() * sum_dict.len() * SEED_ENTRY_LENGTH
+                    + aggregate(aggregation)
+                    + votes.values().map(|vote| vote.mask.len()).sum::<usize>()
+            }
+            Self::Unmask { aggregation, mask, .. } => aggregate(aggregation) + mask.len(),
         }
     }
 

@@ -74,13 +74,10 @@ macro_rules! common_bytes {
             /// # Errors
             /// If the slice has another length.
             pub fn from_slice(bytes: &[u8]) -> Result<Self, $crate::crypto::CryptoError> {
-                bytes
-                    .try_into()
-                    .map(Self)
-                    .map_err(|_| $crate::crypto::CryptoError::Length {
-                        expected: $len,
-                        actual: bytes.len(),
-                    })
+                bytes.try_into().map(Self).map_err(|_| $crate::crypto::CryptoError::Length {
+                    expected: $len,
+                    actual: bytes.len(),
+                })
             }
         }
 
@@ -130,10 +127,7 @@ mod tests {
         let bytes = bincode::serialize(&key).unwrap();
         assert_eq!(bytes[..8], 32u64.to_le_bytes());
         assert_eq!(bytes[8..], [7; 32]);
-        assert_eq!(
-            bincode::deserialize::<PublicSigningKey>(&bytes).unwrap(),
-            key
-        );
+        assert_eq!(bincode::deserialize::<PublicSigningKey>(&bytes).unwrap(), key);
     }
 
     #[test]

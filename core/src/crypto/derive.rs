@@ -77,9 +77,6 @@ mod tests {
         assert_eq!(base, root.derive(Purpose::MaskSeed, &[b"ab", b"c"]));
         assert_ne!(base, root.derive(Purpose::MaskSeed, &[b"a", b"bc"]));
         assert_ne!(base, root.derive(Purpose::SeedSeal, &[b"ab", b"c"]));
-        assert_ne!(
-            base,
-            RootSeed::new([2; 32]).derive(Purpose::MaskSeed, &[b"ab", b"c"])
-        );
+        assert_ne!(base, RootSeed::new([2; 32]).derive(Purpose::MaskSeed, &[b"ab", b"c"]));
     }
 }

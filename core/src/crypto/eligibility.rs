@@ -136,14 +136,7 @@ mod tests {
     #[test]
     fn edges() {
         let signature = Signature::new([9; 64]);
-        for never in [
-            f64::NAN,
-            f64::NEG_INFINITY,
-            -1.0,
-            -f64::MIN_POSITIVE,
-            0.0,
-            5e-324,
-        ] {
+        for never in [f64::NAN, f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE, 0.0, 5e-324] {
             assert!(!is_eligible(&signature, never), "{never}");
         }
         for always in [1.0, 1.5, f64::INFINITY] {

@@ -35,20 +35,14 @@ impl EncryptKeyPair {
     pub fn from_seed(seed: &Seed) -> Self {
         init();
         let (public, secret) = box_::keypair_from_seed(&box_::Seed(*seed.as_bytes()));
-        Self {
-            public: PublicEncryptKey::new(public.0),
-            secret: SecretEncryptKey::new(secret.0),
-        }
+        Self { public: PublicEncryptKey::new(public.0), secret: SecretEncryptKey::new(secret.0) }
     }
 
     /// Rebuilds the pair from its secret half.
     pub fn from_secret(secret: SecretEncryptKey) -> Self {
         init();
         let public = box_::SecretKey(*secret.as_bytes()).public_key();
-        Self {
-            public: PublicEncryptKey::new(public.0),
-            secret,
-        }
+        Self { public: PublicEncryptKey::new(public.0), secret }
     }
 
     /// The public half.
@@ -123,10 +117,7 @@ impl PublicEncryptKey {
     ) -> Result<(), CryptoError> {
         let actual = buffer.len();
         if actual < SEAL_OVERHEAD {
-            return Err(CryptoError::Length {
-                expected: SEAL_OVERHEAD,
-                actual,
-            });
+            return Err(CryptoError::Length { expected: SEAL_OVERHEAD, actual });
         }
         let (overhead, content) = buffer.split_at_mut(SEAL_OVERHEAD);
         let key = shared_key(self, &ephemeral.secret)?;
@@ -212,19 +203,13 @@ mod tests {
         let mut sealed = recipient.public().seal(b"content", &ephemeral).unwrap();
         sealed[50] ^= 1;
         let before = sealed.clone();
-        assert_eq!(
-            recipient.open_in_place(&mut sealed),
-            Err(CryptoError::DoesNotOpen)
-        );
+        assert_eq!(recipient.open_in_place(&mut sealed), Err(CryptoError::DoesNotOpen));
         assert_eq!(sealed, before);
     }
 
     #[test]
     fn weak_keys_are_refused() {
-        let mut low_order = [
-            PublicEncryptKey::new([0; 32]),
-            PublicEncryptKey::new([0; 32]),
-        ];
+        let mut low_order = [PublicEncryptKey::new([0; 32]), PublicEncryptKey::new([0; 32])];
         low_order[1].0[0] = 1;
         for key in low_order {
             assert!(key.is_weak());
@@ -235,9 +220,6 @@ mod tests {
 
     #[test]
     fn the_pair_follows_from_its_secret() {
-        assert_eq!(
-            EncryptKeyPair::from_secret(pair(1).secret().clone()),
-            pair(1)
-        );
+        assert_eq!(EncryptKeyPair::from_secret(pair(1).secret().clone()), pair(1));
     }
 }

@@ -115,10 +115,7 @@ mod tests {
         let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
         let mut bytes = *pair.secret().as_bytes();
         bytes[40] ^= 1;
-        assert_eq!(
-            SigningKeyPair::from_secret(SecretSigningKey::new(bytes)),
-            pair
-        );
+        assert_eq!(SigningKeyPair::from_secret(SecretSigningKey::new(bytes)), pair);
     }
 
     #[test]

@@ -31,9 +31,8 @@ impl SnapshotKey {
     /// [`CryptoError::DoesNotOpen`] if it is damaged or was sealed with another key.
     pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
         init();
-        let (nonce, ciphertext) = sealed
-            .split_at_checked(secretbox::NONCEBYTES)
-            .ok_or(CryptoError::DoesNotOpen)?;
+        let (nonce, ciphertext) =
+            sealed.split_at_checked(secretbox::NONCEBYTES).ok_or(CryptoError::DoesNotOpen)?;
         let nonce = secretbox::Nonce::from_slice(nonce).ok_or(CryptoError::DoesNotOpen)?;
         secretbox::open(ciphertext, &nonce, &secretbox::Key(self.0))
             .map_err(|()| CryptoError::DoesNotOpen)
@@ -49,10 +48,7 @@ mod tests {
         let key = SnapshotKey::new([1; 32]);
         let sealed = key.seal(b"state");
         assert_eq!(key.open(&sealed).unwrap(), b"state");
-        assert_eq!(
-            SnapshotKey::new([2; 32]).open(&sealed),
-            Err(CryptoError::DoesNotOpen)
-        );
+        assert_eq!(SnapshotKey::new([2; 32]).open(&sealed), Err(CryptoError::DoesNotOpen));
         assert_eq!(key.open(&sealed[..20]), Err(CryptoError::DoesNotOpen));
     }
 }

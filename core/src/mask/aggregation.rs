@@ -104,11 +104,7 @@ pub struct Aggregation {
 impl fmt::Debug for Aggregation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (config, len) = (self.config(), self.len());
-        write!(
-            f,
-            "Aggregation({config}, {len} numbers, {} models)",
-            self.nb_models
-        )
+        write!(f, "Aggregation({config}, {len} numbers, {} models)", self.nb_models)
     }
 }
 
@@ -116,14 +112,7 @@ impl Aggregation {
     /// The sum of no models of `length` weights.
     pub fn new(config: MaskConfigPair, length: usize) -> Self {
         let vector = Elements::zeros(config.vect, length);
-        Aggregation {
-            nb_models: 0,
-            sum: MaskObject {
-                config,
-                vector,
-                unit: BigUint::default(),
-            },
-        }
+        Aggregation { nb_models: 0, sum: MaskObject { config, vector, unit: BigUint::default() } }
     }
 
     /// Takes a sum that was made elsewhere, of that many models.
@@ -244,14 +233,10 @@ impl Aggregation {
         }
         let nb_models = self.nb_models.saturating_add(other.nb_models);
         if nb_models > expected.vect.max_nb_models() {
-            return Err(AggregationError::TooManyModels(
-                expected.vect.max_nb_models(),
-            ));
+            return Err(AggregationError::TooManyModels(expected.vect.max_nb_models()));
         }
         if nb_models > expected.unit.max_nb_models() {
-            return Err(AggregationError::TooManyScalars(
-                expected.unit.max_nb_models(),
-            ));
+            return Err(AggregationError::TooManyScalars(expected.unit.max_nb_models()));
         }
         with_both_elements!(&mut self.sum.vector, &other.sum.vector, (ours, theirs) => {
             let group = Group::new(expected.vect);
@@ -336,9 +321,7 @@ mod tests {
     }
 
     fn object(config: MaskConfigPair, seed: u8) -> Vec<u8> {
-        derive_mask(&MaskSeed::new([seed; 32]), config, 3)
-            .to_bytes()
-            .unwrap()
+        derive_mask(&MaskSeed::new([seed; 32]), config, 3).to_bytes().unwrap()
     }
 
     /// The sum as big integers say.
@@ -364,9 +347,7 @@ mod tests {
             let mut other = Aggregation::new(config, 3);
             for (i, object) in objects.iter().enumerate() {
                 let view = MaskObjectView::parse_exact(object).unwrap();
-                if i < 4 { &mut sum } else { &mut other }
-                    .aggregate(&view)
-                    .unwrap();
+                if i < 4 { &mut sum } else { &mut other }.aggregate(&view).unwrap();
             }
             sum.merge(&other).unwrap();
             assert_eq!(sum.nb_models(), 6);
@@ -378,8 +359,7 @@ mod tests {
     fn a_refused_object_changes_nothing() {
         let config = config([1, 0, 0, 3]);
         let mut sum = Aggregation::new(config, 3);
-        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap())
-            .unwrap();
+        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap()).unwrap();
         let before = sum.clone();
         let mut last_number = object(config, 2);
         last_number[8 + 12..8 + 18].fill(0xff);
@@ -387,10 +367,7 @@ mod tests {
         unit[8 + 18 + 4..].fill(0xff);
         for bytes in [last_number, unit] {
             let view = MaskObjectView::parse_exact(&bytes).unwrap();
-            assert!(matches!(
-                sum.aggregate(&view),
-                Err(AggregationError::InvalidObject(_))
-            ));
+            assert!(matches!(sum.aggregate(&view), Err(AggregationError::InvalidObject(_))));
             assert_eq!(sum, before);
         }
     }
@@ -400,26 +377,19 @@ mod tests {
         let config = config([1, 0, 0, 3]);
         let with = |count| Aggregation::with_nb_models(naive(config, &[]), count);
         let mut sum = with(600);
-        assert_eq!(
-            sum.merge(&with(401)),
-            Err(AggregationError::TooManyModels(1000))
-        );
+        assert_eq!(sum.merge(&with(401)), Err(AggregationError::TooManyModels(1000)));
         assert_eq!(sum.nb_models(), 600);
         assert_eq!(sum.merge(&with(400)), Ok(()));
         assert_eq!(sum.nb_models(), 1000);
         let other = Aggregation::new(config, 4);
-        assert!(matches!(
-            sum.merge(&other),
-            Err(AggregationError::ModelMismatch { .. })
-        ));
+        assert!(matches!(sum.merge(&other), Err(AggregationError::ModelMismatch { .. })));
     }
 
     #[test]
     fn snapshots_are_validated() {
         let config = config([1, 0, 0, 3]);
         let mut sum = Aggregation::new(config, 3);
-        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap())
-            .unwrap();
+        sum.aggregate(&MaskObjectView::parse_exact(&object(config, 1)).unwrap()).unwrap();
         let bytes = bincode::serialize(&sum).unwrap();
         assert_eq!(bincode::deserialize::<Aggregation>(&bytes).unwrap(), sum);
         let mut too_many = bytes.clone();

@@ -166,13 +166,7 @@ pub struct MaskConfig {
 
 /// `bits(order - 1)` by data, bound and model type; the same for all three group types.
 const BITS: [[[u16; 4]; 5]; 4] = [
-    [
-        [45, 55, 65, 75],
-        [51, 61, 71, 81],
-        [58, 68, 78, 88],
-        [65, 75, 85, 95],
-        [289, 299, 309, 319],
-    ],
+    [[45, 55, 65, 75], [51, 61, 71, 81], [58, 68, 78, 88], [65, 75, 85, 95], [289, 299, 309, 319]],
     [
         [78, 88, 98, 108],
         [85, 95, 104, 114],
@@ -180,53 +174,17 @@ const BITS: [[[u16; 4]; 5]; 4] = [
         [98, 108, 118, 128],
         [2112, 2122, 2132, 2142],
     ],
-    [
-        [45, 55, 65, 75],
-        [51, 61, 71, 81],
-        [58, 68, 78, 88],
-        [65, 75, 85, 95],
-        [76, 86, 96, 106],
-    ],
-    [
-        [45, 55, 65, 75],
-        [51, 61, 71, 81],
-        [58, 68, 78, 88],
-        [65, 75, 85, 95],
-        [108, 118, 128, 138],
-    ],
+    [[45, 55, 65, 75], [51, 61, 71, 81], [58, 68, 78, 88], [65, 75, 85, 95], [76, 86, 96, 106]],
+    [[45, 55, 65, 75], [51, 61, 71, 81], [58, 68, 78, 88], [65, 75, 85, 95], [108, 118, 128, 138]],
 ];
 
 /// How far the prime order lies above the integer one, by data, bound and model type. F64/Bmax (0) has
 /// primes of its own.
 const PRIME_OFFSETS: [[[u16; 4]; 5]; 4] = [
-    [
-        [20, 2, 10, 2],
-        [20, 56, 68, 2],
-        [2, 88, 68, 26],
-        [10, 2, 8, 130],
-        [280, 322, 190, 82],
-    ],
-    [
-        [68, 26, 16, 158],
-        [8, 130, 46, 202],
-        [38, 70, 16, 40],
-        [16, 158, 2, 22],
-        [0, 0, 0, 0],
-    ],
-    [
-        [20, 2, 10, 2],
-        [20, 56, 68, 2],
-        [2, 88, 68, 26],
-        [10, 2, 8, 130],
-        [28, 48, 42, 108],
-    ],
-    [
-        [20, 2, 10, 2],
-        [20, 56, 68, 2],
-        [2, 88, 68, 26],
-        [10, 2, 8, 130],
-        [72, 12, 166, 88],
-    ],
+    [[20, 2, 10, 2], [20, 56, 68, 2], [2, 88, 68, 26], [10, 2, 8, 130], [280, 322, 190, 82]],
+    [[68, 26, 16, 158], [8, 130, 46, 202], [38, 70, 16, 40], [16, 158, 2, 22], [0, 0, 0, 0]],
+    [[20, 2, 10, 2], [20, 56, 68, 2], [2, 88, 68, 26], [10, 2, 8, 130], [28, 48, 42, 108]],
+    [[20, 2, 10, 2], [20, 56, 68, 2], [2, 88, 68, 26], [10, 2, 8, 130], [72, 12, 166, 88]],
 ];
 
 /// The prime orders of F64/Bmax by model type: hexadecimal top digits, the exponent of the power of two
@@ -278,12 +236,7 @@ impl MaskConfig {
             Ok(value) => value,
             Err(error) => return Err(error),
         };
-        Ok(MaskConfig {
-            group_type,
-            data_type,
-            bound_type,
-            model_type,
-        })
+        Ok(MaskConfig { group_type, data_type, bound_type, model_type })
     }
 
     /// The order q of the group: every number on the wire is below it.
@@ -387,12 +340,7 @@ fn ten_to(exponent: u32) -> BigUint {
 /// `Prime/F32/B0/M3`.
 impl fmt::Display for MaskConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            group_type,
-            data_type,
-            bound_type,
-            model_type,
-        } = self;
+        let Self { group_type, data_type, bound_type, model_type } = self;
         write!(f, "{group_type}/{data_type}/{bound_type}/{model_type}")
     }
 }
@@ -431,10 +379,7 @@ pub struct MaskConfigPair {
 /// The same config twice, as old deployments use it.
 impl From<MaskConfig> for MaskConfigPair {
     fn from(config: MaskConfig) -> Self {
-        MaskConfigPair {
-            vect: config,
-            unit: config,
-        }
+        MaskConfigPair { vect: config, unit: config }
     }
 }
 
@@ -463,23 +408,12 @@ mod tests {
     fn bits_and_bytes_are_those_of_the_order() {
         for config in MaskConfig::all() {
             let order = config.order();
-            assert_eq!(
-                (&order - 1u32).bits() as usize,
-                config.number_bits(),
-                "{config}"
-            );
-            assert_eq!(
-                order.bits().div_ceil(8) as usize,
-                config.bytes_per_draw(),
-                "{config}"
-            );
+            assert_eq!((&order - 1u32).bits() as usize, config.number_bits(), "{config}");
+            assert_eq!(order.bits().div_ceil(8) as usize, config.bytes_per_draw(), "{config}");
             let (num, den) = config.add_shift().into();
             assert!(den.is_one());
             let range = num * 2 * BigInt::from(config.exp_shift());
-            assert!(
-                range < BigInt::from(order),
-                "{config}: a single model must fit"
-            );
+            assert!(range < BigInt::from(order), "{config}: a single model must fit");
         }
     }
 
@@ -491,16 +425,10 @@ mod tests {
         for config in all {
             assert_eq!(MaskConfig::from_bytes(config.to_bytes()), Ok(config));
         }
-        for (bytes, position) in [
-            ([3, 0, 0, 3], 0),
-            ([0, 4, 0, 3], 1),
-            ([0, 0, 1, 3], 2),
-            ([0, 0, 0, 0], 3),
-        ] {
-            assert_eq!(
-                MaskConfig::from_bytes(bytes).unwrap_err().position,
-                position
-            );
+        for (bytes, position) in
+            [([3, 0, 0, 3], 0), ([0, 4, 0, 3], 1), ([0, 0, 1, 3], 2), ([0, 0, 0, 0], 3)]
+        {
+            assert_eq!(MaskConfig::from_bytes(bytes).unwrap_err().position, position);
         }
     }
 
@@ -510,10 +438,7 @@ mod tests {
         assert_eq!("power2".parse(), Ok(GroupType::Power2));
         assert_eq!("M12".parse(), Ok(ModelType::M12));
         let error = "F16".parse::<DataType>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "\"F16\" is no data type; use one of F32, F64, I32, I64"
-        );
+        assert_eq!(error.to_string(), "\"F16\" is no data type; use one of F32, F64, I32, I64");
         for config in MaskConfig::all() {
             let text = config.to_string();
             let parts: Vec<_> = text.split('/').collect();

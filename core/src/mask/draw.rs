@@ -67,9 +67,7 @@ fn sift<E: Element>(bytes: &[u8], group: &Group<E>, out: &mut [E], filled: &mut 
         let number = E::load(bytes, at, len, group.draw_mask);
         let mut accepted = number <= group.max;
         if excess != 0 {
-            accepted &= bytes[at + len..at + len + excess]
-                .iter()
-                .all(|&byte| byte == 0);
+            accepted &= bytes[at + len..at + len + excess].iter().all(|&byte| byte == 0);
         }
         out[next] = number;
         next += usize::from(accepted);
@@ -99,9 +97,7 @@ mod tests {
             }
         };
         let unit = draw(config.unit);
-        std::iter::once(unit)
-            .chain((0..length).map(|_| draw(config.vect)))
-            .collect()
+        std::iter::once(unit).chain((0..length).map(|_| draw(config.vect))).collect()
     }
 
     fn drawn(seed: &MaskSeed, config: MaskConfigPair, pieces: &[usize]) -> Vec<BigUint> {
@@ -124,11 +120,7 @@ mod tests {
             let seed = MaskSeed::new([i as u8; 32]);
             let expected = naive(&seed, config.into(), 60);
             assert_eq!(drawn(&seed, config.into(), &[60]), expected, "{config}");
-            assert_eq!(
-                drawn(&seed, config.into(), &[0, 1, 20, 39]),
-                expected,
-                "{config}"
-            );
+            assert_eq!(drawn(&seed, config.into(), &[0, 1, 20, 39]), expected, "{config}");
         }
     }
 
@@ -136,16 +128,9 @@ mod tests {
     fn unit_and_vector_may_have_different_configs() {
         let all: Vec<_> = MaskConfig::all().collect();
         for (i, &vect) in all.iter().enumerate() {
-            let config = MaskConfigPair {
-                vect,
-                unit: all[(i * 7 + 100) % 240],
-            };
+            let config = MaskConfigPair { vect, unit: all[(i * 7 + 100) % 240] };
             let seed = MaskSeed::new([i as u8; 32]);
-            assert_eq!(
-                drawn(&seed, config, &[10]),
-                naive(&seed, config, 10),
-                "{config}"
-            );
+            assert_eq!(drawn(&seed, config, &[10]), naive(&seed, config, 10), "{config}");
         }
     }
 

@@ -125,9 +125,7 @@ macro_rules! primitive_element {
                     .iter()
                     .take($bytes / 8)
                     .enumerate()
-                    .fold(0, |value, (i, &word)| {
-                        value | (<$type>::from(word) << (64 * i))
-                    })
+                    .fold(0, |value, (i, &word)| value | (<$type>::from(word) << (64 * i)))
             }
         }
     };
@@ -286,11 +284,8 @@ macro_rules! wide_element {
             }
 
             fn to_biguint(self) -> BigUint {
-                let digits = self
-                    .0
-                    .iter()
-                    .flat_map(|&word| [word as u32, (word >> 32) as u32])
-                    .collect();
+                let digits =
+                    self.0.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).collect();
                 BigUint::new(digits)
             }
 

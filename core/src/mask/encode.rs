@@ -66,11 +66,7 @@ macro_rules! float_weight {
                 let (exponent, fraction) =
                     ((bits >> $fraction) as i32, bits & ((1 << $fraction) - 1));
                 let implied = u64::from(exponent != 0) << $fraction;
-                (
-                    self.is_sign_negative(),
-                    fraction | implied,
-                    exponent.max(1) - $bias - $fraction,
-                )
+                (self.is_sign_negative(), fraction | implied, exponent.max(1) - $bias - $fraction)
             }
 
             fn abs_f64(self) -> f64 {
@@ -89,9 +85,7 @@ macro_rules! integer_weight {
             type Limit = u64;
 
             fn limit(bound: Option<&BigRational>) -> u64 {
-                bound
-                    .and_then(|bound| bound.to_integer().to_u64())
-                    .unwrap_or(u64::MAX)
+                bound.and_then(|bound| bound.to_integer().to_u64()).unwrap_or(u64::MAX)
             }
 
             #[inline(always)]
@@ -183,10 +177,8 @@ impl<E: Element> Encoder<E> {
     /// For a scalar that is already clamped.
     pub(crate) fn new(config: MaskConfig, scalar: &BigRational) -> Self {
         let zero = config.add_shift_integer() * config.exp_shift();
-        let (mut k, mut d) = (
-            scalar.numer().magnitude() * config.exp_shift(),
-            scalar.denom().magnitude().clone(),
-        );
+        let (mut k, mut d) =
+            (scalar.numer().magnitude() * config.exp_shift(), scalar.denom().magnitude().clone());
         let common = k.gcd(&d);
         k /= &common;
         d /= &common;
@@ -278,10 +270,7 @@ impl<E: Element> Encoder<E> {
 fn scale_small(k: u128, d: u64, shift: i32, m: u64) -> (u128, bool) {
     let product = k * u128::from(m);
     let (shifted, lost) = if shift >= 0 {
-        (
-            product.checked_shl(shift.unsigned_abs()).unwrap_or(0),
-            false,
-        )
+        (product.checked_shl(shift.unsigned_abs()).unwrap_or(0), false)
     } else {
         let shift = shift.unsigned_abs();
         let shifted = product.checked_shr(shift).unwrap_or(0);
@@ -333,29 +322,19 @@ fn shift_left(words: &mut [u64], shift: usize) {
     for i in (0..words.len()).rev() {
         let at = |j: Option<usize>| j.map_or(0, |j| words[j]);
         let (high, low) = (at(i.checked_sub(whole)), at(i.checked_sub(whole + 1)));
-        words[i] = if bits == 0 {
-            high
-        } else {
-            high << bits | low >> (64 - bits)
-        };
+        words[i] = if bits == 0 { high } else { high << bits | low >> (64 - bits) };
     }
 }
 
 /// Returns whether bits were lost that are not 0.
 fn shift_right(words: &mut [u64], shift: usize) -> bool {
     let (whole, bits) = (shift / 64, shift % 64);
-    let part = words
-        .get(whole)
-        .map_or(0, |word| word & ((1u64 << bits) - 1));
+    let part = words.get(whole).map_or(0, |word| word & ((1u64 << bits) - 1));
     let lost = part != 0 || words.iter().take(whole).any(|&word| word != 0);
     for i in 0..words.len() {
         let at = |j: usize| words.get(j).copied().unwrap_or(0);
         let (low, high) = (at(i + whole), at(i + whole + 1));
-        words[i] = if bits == 0 {
-            low
-        } else {
-            low >> bits | high << (64 - bits)
-        };
+        words[i] = if bits == 0 { low } else { low >> bits | high << (64 - bits) };
     }
     lost
 }
@@ -366,9 +345,8 @@ fn scale_big(k: &BigUint, d: &BigUint, shift: i32, m: u64) -> (BigUint, bool) {
     let (shifted, lost) = if shift >= 0 {
         (product << shift, false)
     } else {
-        let lost = product
-            .trailing_zeros()
-            .is_some_and(|zeros| zeros < u64::from(shift.unsigned_abs()));
+        let lost =
+            product.trailing_zeros().is_some_and(|zeros| zeros < u64::from(shift.unsigned_abs()));
         (product >> shift.unsigned_abs(), lost)
     };
     let (quotient, remainder) = shifted.div_rem(d);
@@ -436,15 +414,7 @@ mod tests {
 
     #[test]
     fn split_gives_the_value() {
-        for bits in [
-            0u32,
-            1,
-            0x007f_ffff,
-            0x0080_0000,
-            0x3f80_0000,
-            0x7f7f_ffff,
-            0xbf80_0001,
-        ] {
+        for bits in [0u32, 1, 0x007f_ffff, 0x0080_0000, 0x3f80_0000, 0x7f7f_ffff, 0xbf80_0001] {
             let (negative, m, e) = f32::from_bits(bits).split();
             let value = m as f64 * f64::from(e).exp2();
             assert_eq!(f64::from(f32::from_bits(bits)).abs(), value);

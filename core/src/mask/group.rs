@@ -52,12 +52,7 @@ impl<E: Element> Group<E> {
     /// Number `index` of a wire vector; not necessarily below the order.
     #[inline(always)]
     pub(crate) fn load(&self, vector: &[u8], index: usize) -> E {
-        E::load(
-            vector,
-            index * self.wire_bytes,
-            self.wire_bytes,
-            self.wire_mask,
-        )
+        E::load(vector, index * self.wire_bytes, self.wire_bytes, self.wire_mask)
     }
 
     /// Appends numbers to a wire vector.

@@ -74,10 +74,7 @@ impl KeyStream {
 fn core(seed: &MaskSeed, epoch: u32) -> Core {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&epoch.to_le_bytes());
-    Core::new(
-        GenericArray::from_slice(seed.as_bytes()),
-        GenericArray::from_slice(&nonce),
-    )
+    Core::new(GenericArray::from_slice(seed.as_bytes()), GenericArray::from_slice(&nonce))
 }
 
 #[cfg(test)]

@@ -70,13 +70,7 @@ pub struct Masker {
 /// Shows the shape and the progress: the rest is secret.
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Masker({}, {} of {} weights)",
-            self.config,
-            self.done,
-            self.model.len()
-        )
+        write!(f, "Masker({}, {} of {} weights)", self.config, self.done, self.model.len())
     }
 }
 
@@ -123,20 +117,8 @@ impl Masker {
                 block: Zeroizing::new(vec![E::default(); BLOCK]),
             })
         });
-        let report = MaskReport {
-            scalar_clamped,
-            ..MaskReport::default()
-        };
-        Ok(Masker {
-            config,
-            model,
-            scalar,
-            blocks,
-            out,
-            done: 0,
-            report,
-            error: None,
-        })
+        let report = MaskReport { scalar_clamped, ..MaskReport::default() };
+        Ok(Masker { config, model, scalar, blocks, out, done: 0, report, error: None })
     }
 
     /// Masks at most `max_weights` more; returns whether it is done. An error also ends it.
@@ -145,9 +127,7 @@ impl Masker {
         while self.done < end && self.error.is_none() {
             let range = self.done..end.min(self.done + BLOCK);
             self.done = range.end;
-            let result = self
-                .blocks
-                .mask(&self.model, range, &mut self.out, &mut self.report);
+            let result = self.blocks.mask(&self.model, range, &mut self.out, &mut self.report);
             self.error = result.err();
         }
         self.error.is_some() || self.done == self.model.len()
@@ -215,9 +195,7 @@ impl<E: Element> Blocks for TypedBlocks<E> {
             Model::I32(weights) => self.mask_weights(&weights[range], out, report),
             Model::I64(weights) => self.mask_weights(&weights[range], out, report),
         };
-        result.map_err(|index| MaskError::NotFinite {
-            index: start + index,
-        })
+        result.map_err(|index| MaskError::NotFinite { index: start + index })
     }
 
     fn unit_mask(&self) -> &BigUint {
@@ -280,10 +258,7 @@ pub fn mask_ratios(
     write_vector_header(config.vect, weights.len(), &mut out)
         .map_err(|_| MaskError::TooLong(weights.len()))?;
     let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
-    let mut report = MaskReport {
-        scalar_clamped,
-        ..MaskReport::default()
-    };
+    let mut report = MaskReport { scalar_clamped, ..MaskReport::default() };
     let mut stream = MaskStream::new(seed, config);
     with_element_type!(config.vect, E => {
         let group = Group::<E>::new(config.vect);
@@ -299,11 +274,7 @@ pub fn mask_ratios(
             group.write(&[group.add(E::from_biguint(&number), mask[0])], &mut out);
         }
     });
-    write_unit(
-        config.unit,
-        &mask_unit(&scalar, stream.unit(), config.unit),
-        &mut out,
-    );
+    write_unit(config.unit, &mask_unit(&scalar, stream.unit(), config.unit), &mut out);
     Ok((out, report))
 }
 
@@ -374,22 +345,14 @@ mod tests {
 
     fn exact(model: &Model) -> Vec<BigRational> {
         match model {
-            Model::F32(weights) => weights
-                .iter()
-                .map(|w| convert::from_f32(*w).unwrap())
-                .collect(),
-            Model::F64(weights) => weights
-                .iter()
-                .map(|w| convert::from_f64(*w).unwrap())
-                .collect(),
-            Model::I32(weights) => weights
-                .iter()
-                .map(|w| BigRational::from_integer((*w).into()))
-                .collect(),
-            Model::I64(weights) => weights
-                .iter()
-                .map(|w| BigRational::from_integer((*w).into()))
-                .collect(),
+            Model::F32(weights) => weights.iter().map(|w| convert::from_f32(*w).unwrap()).collect(),
+            Model::F64(weights) => weights.iter().map(|w| convert::from_f64(*w).unwrap()).collect(),
+            Model::I32(weights) => {
+                weights.iter().map(|w| BigRational::from_integer((*w).into())).collect()
+            }
+            Model::I64(weights) => {
+                weights.iter().map(|w| BigRational::from_integer((*w).into())).collect()
+            }
         }
     }
 
@@ -426,11 +389,8 @@ mod tests {
     #[test]
     fn steps_of_any_size_give_the_same_bytes() {
         let weights: Vec<f32> = (0..3 * BLOCK + 7).map(|i| (i as f32).sin()).collect();
-        let (seed, config, model) = (
-            MaskSeed::new([5; 32]),
-            config([1, 0, 0, 3]),
-            Model::from(weights),
-        );
+        let (seed, config, model) =
+            (MaskSeed::new([5; 32]), config([1, 0, 0, 3]), Model::from(weights));
         let whole = mask_model(&seed, config, &Scalar::one(), &model).unwrap();
         for step in [1, 100, BLOCK, BLOCK + 1, 10 * BLOCK] {
             let mut masker = Masker::new(&seed, config, &Scalar::one(), model.clone()).unwrap();
@@ -465,23 +425,16 @@ mod tests {
         );
         assert_eq!(
             result,
-            Err(MaskError::DataType {
-                expected: DataType::I32,
-                found: DataType::F32
-            })
+            Err(MaskError::DataType { expected: DataType::I32, found: DataType::F32 })
         );
     }
 
     #[test]
     fn an_empty_model_has_a_unit() {
         let config = config([2, 0, 0, 3]);
-        let (bytes, report) = mask_model(
-            &MaskSeed::new([5; 32]),
-            config,
-            &Scalar::one(),
-            &Model::F32(vec![]),
-        )
-        .unwrap();
+        let (bytes, report) =
+            mask_model(&MaskSeed::new([5; 32]), config, &Scalar::one(), &Model::F32(vec![]))
+                .unwrap();
         let view = MaskObjectView::parse_exact(&bytes).unwrap();
         assert!(view.matches(config, 0) && !view.unit_number().is_zero());
         assert_eq!(report, MaskReport::default());
@@ -494,13 +447,6 @@ mod tests {
         let (_, report) =
             mask_model(&MaskSeed::new([5; 32]), config, &Scalar::from(7), &model).unwrap();
         // The scalar is clamped to 1 first.
-        assert_eq!(
-            report,
-            MaskReport {
-                clamped: 2,
-                largest_clamped: 3.0,
-                scalar_clamped: true
-            }
-        );
+        assert_eq!(report, MaskReport { clamped: 2, largest_clamped: 3.0, scalar_clamped: true });
     }
 }

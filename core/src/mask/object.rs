@@ -113,29 +113,14 @@ impl<'a> MaskObjectView<'a> {
         let vect = read_config(header, part)?;
         let count = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
         // At most 2^32 * 268: no overflow in 64 bits, and too long for any slice where usize has 32.
-        let (vector, rest) = split(
-            rest,
-            u64::from(count) * vect.bytes_per_number() as u64,
-            part,
-        )?;
+        let (vector, rest) = split(rest, u64::from(count) * vect.bytes_per_number() as u64, part)?;
         let part = MaskObjectPart::Unit;
         let (header, rest) = split(rest, UNIT_HEADER as u64, part)?;
         let unit_config = read_config(header, part)?;
         let (unit, rest) = split(rest, unit_config.bytes_per_number() as u64, part)?;
-        let config = MaskConfigPair {
-            vect,
-            unit: unit_config,
-        };
+        let config = MaskConfigPair { vect, unit: unit_config };
         let count = vector.len() / vect.bytes_per_number();
-        Ok((
-            MaskObjectView {
-                config,
-                count,
-                vector,
-                unit,
-            },
-            rest,
-        ))
+        Ok((MaskObjectView { config, count, vector, unit }, rest))
     }
 
     /// Like [`parse`](Self::parse), for bytes that hold a mask object and nothing else.
@@ -188,10 +173,9 @@ impl<'a> MaskObjectView<'a> {
         });
         match first_bad {
             None => Ok(()),
-            Some(index) => Err(MaskObjectError::NotBelowOrder {
-                part: MaskObjectPart::Vector,
-                index,
-            }),
+            Some(index) => {
+                Err(MaskObjectError::NotBelowOrder { part: MaskObjectPart::Vector, index })
+            }
         }
     }
 
@@ -203,10 +187,7 @@ impl<'a> MaskObjectView<'a> {
         if self.unit_number() < self.config.unit.order() {
             Ok(())
         } else {
-            Err(MaskObjectError::NotBelowOrder {
-                part: MaskObjectPart::Unit,
-                index: 0,
-            })
+            Err(MaskObjectError::NotBelowOrder { part: MaskObjectPart::Unit, index: 0 })
         }
     }
 
@@ -225,11 +206,7 @@ fn split(bytes: &[u8], len: u64, part: MaskObjectPart) -> Result<(&[u8], &[u8]),
     usize::try_from(len)
         .ok()
         .and_then(|len| bytes.split_at_checked(len))
-        .ok_or(MaskObjectError::TooShort {
-            part,
-            needed: len,
-            available: bytes.len(),
-        })
+        .ok_or(MaskObjectError::TooShort { part, needed: len, available: bytes.len() })
 }
 
 fn read_config(header: &[u8], part: MaskObjectPart) -> Result<MaskConfig, MaskObjectError> {
@@ -286,11 +263,7 @@ impl MaskObject {
             let group = Group::<E>::new(view.config.vect);
             (0..view.count).map(|i| group.load(view.vector, i)).collect::<Vec<E>>().into()
         });
-        Ok(MaskObject {
-            config: view.config,
-            vector,
-            unit: view.unit_number(),
-        })
+        Ok(MaskObject { config: view.config, vector, unit: view.unit_number() })
     }
 
     /// Reads bytes that hold a mask object and nothing else.
@@ -312,26 +285,16 @@ impl MaskObject {
     ) -> Result<Self, MaskObjectError> {
         let order = config.vect.order();
         if let Some(index) = vector.iter().position(|number| *number >= order) {
-            return Err(MaskObjectError::NotBelowOrder {
-                part: MaskObjectPart::Vector,
-                index,
-            });
+            return Err(MaskObjectError::NotBelowOrder { part: MaskObjectPart::Vector, index });
         }
         if unit >= config.unit.order() {
-            return Err(MaskObjectError::NotBelowOrder {
-                part: MaskObjectPart::Unit,
-                index: 0,
-            });
+            return Err(MaskObjectError::NotBelowOrder { part: MaskObjectPart::Unit, index: 0 });
         }
         let vector = with_element_type!(config.vect, E => {
             use super::element::Element;
             vector.iter().map(E::from_biguint).collect::<Vec<E>>().into()
         });
-        Ok(MaskObject {
-            config,
-            vector,
-            unit,
-        })
+        Ok(MaskObject { config, vector, unit })
     }
 
     /// The configs of the two parts.
@@ -396,10 +359,7 @@ struct OldForm {
 impl Serialize for MaskObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let MaskConfigPair { vect, unit } = self.config;
-        let form = OldForm {
-            vector: (self.numbers(), vect),
-            unit: (self.unit.clone(), unit),
-        };
+        let form = OldForm { vector: (self.numbers(), vect), unit: (self.unit.clone(), unit) };
         form.serialize(serializer)
     }
 }
@@ -407,10 +367,7 @@ impl Serialize for MaskObject {
 impl<'de> Deserialize<'de> for MaskObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let form = OldForm::deserialize(deserializer)?;
-        let config = MaskConfigPair {
-            vect: form.vector.1,
-            unit: form.unit.1,
-        };
+        let config = MaskConfigPair { vect: form.vector.1, unit: form.unit.1 };
         MaskObject::from_numbers(config, &form.vector.0, form.unit.0)
             .map_err(serde::de::Error::custom)
     }
@@ -488,9 +445,7 @@ mod tests {
             let mut set = |at: usize, value: &BigUint| {
                 let bytes = value.to_bytes_le();
                 object[at..at + bytes.len()].copy_from_slice(&bytes);
-                MaskObjectView::parse_exact(&object)
-                    .unwrap()
-                    .check_elements()
+                MaskObjectView::parse_exact(&object).unwrap().check_elements()
             };
             let len = config.bytes_per_number();
             let (second, unit) = (VECTOR_HEADER + len, VECTOR_HEADER + 3 * len + UNIT_HEADER);
@@ -499,17 +454,9 @@ mod tests {
                 continue;
             }
             let not_below = |part, index| Err(MaskObjectError::NotBelowOrder { part, index });
-            assert_eq!(
-                set(second, &order),
-                not_below(MaskObjectPart::Vector, 1),
-                "{config}"
-            );
+            assert_eq!(set(second, &order), not_below(MaskObjectPart::Vector, 1), "{config}");
             assert_eq!(set(second, &(&order - 1u32)), Ok(()));
-            assert_eq!(
-                set(unit, &order),
-                not_below(MaskObjectPart::Unit, 0),
-                "{config}"
-            );
+            assert_eq!(set(unit, &order), not_below(MaskObjectPart::Unit, 0), "{config}");
         }
     }
 
@@ -519,16 +466,9 @@ mod tests {
         let needed = 268 * u64::from(u32::MAX);
         assert_eq!(
             MaskObjectView::parse(&bytes),
-            Err(MaskObjectError::TooShort {
-                part: MaskObjectPart::Vector,
-                needed,
-                available: 2
-            })
+            Err(MaskObjectError::TooShort { part: MaskObjectPart::Vector, needed, available: 2 })
         );
         let config = MaskConfig::from_bytes([1, 1, 255, 12]).unwrap();
-        assert_eq!(
-            MaskObjectView::serialized_len(config.into(), u32::MAX as usize + 1),
-            None
-        );
+        assert_eq!(MaskObjectView::serialized_len(config.into(), u32::MAX as usize + 1), None);
     }
 }

@@ -104,10 +104,7 @@ impl MaskSum {
         let length = self.vector.len();
         let begun = self.current.as_ref().map_or(0, |(_, done)| *done);
         let seeds = self.seeds_done + usize::from(self.current.is_some()) + self.waiting.len();
-        (
-            self.seeds_done.saturating_mul(length).saturating_add(begun),
-            seeds.saturating_mul(length),
-        )
+        (self.seeds_done.saturating_mul(length).saturating_add(begun), seeds.saturating_mul(length))
     }
 
     /// Takes over another sum, done or not: its masks, and the seeds that are still queued there.

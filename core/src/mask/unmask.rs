@@ -60,11 +60,7 @@ pub struct Unmasker {
 /// Shows the shape and the progress.
 impl fmt::Debug for Unmasker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Unmasker({:?}, {} weights done)",
-            self.aggregation, self.done
-        )
+        write!(f, "Unmasker({:?}, {} weights done)", self.aggregation, self.done)
     }
 }
 
@@ -105,13 +101,7 @@ impl Factors {
             (Some(offset), Some(p), Some(q)) => Some(SmallFactors { offset, p, q }),
             _ => None,
         };
-        Ok(Factors {
-            offset,
-            negative: scalars.is_negative(),
-            p,
-            q,
-            small,
-        })
+        Ok(Factors { offset, negative: scalars.is_negative(), p, q, small })
     }
 
     /// The exact weight of an unmasked number.
@@ -135,11 +125,7 @@ impl SmallFactors {
         };
         // p and q have no common factor.
         let common = gcd(magnitude, self.q);
-        Some((
-            negative,
-            (magnitude / common).checked_mul(self.p)?,
-            self.q / common,
-        ))
+        Some((negative, (magnitude / common).checked_mul(self.p)?, self.q / common))
     }
 }
 
@@ -170,19 +156,8 @@ impl Unmasker {
         let len = aggregation.len();
         let mut ratios = Vec::with_capacity(8 + len.saturating_mul(USUAL_RATIO_BYTES));
         write_count(len, &mut ratios);
-        let model = Ok(Model::with_capacity(
-            aggregation.config().vect.data_type,
-            len,
-        ));
-        Ok(Unmasker {
-            aggregation,
-            mask,
-            factors,
-            model,
-            ratios,
-            done: 0,
-            error: None,
-        })
+        let model = Ok(Model::with_capacity(aggregation.config().vect.data_type, len));
+        Ok(Unmasker { aggregation, mask, factors, model, ratios, done: 0, error: None })
     }
 
     /// Unmasks at most `max_weights` more; returns whether it is done. An error also ends it.
@@ -209,22 +184,12 @@ impl Unmasker {
         self.step(usize::MAX);
         match self.error {
             Some(error) => Err(error),
-            None => Ok(Unmasked {
-                model: self.model,
-                ratios: self.ratios,
-            }),
+            None => Ok(Unmasked { model: self.model, ratios: self.ratios }),
         }
     }
 
     fn unmask(&mut self, range: Range<usize>) -> Result<(), UnmaskError> {
-        let Self {
-            aggregation,
-            mask,
-            factors,
-            model,
-            ratios,
-            ..
-        } = self;
+        let Self { aggregation, mask, factors, model, ratios, .. } = self;
         let view = MaskObjectView::parse_exact(mask)?;
         with_elements!(&aggregation.object().vector, sums => {
             let group = Group::new(view.config.vect);
@@ -250,17 +215,12 @@ fn unmask_one<E: Element>(
     model: &mut Result<Model, WeightOutOfRange>,
     ratios: &mut Vec<u8>,
 ) {
-    let small = factors
-        .small
-        .zip(number.to_u128())
-        .and_then(|(f, number)| f.weight(number));
+    let small = factors.small.zip(number.to_u128()).and_then(|(f, number)| f.weight(number));
     let pushed = match small {
         Some((negative, numer, denom)) => {
             let negative = negative != factors.negative;
             write_weight_small(negative, numer, denom, ratios);
-            model
-                .as_mut()
-                .map_or(Ok(()), |model| push_small(model, negative, numer, denom))
+            model.as_mut().map_or(Ok(()), |model| push_small(model, negative, numer, denom))
         }
         None => {
             let weight = factors.weight(number.to_biguint());
@@ -288,9 +248,7 @@ pub fn unmask_ratios(
     let factors = Factors::new(aggregation, mask)?;
     let group_order = aggregation.config().vect.order();
     let numbers = aggregation.object().numbers();
-    let chunks = mask
-        .vector
-        .chunks_exact(mask.config.vect.bytes_per_number());
+    let chunks = mask.vector.chunks_exact(mask.config.vect.bytes_per_number());
     let weights = numbers.iter().zip(chunks).map(|(sum, mask)| {
         factors.weight((sum + &group_order - BigUint::from_bytes_le(mask)) % &group_order)
     });
@@ -318,9 +276,7 @@ mod tests {
         for (i, (scalar, model)) in models.iter().enumerate() {
             let seed = MaskSeed::new([i as u8; 32]);
             let (bytes, _) = mask_model(&seed, config, scalar, model).unwrap();
-            aggregation
-                .aggregate(&MaskObjectView::parse_exact(&bytes).unwrap())
-                .unwrap();
+            aggregation.aggregate(&MaskObjectView::parse_exact(&bytes).unwrap()).unwrap();
             masks.add_seeds([seed]);
         }
         (aggregation, masks.finish().to_bytes().unwrap())
@@ -329,10 +285,7 @@ mod tests {
     /// What the round must give, without any masks.
     fn expected(config: MaskConfigPair, models: &[(Scalar, Model)]) -> Vec<BigRational> {
         let integer = |n: BigUint| BigRational::from_integer(n.into());
-        let (e, e1) = (
-            integer(config.vect.exp_shift()),
-            integer(config.unit.exp_shift()),
-        );
+        let (e, e1) = (integer(config.vect.exp_shift()), integer(config.unit.exp_shift()));
         let count = integer(models.len().into());
         let mut scalars = -&count * config.unit.add_shift();
         let mut sums = vec![-&count * config.vect.add_shift(); models[0].1.len()];
@@ -360,11 +313,7 @@ mod tests {
         let (aggregation, mask) = round(config, models);
         let exact = expected(config, models);
         let view = MaskObjectView::parse_exact(&mask).unwrap();
-        assert_eq!(
-            unmask_ratios(&aggregation, &view).unwrap(),
-            exact,
-            "{config}"
-        );
+        assert_eq!(unmask_ratios(&aggregation, &view).unwrap(), exact, "{config}");
         let unmasked = Unmasker::new(aggregation, mask).unwrap().finish().unwrap();
         assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{config}");
         let mut model = Model::with_capacity(config.vect.data_type, 0);
@@ -430,10 +379,7 @@ mod tests {
         // Not zero, but below the resolution of the unit.
         let scalar = Scalar::from_f64(1e-11).unwrap();
         let (aggregation, mask) = round(config([1, 0, 0, 3]), &[(scalar, Model::F32(vec![1.0]))]);
-        assert_eq!(
-            Unmasker::new(aggregation, mask).unwrap_err(),
-            UnmaskError::ScalarSumZero
-        );
+        assert_eq!(Unmasker::new(aggregation, mask).unwrap_err(), UnmaskError::ScalarSumZero);
     }
 
     #[test]
@@ -454,11 +400,7 @@ mod tests {
                     &MaskObjectView::parse_exact(&mask.to_bytes().unwrap()).unwrap(),
                 )
                 .unwrap();
-                assert_eq!(
-                    unmasked.ratios,
-                    ratio::encode_ratios(&exact),
-                    "{mask_config}"
-                );
+                assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{mask_config}");
                 if let Ok(Model::F64(weights)) = unmasked.model {
                     assert_eq!(Ok(weights[0]), convert::to_f64(&exact[0]));
                 }
@@ -468,10 +410,8 @@ mod tests {
 
     #[test]
     fn a_number_not_below_the_order_is_found_on_the_way() {
-        let (aggregation, mut mask) = round(
-            config([1, 0, 0, 3]),
-            &[(Scalar::one(), Model::F32(vec![0.5; 9]))],
-        );
+        let (aggregation, mut mask) =
+            round(config([1, 0, 0, 3]), &[(Scalar::one(), Model::F32(vec![0.5; 9]))]);
         mask[8 + 6 * 7..][..6].fill(0xff);
         let mut unmasker = Unmasker::new(aggregation, mask).unwrap();
         assert!(!unmasker.step(7));
@@ -479,10 +419,7 @@ mod tests {
         let part = MaskObjectPart::Vector;
         assert_eq!(
             unmasker.finish(),
-            Err(UnmaskError::InvalidMask(MaskObjectError::NotBelowOrder {
-                part,
-                index: 7
-            }))
+            Err(UnmaskError::InvalidMask(MaskObjectError::NotBelowOrder { part, index: 7 }))
         );
     }
 }

@@ -128,11 +128,7 @@ impl MessageSize {
         };
         let chunks = payload.div_ceil(data);
         if chunks > MAX_CHUNKS {
-            return Err(ChunkError::TooManyChunks {
-                payload,
-                size,
-                chunks,
-            });
+            return Err(ChunkError::TooManyChunks { payload, size, chunks });
         }
         Ok(Some(Splitting { payload, data }))
     }
@@ -153,9 +149,7 @@ impl Splitting {
 
     /// Which bytes of the payload chunk number `index` carries; `None` beyond the last.
     pub fn range(&self, index: usize) -> Option<Range<usize>> {
-        let from = index
-            .checked_mul(self.data)
-            .filter(|from| *from < self.payload)?;
+        let from = index.checked_mul(self.data).filter(|from| *from < self.payload)?;
         Some(from..self.payload.min(from + self.data))
     }
 
@@ -209,28 +203,15 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
-        assert_eq!(
-            MessageSize::at_most(184),
-            Err(ChunkError::SizeTooSmall(184))
-        );
+        assert_eq!(MessageSize::at_most(184), Err(ChunkError::SizeTooSmall(184)));
         let tiny = MessageSize::at_most(185).unwrap();
         assert_eq!(tiny.split(1), Ok(None));
-        assert_eq!(
-            tiny.split(2),
-            Err(ChunkError::NoRoomForChunk {
-                payload: 2,
-                size: 185
-            })
-        );
+        assert_eq!(tiny.split(2), Err(ChunkError::NoRoomForChunk { payload: 2, size: 185 }));
         let one_byte = MessageSize::at_most(193).unwrap();
         assert_eq!(one_byte.split(65_536).unwrap().unwrap().count(), 65_536);
         assert_eq!(
             one_byte.split(65_537),
-            Err(ChunkError::TooManyChunks {
-                payload: 65_537,
-                size: 193,
-                chunks: 65_537
-            })
+            Err(ChunkError::TooManyChunks { payload: 65_537, size: 193, chunks: 65_537 })
         );
         assert_eq!(MessageSize::UNLIMITED.split(usize::MAX), Ok(None));
     }

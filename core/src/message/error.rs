@@ -93,13 +93,11 @@ pub(super) fn take<'a>(
     needed: usize,
     field: &'static str,
 ) -> Result<&'a [u8], MessageError> {
-    let (head, tail) = bytes
-        .split_at_checked(needed)
-        .ok_or(MessageError::Truncated {
-            field,
-            needed,
-            available: bytes.len(),
-        })?;
+    let (head, tail) = bytes.split_at_checked(needed).ok_or(MessageError::Truncated {
+        field,
+        needed,
+        available: bytes.len(),
+    })?;
     *bytes = tail;
     Ok(head)
 }

@@ -28,10 +28,7 @@ impl Frame {
     /// [`CryptoError::Length`] if the buffer has not even the headroom.
     pub fn from_buffer(buffer: Vec<u8>) -> Result<Self, CryptoError> {
         if buffer.len() < FRAME_HEADROOM {
-            return Err(CryptoError::Length {
-                expected: FRAME_HEADROOM,
-                actual: buffer.len(),
-            });
+            return Err(CryptoError::Length { expected: FRAME_HEADROOM, actual: buffer.len() });
         }
         Ok(Self { buffer })
     }

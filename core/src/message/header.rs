@@ -83,10 +83,7 @@ impl<'a> MessageView<'a> {
         let stated = u32::from_be_bytes(take_array(&mut head, "header")?);
         let [tag, flags, _, _] = take_array(&mut head, "header")?;
         if usize::try_from(stated).ok() != Some(bytes.len()) {
-            return Err(MessageError::Length {
-                stated,
-                actual: bytes.len(),
-            });
+            return Err(MessageError::Length { stated, actual: bytes.len() });
         }
         Ok(Self {
             signature,

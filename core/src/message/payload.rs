@@ -97,12 +97,7 @@ impl<'a> UpdatePayload<'a> {
         let (masked_model, rest) = MaskObjectView::parse(bytes)?;
         let seeds = LocalSeedDict::parse(rest)?;
         masked_model.check_elements()?;
-        Ok(Self {
-            sum_signature,
-            update_signature,
-            masked_model,
-            seeds,
-        })
+        Ok(Self { sum_signature, update_signature, masked_model, seeds })
     }
 }
 
@@ -128,10 +123,7 @@ impl<'a> Sum2Payload<'a> {
         let (mask, rest) = MaskObjectView::parse(bytes)?;
         end(rest, "mask")?;
         mask.check_elements()?;
-        Ok(Self {
-            sum_signature,
-            mask,
-        })
+        Ok(Self { sum_signature, mask })
     }
 }
 

@@ -27,10 +27,7 @@ pub struct ReassemblyLimits {
 impl Default for ReassemblyLimits {
     /// 1 GiB proven, 16 MiB unproven.
     fn default() -> Self {
-        Self {
-            proven_bytes: 1 << 30,
-            unproven_bytes: 1 << 24,
-        }
+        Self { proven_bytes: 1 << 30, unproven_bytes: 1 << 24 }
     }
 }
 
@@ -123,10 +120,7 @@ const CHUNK_COST: usize = 96;
 impl Reassembly {
     /// With nothing in it.
     pub fn new(limits: ReassemblyLimits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
+        Self { limits, ..Self::default() }
     }
 
     /// How many messages are incomplete.
@@ -177,15 +171,10 @@ impl Reassembly {
             .partials
             .get(&sender)
             .filter(|partial| partial.message_id == chunk.message_id)
-            .map_or((false, 0, 0), |partial| {
-                (partial.proven, partial.bytes, partial.cost())
-            });
+            .map_or((false, 0, 0), |partial| (partial.proven, partial.bytes, partial.cost()));
         let actual = before.1.saturating_add(chunk.data.len());
         if actual > max_payload {
-            return Err(ReassemblyError::TooLarge {
-                actual,
-                max: max_payload,
-            });
+            return Err(ReassemblyError::TooLarge { actual, max: max_payload });
         }
         let proven = proven || before.0;
         self.make_room(&sender, proven, before.2 + chunk.data.len() + CHUNK_COST)?;
@@ -230,11 +219,7 @@ impl Reassembly {
         proven: bool,
         cost: usize,
     ) -> Result<(), ReassemblyError> {
-        let limit = if proven {
-            self.limits.proven_bytes
-        } else {
-            self.limits.unproven_bytes
-        };
+        let limit = if proven { self.limits.proven_bytes } else { self.limits.unproven_bytes };
         let own = self.partials.get(sender).filter(|own| own.proven == proven);
         let own = own.map_or(0, Partial::cost);
         if proven {
@@ -299,8 +284,7 @@ impl Partial {
     }
 
     fn is_complete(&self) -> bool {
-        self.last
-            .is_some_and(|last| self.chunks.len() == usize::from(last) + 1)
+        self.last.is_some_and(|last| self.chunks.len() == usize::from(last) + 1)
     }
 }
 
@@ -313,12 +297,7 @@ mod tests {
     const SENDER: PublicSigningKey = PublicSigningKey::new([1; 32]);
 
     fn chunk(id: u16, is_last: bool, data: &[u8]) -> OwnedChunk {
-        OwnedChunk {
-            id,
-            message_id: MessageId(9),
-            is_last,
-            data: Bytes::copy_from_slice(data),
-        }
+        OwnedChunk { id, message_id: MessageId(9), is_last, data: Bytes::copy_from_slice(data) }
     }
 
     fn sender(byte: u8) -> PublicSigningKey {
@@ -398,34 +377,20 @@ mod tests {
     #[test]
     fn a_message_above_its_maximal_length_is_refused() {
         let mut reassembly = Reassembly::new(ReassemblyLimits::default());
-        assert_eq!(
-            reassembly.add(SENDER, Tag::Sum2, chunk(0, false, &[0; 6]), true, 10),
-            Ok(None)
-        );
+        assert_eq!(reassembly.add(SENDER, Tag::Sum2, chunk(0, false, &[0; 6]), true, 10), Ok(None));
         assert_eq!(
             reassembly.add(SENDER, Tag::Sum2, chunk(1, true, &[0; 5]), true, 10),
-            Err(ReassemblyError::TooLarge {
-                actual: 11,
-                max: 10
-            })
+            Err(ReassemblyError::TooLarge { actual: 11, max: 10 })
         );
     }
 
     #[test]
     fn the_unproven_push_out_only_each_other() {
-        let mut reassembly = Reassembly::new(ReassemblyLimits {
-            proven_bytes: 400,
-            unproven_bytes: 400,
-        });
+        let mut reassembly =
+            Reassembly::new(ReassemblyLimits { proven_bytes: 400, unproven_bytes: 400 });
         let data = [0; 200];
         let mut add = |from, proven| {
-            reassembly.add(
-                sender(from),
-                Tag::Update,
-                chunk(0, false, &data),
-                proven,
-                1000,
-            )
+            reassembly.add(sender(from), Tag::Update, chunk(0, false, &data), proven, 1000)
         };
         assert_eq!(add(0, true), Ok(None));
         for from in 1..100 {

@@ -118,10 +118,7 @@ impl LocalSeedDict {
 
     /// The sealed seed for one sum participant.
     pub fn get(&self, sum_participant: &PublicSigningKey) -> Option<&EncryptedMaskSeed> {
-        let index = self
-            .0
-            .binary_search_by_key(sum_participant, |(key, _)| *key)
-            .ok()?;
+        let index = self.0.binary_search_by_key(sum_participant, |(key, _)| *key).ok()?;
         Some(&self.0[index].1)
     }
 
@@ -144,10 +141,7 @@ mod tests {
     use crate::crypto::Seed;
 
     fn entry(byte: u8) -> (PublicSigningKey, EncryptedMaskSeed) {
-        (
-            PublicSigningKey::new([byte; 32]),
-            EncryptedMaskSeed::new([byte; 80]),
-        )
+        (PublicSigningKey::new([byte; 32]), EncryptedMaskSeed::new([byte; 80]))
     }
 
     proptest! {
@@ -164,10 +158,7 @@ mod tests {
     #[test]
     fn duplicates_are_refused() {
         let duplicate = MessageError::DuplicateSeed(entry(3).0);
-        assert_eq!(
-            LocalSeedDict::new(vec![entry(3), entry(1), entry(3)]),
-            Err(duplicate)
-        );
+        assert_eq!(LocalSeedDict::new(vec![entry(3), entry(1), entry(3)]), Err(duplicate));
     }
 
     #[test]

@@ -17,19 +17,13 @@ pub struct OutOfRange(pub DataType);
 /// The double nearest to `value` (ties to even); infinite from half a step beyond the largest.
 pub fn nearest_f64(value: &BigRational) -> f64 {
     let (numer, denom) = magnitudes(value);
-    with_sign(
-        value.is_negative(),
-        f64::from_bits(nearest_bits(numer, denom, Format::F64)),
-    )
+    with_sign(value.is_negative(), f64::from_bits(nearest_bits(numer, denom, Format::F64)))
 }
 
 /// The float nearest to `value` (ties to even); infinite from half a step beyond the largest.
 pub fn nearest_f32(value: &BigRational) -> f32 {
     let (numer, denom) = magnitudes(value);
-    with_sign(
-        value.is_negative(),
-        f32::from_bits(nearest_bits(numer, denom, Format::F32) as u32),
-    )
+    with_sign(value.is_negative(), f32::from_bits(nearest_bits(numer, denom, Format::F32) as u32))
 }
 
 /// The double nearest to `value`.
@@ -103,16 +97,12 @@ pub(crate) fn f64_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<f6
 
 /// [`to_i32`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
 pub(crate) fn i32_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<i32, OutOfRange> {
-    truncate(neg, numer, denom)
-        .and_then(|v| v.to_i32())
-        .ok_or(OutOfRange(DataType::I32))
+    truncate(neg, numer, denom).and_then(|v| v.to_i32()).ok_or(OutOfRange(DataType::I32))
 }
 
 /// [`to_i64`] of `±numer / denom`, which need not be in lowest terms; `denom` is not 0.
 pub(crate) fn i64_from(neg: bool, numer: &BigUint, denom: &BigUint) -> Result<i64, OutOfRange> {
-    truncate(neg, numer, denom)
-        .and_then(|v| v.to_i64())
-        .ok_or(OutOfRange(DataType::I64))
+    truncate(neg, numer, denom).and_then(|v| v.to_i64()).ok_or(OutOfRange(DataType::I64))
 }
 
 /// The value without its fractional part; None if it is far beyond 64 bits.
@@ -165,16 +155,10 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    pub(crate) const F32: Format = Format {
-        precision: 24,
-        least_exponent: -149,
-        greatest_exponent: 104,
-    };
-    pub(crate) const F64: Format = Format {
-        precision: 53,
-        least_exponent: -1074,
-        greatest_exponent: 971,
-    };
+    pub(crate) const F32: Format =
+        Format { precision: 24, least_exponent: -149, greatest_exponent: 104 };
+    pub(crate) const F64: Format =
+        Format { precision: 53, least_exponent: -1074, greatest_exponent: 971 };
 
     /// The largest finite number.
     fn largest(self) -> BigUint {
@@ -196,10 +180,7 @@ impl Format {
             Err(_) => (significand << -drop) as u64,
             Ok(drop) => {
                 let kept = significand.checked_shr(drop).unwrap_or(0) as u64;
-                let half = drop
-                    .checked_sub(1)
-                    .and_then(|d| 1u128.checked_shl(d))
-                    .unwrap_or(0);
+                let half = drop.checked_sub(1).and_then(|d| 1u128.checked_shl(d)).unwrap_or(0);
                 let is_half = half != 0 && significand & half != 0;
                 let below = half != 0 && significand & (half - 1) != 0;
                 // Beyond 128 bits all of the significand is below half.
@@ -435,10 +416,7 @@ mod tests {
         let value = |n: i64, d: i64| BigRational::new(n.into(), d.into());
         assert_eq!(to_i32(&value(-7, 4)), Ok(-1));
         assert_eq!(to_i32(&value((1i64 << 32) - 1, 2)), Ok(i32::MAX));
-        assert_eq!(
-            to_i32(&value(1i64 << 31, 1)),
-            Err(OutOfRange(DataType::I32))
-        );
+        assert_eq!(to_i32(&value(1i64 << 31, 1)), Err(OutOfRange(DataType::I32)));
         assert_eq!(to_i64(&value(i64::MIN, 1)), Ok(i64::MIN));
     }
 }

@@ -92,9 +92,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_weights() {
-        assert_eq!(
-            format!("{:?}", Model::F32(vec![0.25; 3])),
-            "Model(3 F32 weights)"
-        );
+        assert_eq!(format!("{:?}", Model::F32(vec![0.25; 3])), "Model(3 F32 weights)");
     }
 }

@@ -86,21 +86,13 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
     /// If the number of weights is missing, or there are more than the bytes can hold.
     pub fn new(bytes: B, data_type: DataType) -> Result<Self, RatioError> {
         let input = bytes.as_ref();
-        let (count, rest) = input
-            .split_first_chunk()
-            .ok_or(RatioError::NoCount(input.len()))?;
+        let (count, rest) = input.split_first_chunk().ok_or(RatioError::NoCount(input.len()))?;
         let count = u64::from_le_bytes(*count);
         let most = rest.len() / MIN_WEIGHT;
         match usize::try_from(count) {
             Ok(count) if count <= most => {
                 let model = Model::with_capacity(data_type, count);
-                Ok(RatioDecoder {
-                    bytes,
-                    position: 8,
-                    count,
-                    model,
-                    error: None,
-                })
+                Ok(RatioDecoder { bytes, position: 8, count, model, error: None })
             }
             _ => Err(RatioError::TooShort { index: most, count }),
         }
@@ -144,12 +136,7 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
     fn decode_up_to(&mut self, end: usize) -> Result<(), RatioError> {
         let bytes = self.bytes.as_ref();
         for index in self.model.len()..end {
-            let mut cursor = Cursor {
-                bytes,
-                position: self.position,
-                index,
-                count: self.count,
-            };
+            let mut cursor = Cursor { bytes, position: self.position, index, count: self.count };
             let numer = cursor.number()?;
             let denom = cursor.number()?;
             if denom.sign <= 0 {
@@ -180,10 +167,7 @@ impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], RatioError> {
         let taken = self.bytes[self.position..]
             .get(..len)
-            .ok_or(RatioError::TooShort {
-                index: self.index,
-                count: self.count as u64,
-            })?;
+            .ok_or(RatioError::TooShort { index: self.index, count: self.count as u64 })?;
         self.position += len;
         Ok(taken)
     }
@@ -192,37 +176,25 @@ impl<'a> Cursor<'a> {
         let index = self.index;
         let header = self.take(9)?;
         let sign = header[0] as i8;
-        let digits = header[1..]
-            .try_into()
-            .map(u64::from_le_bytes)
-            .unwrap_or(u64::MAX);
+        let digits = header[1..].try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
         if digits > MAX_DIGITS as u64 {
             return Err(RatioError::TooManyDigits { index, digits });
         }
         let bytes = self.take(4 * digits as usize)?;
         let is_zero = bytes.iter().all(|&byte| byte == 0);
         if !matches!((sign, is_zero), (0, true) | (1 | -1, false)) {
-            return Err(RatioError::Sign {
-                index,
-                sign,
-                digits,
-            });
+            return Err(RatioError::Sign { index, sign, digits });
         }
         // Leading zeros mean nothing; without them most numbers are small.
         let significant = bytes.len() - bytes.iter().rev().take_while(|&&byte| byte == 0).count();
-        Ok(Number {
-            sign,
-            digits: &bytes[..significant],
-        })
+        Ok(Number { sign, digits: &bytes[..significant] })
     }
 }
 
 impl Number<'_> {
     fn small<const N: usize>(&self) -> Option<[u8; N]> {
         let mut value = [0; N];
-        value
-            .get_mut(..self.digits.len())?
-            .copy_from_slice(self.digits);
+        value.get_mut(..self.digits.len())?.copy_from_slice(self.digits);
         Some(value)
     }
 
@@ -233,10 +205,7 @@ impl Number<'_> {
 
 fn push(model: &mut Model, numer: &Number<'_>, denom: &Number<'_>) -> Result<(), OutOfRange> {
     let negative = numer.sign < 0;
-    match (
-        numer.small().map(u128::from_le_bytes),
-        denom.small().map(u128::from_le_bytes),
-    ) {
+    match (numer.small().map(u128::from_le_bytes), denom.small().map(u128::from_le_bytes)) {
         (Some(numer), Some(denom)) => push_small(model, negative, numer, denom),
         _ => push_big(model, negative, &numer.big(), &denom.big()),
     }
@@ -332,11 +301,7 @@ fn write_header(sign: i8, digits: usize, out: &mut Vec<u8>) {
 /// Appends `±numer / denom`, which is in lowest terms; `denom` is not 0.
 #[inline]
 pub(crate) fn write_weight_small(negative: bool, numer: u128, denom: u128, out: &mut Vec<u8>) {
-    let sign = if numer == 0 {
-        0
-    } else {
-        1 - 2 * i8::from(negative)
-    };
+    let sign = if numer == 0 { 0 } else { 1 - 2 * i8::from(negative) };
     write_number_small(sign, numer, out);
     write_number_small(1, denom, out);
 }
@@ -394,12 +359,7 @@ pub fn decode_ratios(bytes: &[u8]) -> Result<Vec<BigRational>, RatioError> {
     let mut decoder = RatioDecoder::new(bytes, DataType::F32)?;
     let mut weights = Vec::new();
     for index in 0..decoder.count {
-        let mut cursor = Cursor {
-            bytes,
-            position: decoder.position,
-            index,
-            count: decoder.count,
-        };
+        let mut cursor = Cursor { bytes, position: decoder.position, index, count: decoder.count };
         let (numer, denom) = (cursor.number()?, cursor.number()?);
         if denom.sign <= 0 {
             return Err(RatioError::Denominator { index });
@@ -421,10 +381,8 @@ mod tests {
 
     /// What serde and bincode make of num-bigint's own types is the definition of the format.
     fn with_serde(weights: &[BigRational]) -> Vec<u8> {
-        let pairs: Vec<(&BigInt, &BigInt)> = weights
-            .iter()
-            .map(|weight| (weight.numer(), weight.denom()))
-            .collect();
+        let pairs: Vec<(&BigInt, &BigInt)> =
+            weights.iter().map(|weight| (weight.numer(), weight.denom())).collect();
         bincode::serialize(&pairs).unwrap()
     }
 
@@ -502,40 +460,22 @@ mod tests {
         }
         let mut long = good.clone();
         long.push(0);
-        assert_eq!(
-            decode(&long, DataType::F32),
-            Err(RatioError::TrailingBytes(1))
-        );
+        assert_eq!(decode(&long, DataType::F32), Err(RatioError::TrailingBytes(1)));
         let mut huge = good.clone();
         huge[..8].fill(0xff);
-        assert!(matches!(
-            decode(&huge, DataType::F32),
-            Err(RatioError::TooShort { .. })
-        ));
+        assert!(matches!(decode(&huge, DataType::F32), Err(RatioError::TooShort { .. })));
         let mut digits = good.clone();
         digits[9..17].fill(0xff);
-        assert!(matches!(
-            decode(&digits, DataType::F32),
-            Err(RatioError::TooManyDigits { .. })
-        ));
+        assert!(matches!(decode(&digits, DataType::F32), Err(RatioError::TooManyDigits { .. })));
         let mut sign = good.clone();
         sign[8] = 2;
-        assert!(matches!(
-            decode(&sign, DataType::F32),
-            Err(RatioError::Sign { .. })
-        ));
+        assert!(matches!(decode(&sign, DataType::F32), Err(RatioError::Sign { .. })));
         let mut negative = good.clone();
         negative[21] = 0xff;
-        assert_eq!(
-            decode(&negative, DataType::F32),
-            Err(RatioError::Denominator { index: 0 })
-        );
+        assert_eq!(decode(&negative, DataType::F32), Err(RatioError::Denominator { index: 0 }));
         let mut zero = good;
         zero[21] = 0;
         zero[30] = 0;
-        assert_eq!(
-            decode(&zero, DataType::F32),
-            Err(RatioError::Denominator { index: 0 })
-        );
+        assert_eq!(decode(&zero, DataType::F32), Err(RatioError::Denominator { index: 0 }));
     }
 }

@@ -84,10 +84,7 @@ impl Scalar {
 
     /// The same value among the signed rationals.
     pub fn to_rational(&self) -> BigRational {
-        BigRational::new_raw(
-            BigInt::from(self.numer().clone()),
-            BigInt::from(self.denom().clone()),
-        )
+        BigRational::new_raw(BigInt::from(self.numer().clone()), BigInt::from(self.denom().clone()))
     }
 }
 
@@ -140,18 +137,9 @@ mod tests {
     #[test]
     fn no_other_numbers() {
         assert_eq!(Scalar::from_f64(-1.5), Err(ScalarError::Negative(-1.5)));
-        assert!(matches!(
-            Scalar::from_f64(f64::NAN),
-            Err(ScalarError::NotFinite(_))
-        ));
-        assert!(matches!(
-            Scalar::from_f64(f64::INFINITY),
-            Err(ScalarError::NotFinite(_))
-        ));
-        assert_eq!(
-            Scalar::from_ratio(1u32.into(), 0u32.into()),
-            Err(ScalarError::ZeroDenominator)
-        );
+        assert!(matches!(Scalar::from_f64(f64::NAN), Err(ScalarError::NotFinite(_))));
+        assert!(matches!(Scalar::from_f64(f64::INFINITY), Err(ScalarError::NotFinite(_))));
+        assert_eq!(Scalar::from_ratio(1u32.into(), 0u32.into()), Err(ScalarError::ZeroDenominator));
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub enum Outcome {
     MaskSum(MaskSum),
     #[doc(hidden)]
     Model(Result<Arc<Model>, RatioError>),
+    #[doc(hidden)]
+    Released,
 }
 
 /// All that every message needs.
@@ -100,19 +102,11 @@ impl Composer {
     }
 
     pub(super) fn update(self, sums: Bytes, model: Arc<Model>) -> impl Work<Outcome> {
-        ComposeUpdate {
-            composer: self,
-            sums,
-            model,
-            stage: UpdateStage::Begin,
-        }
+        ComposeUpdate { composer: self, sums, model, stage: UpdateStage::Begin }
     }
 
     pub(super) fn sum2(self, seeds: Bytes) -> impl Work<Outcome> {
-        ComposeSum2 {
-            composer: self,
-            stage: Sum2Stage::Begin(seeds),
-        }
+        ComposeSum2 { composer: self, stage: Sum2Stage::Begin(seeds) }
     }
 
     pub(super) fn chunk(self, upload: Upload) -> impl Work<Outcome> {
@@ -126,9 +120,7 @@ impl Composer {
     /// The key pair that mask seeds are sealed for: the same each time in one round.
     fn ephemeral(&self) -> EncryptKeyPair {
         EncryptKeyPair::from_seed(
-            &self
-                .root
-                .derive(Purpose::EphemeralKey, &[&self.parameters.to_bytes()]),
+            &self.root.derive(Purpose::EphemeralKey, &[&self.parameters.to_bytes()]),
         )
     }
 
@@ -216,12 +208,9 @@ impl Work<Outcome> for SealChunk {
         let Self(composer, Upload { tag, content }) = *self;
         let (payload, splitting, message_id, next) = match content {
             Content::Whole(sealed) => return Outcome::Sealed(Ok(sealed)),
-            Content::Chunks {
-                payload,
-                splitting,
-                message_id,
-                next,
-            } => (payload, splitting, message_id, next),
+            Content::Chunks { payload, splitting, message_id, next } => {
+                (payload, splitting, message_id, next)
+            }
         };
         let mut frame = Frame::with_capacity(0);
         // Where there is no such chunk (a damaged snapshot can say so) an empty one does no harm.
@@ -272,30 +261,15 @@ impl ComposeUpdate {
         let composer = &self.composer;
         Ok(match stage {
             UpdateStage::Begin => {
-                let sums =
-                    SumDict::from_bytes(&self.sums).map_err(|source| ComposeError::BadAnswer {
-                        call: "sums",
-                        source,
-                    })?;
-                UpdateStage::Hash {
-                    sums,
-                    hash: Blake2b::new(),
-                    done: 0,
-                }
+                let sums = SumDict::from_bytes(&self.sums)
+                    .map_err(|source| ComposeError::BadAnswer { call: "sums", source })?;
+                UpdateStage::Hash { sums, hash: Blake2b::new(), done: 0 }
             }
-            UpdateStage::Hash {
-                sums,
-                mut hash,
-                done,
-            } => {
+            UpdateStage::Hash { sums, mut hash, done } => {
                 let end = self.model.len().min(done + HASHED_PER_STEP);
                 hash_weights(&mut hash, &self.model, done..end);
                 if end < self.model.len() {
-                    return Ok(UpdateStage::Hash {
-                        sums,
-                        hash,
-                        done: end,
-                    });
+                    return Ok(UpdateStage::Hash { sums, hash, done: end });
                 }
                 let seed = composer.mask_seed(&hash.finish());
                 let mut frame = Frame::with_capacity(0);
@@ -315,17 +289,9 @@ impl ComposeUpdate {
                     &composer.scalar,
                     self.model.clone(),
                 )?;
-                UpdateStage::Mask {
-                    sums,
-                    seed,
-                    masker: Box::new(masker),
-                }
+                UpdateStage::Mask { sums, seed, masker: Box::new(masker) }
             }
-            UpdateStage::Mask {
-                sums,
-                seed,
-                mut masker,
-            } => {
+            UpdateStage::Mask { sums, seed, mut masker } => {
                 if !masker.step(NUMBERS_PER_STEP) {
                     return Ok(UpdateStage::Mask { sums, seed, masker });
                 }
@@ -347,18 +313,11 @@ impl ComposeUpdate {
                 if !sealing.recipients.as_slice().is_empty() {
                     return Ok(UpdateStage::Seal(sealing));
                 }
-                let Sealing {
-                    entries,
-                    mut buffer,
-                    report,
-                    ..
-                } = *sealing;
+                let Sealing { entries, mut buffer, report, .. } = *sealing;
                 LocalSeedDict::new(entries)
                     .map_err(|_| ComposeError::BadAnswer {
                         call: "sums",
-                        source: DecodeError::Duplicate {
-                            what: "sum dictionary",
-                        },
+                        source: DecodeError::Duplicate { what: "sum dictionary" },
                     })?
                     .write_to(&mut buffer);
                 let upload = composer.upload(Frame::from_buffer(buffer)?, Tag::Update)?;
@@ -376,11 +335,7 @@ impl Composer {
         let scalar = self.scalar.to_string();
         let seed = self.root.derive(
             Purpose::MaskSeed,
-            &[
-                &self.parameters.to_bytes(),
-                scalar.as_bytes(),
-                model.as_bytes(),
-            ],
+            &[&self.parameters.to_bytes(), scalar.as_bytes(), model.as_bytes()],
         );
         MaskSeed::new(*seed.as_bytes())
     }
@@ -391,10 +346,9 @@ impl Composer {
         participant: &PublicSigningKey,
         key: &PublicEncryptKey,
     ) -> Result<EncryptedMaskSeed, ComposeError> {
-        let ephemeral = self.root.derive(
-            Purpose::SeedSeal,
-            &[seed.as_bytes(), participant.as_bytes(), key.as_bytes()],
-        );
+        let ephemeral = self
+            .root
+            .derive(Purpose::SeedSeal, &[seed.as_bytes(), participant.as_bytes(), key.as_bytes()]);
         let ephemeral = EncryptKeyPair::from_seed(&ephemeral);
         Ok(EncryptedMaskSeed::seal(seed, key, &ephemeral)?)
     }
@@ -407,9 +361,7 @@ impl Work<Outcome> for ComposeUpdate {
 
     fn step(&mut self) -> bool {
         let stage = std::mem::replace(&mut self.stage, UpdateStage::Begin);
-        self.stage = self
-            .next(stage)
-            .unwrap_or_else(|error| UpdateStage::Done(Err(error)));
+        self.stage = self.next(stage).unwrap_or_else(|error| UpdateStage::Done(Err(error)));
         matches!(self.stage, UpdateStage::Done(_))
     }
 
@@ -420,10 +372,7 @@ impl Work<Outcome> for ComposeUpdate {
             UpdateStage::Mask { masker, .. } => masker.progress().0 as u64,
             UpdateStage::Seal(_) | UpdateStage::Done(_) => length,
         };
-        Progress {
-            done,
-            total: length,
-        }
+        Progress { done, total: length }
     }
 
     fn finish(self: Box<Self>) -> Outcome {
@@ -445,8 +394,7 @@ fn hash_weights(hash: &mut Blake2b, model: &Model, range: std::ops::Range<usize>
             }
             for lane in $weights[range].chunks(LANE) {
                 bytes.clear();
-                lane.iter()
-                    .for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+                lane.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
                 hash.update(&bytes);
             }
         }};
@@ -483,31 +431,18 @@ impl ComposeSum2 {
         let composer = &self.composer;
         Ok(match stage {
             Sum2Stage::Begin(bytes) => {
-                let dict = UpdateSeedDict::from_bytes(&bytes).map_err(|source| {
-                    ComposeError::BadAnswer {
-                        call: "seeds",
-                        source,
-                    }
-                })?;
+                let dict = UpdateSeedDict::from_bytes(&bytes)
+                    .map_err(|source| ComposeError::BadAnswer { call: "seeds", source })?;
                 let sealed: Vec<_> = dict.iter().map(|(pk, sealed)| (*pk, *sealed)).collect();
                 let seeds = Vec::with_capacity(sealed.len());
-                Sum2Stage::Open {
-                    sealed: sealed.into_iter(),
-                    seeds,
-                }
+                Sum2Stage::Open { sealed: sealed.into_iter(), seeds }
             }
-            Sum2Stage::Open {
-                mut sealed,
-                mut seeds,
-            } => {
+            Sum2Stage::Open { mut sealed, mut seeds } => {
                 let ephemeral = composer.ephemeral();
                 for (participant, sealed) in sealed.by_ref().take(BOXES_PER_STEP) {
                     let seed = sealed
                         .open(&ephemeral)
-                        .map_err(|source| ComposeError::Seed {
-                            participant,
-                            source,
-                        })?;
+                        .map_err(|source| ComposeError::Seed { participant, source })?;
                     seeds.push(seed);
                 }
                 if !sealed.as_slice().is_empty() {
@@ -539,18 +474,13 @@ impl ComposeSum2 {
 
     fn advance(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Sum2Stage::Begin(Bytes::new()));
-        self.stage = self
-            .next(stage)
-            .unwrap_or_else(|error| Sum2Stage::Done(Err(error)));
+        self.stage = self.next(stage).unwrap_or_else(|error| Sum2Stage::Done(Err(error)));
     }
 }
 
 impl Composer {
     fn empty_sum(&self) -> Result<MaskSum, ComposeError> {
-        Ok(MaskSum::new(
-            self.parameters.mask_config,
-            self.model_length()?,
-        ))
+        Ok(MaskSum::new(self.parameters.mask_config, self.model_length()?))
     }
 }
 
@@ -567,21 +497,14 @@ impl Work<Outcome> for ComposeSum2 {
     fn progress(&self) -> Progress {
         let length = self.composer.parameters.model_length;
         match &self.stage {
-            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } | Sum2Stage::Opened(_) => Progress {
-                done: 0,
-                total: length,
-            },
+            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } | Sum2Stage::Opened(_) => {
+                Progress { done: 0, total: length }
+            }
             Sum2Stage::Sum(sum) => {
                 let (done, total) = sum.progress();
-                Progress {
-                    done: done as u64,
-                    total: total as u64,
-                }
+                Progress { done: done as u64, total: total as u64 }
             }
-            Sum2Stage::Done(_) => Progress {
-                done: length,
-                total: length,
-            },
+            Sum2Stage::Done(_) => Progress { done: length, total: length },
         }
     }
 
@@ -641,10 +564,7 @@ impl Work<Outcome> for PartialSum {
 
     fn progress(&self) -> Progress {
         let (done, total) = self.0.progress();
-        Progress {
-            done: done as u64,
-            total: total as u64,
-        }
+        Progress { done: done as u64, total: total as u64 }
     }
 
     fn finish(self: Box<Self>) -> Outcome {
@@ -653,15 +573,15 @@ impl Work<Outcome> for PartialSum {
 }
 
 /// Reads a global model.
-pub(super) struct DecodeModel {
-    decoder: Result<RatioDecoder<Bytes>, RatioError>,
+pub(super) enum DecodeModel {
+    Begin { bytes: Bytes, data_type: DataType },
+    Decode(RatioDecoder<Bytes>),
+    Done(Result<Arc<Model>, RatioError>),
 }
 
 impl DecodeModel {
     pub(super) fn new(bytes: Bytes, data_type: DataType) -> Self {
-        Self {
-            decoder: RatioDecoder::new(bytes, data_type),
-        }
+        Self::Begin { bytes, data_type }
     }
 }
 
@@ -671,20 +591,35 @@ impl Work<Outcome> for DecodeModel {
     }
 
     fn step(&mut self) -> bool {
-        self.decoder
-            .as_mut()
-            .map_or(true, |decoder| decoder.step(NUMBERS_PER_STEP))
+        match self {
+            Self::Begin { bytes, data_type } => {
+                match RatioDecoder::new(std::mem::take(bytes), *data_type) {
+                    Ok(decoder) => *self = Self::Decode(decoder),
+                    Err(error) => *self = Self::Done(Err(error)),
+                }
+            }
+            Self::Decode(decoder) => return decoder.step(NUMBERS_PER_STEP),
+            Self::Done(_) => {}
+        }
+        matches!(self, Self::Done(_))
     }
 
     fn progress(&self) -> Progress {
-        let (done, total) = self.decoder.as_ref().map_or((0, 0), RatioDecoder::progress);
-        Progress {
-            done: done as u64,
-            total: total as u64,
-        }
+        let (done, total) = match self {
+            Self::Decode(decoder) => decoder.progress(),
+            Self::Begin { .. } => (0, 1),
+            Self::Done(_) => (1, 1),
+        };
+        Progress { done: done as u64, total: total as u64 }
     }
 
-    fn finish(self: Box<Self>) -> Outcome {
-        Outcome::Model(self.decoder.and_then(RatioDecoder::finish).map(Arc::new))
+    fn finish(mut self: Box<Self>) -> Outcome {
+        while !self.step() {}
+        Outcome::Model(match *self {
+            Self::Decode(decoder) => decoder.finish().map(Arc::new),
+            Self::Done(result) => result,
+            // `step` leaves this stage.
+            Self::Begin { .. } => unreachable!("the job is not done"),
+        })
     }
 }

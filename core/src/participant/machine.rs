@@ -15,13 +15,16 @@ use super::snapshot::{Snapshot, State};
 use super::stage::{Content, Round, Stage, Upload};
 use super::{Job, JobResult};
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task, TaskSignatures};
-use crate::job::{JobId, Work};
+use crate::job::{JobId, Release, Work};
 use crate::message::Tag;
 use crate::model::Model;
 use crate::request::{Call, RequestId, Response};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
+
+/// From so many bytes on memory is freed in a job.
+const RELEASE_FROM: usize = 1 << 16;
 
 /// A participant. See the [module's page](super) for how to drive it.
 #[derive(Debug)]
@@ -217,10 +220,7 @@ impl Participant {
             return output;
         }
         if self.stopped {
-            return Output::Idle(Idle {
-                wake_at: None,
-                why: Why::Stopped,
-            });
+            return Output::Idle(Idle { wake_at: None, why: Why::Stopped });
         }
         let idle = match self.activity {
             Activity::Waiting(until) if until <= self.now => {
@@ -235,14 +235,8 @@ impl Participant {
                     _ => Why::Poll,
                 },
             },
-            Activity::Job(_) => Idle {
-                wake_at: None,
-                why: Why::Job,
-            },
-            _ => Idle {
-                wake_at: None,
-                why: Why::Answer,
-            },
+            Activity::Job(_) => Idle { wake_at: None, why: Why::Job },
+            _ => Idle { wake_at: None, why: Why::Answer },
         };
         Output::Idle(idle)
     }
@@ -286,10 +280,7 @@ impl Participant {
             Ok(parameters) => parameters,
             Err(reason) => return self.trouble("params", reason),
         };
-        if self
-            .parameters()
-            .is_none_or(|current| **current != parameters)
-        {
+        if self.parameters().is_none_or(|current| **current != parameters) {
             self.begin_round(parameters);
         }
         self.step();
@@ -311,9 +302,7 @@ impl Participant {
 
     fn handle_delivery(&mut self, answer: Result<Response, TransportFault>) {
         match answer {
-            Ok(Response {
-                status: 200..=299, ..
-            }) => self.delivered(),
+            Ok(Response { status: 200..=299, .. }) => self.delivered(),
             Ok(Response { status, .. }) => self.trouble("message", TroubleReason::Status(status)),
             Err(fault) => self.trouble("message", fault.into()),
         }
@@ -355,24 +344,17 @@ impl Participant {
         let signatures = TaskSignatures::sign(&self.keys, &parameters.seed);
         let task = signatures.task(parameters.sum, parameters.update);
         let parameters = Arc::new(parameters);
-        self.stage = match task {
+        self.set_stage(match task {
             Task::None => Stage::Awaiting,
             Task::Sum => Stage::Sum(None),
             Task::Update => Stage::FetchSums,
-        };
+        });
         self.misses = 0;
         self.model_asked = false;
-        self.round = Some(Round {
-            parameters: parameters.clone(),
-            signatures,
-            task,
-        });
-        self.event(Event::NewRound {
-            task,
-            parameters: parameters.clone(),
-        });
+        self.round = Some(Round { parameters: parameters.clone(), signatures, task });
+        self.event(Event::NewRound { task, parameters: parameters.clone() });
         if let Some(Err(mismatch)) = self.model.as_ref().map(|model| fits(model, &parameters)) {
-            self.model = None;
+            self.set_local_model(None);
             self.event(Event::ModelRejected(mismatch));
         }
     }
@@ -452,10 +434,10 @@ impl Participant {
             }
         }
         self.event(Event::Sent(tag));
-        self.stage = match tag {
+        self.set_stage(match tag {
             Tag::Sum => Stage::Sum2(None),
             Tag::Update | Tag::Sum2 => Stage::Awaiting,
-        };
+        });
         self.wait_after_progress();
     }
 
@@ -482,6 +464,24 @@ impl Participant {
         id
     }
 
+    /// Has memory freed elsewhere if it is much: that takes time, too.
+    fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
+        if bytes >= RELEASE_FROM {
+            self.job(Release::new(garbage, Outcome::Released));
+        }
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        let old = std::mem::replace(&mut self.stage, stage);
+        self.release(old.bytes(), old);
+    }
+
+    fn set_local_model(&mut self, model: Option<Arc<Model>>) {
+        if let Some(old) = std::mem::replace(&mut self.model, model) {
+            self.release(old.len() * 8, old);
+        }
+    }
+
     fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
         match self.activity {
             Activity::Job(expected) if expected == result.id => {
@@ -499,24 +499,28 @@ impl Participant {
                 });
                 Ok(())
             }
-            _ => Err(Reject::UnknownJob(result.id)),
+            (_, Outcome::Released) => Ok(()),
+            (_, outcome) => {
+                self.release(RELEASE_FROM, outcome);
+                Err(Reject::UnknownJob(result.id))
+            }
         }
     }
 
     fn handle_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Composed(Ok(upload)) => {
-                self.stage = match upload.tag {
+                self.set_stage(match upload.tag {
                     Tag::Sum => Stage::Sum(Some(upload)),
                     Tag::Sum2 => Stage::Sum2(Some(upload)),
                     Tag::Update => Stage::Update(upload),
-                };
+                });
                 self.go_on();
             }
             Outcome::Masked(Ok((upload, report))) => {
                 self.use_up_model();
                 self.event(Event::ModelMasked(report));
-                self.stage = Stage::Update(upload);
+                self.set_stage(Stage::Update(upload));
                 self.go_on();
             }
             Outcome::Sealed(Ok(sealed)) => self.post(sealed),
@@ -524,7 +528,7 @@ impl Participant {
             | Outcome::Composed(Err(error))
             | Outcome::Sealed(Err(error)) => self.not_composed(error),
             // These belong to other jobs; none of them runs as the main line's.
-            Outcome::Model(_) | Outcome::MaskSum(_) => self.go_on(),
+            Outcome::Model(_) | Outcome::MaskSum(_) | Outcome::Released => self.go_on(),
         }
     }
 
@@ -532,7 +536,7 @@ impl Participant {
         match error {
             ComposeError::BadAnswer { call, source } => {
                 if call == "sums" {
-                    self.stage = Stage::FetchSums;
+                    self.set_stage(Stage::FetchSums);
                 }
                 self.trouble(call, TroubleReason::Malformed(source));
             }
@@ -542,7 +546,7 @@ impl Participant {
                 self.wait_longer();
             }
             error => {
-                self.stage = Stage::Awaiting;
+                self.set_stage(Stage::Awaiting);
                 self.event(Event::GaveUp(error));
                 self.wait_longer();
             }
@@ -565,10 +569,12 @@ impl Participant {
     // The local model.
 
     fn set_model(&mut self, model: Model) -> Result<(), Reject> {
-        if let Some(parameters) = self.parameters() {
-            fits(&model, parameters)?;
+        let fits = self.parameters().map_or(Ok(()), |parameters| fits(&model, parameters));
+        if let Err(mismatch) = fits {
+            self.release(model.len() * 8, model);
+            return Err(mismatch.into());
         }
-        self.model = Some(Arc::new(model));
+        self.set_local_model(Some(Arc::new(model)));
         if let (Stage::Mask { .. }, Activity::Waiting(_)) = (&self.stage, &self.activity) {
             self.go_on();
         }
@@ -577,12 +583,11 @@ impl Participant {
 
     /// Drops the model that was masked; one that was set in the meantime is for later.
     fn use_up_model(&mut self) {
-        let masked = self.masking.take();
-        if let (Some(masked), Some(model)) = (&masked, &self.model) {
-            if Arc::ptr_eq(masked, model) {
-                self.model = None;
-            }
+        let Some(masked) = self.masking.take() else { return };
+        if self.model.as_ref().is_some_and(|model| Arc::ptr_eq(&masked, model)) {
+            self.model = None;
         }
+        self.release(masked.len() * 8, masked);
     }
 
     // The global model.
@@ -627,13 +632,12 @@ impl Participant {
             },
             other => {
                 self.fetch = other;
+                let bytes = answer.as_ref().map_or(0, |response| response.body.len());
+                self.release(bytes, answer);
                 return Err(Reject::UnknownRequest(id));
             }
         };
-        self.event(Event::GlobalModelFailed(FetchError::Trouble(Trouble {
-            call,
-            reason,
-        })));
+        self.event(Event::GlobalModelFailed(FetchError::Trouble(Trouble { call, reason })));
         Ok(())
     }
 }

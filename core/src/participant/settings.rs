@@ -87,10 +87,7 @@ mod tests {
     #[test]
     fn odd_factors_do_no_harm() {
         for factor in [f64::NAN, -1.0, 0.0, f64::INFINITY] {
-            let polling = Polling {
-                factor,
-                ..Polling::default()
-            };
+            let polling = Polling { factor, ..Polling::default() };
             assert!(polling.pause(50) <= polling.max);
         }
     }

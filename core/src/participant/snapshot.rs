@@ -11,11 +11,7 @@ use crate::model::Model;
 use crate::snapshot::{Envelope, EnvelopeError};
 
 /// What a participant's snapshots begin with.
-const ENVELOPE: Envelope = Envelope {
-    magic: *b"PETp",
-    sealed_magic: *b"PETs",
-    version: 1,
-};
+const ENVELOPE: Envelope = Envelope { magic: *b"PETp", sealed_magic: *b"PETs", version: 1 };
 
 /// All of a participant that outlives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

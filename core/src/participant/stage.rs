@@ -59,14 +59,31 @@ pub(super) enum Content {
     },
 }
 
+impl Stage {
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Awaiting | Self::FetchSums => 0,
+            Self::Sum(upload) | Self::Sum2(upload) => upload.as_ref().map_or(0, Upload::bytes),
+            Self::Update(upload) => upload.bytes(),
+            Self::Mask { sums } => sums.len(),
+        }
+    }
+}
+
 impl Upload {
+    fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Whole(sealed) => sealed.len(),
+            Content::Chunks { payload, .. } => payload.len(),
+        }
+    }
+
     /// How many parts are delivered, and how many there are.
     pub(super) fn progress(&self) -> (usize, usize) {
         match &self.content {
             Content::Whole(_) => (0, 1),
-            Content::Chunks {
-                splitting, next, ..
-            } => (*next, splitting.count()),
+            Content::Chunks { splitting, next, .. } => (*next, splitting.count()),
         }
     }
 }

@@ -54,27 +54,14 @@ where
 {
     let count = match bytes.first_chunk::<8>() {
         Some(count) => u64::from_le_bytes(*count),
-        None => {
-            return Err(DecodeError::Length {
-                what,
-                expected: 8,
-                actual: bytes.len(),
-            })
-        }
+        None => return Err(DecodeError::Length { what, expected: 8, actual: bytes.len() }),
     };
     let expected = count.saturating_mul(entry_length).saturating_add(8);
     if expected != bytes.len() as u64 {
-        return Err(DecodeError::Length {
-            what,
-            expected,
-            actual: bytes.len(),
-        });
+        return Err(DecodeError::Length { what, expected, actual: bytes.len() });
     }
-    let map: std::collections::BTreeMap<K, V> =
-        bincode::deserialize(bytes).map_err(|error| DecodeError::Malformed {
-            what,
-            reason: error.to_string(),
-        })?;
+    let map: std::collections::BTreeMap<K, V> = bincode::deserialize(bytes)
+        .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
     if map.len() as u64 != count {
         return Err(DecodeError::Duplicate { what });
     }

@@ -42,15 +42,9 @@ impl RoundParameters {
         let what = "round parameters";
         if bytes.len() != Self::LENGTH {
             let expected = Self::LENGTH as u64;
-            return Err(DecodeError::Length {
-                what,
-                expected,
-                actual: bytes.len(),
-            });
+            return Err(DecodeError::Length { what, expected, actual: bytes.len() });
         }
-        bincode::deserialize(bytes).map_err(|error| DecodeError::Malformed {
-            what,
-            reason: error.to_string(),
-        })
+        bincode::deserialize(bytes)
+            .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })
     }
 }

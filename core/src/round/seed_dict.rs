@@ -122,10 +122,7 @@ mod tests {
         let seeds = Arc::new(LocalSeedDict::new(vec![(alice, x), (bob, y)]).unwrap());
         assert!(dict.insert(carol, seeds.clone()));
         assert!(!dict.insert(carol, seeds));
-        assert!(dict.insert(
-            dave,
-            Arc::new(LocalSeedDict::new(vec![(alice, z)]).unwrap())
-        ));
+        assert!(dict.insert(dave, Arc::new(LocalSeedDict::new(vec![(alice, z)]).unwrap())));
 
         let column = dict.column(&alice);
         assert_eq!(column, [(carol, x), (dave, z)].into_iter().collect());

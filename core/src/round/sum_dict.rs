@@ -98,28 +98,16 @@ mod tests {
     #[test]
     fn duplicates_and_lying_counts_are_refused() {
         let mut dict = SumDict::new();
-        assert!(dict.insert(
-            PublicSigningKey::new([1; 32]),
-            PublicEncryptKey::new([2; 32])
-        ));
-        assert!(!dict.insert(
-            PublicSigningKey::new([1; 32]),
-            PublicEncryptKey::new([3; 32])
-        ));
+        assert!(dict.insert(PublicSigningKey::new([1; 32]), PublicEncryptKey::new([2; 32])));
+        assert!(!dict.insert(PublicSigningKey::new([1; 32]), PublicEncryptKey::new([3; 32])));
         let one = dict.to_bytes();
         let mut twice = 2u64.to_le_bytes().to_vec();
         twice.extend_from_slice(&one[8..]);
         twice.extend_from_slice(&one[8..]);
         let what = "sum dictionary";
-        assert_eq!(
-            SumDict::from_bytes(&twice),
-            Err(DecodeError::Duplicate { what })
-        );
+        assert_eq!(SumDict::from_bytes(&twice), Err(DecodeError::Duplicate { what }));
         let mut lying = one;
         lying[..8].fill(0xff);
-        assert!(matches!(
-            SumDict::from_bytes(&lying),
-            Err(DecodeError::Length { .. })
-        ));
+        assert!(matches!(SumDict::from_bytes(&lying), Err(DecodeError::Length { .. })));
     }
 }

@@ -1,0 +1,259 @@
+//! What becomes of verified messages, and of the jobs that they need (specification, section 4).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bulletin::{GlobalModel, Publication};
+use super::context::{Body, Verified};
+use super::io::{Event, Output, Record, Reject, Ticket};
+use super::jobs::{Aggregate, Assemble, Outcome};
+use super::machine::{Coordinator, Running, Update};
+use super::state::{Stage, Vote};
+use super::{JobResult, Phase, Rejection};
+use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
+use crate::job::JobId;
+use crate::mask::{Aggregation, Unmasked};
+use crate::message::{Complete, OwnedChunk, Tag};
+
+/// The most updates that are aggregated in one job.
+const MOST_UPDATES: usize = 64;
+
+impl Coordinator {
+    pub(super) fn handle_message(&mut self, ticket: Ticket, message: Verified) {
+        let Verified { round_id, participant, tag, body } = message;
+        let outcome = if round_id != self.round.id {
+            Err(Rejection::WrongPhase { tag, phase: self.stage.phase() })
+        } else {
+            self.context.check_phase(tag)
+        };
+        // Kept, so that a large message that is rejected, or a mask that is there already, is not freed
+        // in this call.
+        let kept = body.bytes();
+        let outcome = outcome.and_then(|()| match body {
+            Body::Sum { ephemeral_key } => self.take_sum(participant, ephemeral_key).map(Some),
+            Body::Update { masked_model, seeds } => {
+                self.take_update(Update { ticket, participant, masked_model, seeds }).map(|()| None)
+            }
+            Body::Sum2 { mask, digest } => self.take_sum2(participant, mask, digest).map(Some),
+            Body::Chunk { chunk, proven, max_payload } => {
+                self.take_chunk(ticket, participant, tag, chunk, proven, max_payload)
+            }
+        });
+        match outcome {
+            Ok(Some(())) => self.reply(ticket, Ok(())),
+            // The reply comes later.
+            Ok(None) => {}
+            Err(rejection) => self.reply(ticket, Err(rejection)),
+        }
+        if kept.is_unique() {
+            self.release(kept.len(), kept);
+        }
+    }
+
+    fn take_sum(
+        &mut self,
+        participant: PublicSigningKey,
+        ephemeral_key: PublicEncryptKey,
+    ) -> Result<(), Rejection> {
+        let Stage::Sum { dict } = &mut self.stage else {
+            return Err(self.wrong_phase(Tag::Sum));
+        };
+        if dict.contains(&participant) {
+            return Err(Rejection::DuplicateSum);
+        }
+        if dict.len() as u64 >= self.settings.sum.count.max {
+            return Err(Rejection::Full(Phase::Sum));
+        }
+        dict.insert(participant, ephemeral_key);
+        self.persist(Record::Sum { participant, ephemeral_key });
+        Ok(())
+    }
+
+    fn take_update(&mut self, update: Update) -> Result<(), Rejection> {
+        let Stage::Update { seeds, .. } = &self.stage else {
+            return Err(self.wrong_phase(Tag::Update));
+        };
+        if seeds.contains(&update.participant) || self.updating.contains(&update.participant) {
+            return Err(Rejection::DuplicateUpdate);
+        }
+        let count = (seeds.len() + self.updating.len()) as u64;
+        if count >= self.settings.update.count.max {
+            return Err(Rejection::Full(Phase::Update));
+        }
+        let config = self.round.parameters.mask_config;
+        if count >= config.vect.max_nb_models().min(config.unit.max_nb_models()) {
+            return Err(Rejection::TooManyModels);
+        }
+        self.updating.insert(update.participant);
+        self.queue.push(update);
+        self.aggregate();
+        Ok(())
+    }
+
+    /// Gives out waiting updates as one job, unless one is running.
+    fn aggregate(&mut self) {
+        let busy = self.running.values().any(|running| matches!(running, Running::Aggregate(_)));
+        if busy || self.queue.is_empty() {
+            return;
+        }
+        if let Stage::Update { aggregation, .. } = &self.stage {
+            let rest = self.queue.split_off(self.queue.len().min(MOST_UPDATES));
+            let updates = std::mem::replace(&mut self.queue, rest);
+            let models = updates.iter().map(|update| update.masked_model.clone()).collect();
+            let (config, length) = (self.round.parameters.mask_config, self.round.model_length());
+            let work = Aggregate::new(config, length, aggregation.clone(), models);
+            self.job(work, Running::Aggregate(updates));
+        }
+    }
+
+    fn take_sum2(
+        &mut self,
+        participant: PublicSigningKey,
+        mask: Bytes,
+        digest: Digest,
+    ) -> Result<(), Rejection> {
+        let Stage::Sum2 { sum_dict, voters, votes, .. } = &mut self.stage else {
+            return Err(self.wrong_phase(Tag::Sum2));
+        };
+        if !sum_dict.contains(&participant) {
+            return Err(Rejection::UnknownSumParticipant);
+        }
+        if voters.contains(&participant) {
+            return Err(Rejection::DuplicateSum2);
+        }
+        if voters.len() as u64 >= self.settings.sum2.count.max {
+            return Err(Rejection::Full(Phase::Sum2));
+        }
+        voters.insert(participant);
+        let mut first = None;
+        votes
+            .entry(digest)
+            .or_insert_with(|| {
+                first = Some(mask.clone());
+                Vote { mask, count: 0 }
+            })
+            .count += 1;
+        self.persist(Record::Sum2 { participant, digest, mask: first });
+        Ok(())
+    }
+
+    fn take_chunk(
+        &mut self,
+        ticket: Ticket,
+        participant: PublicSigningKey,
+        tag: Tag,
+        chunk: OwnedChunk,
+        proven: bool,
+        max_payload: usize,
+    ) -> Result<Option<()>, Rejection> {
+        self.reject_done(&participant, tag)?;
+        match self.reassembly.add(participant, tag, chunk, proven, max_payload)? {
+            None => Ok(Some(())),
+            Some(complete) => {
+                self.assemble(ticket, participant, complete);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Turns down chunks of a message that could only be a second one.
+    fn reject_done(&self, participant: &PublicSigningKey, tag: Tag) -> Result<(), Rejection> {
+        match &self.stage {
+            Stage::Sum { dict } if dict.contains(participant) => Err(Rejection::DuplicateSum),
+            Stage::Update { seeds, .. } if seeds.contains(participant) => {
+                Err(Rejection::DuplicateUpdate)
+            }
+            Stage::Sum2 { voters, .. } if voters.contains(participant) => {
+                Err(Rejection::DuplicateSum2)
+            }
+            _ => self.context.check_phase(tag),
+        }
+    }
+
+    fn assemble(&mut self, ticket: Ticket, participant: PublicSigningKey, complete: Complete) {
+        let context = self.context.clone();
+        let work = Assemble { context, participant, complete: complete.clone() };
+        self.job(work, Running::Assemble { ticket, participant, complete });
+    }
+
+    fn wrong_phase(&self, tag: Tag) -> Rejection {
+        Rejection::WrongPhase { tag, phase: self.stage.phase() }
+    }
+
+    pub(super) fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
+        if let Outcome::Released = result.outcome {
+            return Ok(());
+        }
+        let running = self.running.remove(&result.id).ok_or(Reject::UnknownJob(result.id))?;
+        match (running, result.outcome) {
+            (Running::Aggregate(updates), Outcome::Aggregated(sum)) => {
+                self.aggregated(updates, sum)
+            }
+            (Running::Unmask { models, votes }, Outcome::Unmasked(unmasked)) => match unmasked {
+                Ok(unmasked) => self.complete_round(unmasked, models, votes),
+                Err(error) => self.fail(error.into()),
+            },
+            (Running::Assemble { ticket, .. }, Outcome::Assembled(message)) => match message {
+                Ok(message) => self.handle_message(ticket, message),
+                Err(rejection) => self.reply(ticket, Err(rejection)),
+            },
+            // A result with a foreign machine's id.
+            (running, _) => {
+                self.running.insert(result.id, running);
+                return Err(Reject::UnknownJob(result.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn aggregated(&mut self, updates: Vec<Update>, sum: Arc<Aggregation>) {
+        let Stage::Update { seeds, aggregation, .. } = &mut self.stage else { return };
+        let old = aggregation.replace(sum.clone());
+        let mut accepted = Vec::with_capacity(updates.len());
+        for update in &updates {
+            seeds.insert(update.participant, update.seeds.clone());
+            accepted.push((update.participant, update.seeds.clone()));
+        }
+        self.persist(Record::Updates { seeds: accepted, aggregation: sum });
+        for update in &updates {
+            self.updating.remove(&update.participant);
+            self.reply(update.ticket, Ok(()));
+        }
+        self.release(old.as_ref().map_or(0, |old| old.len() * 8), old);
+        self.release(updates.iter().map(|update| update.masked_model.len()).sum(), updates);
+        self.aggregate();
+    }
+
+    fn complete_round(&mut self, unmasked: Unmasked, models: u64, votes: u64) {
+        let round_id = self.round.id;
+        let model = GlobalModel {
+            round_id,
+            seed: self.round.parameters.seed,
+            models,
+            rationals: unmasked.ratios.into(),
+            weights: unmasked.model.ok().map(Arc::new),
+        };
+        let old = self.model.replace(model.clone());
+        self.release(old.as_ref().map_or(0, |old| old.rationals.len()), old);
+        self.persist(Record::Model(model.clone()));
+        self.gate(Output::Publish(Publication::Model(model)));
+        self.event(Event::RoundCompleted { round_id, models, votes });
+        self.begin_round();
+    }
+
+    pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
+        match self.running.remove(&id).ok_or(Reject::UnknownJob(id))? {
+            Running::Aggregate(mut updates) => {
+                updates.append(&mut self.queue);
+                self.queue = updates;
+                self.aggregate();
+            }
+            Running::Unmask { .. } => self.unmask(),
+            Running::Assemble { ticket, participant, complete } => {
+                self.assemble(ticket, participant, complete);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! How rounds and phases begin and end (specification, section 1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bulletin::Publication;
+use super::io::{Event, Output, Record, RoundFailure};
+use super::jobs::Unmask;
+use super::machine::{Coordinator, Running};
+use super::state::{Round, Stage, Vote};
+use super::{Phase, Rejection};
+use crate::crypto::Digest;
+use crate::mask::Aggregation;
+use crate::message::{Reassembly, Tag};
+use crate::round::{SeedDict, SumDict};
+
+impl Coordinator {
+    /// Ends the current phase as often as that is due.
+    pub(super) fn advance(&mut self) {
+        loop {
+            let Some((count, time)) = self.limits() else {
+                let stored =
+                    matches!(self.stage, Stage::Failure { record } if record <= self.confirmed);
+                if stored {
+                    self.begin_round();
+                    continue;
+                }
+                return;
+            };
+            let elapsed = self.now.saturating_since(self.began);
+            let accepted = self.stage.accepted();
+            if accepted >= count.min && elapsed >= time.min {
+                self.end_phase();
+            } else if elapsed >= time.max {
+                let phase = self.stage.phase();
+                self.fail(RoundFailure::TooFewMessages { phase, accepted, needed: count.min });
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        let id = self.round.id + 1;
+        let before = self.round.parameters.seed;
+        self.set_round(Round::begin(&self.settings, &self.root, id, &before));
+        self.persist(Record::RoundBegan {
+            round_id: id,
+            parameters: self.round.parameters.clone(),
+            secret: self.round_secret().clone(),
+        });
+        self.enter(Stage::Sum { dict: SumDict::new() });
+        self.gate(Output::Publish(Publication::Parameters(self.round.parameters.clone())));
+    }
+
+    /// Begins a phase. Whatever messages of the phase before are still under way are turned down.
+    fn enter(&mut self, stage: Stage) {
+        let old = std::mem::replace(&mut self.stage, stage);
+        self.release(old.bytes(), old);
+        self.began = self.now;
+        let reassembly = Reassembly::new(self.settings.reassembly);
+        let old = std::mem::replace(&mut self.reassembly, reassembly);
+        self.release(old.bytes(), old);
+        self.renew_context();
+        let (round_id, phase) = (self.round.id, self.stage.phase());
+        self.turn_down_updates(phase);
+        self.gate(Output::Context(self.context.clone()));
+        self.event(Event::PhaseBegan { round_id, phase });
+    }
+
+    fn turn_down_updates(&mut self, phase: Phase) {
+        self.updating.clear();
+        let mut late = std::mem::take(&mut self.queue);
+        self.running.retain(|_, running| match running {
+            Running::Aggregate(updates) => {
+                late.append(updates);
+                false
+            }
+            Running::Unmask { .. } => false,
+            Running::Assemble { .. } => true,
+        });
+        for update in &late {
+            let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
+            self.reply(update.ticket, Err(rejection));
+        }
+        self.release(late.iter().map(|update| update.masked_model.len()).sum(), late);
+    }
+
+    fn end_phase(&mut self) {
+        self.event(Event::PhaseEnded {
+            round_id: self.round.id,
+            phase: self.stage.phase(),
+            accepted: self.stage.accepted(),
+            took: self.now.saturating_since(self.began),
+        });
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Sum { dict } => {
+                let sum_dict = Arc::new(dict);
+                self.persist(Record::SumEnded);
+                self.gate(Output::Publish(Publication::Sums(sum_dict.clone())));
+                self.enter(Stage::Update { sum_dict, seeds: SeedDict::new(), aggregation: None });
+            }
+            Stage::Update { sum_dict, seeds, aggregation: Some(aggregation) } => {
+                let seeds = Arc::new(seeds);
+                self.persist(Record::UpdateEnded);
+                self.gate(Output::Publish(Publication::Seeds(seeds.clone())));
+                self.enter(Stage::Sum2 {
+                    sum_dict,
+                    seeds,
+                    aggregation,
+                    voters: BTreeSet::new(),
+                    votes: BTreeMap::new(),
+                });
+            }
+            Stage::Sum2 { aggregation, votes, .. } => self.end_sum2(aggregation, votes),
+            stage => self.stage = stage,
+        }
+    }
+
+    fn end_sum2(&mut self, aggregation: Arc<Aggregation>, votes: BTreeMap<Digest, Vote>) {
+        self.gate(Output::Publish(Publication::WithdrawDictionaries));
+        let most = votes.values().map(|vote| vote.count).max().unwrap_or(0);
+        let mut winners = votes.iter().filter(|(_, vote)| vote.count == most);
+        let failure = match (winners.next(), winners.count()) {
+            (None, _) => RoundFailure::NoMask,
+            (Some((&digest, vote)), 0) => {
+                let (mask, count) = (vote.mask.clone(), vote.count);
+                self.release(votes.values().map(|vote| vote.mask.len()).sum(), votes);
+                self.persist(Record::Sum2Ended { digest });
+                self.enter(Stage::Unmask { aggregation, mask, votes: count });
+                return self.unmask();
+            }
+            (Some(_), others) => RoundFailure::TiedMasks { masks: others + 1, votes: most },
+        };
+        self.fail_in(Phase::Sum2, failure);
+    }
+
+    pub(super) fn unmask(&mut self) {
+        if let Stage::Unmask { aggregation, mask, votes } = &self.stage {
+            let (aggregation, mask, votes) = (aggregation.clone(), mask.clone(), *votes);
+            let models = aggregation.nb_models();
+            self.job(Unmask::new(aggregation, mask), Running::Unmask { models, votes });
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: RoundFailure) {
+        self.fail_in(self.stage.phase(), failure);
+    }
+
+    fn fail_in(&mut self, phase: Phase, failure: RoundFailure) {
+        let round_id = self.round.id;
+        self.event(Event::RoundFailed { round_id, phase, failure });
+        self.persist(Record::RoundFailed { round_id });
+        self.gate(Output::Publish(Publication::WithdrawDictionaries));
+        self.enter(Stage::Failure { record: self.last_record });
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.turn_down_updates(Phase::Shutdown);
+        for running in std::mem::take(&mut self.running).into_values() {
+            if let Running::Assemble { ticket, complete, .. } = running {
+                let rejection = Rejection::WrongPhase { tag: complete.tag, phase: Phase::Shutdown };
+                self.reply(ticket, Err(rejection));
+            }
+        }
+        let old = std::mem::replace(&mut self.stage, Stage::Shutdown);
+        self.release(old.bytes(), old);
+        self.renew_context();
+        self.outputs.push_back(Output::Context(self.context.clone()));
+    }
+
+    pub(super) fn publish_again(&mut self) {
+        self.gate(Output::Context(self.context.clone()));
+        self.gate(Output::Publish(Publication::Parameters(self.round.parameters.clone())));
+        if let Some(model) = self.model.clone() {
+            self.gate(Output::Publish(Publication::Model(model)));
+        }
+        if let Some(sum_dict) = self.stage.sum_dict().cloned() {
+            self.gate(Output::Publish(Publication::Sums(sum_dict)));
+        }
+        if let Stage::Sum2 { seeds, .. } = &self.stage {
+            let seeds = seeds.clone();
+            self.gate(Output::Publish(Publication::Seeds(seeds)));
+        }
+        match self.stage {
+            Stage::Unmask { .. } => self.unmask(),
+            // The confirmation was for the machine that was saved.
+            Stage::Failure { .. } => {
+                self.persist(Record::RoundFailed { round_id: self.round.id });
+                self.stage = Stage::Failure { record: self.last_record };
+            }
+            _ => {}
+        }
+    }
+}
