@@ -17,11 +17,7 @@ pub(crate) struct Board {
 impl Board {
     /// Nothing published; messages of up to `max_message_len` bytes are let in.
     pub fn new(max_message_len: usize) -> Self {
-        Self {
-            bulletin: Bulletin::new(),
-            context: None,
-            max_message_len,
-        }
+        Self { bulletin: Bulletin::new(), context: None, max_message_len }
     }
 
     pub fn publish(&mut self, publication: Publication) {

@@ -126,13 +126,7 @@ mod tests {
     #[test]
     fn options_win_over_the_environment() {
         let settings = load(
-            &[
-                "--model-length=25",
-                "--set",
-                "pet.sum.prob=0.125",
-                "--log-format",
-                "json",
-            ],
+            &["--model-length=25", "--set", "pet.sum.prob=0.125", "--log-format", "json"],
             &[
                 ("XAYNET__MODEL__LENGTH", "7"),
                 ("XAYNET__PET__SUM__PROB", "0.75"),

@@ -150,12 +150,7 @@ impl Coordinator {
         );
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(run(driver, listener, router, stopped));
-        Ok(Self {
-            local_addr,
-            counters,
-            stop,
-            running: Some(running),
-        })
+        Ok(Self { local_addr, counters, stop, running: Some(running) })
     }
 
     /// The address that it listens on.

@@ -243,28 +243,15 @@ impl Driver {
             Event::PhaseBegan { round_id, phase } => {
                 info!(round = round_id, %phase, "phase begins");
             }
-            Event::PhaseEnded {
-                round_id,
-                phase,
-                accepted,
-                took,
-            } => {
+            Event::PhaseEnded { round_id, phase, accepted, took } => {
                 info!(round = round_id, %phase, accepted, took = ?took, "phase ends");
             }
-            Event::RoundCompleted {
-                round_id,
-                models,
-                votes,
-            } => {
+            Event::RoundCompleted { round_id, models, votes } => {
                 self.counters.round_completed();
                 let rejected = self.rejected_in_round();
                 info!(round = round_id, models, votes, %rejected, "round completed: new global model");
             }
-            Event::RoundFailed {
-                round_id,
-                phase,
-                failure,
-            } => {
+            Event::RoundFailed { round_id, phase, failure } => {
                 self.counters.round_failed();
                 let rejected = self.rejected_in_round();
                 warn!(round = round_id, %phase, reason = %failure, %rejected, "round failed");
@@ -300,20 +287,14 @@ async fn wait(until: Option<Instant>) {
 fn run_job(mut job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
     let go_on = || !cancelled.load(Ordering::Relaxed);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let parts = if cores > 1 {
-        job.split(cores - 1)
-    } else {
-        Vec::new()
-    };
+    let parts = if cores > 1 { job.split(cores - 1) } else { Vec::new() };
     let results: Vec<_> = thread::scope(|scope| {
         let run_part = |mut part: Part<Outcome>| {
             while go_on() && !part.step() {}
             go_on().then(|| part.finish())
         };
-        let threads: Vec<_> = parts
-            .into_iter()
-            .map(|part| scope.spawn(move || run_part(part)))
-            .collect();
+        let threads: Vec<_> =
+            parts.into_iter().map(|part| scope.spawn(move || run_part(part))).collect();
         while go_on() && !job.step() {}
         threads.into_iter().map(|thread| thread.join()).collect()
     });

@@ -37,28 +37,14 @@ impl Intake {
         deliver: mpsc::Sender<Delivery>,
     ) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            board,
-            counters,
-            deliver,
-            cores: Arc::new(Semaphore::new(cores)),
-        }
+        Self { board, counters, deliver, cores: Arc::new(Semaphore::new(cores)) }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
         let Upload { bytes, share } = upload;
-        let core = self
-            .cores
-            .acquire()
-            .await
-            .map_err(|_| Unprocessed::Stopped)?;
+        let core = self.cores.acquire().await.map_err(|_| Unprocessed::Stopped)?;
         // Only now: while this message waited its turn a new phase may have begun.
-        let context = self
-            .board
-            .borrow()
-            .context()
-            .cloned()
-            .ok_or(Unprocessed::Stopped)?;
+        let context = self.board.borrow().context().cloned().ok_or(Unprocessed::Stopped)?;
         let length = bytes.len();
         let opened = spawn_blocking(move || context.open(bytes)).await;
         drop(core);
@@ -76,10 +62,7 @@ impl Intake {
         };
         let (reply, outcome) = oneshot::channel();
         let delivery = Delivery { message, reply };
-        self.deliver
-            .send(delivery)
-            .await
-            .map_err(|_| Unprocessed::Stopped)?;
+        self.deliver.send(delivery).await.map_err(|_| Unprocessed::Stopped)?;
         let outcome = outcome.await.map_err(|_| Unprocessed::Stopped)?;
         // The message's memory was in use until here.
         drop(share);
@@ -97,10 +80,7 @@ impl Intake {
 
 /// Says why a message was rejected. Not from whom: anyone can write any name into a message.
 fn log(rejection: &Rejection, length: usize) {
-    info!(
-        reason = rejection.label(),
-        length, "message rejected: {rejection}"
-    );
+    info!(reason = rejection.label(), length, "message rejected: {rejection}");
 }
 
 impl Rounds for Intake {
@@ -110,18 +90,12 @@ impl Rounds for Intake {
             // Collecting a column of the seed dictionary takes as long as there are updates.
             Call::Seeds(_) => {
                 let _core = self.cores.acquire().await;
-                spawn_blocking(move || bulletin.answer(&call))
-                    .await
-                    .ok()
-                    .flatten()
+                spawn_blocking(move || bulletin.answer(&call)).await.ok().flatten()
             }
             _ => bulletin.answer(&call),
         };
         // Nothing but a bug leaves one of these calls unanswered.
-        answer.unwrap_or_else(|| Response {
-            status: 500,
-            body: Bytes::new(),
-        })
+        answer.unwrap_or_else(|| Response { status: 500, body: Bytes::new() })
     }
 
     fn max_message_len(&self) -> usize {

@@ -55,14 +55,12 @@ fn main() -> ExitCode {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let result = tokio::runtime::Runtime::new()
-        .map_err(Failure::System)
-        .and_then(|runtime| {
-            let result = runtime.block_on(serve(&args, loaded));
-            // What still computes has nobody to compute for.
-            runtime.shutdown_background();
-            result
-        });
+    let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
+        let result = runtime.block_on(serve(&args, loaded));
+        // What still computes has nobody to compute for.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
@@ -79,9 +77,7 @@ fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
 fn init_log(settings: &LogSettings) {
     // The filter was checked with the other settings.
     let filter = EnvFilter::builder().parse_lossy(&settings.filter);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match settings.format {
         LogFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());

@@ -20,17 +20,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_string_lossy()
-            .to_uppercase()
-            .starts_with("XAYNET__")
-        {
+        if name.to_string_lossy().to_uppercase().starts_with("XAYNET__") {
             command.env_remove(name);
         }
     }
@@ -38,11 +30,7 @@ fn command(args: &[&str]) -> Command {
 }
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -59,10 +47,7 @@ impl Server {
                 return (server, address.parse().unwrap());
             }
             let gone = server.0.try_wait().unwrap();
-            assert!(
-                gone.is_none() && Instant::now() < end,
-                "no port file: {gone:?}"
-            );
+            assert!(gone.is_none() && Instant::now() < end, "no port file: {gone:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -79,18 +64,8 @@ impl Server {
             thread::sleep(Duration::from_millis(5));
         };
         let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut stdout)
-            .unwrap();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut stderr)
-            .unwrap();
+        self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         (status.code(), stdout, stderr)
     }
 }
@@ -115,15 +90,8 @@ fn it_serves_until_it_is_interrupted() {
         let _idle = TcpStream::connect(address).unwrap();
         let (code, stdout, stderr) = server.end(signal);
         assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
-        assert!(
-            stderr.contains("phase begins") && stderr.contains("stopped"),
-            "{stderr}"
-        );
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "only the port file is left"
-        );
+        assert!(stderr.contains("phase begins") && stderr.contains("stopped"), "{stderr}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the port file is left");
     }
 }
 
@@ -138,32 +106,20 @@ fn file_environment_and_options_are_laid_over_each_other() {
     .unwrap();
     let mut command = command(&["serve", "--bind", "127.0.0.1:0", "--log-format", "json"]);
     command.arg("-c").arg(&config);
-    command
-        .env("XAYNET__LOG__FILTER", "info")
-        .env("xaynet__model__length", "4");
+    command.env("XAYNET__LOG__FILTER", "info").env("xaynet__model__length", "4");
     let (server, _) = Server::start(&mut command, &dir.path().join("port"));
     let (code, _, stderr) = server.end(Signal::SIGINT);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("\"model_length\":4"), "{stderr}");
-    assert!(
-        stderr.contains("setting redis") && stderr.contains("line 8"),
-        "{stderr}"
-    );
-    assert!(
-        stderr
-            .lines()
-            .all(|line| line.starts_with('{') && line.ends_with('}')),
-        "{stderr}"
-    );
+    assert!(stderr.contains("setting redis") && stderr.contains("line 8"), "{stderr}");
+    assert!(stderr.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{stderr}");
 }
 
 #[test]
 fn wrong_settings_are_told_all_at_once_with_status_2() {
     let (code, stdout, stderr) =
-        run(
-            command(&["serve", "--bind", "nowhere", "--set", "pet.sum.prob=2"])
-                .env("XAYNET__PET__UPDATE__COUNT__MIN", "1"),
-        );
+        run(command(&["serve", "--bind", "nowhere", "--set", "pet.sum.prob=2"])
+            .env("XAYNET__PET__UPDATE__COUNT__MIN", "1"));
     assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
     for expected in [
         "error: 4 settings are wrong:",
@@ -183,46 +139,26 @@ fn a_file_that_is_not_there_or_not_toml_is_told() {
     let path = config.to_str().unwrap();
     let (code, _, stderr) = run(&mut command(&["serve", "--config", path]));
     assert_eq!(code, Some(2));
-    assert!(
-        stderr.contains("cannot read the settings file") && stderr.contains(path),
-        "{stderr}"
-    );
+    assert!(stderr.contains("cannot read the settings file") && stderr.contains(path), "{stderr}");
     fs::write(&config, "[model\nlength = 3\n").unwrap();
     let (code, _, stderr) = run(&mut command(&["serve", "--config", path]));
     assert_eq!(code, Some(2));
-    assert!(
-        stderr.contains("line 1") && stderr.contains("not valid TOML"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("line 1") && stderr.contains("not valid TOML"), "{stderr}");
 }
 
 #[test]
 fn what_cannot_be_done_ends_with_status_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, stderr) = run(&mut command(&[
-        "serve",
-        "--model-length",
-        "3",
-        "--bind",
-        &address,
-    ]));
+    let (code, _, stderr) =
+        run(&mut command(&["serve", "--model-length", "3", "--bind", &address]));
     assert_eq!(code, Some(1));
-    assert!(
-        stderr.contains("error: cannot listen on") && stderr.contains(&address),
-        "{stderr}"
-    );
+    assert!(stderr.contains("error: cannot listen on") && stderr.contains(&address), "{stderr}");
 
     let dir = tempfile::tempdir().unwrap();
     let port_file = dir.path().join("missing").join("port");
-    let mut command = command(&[
-        "serve",
-        "--model-length",
-        "3",
-        "--bind",
-        "127.0.0.1:0",
-        "--port-file",
-    ]);
+    let mut command =
+        command(&["serve", "--model-length", "3", "--bind", "127.0.0.1:0", "--port-file"]);
     let (code, _, stderr) = run(command.arg(port_file));
     assert_eq!(code, Some(1));
     assert!(stderr.contains("--port-file"), "{stderr}");
@@ -236,14 +172,8 @@ fn the_same_seed_file_gives_the_same_round() {
     let parameters: Vec<Vec<u8>> = ["a", "b"]
         .iter()
         .map(|name| {
-            let mut command = command(&[
-                "serve",
-                "--model-length",
-                "5",
-                "--bind",
-                "127.0.0.1:0",
-                "--seed-file",
-            ]);
+            let mut command =
+                command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0", "--seed-file"]);
             let (server, address) = Server::start(command.arg(&seed), &dir.path().join(name));
             let mut stream = TcpStream::connect(address).unwrap();
             use std::io::Write;
@@ -258,14 +188,8 @@ fn the_same_seed_file_gives_the_same_round() {
         .collect();
     assert_eq!(parameters[0], parameters[1]);
     fs::write(&seed, [7; 31]).unwrap();
-    let mut command = command(&[
-        "serve",
-        "--model-length",
-        "5",
-        "--bind",
-        "127.0.0.1:0",
-        "--seed-file",
-    ]);
+    let mut command =
+        command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0", "--seed-file"]);
     assert_eq!(run(command.arg(&seed)).0, Some(1));
 }
 
@@ -285,8 +209,5 @@ fn help_tells_of_every_option_and_exit_status() {
     ] {
         assert!(stdout.contains(expected), "{expected}");
     }
-    assert!(
-        !stdout.contains("--seed-file"),
-        "this one is for tests only"
-    );
+    assert!(!stdout.contains("--seed-file"), "this one is for tests only");
 }

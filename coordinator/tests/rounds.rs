@@ -27,14 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A round of exactly so many participants of each kind, without minimal times.
 fn settings(summers: u64, updaters: u64, length: u64) -> Settings {
-    let exactly = |count| MinMax {
-        min: count,
-        max: count,
-    };
-    let time = MinMax {
-        min: Duration::ZERO,
-        max: DEADLINE,
-    };
+    let exactly = |count| MinMax { min: count, max: count };
+    let time = MinMax { min: Duration::ZERO, max: DEADLINE };
     let mut settings = Settings::for_model_length(length);
     settings.api.bind_address.set_port(0);
     settings.pet.sum.count = exactly(summers);
@@ -53,18 +47,11 @@ struct Api {
 
 impl Api {
     fn new(coordinator: &Coordinator) -> Self {
-        Self {
-            client: Client::new(),
-            url: format!("http://{}", coordinator.local_addr()),
-        }
+        Self { client: Client::new(), url: format!("http://{}", coordinator.local_addr()) }
     }
 
     async fn get(&self, path: &str) -> Response {
-        self.client
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await
-            .unwrap()
+        self.client.get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
     async fn status(&self, path: &str) -> u16 {
@@ -79,10 +66,7 @@ impl Api {
 
     /// Posts a message; gives the status after checking that the body is empty.
     async fn post(&self, message: Vec<u8>) -> u16 {
-        let request = self
-            .client
-            .post(format!("{}/message", self.url))
-            .body(message);
+        let request = self.client.post(format!("{}/message", self.url)).body(message);
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         assert_eq!(response.bytes().await.unwrap().len(), 0);
@@ -114,9 +98,7 @@ fn sum_message(parameters: &RoundParameters, keys: &SigningKeyPair) -> Vec<u8> {
     let mut frame = Frame::with_capacity(SumPayload::LENGTH);
     payload.write_to(frame.buffer_mut());
     let ephemeral = EncryptKeyPair::from_seed(&Seed::new([6; 32]));
-    frame
-        .seal(keys, &parameters.pk, Tag::Sum, false, &ephemeral)
-        .unwrap()
+    frame.seal(keys, &parameters.pk, Tag::Sum, false, &ephemeral).unwrap()
 }
 
 /// Waits until `condition` holds, looking again and again.
@@ -126,9 +108,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    looked
-        .await
-        .unwrap_or_else(|_| panic!("never happened: {what}"));
+    looked.await.unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 /// Two sum and four update participants, some of which split their messages, come to the weighted
@@ -141,9 +121,7 @@ async fn a_round_ends_with_the_weighted_mean() {
         options.seed = Some([1; 32]);
         options
     };
-    let coordinator = Coordinator::start_with(settings(2, 4, length), options)
-        .await
-        .unwrap();
+    let coordinator = Coordinator::start_with(settings(2, 4, length), options).await.unwrap();
     let api = Api::new(&coordinator);
     let parameters = api.parameters().await;
     assert_eq!(parameters.model_length, length);
@@ -184,16 +162,10 @@ async fn a_round_ends_with_the_weighted_mean() {
         });
     }
     let participants = timeout(DEADLINE, participants.join_all()).await.unwrap();
-    until("the round is completed", async || {
-        coordinator.metrics().rounds_completed == 1
-    })
-    .await;
+    until("the round is completed", async || coordinator.metrics().rounds_completed == 1).await;
 
     let mut participant = participants.into_iter().next().unwrap();
-    let model = timeout(DEADLINE, participant.global_model())
-        .await
-        .unwrap()
-        .unwrap();
+    let model = timeout(DEADLINE, participant.global_model()).await.unwrap().unwrap();
     let Some(Model::F32(weights)) = model.as_deref() else {
         panic!("{model:?}");
     };
@@ -205,10 +177,7 @@ async fn a_round_ends_with_the_weighted_mean() {
     // 28 bytes a weight is the old form.
     let model = api.get("/model").await.bytes().await.unwrap();
     assert!(model.starts_with(&length.to_le_bytes()));
-    until("the next round begins", async || {
-        api.parameters().await != parameters
-    })
-    .await;
+    until("the next round begins", async || api.parameters().await != parameters).await;
     assert_eq!(api.status("/sums").await, 204);
     assert_eq!(coordinator.metrics().rejections.total(), 0);
     assert!(coordinator.metrics().messages_accepted > 8);
@@ -241,10 +210,7 @@ async fn every_message_is_answered_with_an_empty_200_and_rejections_are_counted(
 
     assert_eq!(api.status("/sums").await, 204);
     assert_eq!(api.post(sum_message(&parameters, &summers[1])).await, 200);
-    until("the sum dictionary is there", async || {
-        api.status("/sums").await == 200
-    })
-    .await;
+    until("the sum dictionary is there", async || api.status("/sums").await == 200).await;
     let sums = SumDict::from_bytes(&api.get("/sums").await.bytes().await.unwrap()).unwrap();
     assert!(sums.contains(&summers[0].public()) && sums.contains(&summers[1].public()));
 
@@ -252,10 +218,7 @@ async fn every_message_is_answered_with_an_empty_200_and_rejections_are_counted(
     assert_eq!(api.post(sum_message(&parameters, &summers[2])).await, 200);
     let metrics = coordinator.metrics();
     assert_eq!(metrics.rejections.get("wrong_phase"), 1);
-    assert_eq!(
-        (metrics.messages_accepted, metrics.rejections.total()),
-        (2, 6)
-    );
+    assert_eq!((metrics.messages_accepted, metrics.rejections.total()), (2, 6));
     coordinator.shutdown().await.unwrap();
 }
 
@@ -266,10 +229,7 @@ async fn the_length_of_messages_is_limited_by_the_model() {
     let coordinator = Coordinator::start(settings(1, 3, 1_000_000)).await.unwrap();
     let api = Api::new(&coordinator);
     assert_eq!(api.post(vec![0; 6_000_000]).await, 200);
-    let request = api
-        .client
-        .post(format!("{}/message", api.url))
-        .body(vec![0; 20_000_000]);
+    let request = api.client.post(format!("{}/message", api.url)).body(vec![0; 20_000_000]);
     assert_eq!(request.send().await.unwrap().status(), 413);
     assert_eq!(coordinator.metrics().rejections.total(), 1);
     coordinator.shutdown().await.unwrap();
@@ -282,10 +242,7 @@ async fn a_round_without_participants_fails_and_the_next_begins() {
     let coordinator = Coordinator::start(settings).await.unwrap();
     let api = Api::new(&coordinator);
     let first = api.parameters().await;
-    until("rounds fail", async || {
-        coordinator.metrics().rounds_failed >= 2
-    })
-    .await;
+    until("rounds fail", async || coordinator.metrics().rounds_failed >= 2).await;
     let later = api.parameters().await;
     assert_ne!((first.pk, first.seed), (later.pk, later.seed));
     coordinator.shutdown().await.unwrap();
@@ -318,17 +275,12 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     let store = Slow::default();
     let mut options = Options::default();
     options.store = Some(Box::new(store.clone()));
-    let coordinator = Coordinator::start_with(settings(2, 3, 10), options)
-        .await
-        .unwrap();
+    let coordinator = Coordinator::start_with(settings(2, 3, 10), options).await.unwrap();
     let api = Arc::new(Api::new(&coordinator));
     // Nobody may hear of a round that could be forgotten.
     assert_eq!(api.status("/params").await, 204);
     store.confirm().await;
-    until("the parameters are there", async || {
-        api.status("/params").await == 200
-    })
-    .await;
+    until("the parameters are there", async || api.status("/params").await == 200).await;
 
     let parameters = api.parameters().await;
     let keys = &with_task(&parameters, Task::Sum, 1)[0];
@@ -352,9 +304,7 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
 async fn a_store_that_never_confirms_does_not_hold_up_the_end() {
     let mut options = Options::default();
     options.store = Some(Box::new(Slow::default()));
-    let coordinator = Coordinator::start_with(settings(2, 3, 10), options)
-        .await
-        .unwrap();
+    let coordinator = Coordinator::start_with(settings(2, 3, 10), options).await.unwrap();
     let error = coordinator.shutdown().await.unwrap_err().to_string();
     assert!(error.contains("the store did not confirm"), "{error}");
 }
@@ -370,10 +320,7 @@ async fn wrong_settings_and_taken_addresses_are_told() {
     let mut second = settings(1, 3, 4);
     second.api.bind_address = coordinator.local_addr();
     let error = Coordinator::start(second).await.unwrap_err().to_string();
-    assert!(
-        error.contains(&coordinator.local_addr().to_string()),
-        "{error}"
-    );
+    assert!(error.contains(&coordinator.local_addr().to_string()), "{error}");
     coordinator.shutdown().await.unwrap();
 }
 
@@ -382,8 +329,5 @@ async fn a_dropped_coordinator_stops_listening() {
     let coordinator = Coordinator::start(settings(1, 3, 4)).await.unwrap();
     let address = coordinator.local_addr();
     drop(coordinator);
-    until("nobody listens", async || {
-        tokio::net::TcpStream::connect(address).await.is_err()
-    })
-    .await;
+    until("nobody listens", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
 }

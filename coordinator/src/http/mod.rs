@@ -68,10 +68,7 @@ struct Api<R> {
 
 /// The routes; every path also with a slash at its end, as the old coordinator took it.
 pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
-    let api = Arc::new(Api {
-        rounds,
-        uploads: Uploads::new(limits),
-    });
+    let api = Arc::new(Api { rounds, uploads: Uploads::new(limits) });
     let mut router = Router::new();
     for (path, route) in [
         ("/params", get(params::<R>)),
@@ -80,9 +77,7 @@ pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
         ("/model", get(model::<R>)),
         ("/message", post(message::<R>)),
     ] {
-        router = router
-            .route(path, route.clone())
-            .route(&format!("{path}/"), route);
+        router = router.route(path, route.clone()).route(&format!("{path}/"), route);
     }
     router.with_state(api)
 }
@@ -137,11 +132,7 @@ fn refused(refusal: &Refusal) -> Response {
 
 /// Nothing is wrong with the request but its time: clients send it again.
 fn later(reason: &dyn std::error::Error) -> Response {
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, "1")],
-        format!("{reason}\n"),
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], format!("{reason}\n"))
         .into_response()
 }
 

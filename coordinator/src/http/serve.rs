@@ -78,10 +78,7 @@ fn connection(
 async fn accept_failed(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     // These concern the one connection only.
-    if !matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    ) {
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         warn!(%error, "cannot accept connections");
         sleep(ACCEPT_PAUSE).await;
     }

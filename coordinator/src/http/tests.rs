@@ -84,19 +84,13 @@ struct Got {
 impl Got {
     fn header(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
-        self.headers
-            .iter()
-            .find_map(|line| line.strip_prefix(&prefix))
+        self.headers.iter().find_map(|line| line.strip_prefix(&prefix))
     }
 }
 
 impl Server {
     async fn start() -> Self {
-        Self::with(UploadLimits {
-            memory: 1 << 20,
-            patience: Duration::from_secs(60),
-        })
-        .await
+        Self::with(UploadLimits { memory: 1 << 20, patience: Duration::from_secs(60) }).await
     }
 
     async fn with(limits: UploadLimits) -> Self {
@@ -106,12 +100,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let router = router(Arc::clone(&fake), limits);
         let running = tokio::spawn(serve(listener, router, stopped));
-        Self {
-            fake,
-            address,
-            stop,
-            running,
-        }
+        Self { fake, address, stop, running }
     }
 
     /// Sends bytes as they are and reads the answer to its end.
@@ -149,23 +138,10 @@ async fn read_answer(stream: &mut TcpStream) -> Got {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
-    Got {
-        status,
-        headers: lines.map(str::to_lowercase).collect(),
-        body: body.to_owned(),
-    }
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    Got { status, headers: lines.map(str::to_lowercase).collect(), body: body.to_owned() }
 }
 
 #[tokio::test]
@@ -181,10 +157,7 @@ async fn gets_answer_with_their_content_types() {
         let got = server.get(target).await;
         assert_eq!((got.status, got.body.as_str()), (200, body), "{target}");
         assert_eq!(got.header("content-type"), content_type, "{target}");
-        assert_eq!(
-            got.header("content-length"),
-            Some(body.len().to_string().as_str())
-        );
+        assert_eq!(got.header("content-length"), Some(body.len().to_string().as_str()));
     }
 }
 
@@ -223,18 +196,9 @@ async fn a_pk_is_standard_base64_padded_or_not() {
     let server = Server::start().await;
     let unpadded = PK_QUERY.strip_suffix("%3D").unwrap();
     let seeds = |pk: &str| format!("/seeds?pk={pk}");
-    for pk in [
-        PK_QUERY,
-        unpadded,
-        PK_BASE64,
-        "%2B/v7%2b/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=",
-    ] {
+    for pk in [PK_QUERY, unpadded, PK_BASE64, "%2B/v7%2b/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s="] {
         let got = server.get(&seeds(pk)).await;
-        assert_eq!(
-            (got.status, got.body.as_str()),
-            (200, "seeds for PK"),
-            "{pk}"
-        );
+        assert_eq!((got.status, got.body.as_str()), (200, "seeds for PK"), "{pk}");
     }
     let unknown = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D";
     assert_eq!(server.get(&seeds(unknown)).await.status, 204);
@@ -275,11 +239,7 @@ async fn wrong_methods_are_405_and_unknown_paths_404() {
         ("PUT", "/message/", "post"),
     ] {
         let got = server.request(method, target).await;
-        assert_eq!(
-            (got.status, got.header("allow")),
-            (405, Some(allowed)),
-            "{method} {target}"
-        );
+        assert_eq!((got.status, got.header("allow")), (405, Some(allowed)), "{method} {target}");
     }
     for target in ["/", "/params/x", "/Params", "/messages"] {
         assert_eq!(server.get(target).await.status, 404, "{target}");
@@ -306,13 +266,8 @@ async fn any_content_type_is_taken_and_answered_with_an_empty_200() {
 async fn chunked_bodies_are_taken() {
     let server = Server::start().await;
     let head = "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
-    let got = server
-        .raw(format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").as_bytes())
-        .await;
-    assert_eq!(
-        (got.status, server.messages()),
-        (200, vec![b"abcde".to_vec()])
-    );
+    let got = server.raw(format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").as_bytes()).await;
+    assert_eq!((got.status, server.messages()), (200, vec![b"abcde".to_vec()]));
 }
 
 #[tokio::test]
@@ -331,10 +286,7 @@ async fn the_answer_comes_after_the_message_was_processed() {
     // not.
     assert_eq!(server.get("/params").await.status, 200);
     let mut byte = [0];
-    assert!(
-        stream.try_read(&mut byte).is_err(),
-        "there is an answer already"
-    );
+    assert!(stream.try_read(&mut byte).is_err(), "there is an answer already");
     server.fake.release.notify_one();
     assert_eq!(read_answer(&mut stream).await.status, 200);
 }
@@ -369,10 +321,7 @@ async fn a_sender_of_far_too_much_still_gets_its_answer() {
 
 #[tokio::test]
 async fn memory_for_uploads_is_limited_and_given_back() {
-    let limits = UploadLimits {
-        memory: 8192,
-        patience: Duration::from_secs(60),
-    };
+    let limits = UploadLimits { memory: 8192, patience: Duration::from_secs(60) };
     let server = Server::with(limits).await;
     server.fake.hold.store(true, Ordering::SeqCst);
     let mut first = TcpStream::connect(server.address).await.unwrap();
@@ -391,10 +340,7 @@ async fn memory_for_uploads_is_limited_and_given_back() {
 
 #[tokio::test]
 async fn an_upload_that_stalls_is_408() {
-    let limits = UploadLimits {
-        memory: 8192,
-        patience: Duration::from_millis(20),
-    };
+    let limits = UploadLimits { memory: 8192, patience: Duration::from_millis(20) };
     let server = Server::with(limits).await;
     let got = server
         .raw(
@@ -430,11 +376,7 @@ async fn a_message_that_was_not_processed_is_no_200() {
     ] {
         *server.fake.unprocessed.lock().unwrap() = Some(error);
         let got = server.post("", b"m").await;
-        assert_eq!(
-            (got.status, got.header("retry-after")),
-            (status, retry),
-            "{error}"
-        );
+        assert_eq!((got.status, got.header("retry-after")), (status, retry), "{error}");
         assert_eq!(got.body, format!("{error}\n"));
     }
 }
@@ -465,10 +407,7 @@ fn bytes_that_are_no_query_are_no_key() {
     for text in ["pk=%", "pk=%zz", "pk=%ff%fe", "&&&", "pk=\u{0}"] {
         check(text);
     }
-    assert_eq!(
-        public_key(&format!("pk={PK_QUERY}")),
-        Some(PublicSigningKey::new(PK))
-    );
+    assert_eq!(public_key(&format!("pk={PK_QUERY}")), Some(PublicSigningKey::new(PK)));
     // The type of bodies that handlers give is the one of the answers, without a copy.
     let body = Bytes::from_static(b"x");
     assert_eq!(Answer::ok(body.clone()).body, body);

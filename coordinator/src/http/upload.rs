@@ -59,10 +59,7 @@ pub(crate) struct Uploads {
 impl Uploads {
     pub fn new(limits: UploadLimits) -> Self {
         let units = (limits.memory / UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Self {
-            memory: Arc::new(Semaphore::new(units)),
-            patience: limits.patience,
-        }
+        Self { memory: Arc::new(Semaphore::new(units)), patience: limits.patience }
     }
 
     /// Receives a body of at most `limit` bytes.

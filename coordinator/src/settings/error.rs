@@ -111,11 +111,7 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "setting {} ({}): {}",
-            self.key, self.origin, self.message
-        )
+        write!(f, "setting {} ({}): {}", self.key, self.origin, self.message)
     }
 }
 

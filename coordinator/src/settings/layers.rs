@@ -46,9 +46,7 @@ impl Layers {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.entries
-            .iter()
-            .map(|(key, entry)| (key.as_str(), entry))
+        self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
     }
 
     /// Lays the TOML document `text`, read from `path`, on top.
@@ -92,10 +90,7 @@ impl Layers {
                 DeValue::Array(_) => Raw::Other("an array"),
             };
             let (line, _) = position(text, &name.span());
-            let origin = Origin::File {
-                path: path.to_owned(),
-                line,
-            };
+            let origin = Origin::File { path: path.to_owned(), line };
             self.entries.insert(key, Entry { raw, origin });
         }
     }
@@ -114,21 +109,15 @@ impl Layers {
             }
             let key = tail.to_lowercase().replace(ENV_SEPARATOR, ".");
             let raw = value.into_string().map_or(Raw::NotUnicode, Raw::Text);
-            let origin = Origin::Env {
-                name: name.to_owned(),
-            };
+            let origin = Origin::Env { name: name.to_owned() };
             self.entries.insert(key, Entry { raw, origin });
         }
     }
 
     /// Lays one value given on the command line on top.
     pub fn add_option(&mut self, key: &str, option: &str, value: String) {
-        let entry = Entry {
-            raw: Raw::Text(value),
-            origin: Origin::Option {
-                name: option.to_owned(),
-            },
-        };
+        let entry =
+            Entry { raw: Raw::Text(value), origin: Origin::Option { name: option.to_owned() } };
         self.entries.insert(key.to_lowercase(), entry);
     }
 }
@@ -145,11 +134,7 @@ fn join(prefix: &str, name: &str) -> String {
 fn position(text: &str, span: &Range<usize>) -> (usize, usize) {
     let before = text.get(..span.start).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |line| line.chars().count())
-        + 1;
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
     (line, column)
 }
 
@@ -175,26 +160,17 @@ mod tests {
         ] {
             let mut layers = Layers::default();
             layers.add_toml(Path::new("a.toml"), document).unwrap();
-            assert_eq!(
-                text(&layers, "pet.sum.count.min").as_deref(),
-                Some("7"),
-                "{document}"
-            );
+            assert_eq!(text(&layers, "pet.sum.count.min").as_deref(), Some("7"), "{document}");
         }
     }
 
     #[test]
     fn an_entry_knows_its_line() {
         let mut layers = Layers::default();
-        layers
-            .add_toml(Path::new("a.toml"), "# é\n[model]\n\nlength = 1\n")
-            .unwrap();
+        layers.add_toml(Path::new("a.toml"), "# é\n[model]\n\nlength = 1\n").unwrap();
         assert_eq!(
             layers.get("model.length").unwrap().origin,
-            Origin::File {
-                path: "a.toml".into(),
-                line: 4
-            }
+            Origin::File { path: "a.toml".into(), line: 4 }
         );
     }
 
@@ -205,9 +181,7 @@ mod tests {
             .add_toml(Path::new("a.toml"), "[model]\nlength = 1\nlength = = 2\n")
             .unwrap_err();
         match error {
-            SettingsError::Syntax {
-                path, line, column, ..
-            } => {
+            SettingsError::Syntax { path, line, column, .. } => {
                 assert_eq!((path.to_str(), line), (Some("a.toml"), 3));
                 assert!(column > 1);
             }
@@ -231,19 +205,14 @@ mod tests {
         );
         assert_eq!(text(&layers, "pet.sum.count.min").as_deref(), Some("1"));
         assert_eq!(text(&layers, "pet.sum.count.max").as_deref(), Some("2"));
-        assert_eq!(
-            text(&layers, "api.bind_address").as_deref(),
-            Some("127.0.0.1:1")
-        );
+        assert_eq!(text(&layers, "api.bind_address").as_deref(), Some("127.0.0.1:1"));
         assert_eq!(layers.iter().count(), 3);
     }
 
     #[test]
     fn later_layers_win() {
         let mut layers = Layers::default();
-        layers
-            .add_toml(Path::new("a.toml"), "model.length = 1")
-            .unwrap();
+        layers.add_toml(Path::new("a.toml"), "model.length = 1").unwrap();
         layers.add_env([("XAYNET__MODEL__LENGTH".into(), "2".into())]);
         assert_eq!(text(&layers, "model.length").as_deref(), Some("2"));
         layers.add_option("model.length", "--model-length", "3".to_owned());

@@ -130,14 +130,10 @@ pub enum LogFormat {
 impl Settings {
     /// The defaults, for a model of `length` weights.
     pub fn for_model_length(length: u64) -> Self {
-        let seconds = |min, max| MinMax {
-            min: Duration::from_secs(min),
-            max: Duration::from_secs(max),
-        };
+        let seconds =
+            |min, max| MinMax { min: Duration::from_secs(min), max: Duration::from_secs(max) };
         Self {
-            api: ApiSettings {
-                bind_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
-            },
+            api: ApiSettings { bind_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) },
             pet: PetSettings {
                 sum: TaskSettings {
                     prob: 0.3,
@@ -146,16 +142,10 @@ impl Settings {
                 },
                 update: TaskSettings {
                     prob: 1.0,
-                    count: MinMax {
-                        min: 3,
-                        max: 10_000,
-                    },
+                    count: MinMax { min: 3, max: 10_000 },
                     time: seconds(1, 300),
                 },
-                sum2: PhaseSettings {
-                    count: MinMax { min: 1, max: 100 },
-                    time: seconds(1, 60),
-                },
+                sum2: PhaseSettings { count: MinMax { min: 1, max: 100 }, time: seconds(1, 60) },
             },
             mask: MaskConfig {
                 group_type: GroupType::Prime,
@@ -164,23 +154,14 @@ impl Settings {
                 model_type: ModelType::M3,
             },
             model: ModelSettings { length },
-            log: LogSettings {
-                filter: "info".to_owned(),
-                format: LogFormat::Text,
-            },
+            log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
         }
     }
 
     /// The part that is the protocol's.
     pub fn protocol(&self) -> protocol::Settings {
-        let count = |range: MinMax<u64>| protocol::CountRange {
-            min: range.min,
-            max: range.max,
-        };
-        let time = |range: MinMax<Duration>| protocol::TimeRange {
-            min: range.min,
-            max: range.max,
-        };
+        let count = |range: MinMax<u64>| protocol::CountRange { min: range.min, max: range.max };
+        let time = |range: MinMax<Duration>| protocol::TimeRange { min: range.min, max: range.max };
         let PetSettings { sum, update, sum2 } = &self.pet;
         protocol::Settings {
             sum: protocol::SumSettings {
@@ -193,10 +174,7 @@ impl Settings {
                 count: count(update.count),
                 time: time(update.time),
             },
-            sum2: protocol::Sum2Settings {
-                count: count(sum2.count),
-                time: time(sum2.time),
-            },
+            sum2: protocol::Sum2Settings { count: count(sum2.count), time: time(sum2.time) },
             mask: self.mask.into(),
             model_length: self.model.length,
             reassembly: self.reassembly(),
@@ -297,10 +275,8 @@ impl Loader {
     pub fn load(self) -> Result<Loaded, SettingsError> {
         let mut layers = Layers::default();
         if let Some(path) = &self.file {
-            let text = fs::read_to_string(path).map_err(|source| SettingsError::Read {
-                path: path.clone(),
-                source,
-            })?;
+            let text = fs::read_to_string(path)
+                .map_err(|source| SettingsError::Read { path: path.clone(), source })?;
             layers.add_toml(path, &text)?;
         }
         layers.add_env(self.env);
@@ -313,10 +289,6 @@ impl Loader {
 
 impl From<protocol::InvalidSettings> for SettingsError {
     fn from(protocol::InvalidSettings(violations): protocol::InvalidSettings) -> Self {
-        Self::Invalid(schema::from_core(
-            violations,
-            &Layers::default(),
-            &BTreeSet::new(),
-        ))
+        Self::Invalid(schema::from_core(violations, &Layers::default(), &BTreeSet::new()))
     }
 }

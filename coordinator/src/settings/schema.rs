@@ -52,31 +52,16 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "api.tls_client_auth",
         "client certificates are not asked for: put a proxy that checks them in front of it",
     ),
-    (
-        "api.tls_key",
-        "this version speaks plain HTTP: put a proxy that does TLS in front of it",
-    ),
+    ("api.tls_key", "this version speaks plain HTTP: put a proxy that does TLS in front of it"),
     ("metrics", "this version sends no metrics anywhere"),
-    (
-        "redis",
-        "this version keeps its state in memory: it is lost when the coordinator stops",
-    ),
-    (
-        "restore",
-        "this version keeps its state in memory: every start is a fresh one",
-    ),
-    (
-        "s3",
-        "this version keeps global models in memory: they are lost when the coordinator stops",
-    ),
+    ("redis", "this version keeps its state in memory: it is lost when the coordinator stops"),
+    ("restore", "this version keeps its state in memory: every start is a fresh one"),
+    ("s3", "this version keeps global models in memory: they are lost when the coordinator stops"),
 ];
 
 /// Makes settings of what was given.
 pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
-    let mut reader = Reader {
-        layers,
-        problems: Vec::new(),
-    };
+    let mut reader = Reader { layers, problems: Vec::new() };
     let settings = reader.settings();
     let mut problems = reader.problems;
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
@@ -103,9 +88,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let mut length = None;
-        self.read("model.length", &mut length, WHOLE, |text| {
-            text.parse().ok().map(Some)
-        });
+        self.read("model.length", &mut length, WHOLE, |text| text.parse().ok().map(Some));
         if self.layers.get("model.length").is_none() {
             self.problems.push(Problem {
                 key: "model.length".to_owned(),
@@ -161,19 +144,14 @@ impl Reader<'_> {
             |text| text.parse().ok(),
         );
 
-        self.read("log.filter", &mut s.log.filter, "must be text", |text| {
-            Some(text.to_owned())
-        });
-        self.read(
-            "log.format",
-            &mut s.log.format,
-            "must be text or json",
-            |text| match text.to_lowercase().as_str() {
+        self.read("log.filter", &mut s.log.filter, "must be text", |text| Some(text.to_owned()));
+        self.read("log.format", &mut s.log.format, "must be text or json", |text| {
+            match text.to_lowercase().as_str() {
                 "text" => Some(LogFormat::Text),
                 "json" => Some(LogFormat::Json),
                 _ => None,
-            },
-        );
+            }
+        });
         s
     }
 
@@ -206,12 +184,7 @@ impl Reader<'_> {
             Raw::Other(kind) => (None, format!("{rule}, not {kind}")),
             Raw::NotUnicode => (None, format!("{rule}; this is not even Unicode text")),
         };
-        self.problems.push(Problem {
-            key: key.to_owned(),
-            value,
-            origin: origin.clone(),
-            rule,
-        });
+        self.problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
     }
 }
 
@@ -261,10 +234,9 @@ fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) ->
             format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
         ));
     }
-    for (one, other) in [
-        ("api.tls_certificate", "api.tls_key"),
-        ("api.tls_key", "api.tls_certificate"),
-    ] {
+    for (one, other) in
+        [("api.tls_certificate", "api.tls_key"), ("api.tls_key", "api.tls_certificate")]
+    {
         if layers.get(one).is_some() && layers.get(other).is_none() {
             problems.push(problem(one, None, format!("needs {other} as well")));
         }
@@ -286,9 +258,7 @@ pub(super) fn from_core(
         })
     };
     // The rule over both probabilities says nothing new where one of them breaks its own.
-    let one_breaks = violations
-        .iter()
-        .any(|v| matches!(v.key, "sum.prob" | "update.prob"));
+    let one_breaks = violations.iter().any(|v| matches!(v.key, "sum.prob" | "update.prob"));
     let is_new = |violation: &protocol::Violation| {
         !(one_breaks && violation.key.contains("sum.prob and update.prob"))
     };
@@ -308,9 +278,7 @@ pub(super) fn from_core(
 }
 
 fn origin(layers: &Layers, key: &str) -> Origin {
-    layers
-        .get(key)
-        .map_or(Origin::Default, |entry| entry.origin.clone())
+    layers.get(key).map_or(Origin::Default, |entry| entry.origin.clone())
 }
 
 /// The key in the settings file of what core names without its section.
@@ -330,9 +298,8 @@ fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
         if KEYS.contains(&key) {
             continue;
         }
-        if let Some((name, message)) = WITHOUT_EFFECT
-            .iter()
-            .find(|(name, _)| key == *name || is_below(key, name))
+        if let Some((name, message)) =
+            WITHOUT_EFFECT.iter().find(|(name, _)| key == *name || is_below(key, name))
         {
             // One warning for a section, however many keys it has.
             if warnings.last().is_none_or(|last| last.key != *name) {
@@ -382,15 +349,12 @@ fn unknown_key(key: &str) -> String {
 }
 
 fn is_below(key: &str, section: &str) -> bool {
-    key.strip_prefix(section)
-        .is_some_and(|rest| rest.starts_with('.'))
+    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
     let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| name);
-    KEYS.iter()
-        .chain(without_effect)
-        .filter_map(|key| key.split('.').next())
+    KEYS.iter().chain(without_effect).filter_map(|key| key.split('.').next())
 }
 
 /// The known name that `name` is most likely a misspelling of, if any is near enough.

@@ -8,9 +8,7 @@ use super::*;
 /// Layers of a file with a model length and `extra`, which are TOML lines with dotted keys.
 fn layers(extra: &str) -> Layers {
     let mut layers = Layers::default();
-    layers
-        .add_toml(Path::new("c.toml"), &format!("model.length = 10\n{extra}"))
-        .unwrap();
+    layers.add_toml(Path::new("c.toml"), &format!("model.length = 10\n{extra}")).unwrap();
     layers
 }
 
@@ -37,9 +35,7 @@ fn nothing_but_a_length_gives_the_defaults() {
 fn the_example_file_gives_the_documented_defaults() {
     let mut layers = Layers::default();
     let text = include_str!("../../../config.example.toml");
-    layers
-        .add_toml(Path::new("config.example.toml"), text)
-        .unwrap();
+    layers.add_toml(Path::new("config.example.toml"), text).unwrap();
     let loaded = interpret(&layers).unwrap();
     assert_eq!(loaded.settings, Settings::for_model_length(1000));
     assert_eq!(loaded.warnings, []);
@@ -59,10 +55,7 @@ fn every_key_is_read() {
         log = { filter = "warn,pet_coordinator=trace", format = "JSON" }
         "#,
     );
-    let secs = |min, max| MinMax {
-        min: Duration::from_secs(min),
-        max: Duration::from_secs(max),
-    };
+    let secs = |min, max| MinMax { min: Duration::from_secs(min), max: Duration::from_secs(max) };
     assert_eq!(s.api.bind_address.to_string(), "[::1]:0");
     assert_eq!((s.pet.sum.prob, s.pet.update.prob), (0.25, 0.75));
     assert_eq!(s.pet.sum.count, MinMax { min: 2, max: 20 });
@@ -106,27 +99,9 @@ fn sum2_takes_by_default_as_many_as_sum_participants_there_can_be() {
 #[test]
 fn every_rule_holds_and_names_key_value_and_rule() {
     for (wrong, key, value, rule, right) in [
-        (
-            "pet.sum.prob = 0",
-            "pet.sum.prob",
-            "0",
-            "above 0 and below 1",
-            "pet.sum.prob = 1e-9",
-        ),
-        (
-            "pet.sum.prob = 1.0",
-            "pet.sum.prob",
-            "1",
-            "above 0 and below 1",
-            "pet.sum.prob = 0.999",
-        ),
-        (
-            "pet.sum.prob = nan",
-            "pet.sum.prob",
-            "NaN",
-            "above 0 and below 1",
-            "pet.sum.prob = 0.5",
-        ),
+        ("pet.sum.prob = 0", "pet.sum.prob", "0", "above 0 and below 1", "pet.sum.prob = 1e-9"),
+        ("pet.sum.prob = 1.0", "pet.sum.prob", "1", "above 0 and below 1", "pet.sum.prob = 0.999"),
+        ("pet.sum.prob = nan", "pet.sum.prob", "NaN", "above 0 and below 1", "pet.sum.prob = 0.5"),
         (
             "pet.update.prob = 0",
             "pet.update.prob",
@@ -141,13 +116,7 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "above 0 and at most 1",
             "pet.update.prob = 1",
         ),
-        (
-            "pet.sum.count.min = 0",
-            "pet.sum.count.min",
-            "0",
-            "at least 1",
-            "pet.sum.count.min = 1",
-        ),
+        ("pet.sum.count.min = 0", "pet.sum.count.min", "0", "at least 1", "pet.sum.count.min = 1"),
         (
             "pet.update.count.min = 2",
             "pet.update.count.min",
@@ -218,13 +187,7 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "at most 1000: mask.model_type M3",
             "pet.update.count.min = 1000",
         ),
-        (
-            "model.length = 0",
-            "model.length",
-            "0",
-            "at least 1",
-            "model.length = 1",
-        ),
+        ("model.length = 0", "model.length", "0", "at least 1", "model.length = 1"),
         (
             "model.length = 800_000_000",
             "model.length",
@@ -254,13 +217,7 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "whole number",
             "pet.sum.count.min = 1",
         ),
-        (
-            "model.length = true",
-            "model.length",
-            "\"true\"",
-            "whole number",
-            "model.length = 8",
-        ),
+        ("model.length = true", "model.length", "\"true\"", "whole number", "model.length = 8"),
         (
             "pet.sum.time.min = -1",
             "pet.sum.time.min",
@@ -317,24 +274,12 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "M3, M6, M9, M12",
             "mask.model_type = \"m12\"",
         ),
-        (
-            "log.format = \"xml\"",
-            "log.format",
-            "\"xml\"",
-            "text or json",
-            "log.format = \"json\"",
-        ),
+        ("log.format = \"xml\"", "log.format", "\"xml\"", "text or json", "log.format = \"json\""),
     ] {
         let parse = |line: &str| {
             let mut layers = Layers::default();
-            let length = if line.starts_with("model.length") {
-                ""
-            } else {
-                "model.length = 10"
-            };
-            layers
-                .add_toml(Path::new("c.toml"), &format!("{length}\n{line}"))
-                .unwrap();
+            let length = if line.starts_with("model.length") { "" } else { "model.length = 10" };
+            layers.add_toml(Path::new("c.toml"), &format!("{length}\n{line}")).unwrap();
             interpret(&layers)
         };
         let found = match parse(wrong) {
@@ -376,10 +321,7 @@ fn everything_wrong_is_reported_at_once_with_its_origin() {
         ]
     );
     let all = SettingsError::Invalid(found).to_string();
-    assert!(
-        all.starts_with("6 settings are wrong:\n  - model.lenght"),
-        "{all}"
-    );
+    assert!(all.starts_with("6 settings are wrong:\n  - model.lenght"), "{all}");
 }
 
 #[test]
@@ -389,9 +331,7 @@ fn a_missing_length_says_how_to_give_it() {
     };
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].origin, Origin::Nowhere);
-    assert!(found[0]
-        .to_string()
-        .starts_with("model.length: is missing: give the number"));
+    assert!(found[0].to_string().starts_with("model.length: is missing: give the number"));
 }
 
 #[test]
@@ -402,10 +342,7 @@ fn unknown_keys_of_known_sections_are_errors_with_a_hint() {
         ("pet.summ.prob = 0.5", "did you mean pet.sum.prob?"),
         ("api.bind_adress = \"\"", "did you mean api.bind_address?"),
         ("pet.sum.count = 3", "is a section with keys of its own"),
-        (
-            "pet.sum.count.min.x = 3",
-            "pet.sum.count.min is a value and has no keys",
-        ),
+        ("pet.sum.count.min.x = 3", "pet.sum.count.min is a value and has no keys"),
     ] {
         let found = problems(line);
         assert_eq!(found.len(), 1, "{line}: {found:?}");
@@ -446,22 +383,13 @@ fn sections_without_effect_and_unknown_ones_are_warnings() {
     );
     let text: String = loaded.warnings.iter().map(Warning::to_string).collect();
     assert!(text.contains("did you mean pet?"), "{text}");
-    assert!(
-        !text.contains("hush") && !text.contains("secret@"),
-        "{text}"
-    );
+    assert!(!text.contains("hush") && !text.contains("secret@"), "{text}");
 }
 
 #[test]
 fn certificate_and_key_need_each_other() {
-    assert_eq!(
-        problems("api.tls_key = \"k\"")[0].rule,
-        "needs api.tls_certificate as well"
-    );
-    assert_eq!(
-        problems("api.tls_certificate = \"c\"")[0].rule,
-        "needs api.tls_key as well"
-    );
+    assert_eq!(problems("api.tls_key = \"k\"")[0].rule, "needs api.tls_certificate as well");
+    assert_eq!(problems("api.tls_certificate = \"c\"")[0].rule, "needs api.tls_key as well");
 }
 
 #[test]
