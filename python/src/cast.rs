@@ -97,11 +97,7 @@ fn narrow(weights: &[f64]) -> Result<Vec<f32>, CastError> {
             return Ok(narrowed);
         }
         Err(if value.is_finite() {
-            CastError::OutOfRange {
-                index,
-                value: format!("{value:e}"),
-                wanted: DataType::F32,
-            }
+            CastError::OutOfRange { index, value: format!("{value:e}"), wanted: DataType::F32 }
         } else {
             CastError::NotFinite { index, value }
         })

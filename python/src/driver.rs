@@ -74,27 +74,11 @@ impl Driver {
         let handle = participant.handle();
         let parameters = handle.parameters();
         let shape = parameters.map(|parameters| Shape::from(&*parameters));
-        let contents = Contents {
-            inbox: Inbox::new(shape, waiting),
-            stage: Stage::Running,
-        };
-        let mailbox = Arc::new(Mailbox {
-            contents: Mutex::new(contents),
-            changed: Condvar::new(),
-        });
-        let thread = Thread {
-            participant,
-            handle: handle.clone(),
-            mailbox: mailbox.clone(),
-        };
-        std::thread::Builder::new()
-            .name("xaynet-native".into())
-            .spawn(move || thread.run())?;
-        Ok(Arc::new(Self {
-            handle,
-            mailbox,
-            process: std::process::id(),
-        }))
+        let contents = Contents { inbox: Inbox::new(shape, waiting), stage: Stage::Running };
+        let mailbox = Arc::new(Mailbox { contents: Mutex::new(contents), changed: Condvar::new() });
+        let thread = Thread { participant, handle: handle.clone(), mailbox: mailbox.clone() };
+        std::thread::Builder::new().name("xaynet-native".into()).spawn(move || thread.run())?;
+        Ok(Arc::new(Self { handle, mailbox, process: std::process::id() }))
     }
 
     /// Does something with the inbox of a running participant.
@@ -116,15 +100,12 @@ impl Driver {
             return Ok(Some(result));
         }
         let mut result = None;
-        let waited = self
-            .mailbox
-            .changed
-            .wait_timeout_while(contents, timeout, |contents| {
-                if contents.check().is_ok() {
-                    result = done(&mut contents.inbox);
-                }
-                result.is_none() && contents.check().is_ok()
-            });
+        let waited = self.mailbox.changed.wait_timeout_while(contents, timeout, |contents| {
+            if contents.check().is_ok() {
+                result = done(&mut contents.inbox);
+            }
+            result.is_none() && contents.check().is_ok()
+        });
         let (contents, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match result {
             Some(result) => Ok(Some(result)),
@@ -140,9 +121,7 @@ impl Driver {
 
     /// Sets the local model, or keeps it until its type can be checked.
     pub(crate) fn set_model(&self, mut model: Model) -> Result<(), SetError> {
-        let shape = self
-            .with_inbox(|inbox| inbox.shape)
-            .map_err(SetError::Gone)?;
+        let shape = self.with_inbox(|inbox| inbox.shape).map_err(SetError::Gone)?;
         // What takes time is done without the lock.
         match shape {
             Some(shape) => model = cast(model, shape.data_type).map_err(SetError::cast)?,
@@ -174,10 +153,7 @@ impl Driver {
         let inbox = &mut contents.inbox;
         inbox.new_global_model = false;
         inbox.fetchers += 1;
-        Ok(Fetch {
-            driver: self,
-            answers: inbox.answers,
-        })
+        Ok(Fetch { driver: self, answers: inbox.answers })
     }
 
     /// Ends all work; every call but [`Driver::save`] is refused from now on.

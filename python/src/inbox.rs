@@ -23,10 +23,7 @@ pub(crate) struct Shape {
 
 impl From<&RoundParameters> for Shape {
     fn from(parameters: &RoundParameters) -> Self {
-        Self {
-            data_type: parameters.mask_config.vect.data_type,
-            length: parameters.model_length,
-        }
+        Self { data_type: parameters.mask_config.vect.data_type, length: parameters.model_length }
     }
 }
 
@@ -66,11 +63,7 @@ impl Inbox {
     /// Of a participant that may know its round already, and may have a local model whose type is yet
     /// to be checked.
     pub(crate) fn new(shape: Option<Shape>, waiting_model: Option<Model>) -> Self {
-        Self {
-            shape,
-            waiting_model,
-            ..Self::default()
-        }
+        Self { shape, waiting_model, ..Self::default() }
     }
 
     /// Takes in an event.
@@ -98,10 +91,9 @@ impl Inbox {
                 self.report_clamping(report);
             }
             Event::Progress { .. } | Event::Sent(_) => self.progress += 1,
-            Event::GaveUp(error) => self.notice(
-                Level::Error,
-                format!("this participant is out of the round: {error}"),
-            ),
+            Event::GaveUp(error) => {
+                self.notice(Level::Error, format!("this participant is out of the round: {error}"))
+            }
             Event::Trouble(trouble) => self.trouble(&trouble),
             Event::GlobalModel(model) => self.answered(Ok(model)),
             Event::GlobalModelFailed(error) => self.answered(Err(error)),
@@ -112,10 +104,7 @@ impl Inbox {
 
     /// A local model was taken before, and cannot be used.
     pub(crate) fn model_rejected(&mut self, error: LocalModelError) {
-        self.notice(
-            Level::Error,
-            format!("the local model was dropped: {error}"),
-        );
+        self.notice(Level::Error, format!("the local model was dropped: {error}"));
         self.model_error = Some(error);
     }
 

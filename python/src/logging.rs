@@ -45,9 +45,8 @@ impl Level {
 /// Raises ValueError if the filter is malformed.
 #[pyfunction]
 pub(crate) fn init_logging() -> PyResult<()> {
-    let Some((name, filter)) = VARIABLES
-        .iter()
-        .find_map(|name| Some((name, std::env::var(name).ok()?)))
+    let Some((name, filter)) =
+        VARIABLES.iter().find_map(|name| Some((name, std::env::var(name).ok()?)))
     else {
         return Ok(());
     };

@@ -78,19 +78,16 @@ impl Participant {
             .ok()
             .filter(|answer| !answer.is_zero())
             .ok_or_else(|| {
-                ParticipantInit::new_err(format!(
-                    "timeout must be a positive number of seconds, and {timeout} is not"
-                ))
-            })?;
+            ParticipantInit::new_err(format!(
+                "timeout must be a positive number of seconds, and {timeout} is not"
+            ))
+        })?;
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
         let state = state.map(read_state).transpose()?;
         let driver = py.detach(|| start(config, state.as_ref().map(|bytes| &bytes[..])))?;
         exit::remember(Arc::downgrade(&driver));
-        Ok(Self {
-            driver,
-            ticks: Mutex::default(),
-        })
+        Ok(Self { driver, ticks: Mutex::default() })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -104,9 +101,8 @@ impl Participant {
             let happened = |inbox: &mut Inbox| (inbox.happened > seen).then_some(());
             self.driver.wait(slice, happened)
         })?;
-        let (happened, progress) = self
-            .driver
-            .with_inbox(|inbox| (inbox.happened, inbox.progress))?;
+        let (happened, progress) =
+            self.driver.with_inbox(|inbox| (inbox.happened, inbox.progress))?;
         {
             let mut ticks = self.ticks();
             ticks.made_progress = progress > ticks.progress;
@@ -179,8 +175,7 @@ impl Participant {
             Some(Ok(Some(model))) => model,
             Some(Ok(None)) | None => return Ok(None),
             Some(Err(error)) => {
-                self.driver
-                    .with_inbox(|inbox| inbox.new_global_model = true)?;
+                self.driver.with_inbox(|inbox| inbox.new_global_model = true)?;
                 return Err(errors::fetch_error(&error));
             }
         };

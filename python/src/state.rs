@@ -58,9 +58,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(&[u8], Option<Model>), StateError> {
         return Ok((bytes, None));
     }
     let damaged = |reason: &str| StateError::Damaged(reason.into());
-    let (head, rest) = bytes
-        .split_first_chunk::<HEAD>()
-        .ok_or_else(|| damaged("it is cut short"))?;
+    let (head, rest) =
+        bytes.split_first_chunk::<HEAD>().ok_or_else(|| damaged("it is cut short"))?;
     let [_, _, _, _, v0, v1, length @ ..] = *head;
     let found = u16::from_le_bytes([v0, v1]);
     if found != VERSION {
@@ -78,7 +77,5 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(&[u8], Option<Model>), StateError> {
 }
 
 fn options(limit: u64) -> impl Options {
-    bincode::DefaultOptions::new()
-        .with_fixint_encoding()
-        .with_limit(limit)
+    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(limit)
 }

@@ -33,7 +33,7 @@ pub(crate) fn read(value: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResu
     // What looks like an array without being a buffer, such as a tensor or a column of a table.
     if let Ok(to_array) = value.getattr(intern!(value.py(), "__array__")) {
         let array = to_array.call0()?;
-        let buffer = PyUntypedBuffer::get(&array)?;
+        let buffer = PyUntypedBuffer::get(&array).map_err(|_| no_buffer(&array, wanted))?;
         return read_buffer(&array, &buffer, wanted);
     }
     if value.cast::<PySequence>().is_ok() && value.cast::<PyMapping>().is_err() {
@@ -52,6 +52,32 @@ fn no_numbers(value: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
+/// Whatever it is an array of, the buffer protocol has no word for it.
+fn no_buffer(array: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyErr {
+    let py = array.py();
+    let attribute = |name| array.getattr_opt(name).ok().flatten();
+    let dimensions = attribute(intern!(py, "ndim")).and_then(|ndim| ndim.extract().ok());
+    match (dimensions, attribute(intern!(py, "dtype"))) {
+        (Some(dimensions), _) if dimensions != 1 => not_flat(dimensions),
+        (_, Some(dtype)) => wrong_type(&dtype.to_string(), wanted),
+        _ => no_numbers(array),
+    }
+}
+
+fn not_flat(dimensions: usize) -> PyErr {
+    LocalModelDataTypeMisMatch::new_err(format!(
+        "the local model is an array of {dimensions} dimensions and must have 1: flatten it, in the same \
+         order every time"
+    ))
+}
+
+fn wrong_type(actual: &str, wanted: Option<DataType>) -> PyErr {
+    let wanted = wanted.map_or("floats or integers".into(), |wanted| wanted.to_string());
+    LocalModelDataTypeMisMatch::new_err(format!(
+        "the local model is an array of {actual}, but this coordinator's models have {wanted} weights"
+    ))
+}
+
 /// Reads a buffer: one copy if it has the type of a model, else one conversion for each number.
 fn read_buffer(
     array: &Bound<'_, PyAny>,
@@ -60,10 +86,7 @@ fn read_buffer(
 ) -> PyResult<Model> {
     let py = array.py();
     if buffer.dimensions() != 1 {
-        return Err(LocalModelDataTypeMisMatch::new_err(format!(
-            "the local model is an array of {} dimensions and must have 1: flatten it, in the same order every time",
-            buffer.dimensions()
-        )));
+        return Err(not_flat(buffer.dimensions()));
     }
     macro_rules! widened {
         ($type:ty) => {
@@ -131,10 +154,7 @@ fn read_foreign(
                 Some(dtype) => dtype.to_string(),
                 None => format!("format {:?}", buffer.format()),
             };
-            let wanted = wanted.map_or("floats or integers".into(), |wanted| wanted.to_string());
-            return Err(LocalModelDataTypeMisMatch::new_err(format!(
-                "the local model is an array of {actual}, but this coordinator's models have {wanted} weights"
-            )));
+            return Err(wrong_type(&actual, wanted));
         }
     };
     let converted = array.call_method1(intern!(py, "astype"), (target,))?;
@@ -147,10 +167,7 @@ fn read_foreign(
 
 /// Reads numbers one by one.
 fn read_numbers(value: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResult<Model> {
-    let numbers = Numbers {
-        items: value.try_iter()?,
-        index: 0,
-    };
+    let numbers = Numbers { items: value.try_iter()?, index: 0 };
     match wanted {
         Some(DataType::F32 | DataType::F64) => numbers.floats(Vec::new()),
         Some(DataType::I32 | DataType::I64) => numbers.integers(),
@@ -193,11 +210,7 @@ impl<'py> Numbers<'py> {
     fn any(mut self) -> PyResult<Model> {
         let mut weights: Vec<i64> = Vec::new();
         while let Some(item) = self.next()? {
-            let integer = if item.is_instance_of::<PyFloat>() {
-                None
-            } else {
-                item.extract().ok()
-            };
+            let integer = if item.is_instance_of::<PyFloat>() { None } else { item.extract().ok() };
             match integer {
                 Some(integer) => weights.push(integer),
                 None => {

@@ -274,21 +274,41 @@ def test_requests_have_a_time_out(fake: FakeCoordinator) -> None:
     participant.stop()
 
 
-def test_other_threads_run_while_a_model_is_set_masked_and_sent(
-    update_round: FakeCoordinator,
-) -> None:
-    length = 300_000
-    update_round.new_round(1, length=length)
-    participant, event = xaynet_sdk.spawn_async_participant(update_round.url)
-    assert event.wait(30)
-    weights = [0.25] * length
-    with longest_pause_of_another_thread() as pauses:
-        participant.set_local_model(weights)
-        message = update_round.wait_for_message()
-    assert len(message) > 6 * length
-    # Masking alone takes longer than that on any machine, and so did the list's conversion.
-    assert pauses[0] < 0.25
-    participant.stop()
+def test_other_threads_run_while_a_list_is_converted(update_round: FakeCoordinator) -> None:
+    length, elapsed = 500_000, 0.0
+    # Long enough to tell a pause from the time that the whole takes, however fast the machine is.
+    while elapsed < 0.2:
+        length *= 2
+        update_round.new_round(length, length=length, task="none")
+        participant, event = xaynet_sdk.spawn_async_participant(update_round.url)
+        assert event.wait(30)
+        weights = [0.25] * length
+        with longest_pause_of_another_thread() as pauses:
+            begin = time.monotonic()
+            participant.set_local_model(weights)
+            elapsed = time.monotonic() - begin
+        participant.stop()
+    assert pauses[0] < elapsed / 2
+
+
+def test_other_threads_run_while_a_model_is_masked_and_sent(update_round: FakeCoordinator) -> None:
+    length, elapsed = 500_000, 0.0
+    # So long that the two pauses of 100 ms between requests are but a small part of it.
+    while elapsed < 1.0:
+        length *= 2
+        update_round.new_round(length, length=length)
+        participant, event = xaynet_sdk.spawn_async_participant(update_round.url)
+        assert event.wait(30)
+        update_round.messages.clear()
+        weights = np.full(length, 0.25, np.float32)
+        with longest_pause_of_another_thread() as pauses:
+            begin = time.monotonic()
+            participant.set_local_model(weights)
+            message = update_round.wait_for_message()
+            elapsed = time.monotonic() - begin
+        participant.stop()
+        assert len(message) > 6 * length
+    assert pauses[0] < elapsed / 4
 
 
 # `set_local_model` before the first contact failed with a length mismatch.
@@ -502,7 +522,9 @@ def test_restoring_takes_the_scalar_that_it_is_given(
     second, _ = xaynet_sdk.spawn_async_participant(update_round.url, state=state, scalar=1.5)
     second.set_local_model([0.0] * 4)
     update_round.wait_for_message()
-    wait_until(lambda: any("scalar" in message for message in records(logging.WARNING)), "a warning")
+    wait_until(
+        lambda: any("scalar" in message for message in records(logging.WARNING)), "a warning"
+    )
     second.stop()
 
 

@@ -1,0 +1,170 @@
+"""Whole rounds with a real coordinator."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Coordinator, wait_until
+
+import xaynet_sdk
+
+LENGTH = 4
+Ledger = dict[bytes, dict[int, float]]
+
+
+def round_seed(url: str) -> bytes:
+    with urllib.request.urlopen(f"{url}/params", timeout=30) as response:
+        body: bytes = response.read()
+    # 40 bytes of key, two probabilities, the seed's length.
+    return body[64:96]
+
+
+class Constant(xaynet_sdk.ParticipantABC[Any, float]):
+    """Trains a model of one number, and writes down in which round it did."""
+
+    def __init__(
+        self, number: int, *, url: str, ledger: Ledger, seen: list[Any], lock: threading.Lock
+    ) -> None:
+        self.number, self.url, self.ledger, self.seen, self.lock = number, url, ledger, seen, lock
+        self.thread = threading.current_thread()
+        self.latest: Any = "none yet"
+
+    def train_round(self, training_input: Any) -> float:
+        assert threading.current_thread() is self.thread
+        assert training_input is self.latest
+        value = 1 / (self.number + 1)
+        with self.lock:
+            self.ledger[round_seed(self.url)][self.number] = value
+        return value
+
+    def serialize_training_result(self, training_result: float) -> list[float]:
+        return [training_result] * LENGTH
+
+    def deserialize_training_input(self, global_model: list[float]) -> tuple[float, ...]:
+        assert len(global_model) == LENGTH
+        return tuple(global_model)
+
+    def on_new_global_model(self, global_model: tuple[float, ...] | None) -> None:
+        assert threading.current_thread() is self.thread
+        self.latest = global_model
+        with self.lock:
+            self.seen.append(global_model)
+
+
+class ConstantArrays(Constant):
+    global_model_as_array = True
+
+    def serialize_training_result(self, training_result: float) -> Any:
+        return np.full(LENGTH, training_result)
+
+    def deserialize_training_input(self, global_model: Any) -> tuple[float, ...]:
+        assert isinstance(global_model, np.ndarray)
+        return tuple(global_model.tolist())
+
+
+def means(ledger: Ledger, scalars: list[float]) -> list[float]:
+    return [
+        sum(scalars[number] * value for number, value in models.items())
+        / sum(scalars[number] for number in models)
+        for models in ledger.values()
+    ]
+
+
+@pytest.mark.parametrize("kind", [Constant, ConstantArrays])
+@pytest.mark.parametrize("data_type", ["F32", "F64"])
+def test_global_models_are_weighted_means(
+    start_coordinator: Callable[..., Coordinator], kind: type[Constant], data_type: str
+) -> None:
+    coordinator = start_coordinator(LENGTH, mask__data_type=data_type)
+    scalars = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    ledger: Ledger = defaultdict(dict)
+    seen: list[Any] = []
+    lock = threading.Lock()
+    participants = [
+        xaynet_sdk.spawn_participant(
+            coordinator.url,
+            kind,
+            (number,),
+            {"url": coordinator.url, "ledger": ledger, "seen": seen, "lock": lock},
+            scalar=scalar,
+        )
+        for number, scalar in enumerate(scalars)
+    ]
+
+    def models() -> set[Any]:
+        with lock:
+            return {model for model in seen if model is not None}
+
+    wait_until(lambda: len(models()) >= 3, "three global models")
+    for participant in participants:
+        participant.stop()
+        participant.join()
+    assert None in seen
+    for model in models():
+        assert len(set(model)) == 1
+        best = min(abs(model[0] - mean) for mean in means(ledger, scalars))
+        assert best < 1e-6, (model, ledger)
+
+
+def test_a_restored_participant_goes_on(start_coordinator: Callable[..., Coordinator]) -> None:
+    coordinator = start_coordinator(LENGTH)
+    handles = [xaynet_sdk.spawn_async_participant(coordinator.url) for _ in range(6)]
+    # Every one is restored several times, wherever in its round it is.
+    seen = []
+    for turn in range(30):
+        for number, (participant, event) in enumerate(handles):
+            participant.set_local_model(np.full(LENGTH, 0.5, np.float32))
+            if event.wait(0.05):
+                seen.append(participant.get_global_model())
+            if (turn + number) % 3 == 0:
+                state = participant.stop()
+                handles[number] = xaynet_sdk.spawn_async_participant(coordinator.url, state)
+        if sum(model is not None for model in seen) >= 2:
+            break
+    for participant, _ in handles:
+        participant.stop()
+    models = [model for model in seen if model is not None]
+    assert len(models) >= 2
+    assert all(model == [0.5] * LENGTH for model in models)
+
+
+def test_participants_outlive_a_restart_of_the_coordinator(
+    start_coordinator: Callable[..., Coordinator],
+) -> None:
+    first = start_coordinator(LENGTH)
+    participant, event = xaynet_sdk.spawn_async_participant(first.url)
+    assert event.wait(30)
+    event.clear()
+    first.stop()
+    with pytest.raises(xaynet_sdk.GlobalModelUnavailable):
+        participant.get_global_model()
+    start_coordinator(LENGTH, port=int(first.url.rsplit(":", 1)[1]))
+    assert event.wait(30)
+    assert participant.get_global_model() is None
+    participant.stop()
+
+
+def test_the_event_is_set_in_the_first_round_and_cleared_by_fetching(
+    start_coordinator: Callable[..., Coordinator],
+) -> None:
+    coordinator = start_coordinator(LENGTH)
+    participant, event = xaynet_sdk.spawn_async_participant(coordinator.url)
+    assert isinstance(participant, xaynet_sdk.AsyncParticipant)
+    assert isinstance(event, threading.Event)
+    assert event.wait(30)
+    assert participant.get_global_model() is None
+    assert not event.is_set() or participant.get_global_model() is None
+    participant.stop()
+    participant.join(30)
+    assert not participant.is_alive()
+    for call in (participant.stop, participant.get_global_model):
+        with pytest.raises(xaynet_sdk.UninitializedParticipant):
+            call()
+    with pytest.raises(xaynet_sdk.UninitializedParticipant):
+        participant.set_local_model([0.5] * LENGTH)
