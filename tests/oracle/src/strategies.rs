@@ -26,9 +26,7 @@ pub fn all_configs() -> impl Iterator<Item = ConfigBytes> {
     GROUPS.into_iter().flat_map(|group| {
         DATA.into_iter().flat_map(move |data| {
             BOUNDS.into_iter().flat_map(move |bound| {
-                MODELS
-                    .into_iter()
-                    .map(move |model| [group, data, bound, model])
+                MODELS.into_iter().map(move |model| [group, data, bound, model])
             })
         })
     })
@@ -36,12 +34,7 @@ pub fn all_configs() -> impl Iterator<Item = ConfigBytes> {
 
 /// One of the 240 mask configs.
 pub fn any_config() -> impl Strategy<Value = ConfigBytes> {
-    (
-        select(&GROUPS[..]),
-        select(&DATA[..]),
-        select(&BOUNDS[..]),
-        select(&MODELS[..]),
-    )
+    (select(&GROUPS[..]), select(&DATA[..]), select(&BOUNDS[..]), select(&MODELS[..]))
         .prop_map(|(group, data, bound, model)| [group, data, bound, model])
 }
 
@@ -123,11 +116,7 @@ pub fn weights_for(
 }
 
 fn single(bound: f64) -> impl Strategy<Value = f32> {
-    let edge = if bound.is_finite() {
-        bound as f32
-    } else {
-        f32::MAX
-    };
+    let edge = if bound.is_finite() { bound as f32 } else { f32::MAX };
     prop_oneof![
         6 => -edge / 2.0..=edge / 2.0,
         2 => num::f32::ANY.prop_filter("finite", |weight| weight.is_finite()),
@@ -158,11 +147,7 @@ fn double(bound: f64) -> impl Strategy<Value = f64> {
 }
 
 fn int32(bound: f64) -> impl Strategy<Value = i32> {
-    let edge = if bound.is_finite() {
-        bound as i32
-    } else {
-        i32::MAX
-    };
+    let edge = if bound.is_finite() { bound as i32 } else { i32::MAX };
     prop_oneof![
         6 => -edge..=edge,
         2 => any::<i32>(),
@@ -171,11 +156,7 @@ fn int32(bound: f64) -> impl Strategy<Value = i32> {
 }
 
 fn int64(bound: f64) -> impl Strategy<Value = i64> {
-    let edge = if bound.is_finite() {
-        bound as i64
-    } else {
-        i64::MAX
-    };
+    let edge = if bound.is_finite() { bound as i64 } else { i64::MAX };
     prop_oneof![
         6 => -edge..=edge,
         2 => any::<i64>(),
@@ -225,11 +206,7 @@ pub fn any_integer() -> impl Strategy<Value = BigInt> {
 /// An exact fraction in lowest terms.
 pub fn any_ratio() -> impl Strategy<Value = BigRational> {
     (any_integer(), any_integer()).prop_map(|(numer, denom)| {
-        let denom = if denom == BigInt::from(0) {
-            BigInt::from(1)
-        } else {
-            denom
-        };
+        let denom = if denom == BigInt::from(0) { BigInt::from(1) } else { denom };
         BigRational::new(numer, denom)
     })
 }
@@ -250,16 +227,8 @@ pub fn any_message() -> impl Strategy<Value = Addressed> {
     (any_seed(), any_seed(), any_body()).prop_map(|(sender, recipient, body)| {
         let (participant_pk, signing_key) = old::signing_key_pair(&sender);
         let (coordinator_pk, opening_key) = old::encrypt_key_pair(&recipient);
-        let plain = Plain {
-            participant_pk,
-            coordinator_pk,
-            body,
-        };
-        Addressed {
-            plain,
-            signing_key,
-            opening_key,
-        }
+        let plain = Plain { participant_pk, coordinator_pk, body };
+        Addressed { plain, signing_key, opening_key }
     })
 }
 
@@ -292,8 +261,6 @@ pub fn any_update() -> impl Strategy<Value = Body> {
 
 /// The payload of a sum2 message.
 pub fn any_sum2() -> impl Strategy<Value = Body> {
-    (any_signature(), any_object()).prop_map(|(sum_signature, mask)| Body::Sum2 {
-        sum_signature,
-        mask,
-    })
+    (any_signature(), any_object())
+        .prop_map(|(sum_signature, mask)| Body::Sum2 { sum_signature, mask })
 }

@@ -14,9 +14,7 @@ use crate::{ConfigBytes, PairBytes, Weights};
 /// # Panics
 /// If it is missing or no JSON.
 pub fn load(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../vectors")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors").join(file);
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -27,9 +25,7 @@ pub fn load(file: &str) -> Value {
 /// # Panics
 /// If it is missing or empty: a test that loops over nothing checks nothing.
 pub fn cases<'a>(file: &'a Value, section: &str) -> &'a [Value] {
-    let cases = file[section]
-        .as_array()
-        .unwrap_or_else(|| panic!("no section {section}"));
+    let cases = file[section].as_array().unwrap_or_else(|| panic!("no section {section}"));
     assert!(!cases.is_empty(), "section {section} is empty");
     cases
 }
@@ -39,9 +35,7 @@ pub fn cases<'a>(file: &'a Value, section: &str) -> &'a [Value] {
 /// # Panics
 /// If it is missing.
 pub fn text<'a>(case: &'a Value, field: &str) -> &'a str {
-    case[field]
-        .as_str()
-        .unwrap_or_else(|| panic!("no text {field} in {case}"))
+    case[field].as_str().unwrap_or_else(|| panic!("no text {field} in {case}"))
 }
 
 /// A field with hex bytes.
@@ -57,9 +51,7 @@ pub fn bytes(case: &Value, field: &str) -> Vec<u8> {
 /// # Panics
 /// If it is missing, no hex or of another length.
 pub fn array<const N: usize>(case: &Value, field: &str) -> [u8; N] {
-    bytes(case, field)
-        .try_into()
-        .unwrap_or_else(|_| panic!("{field} has not {N} bytes"))
+    bytes(case, field).try_into().unwrap_or_else(|_| panic!("{field} has not {N} bytes"))
 }
 
 /// A field with a number that fits a `usize`, as text or as a JSON number.
@@ -80,10 +72,7 @@ pub fn size(case: &Value, field: &str) -> usize {
 /// If one is missing.
 pub fn pair(case: &Value) -> PairBytes {
     let config = |field| -> ConfigBytes { array(case, field) };
-    PairBytes {
-        vect: config("vect_config"),
-        unit: config("unit_config"),
-    }
+    PairBytes { vect: config("vect_config"), unit: config("unit_config") }
 }
 
 /// An exact fraction.
@@ -142,6 +131,5 @@ pub fn weights(case: &Value) -> Weights {
 /// # Panics
 /// If the text is none.
 pub fn integer(text: &str) -> BigInt {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }

@@ -18,10 +18,7 @@ pub struct PairBytes {
 
 impl From<ConfigBytes> for PairBytes {
     fn from(config: ConfigBytes) -> Self {
-        Self {
-            vect: config,
-            unit: config,
-        }
+        Self { vect: config, unit: config }
     }
 }
 

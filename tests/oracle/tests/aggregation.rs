@@ -25,16 +25,8 @@ struct Participant {
 /// Some participants with models of the same length.
 fn participants(config: ConfigBytes) -> impl Strategy<Value = Vec<Participant>> {
     (1..=MAX_LEN).prop_flat_map(move |len| {
-        let participant = (
-            any_seed(),
-            positive_scalar(),
-            weights_for(config, len..=len),
-        )
-            .prop_map(|(seed, scalar, weights)| Participant {
-                seed,
-                scalar,
-                weights,
-            });
+        let participant = (any_seed(), positive_scalar(), weights_for(config, len..=len))
+            .prop_map(|(seed, scalar, weights)| Participant { seed, scalar, weights });
         vec(participant, 1..=5)
     })
 }
@@ -45,27 +37,17 @@ fn global_models() {
         |config| (pair_with(config), participants(config), 1..=MAX_LEN),
         |(pair, participants, step)| {
             let len = participants[0].weights.len();
-            let (mut old_sum, mut old_mask) = (
-                old::Aggregation::new(pair, len),
-                old::Aggregation::new(pair, len),
-            );
+            let (mut old_sum, mut old_mask) =
+                (old::Aggregation::new(pair, len), old::Aggregation::new(pair, len));
             let mut sum = ours::Aggregation::new(pair, len);
-            for Participant {
-                seed,
-                scalar,
-                weights,
-            } in &participants
-            {
+            for Participant { seed, scalar, weights } in &participants {
                 let masked = old::mask(seed, pair, *scalar, weights);
                 prop_assert_eq!(old_sum.add(&masked), Ok(()));
                 prop_assert_eq!(old_mask.add(&old::derive_mask(seed, pair, len)), Ok(()));
                 prop_assert_eq!(sum.add(&masked), Ok(()));
             }
             prop_assert_eq!(hex::encode(sum.to_bytes()), hex::encode(old_sum.to_bytes()));
-            let seeds: Vec<_> = participants
-                .iter()
-                .map(|participant| participant.seed)
-                .collect();
+            let seeds: Vec<_> = participants.iter().map(|participant| participant.seed).collect();
             let mask = ours::sum_masks(&seeds, pair, len, step);
             prop_assert_eq!(hex::encode(&mask), hex::encode(old_mask.to_bytes()));
 
@@ -94,11 +76,7 @@ fn check_primitives(
     match model {
         Some(Model::F32(weights)) => {
             let convertible = |weight: &&BigRational| fits(weight, |bits| bits <= 127);
-            for (ours, exact) in weights
-                .iter()
-                .zip(exact)
-                .filter(|(_, exact)| convertible(exact))
-            {
+            for (ours, exact) in weights.iter().zip(exact).filter(|(_, exact)| convertible(exact)) {
                 let old = old::to_f32(std::slice::from_ref(exact))[0];
                 prop_assert!(
                     old.is_some_and(|old| ulps32(old, *ours) <= MAX_ULPS),
@@ -108,11 +86,7 @@ fn check_primitives(
         }
         Some(Model::F64(weights)) => {
             let convertible = |weight: &&BigRational| fits(weight, |bits| bits <= 1023);
-            for (ours, exact) in weights
-                .iter()
-                .zip(exact)
-                .filter(|(_, exact)| convertible(exact))
-            {
+            for (ours, exact) in weights.iter().zip(exact).filter(|(_, exact)| convertible(exact)) {
                 let old = old::to_f64(std::slice::from_ref(exact))[0];
                 prop_assert!(
                     old.is_some_and(|old| ulps64(old, *ours) <= MAX_ULPS),
@@ -249,11 +223,7 @@ fn spoil(object: &mut [u8], pair: PairBytes, len: usize, which: Index) {
     let vect = old::config_parameters(pair.vect).bytes_per_number;
     let unit = old::config_parameters(pair.unit).bytes_per_number;
     let number = which.index(len + 1);
-    let from = if number < len {
-        8 + number * vect
-    } else {
-        object.len() - unit
-    };
+    let from = if number < len { 8 + number * vect } else { object.len() - unit };
     let width = if number < len { vect } else { unit };
     object[from..from + width].fill(u8::MAX);
 }
@@ -281,9 +251,7 @@ fn a_scalar_sum_of_zero_is_an_error() {
 /// Found by `global_models`: the nearest single, and what dividing two rounded ones gives.
 #[test]
 fn the_old_conversion_to_floats_is_two_units_off() {
-    let weight = "-738008707620000000000/101285528519662462783"
-        .parse::<BigRational>()
-        .unwrap();
+    let weight = "-738008707620000000000/101285528519662462783".parse::<BigRational>().unwrap();
     let old = old::to_f32(std::slice::from_ref(&weight))[0].unwrap();
     let published = ours::write_published(&[weight]);
     let ours = ours::read_published(&published, [0, 0, 2, 9]).unwrap();
@@ -295,20 +263,11 @@ fn the_old_conversion_to_floats_is_two_units_off() {
 fn both_stop_at_the_same_number_of_models() {
     for pair in [
         PairBytes::from([1, 0, 0, 3]),
-        PairBytes {
-            vect: [1, 0, 0, 6],
-            unit: [0, 1, 4, 3],
-        },
-        PairBytes {
-            vect: [2, 3, 255, 3],
-            unit: [1, 0, 0, 12],
-        },
+        PairBytes { vect: [1, 0, 0, 6], unit: [0, 1, 4, 3] },
+        PairBytes { vect: [2, 3, 255, 3], unit: [1, 0, 0, 12] },
     ] {
         let object = old::derive_mask(&[3; 32], pair, 1);
-        let (mut old, mut ours) = (
-            old::Aggregation::new(pair, 1),
-            ours::Aggregation::new(pair, 1),
-        );
+        let (mut old, mut ours) = (old::Aggregation::new(pair, 1), ours::Aggregation::new(pair, 1));
         for _ in 0..1000 {
             old.add(&object).unwrap();
             ours.add(&object).unwrap();
@@ -329,10 +288,7 @@ fn one_model_comes_back() {
     sum.add(&masked).unwrap();
     let weights = sum.unmask(&old::derive_mask(&seed, pair, 2)).unwrap();
     for (weight, expected) in weights.iter().zip([0.25, -80.0]) {
-        assert!(
-            (weight.to_f64().unwrap() - expected).abs() < 1e-15,
-            "{weight}"
-        );
+        assert!((weight.to_f64().unwrap() - expected).abs() < 1e-15, "{weight}");
         assert!(!weight.is_positive() || expected > 0.0);
     }
 }

@@ -16,26 +16,10 @@ fn mask_configs() {
     for case in cases(&file, "configs") {
         let parameters = old::config_parameters(array(case, "bytes"));
         assert_eq!(parameters.order.to_string(), text(case, "order"), "{case}");
-        assert_eq!(
-            parameters.bytes_per_number,
-            size(case, "bytes_per_number"),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.add_shift,
-            ratio(text(case, "add_shift")),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.exp_shift.to_string(),
-            text(case, "exp_shift"),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.max_nb_models as usize,
-            size(case, "max_nb_models"),
-            "{case}"
-        );
+        assert_eq!(parameters.bytes_per_number, size(case, "bytes_per_number"), "{case}");
+        assert_eq!(parameters.add_shift, ratio(text(case, "add_shift")), "{case}");
+        assert_eq!(parameters.exp_shift.to_string(), text(case, "exp_shift"), "{case}");
+        assert_eq!(parameters.max_nb_models as usize, size(case, "max_nb_models"), "{case}");
     }
 }
 
@@ -54,10 +38,8 @@ fn mask_derivation() {
             .chunks(width)
             .map(|number| num_bigint::BigUint::from_bytes_le(number).to_string())
             .collect();
-        let expected: Vec<_> = cases(case, "vect")
-            .iter()
-            .map(|number| number.as_str().unwrap())
-            .collect();
+        let expected: Vec<_> =
+            cases(case, "vect").iter().map(|number| number.as_str().unwrap()).collect();
         assert_eq!(numbers, expected, "{case}");
     }
 }
@@ -83,28 +65,14 @@ fn aggregation_and_unmasking() {
         let mut mask = sum.clone();
         for model in cases(case, "models") {
             sum.add(&bytes(model, "masked")).unwrap();
-            mask.add(&old::derive_mask(
-                &array(model, "seed"),
-                pair(case),
-                size(case, "length"),
-            ))
-            .unwrap();
+            mask.add(&old::derive_mask(&array(model, "seed"), pair(case), size(case, "length")))
+                .unwrap();
         }
-        assert_eq!(
-            hex::encode(sum.to_bytes()),
-            text(case, "aggregated"),
-            "{case}"
-        );
+        assert_eq!(hex::encode(sum.to_bytes()), text(case, "aggregated"), "{case}");
         assert_eq!(hex::encode(mask.to_bytes()), text(case, "mask"), "{case}");
-        let expected: Vec<_> = cases(case, "unmasked")
-            .iter()
-            .map(|weight| ratio(weight.as_str().unwrap()))
-            .collect();
-        assert_eq!(
-            sum.unmask(&bytes(case, "mask")).unwrap(),
-            expected,
-            "{case}"
-        );
+        let expected: Vec<_> =
+            cases(case, "unmasked").iter().map(|weight| ratio(weight.as_str().unwrap())).collect();
+        assert_eq!(sum.unmask(&bytes(case, "mask")).unwrap(), expected, "{case}");
     }
 }
 
@@ -147,14 +115,8 @@ fn published_models() {
             .iter()
             .map(|weight| ratio(weight.as_str().unwrap()))
             .collect();
-        assert_eq!(
-            hex::encode(old::ratio_model_to_bincode(&ratios)),
-            text(case, "bincode")
-        );
-        assert_eq!(
-            old::ratio_model_from_bincode(&bytes(case, "bincode")).unwrap(),
-            ratios
-        );
+        assert_eq!(hex::encode(old::ratio_model_to_bincode(&ratios)), text(case, "bincode"));
+        assert_eq!(old::ratio_model_from_bincode(&bytes(case, "bincode")).unwrap(), ratios);
     }
 }
 
@@ -164,36 +126,13 @@ fn round_parameters() {
     for case in cases(&file, "round_parameters") {
         let parameters = old::read_parameters(&bytes(case, "bincode")).unwrap();
         assert_eq!(parameters.pk, array(case, "pk"), "{case}");
-        assert_eq!(
-            parameters.sum.to_bits(),
-            double(text(case, "sum")).to_bits(),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.update.to_bits(),
-            double(text(case, "update")).to_bits(),
-            "{case}"
-        );
+        assert_eq!(parameters.sum.to_bits(), double(text(case, "sum")).to_bits(), "{case}");
+        assert_eq!(parameters.update.to_bits(), double(text(case, "update")).to_bits(), "{case}");
         assert_eq!(parameters.seed, array(case, "seed"), "{case}");
-        assert_eq!(
-            parameters.mask_config.vect,
-            array(case, "vect_config_bytes"),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.mask_config.unit,
-            array(case, "unit_config_bytes"),
-            "{case}"
-        );
-        assert_eq!(
-            parameters.model_length as usize,
-            size(case, "model_length"),
-            "{case}"
-        );
-        assert_eq!(
-            hex::encode(old::write_parameters(&parameters)),
-            text(case, "bincode")
-        );
+        assert_eq!(parameters.mask_config.vect, array(case, "vect_config_bytes"), "{case}");
+        assert_eq!(parameters.mask_config.unit, array(case, "unit_config_bytes"), "{case}");
+        assert_eq!(parameters.model_length as usize, size(case, "model_length"), "{case}");
+        assert_eq!(hex::encode(old::write_parameters(&parameters)), text(case, "bincode"));
     }
 }
 
@@ -205,23 +144,13 @@ fn messages() {
         let message = bytes(case, "message");
         let plain = old::read(&message).unwrap();
         match &plain.body {
-            Body::Sum {
-                sum_signature,
-                ephm_pk,
-            } => {
+            Body::Sum { sum_signature, ephm_pk } => {
                 assert_eq!(*sum_signature, array(case, "sum_signature"));
                 assert_eq!(*ephm_pk, array(case, "ephm_pk"));
             }
-            Body::Update {
-                masked_model,
-                seed_dict,
-                ..
-            } => {
+            Body::Update { masked_model, seed_dict, .. } => {
                 assert_eq!(hex::encode(masked_model), text(case, "masked_model"));
-                assert_eq!(
-                    seed_dict.len(),
-                    case["local_seed_dict"].as_array().unwrap().len()
-                );
+                assert_eq!(seed_dict.len(), case["local_seed_dict"].as_array().unwrap().len());
                 let masked = old::mask(
                     &array(case, "mask_seed"),
                     pair(case),
@@ -231,13 +160,7 @@ fn messages() {
                 assert_eq!(masked, *masked_model);
             }
             Body::Sum2 { mask, .. } => assert_eq!(hex::encode(mask), text(case, "model_mask")),
-            Body::Chunk {
-                task,
-                id,
-                message_id,
-                last,
-                data,
-            } => {
+            Body::Chunk { task, id, message_id, last, data } => {
                 let tags = [Task::Sum, Task::Update, Task::Sum2];
                 assert_eq!(*task, tags[size(case, "tag") - 1]);
                 assert_eq!(usize::from(*id), size(case, "chunk_id"));
@@ -265,15 +188,8 @@ fn keys_and_seals() {
         assert_eq!((public, secret), (array(case, "pk"), array(case, "sk")));
     }
     for case in cases(&file, "sealed_boxes") {
-        let opened = old::open(
-            &array(case, "pk"),
-            &array(case, "sk"),
-            &bytes(case, "ciphertext"),
-        );
-        let expected = case["decrypts"]
-            .as_bool()
-            .unwrap()
-            .then(|| bytes(case, "plaintext"));
+        let opened = old::open(&array(case, "pk"), &array(case, "sk"), &bytes(case, "ciphertext"));
+        let expected = case["decrypts"].as_bool().unwrap().then(|| bytes(case, "plaintext"));
         assert_eq!(opened, expected, "{case}");
     }
 }
@@ -287,10 +203,6 @@ fn eligibility() {
             continue;
         };
         let threshold = double(text(case, "threshold"));
-        assert_eq!(
-            old::is_eligible(&array(case, "signature"), threshold),
-            expected,
-            "{case}"
-        );
+        assert_eq!(old::is_eligible(&array(case, "signature"), threshold), expected, "{case}");
     }
 }

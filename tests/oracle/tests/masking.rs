@@ -16,11 +16,7 @@ use proptest::{collection::vec, prelude::*};
 fn parameters_of_every_config() {
     assert_eq!(all_configs().count(), 240);
     for config in all_configs() {
-        assert_eq!(
-            ours::config_parameters(config),
-            old::config_parameters(config),
-            "{config:?}"
-        );
+        assert_eq!(ours::config_parameters(config), old::config_parameters(config), "{config:?}");
     }
 }
 
@@ -41,14 +37,7 @@ fn masks() {
 #[test]
 fn masked_models() {
     for_every_config(
-        |config| {
-            (
-                any_seed(),
-                pair_with(config),
-                any_scalar(),
-                weights_for(config, 0..=MAX_LEN),
-            )
-        },
+        |config| (any_seed(), pair_with(config), any_scalar(), weights_for(config, 0..=MAX_LEN)),
         |(seed, pair, scalar, weights)| {
             prop_assert_eq!(
                 ours::mask(&seed, pair, scalar, &weights).map(hex::encode),
@@ -62,14 +51,7 @@ fn masked_models() {
 #[test]
 fn masked_fractions() {
     for_every_config(
-        |config| {
-            (
-                any_seed(),
-                pair_with(config),
-                any_scalar(),
-                ratios_for(config, 1..=3),
-            )
-        },
+        |config| (any_seed(), pair_with(config), any_scalar(), ratios_for(config, 1..=3)),
         |(seed, pair, scalar, weights)| {
             prop_assert_eq!(
                 ours::mask(&seed, pair, scalar, &weights).map(hex::encode),
@@ -119,10 +101,7 @@ fn what_the_old_one_clamps_silently_ours_refuses() {
         assert!(error.contains("weight 1"), "{error}");
     }
     let weights = Weights::F32(vec![0.5]);
-    assert_eq!(
-        old::mask(&seed, pair, -1.0, &weights),
-        old::mask(&seed, pair, 0.0, &weights)
-    );
+    assert_eq!(old::mask(&seed, pair, -1.0, &weights), old::mask(&seed, pair, 0.0, &weights));
     for scalar in [-1.0, f64::NAN, f64::INFINITY] {
         ours::mask(&seed, pair, scalar, &weights).unwrap_err();
     }

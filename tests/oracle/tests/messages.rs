@@ -17,10 +17,7 @@ use proptest::{
 
 fn persistent() -> ProptestConfig {
     let file = FileFailurePersistence::WithSource("regressions");
-    ProptestConfig {
-        failure_persistence: Some(Box::new(file)),
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { failure_persistence: Some(Box::new(file)), ..ProptestConfig::default() }
 }
 
 /// The old crate writes dictionaries in an order of its own, ours sorts them.

@@ -21,11 +21,7 @@ pub fn encrypt_key_pair(seed: &[u8; 32]) -> ([u8; 32], [u8; 32]) {
 
 /// The public part of an X25519 secret key.
 pub fn public_encrypt_key(secret: &[u8; 32]) -> [u8; 32] {
-    array(
-        SecretEncryptKey::from_slice_unchecked(secret)
-            .public_key()
-            .as_slice(),
-    )
+    array(SecretEncryptKey::from_slice_unchecked(secret).public_key().as_slice())
 }
 
 /// Seals a message to a public key, with an ephemeral key that libsodium draws.
@@ -42,11 +38,7 @@ pub fn open(public: &[u8; 32], secret: &[u8; 32], sealed: &[u8]) -> Option<Vec<u
 
 /// The detached signature of a message.
 pub fn sign(secret: &[u8; 64], message: &[u8]) -> [u8; 64] {
-    array(
-        SecretSigningKey::from_slice_unchecked(secret)
-            .sign_detached(message)
-            .as_slice(),
-    )
+    array(SecretSigningKey::from_slice_unchecked(secret).sign_detached(message).as_slice())
 }
 
 /// Whether a detached signature is valid.

@@ -40,9 +40,7 @@ pub fn config_parameters(config: ConfigBytes) -> ConfigParameters {
         order: new_uint(&config.order()),
         bytes_per_number: one_number - config.buffer_length(),
         add_shift: new_ratio(&config.add_shift()),
-        exp_shift: new_int(&config.exp_shift())
-            .to_biguint()
-            .expect("a shift is positive"),
+        exp_shift: new_int(&config.exp_shift()).to_biguint().expect("a shift is positive"),
         max_nb_models: config.model_type.max_nb_models() as u64,
     }
 }
@@ -72,9 +70,7 @@ impl Aggregation {
     /// Adds an object in wire form; the name of the error where the old validation fails.
     pub fn add(&mut self, object: &[u8]) -> Result<(), String> {
         let object = parse(object)?;
-        self.0
-            .validate_aggregation(&object)
-            .map_err(|error| format!("{error:?}"))?;
+        self.0.validate_aggregation(&object).map_err(|error| format!("{error:?}"))?;
         self.0.aggregate(object);
         Ok(())
     }
@@ -91,9 +87,7 @@ impl Aggregation {
     /// If all scalars are zero, as the old crate does.
     pub fn unmask(self, mask: &[u8]) -> Result<Vec<BigRational>, String> {
         let mask = parse(mask)?;
-        self.0
-            .validate_unmasking(&mask)
-            .map_err(|error| format!("{error:?}"))?;
+        self.0.validate_unmasking(&mask).map_err(|error| format!("{error:?}"))?;
         Ok(self.0.unmask(mask).iter().map(new_ratio).collect())
     }
 }
@@ -136,10 +130,7 @@ fn primitives<P: 'static>(weights: &[BigRational]) -> Vec<Option<P>>
 where
     Model: IntoPrimitives<P>,
 {
-    model(&Weights::Ratio(weights.to_vec()))
-        .to_primitives()
-        .map(Result::ok)
-        .collect()
+    model(&Weights::Ratio(weights.to_vec())).to_primitives().map(Result::ok).collect()
 }
 
 fn model(weights: &Weights) -> Model {
@@ -166,10 +157,7 @@ fn mask_config([group, data, bound, model]: ConfigBytes) -> MaskConfig {
 }
 
 pub(super) fn config_pair(pair: PairBytes) -> MaskConfigPair {
-    MaskConfigPair {
-        vect: mask_config(pair.vect),
-        unit: mask_config(pair.unit),
-    }
+    MaskConfigPair { vect: mask_config(pair.vect), unit: mask_config(pair.unit) }
 }
 
 pub(super) fn config_bytes(config: &MaskConfig) -> ConfigBytes {

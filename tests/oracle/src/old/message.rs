@@ -17,10 +17,7 @@ pub fn write(plain: &Plain, signing_key: &[u8; 64]) -> Vec<u8> {
     let participant_pk = PublicSigningKey::from_slice_unchecked(&plain.participant_pk);
     let coordinator_pk = PublicEncryptKey::from_slice_unchecked(&plain.coordinator_pk);
     let message = match &plain.body {
-        Body::Sum {
-            sum_signature,
-            ephm_pk,
-        } => Message::new_sum(
+        Body::Sum { sum_signature, ephm_pk } => Message::new_sum(
             participant_pk,
             coordinator_pk,
             Sum {
@@ -28,25 +25,19 @@ pub fn write(plain: &Plain, signing_key: &[u8; 64]) -> Vec<u8> {
                 ephm_pk: PublicEncryptKey::from_slice_unchecked(ephm_pk),
             },
         ),
-        Body::Update {
-            sum_signature,
-            update_signature,
-            masked_model,
-            seed_dict,
-        } => Message::new_update(
-            participant_pk,
-            coordinator_pk,
-            Update {
-                sum_signature: Signature::from_slice_unchecked(sum_signature),
-                update_signature: Signature::from_slice_unchecked(update_signature),
-                masked_model: parse(masked_model).expect("a mask object"),
-                local_seed_dict: old_seed_dict(seed_dict),
-            },
-        ),
-        Body::Sum2 {
-            sum_signature,
-            mask,
-        } => Message::new_sum2(
+        Body::Update { sum_signature, update_signature, masked_model, seed_dict } => {
+            Message::new_update(
+                participant_pk,
+                coordinator_pk,
+                Update {
+                    sum_signature: Signature::from_slice_unchecked(sum_signature),
+                    update_signature: Signature::from_slice_unchecked(update_signature),
+                    masked_model: parse(masked_model).expect("a mask object"),
+                    local_seed_dict: old_seed_dict(seed_dict),
+                },
+            )
+        }
+        Body::Sum2 { sum_signature, mask } => Message::new_sum2(
             participant_pk,
             coordinator_pk,
             Sum2 {
@@ -54,38 +45,22 @@ pub fn write(plain: &Plain, signing_key: &[u8; 64]) -> Vec<u8> {
                 model_mask: parse(mask).expect("a mask object"),
             },
         ),
-        Body::Chunk {
-            task,
-            id,
-            message_id,
-            last,
-            data,
-        } => Message::new_multipart(
+        Body::Chunk { task, id, message_id, last, data } => Message::new_multipart(
             participant_pk,
             coordinator_pk,
-            Chunk {
-                id: *id,
-                message_id: *message_id,
-                last: *last,
-                data: data.clone(),
-            },
+            Chunk { id: *id, message_id: *message_id, last: *last, data: data.clone() },
             tag(*task),
         ),
     };
     let mut buffer = vec![0; message.buffer_length()];
-    message.to_bytes(
-        &mut buffer,
-        &SecretSigningKey::from_slice_unchecked(signing_key),
-    );
+    message.to_bytes(&mut buffer, &SecretSigningKey::from_slice_unchecked(signing_key));
     buffer
 }
 
 /// Checks and reads a message as the old coordinator does: header, signature, payload.
 pub fn read(message: &[u8]) -> Result<Plain, String> {
     let buffer = MessageBuffer::new(message).map_err(|error| format!("header: {error:#}"))?;
-    buffer
-        .check_signature()
-        .map_err(|error| format!("signature: {error:#}"))?;
+    buffer.check_signature().map_err(|error| format!("signature: {error:#}"))?;
     let message =
         Message::from_byte_slice(&message).map_err(|error| format!("payload: {error:#}"))?;
     Ok(Plain {
@@ -102,9 +77,7 @@ pub fn read_payload(task: Task, bytes: &[u8]) -> Result<Body, String> {
         Task::Update => Update::from_byte_slice(&bytes).map(Payload::Update),
         Task::Sum2 => Sum2::from_byte_slice(&bytes).map(Payload::Sum2),
     };
-    payload
-        .map(|payload| body(task, payload))
-        .map_err(|error| format!("payload: {error:#}"))
+    payload.map(|payload| body(task, payload)).map_err(|error| format!("payload: {error:#}"))
 }
 
 fn body(task: Task, payload: Payload) -> Body {
@@ -204,10 +177,7 @@ pub fn write_sum_dict(dict: &BTreeMap<[u8; 32], [u8; 32]>) -> Vec<u8> {
 /// Reads an answer to `GET /sums`.
 pub fn read_sum_dict(bytes: &[u8]) -> Result<BTreeMap<[u8; 32], [u8; 32]>, String> {
     let dict: SumDict = bincode::deserialize(bytes).map_err(|error| error.to_string())?;
-    Ok(dict
-        .iter()
-        .map(|(pk, ephm_pk)| (array(pk.as_slice()), array(ephm_pk.as_slice())))
-        .collect())
+    Ok(dict.iter().map(|(pk, ephm_pk)| (array(pk.as_slice()), array(ephm_pk.as_slice()))).collect())
 }
 
 /// A column of the seed dictionary as `GET /seeds` serves it.
@@ -234,9 +204,7 @@ fn old_seed_dict(dict: &BTreeMap<[u8; 32], [u8; 80]>) -> LocalSeedDict {
 }
 
 fn new_seed_dict(dict: &LocalSeedDict) -> BTreeMap<[u8; 32], [u8; 80]> {
-    dict.iter()
-        .map(|(pk, seed)| (array(pk.as_slice()), array(seed.as_slice())))
-        .collect()
+    dict.iter().map(|(pk, seed)| (array(pk.as_slice()), array(seed.as_slice()))).collect()
 }
 
 fn tag(task: Task) -> Tag {

@@ -86,8 +86,7 @@ pub fn sum_masks_in_parts(
 ) -> Vec<u8> {
     let (first, second) = seeds.split_at(first_part);
     let mut sum = mask_sum(first, pair, len, usize::MAX);
-    sum.merge(mask_sum(second, pair, len, usize::MAX))
-        .expect("sums of the same shape");
+    sum.merge(mask_sum(second, pair, len, usize::MAX)).expect("sums of the same shape");
     finish(sum)
 }
 
@@ -99,9 +98,7 @@ fn mask_sum(seeds: &[[u8; 32]], pair: PairBytes, len: usize, step: usize) -> Mas
 }
 
 fn finish(sum: MaskSum) -> Vec<u8> {
-    sum.finish()
-        .to_bytes()
-        .expect("a short mask can be written")
+    sum.finish().to_bytes().expect("a short mask can be written")
 }
 
 /// A sum of masks or of masked models.
@@ -127,10 +124,7 @@ impl Aggregation {
 
     /// The sum, in wire form.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.0
-            .object()
-            .to_bytes()
-            .expect("a short object can be written")
+        self.0.object().to_bytes().expect("a short object can be written")
     }
 
     /// The weighted mean of the masked models, exactly; the name of the error where it is refused.
@@ -159,10 +153,7 @@ pub fn write_published(weights: &[BigRational]) -> Vec<u8> {
 }
 
 pub(super) fn config_pair(pair: PairBytes) -> MaskConfigPair {
-    MaskConfigPair {
-        vect: mask_config(pair.vect),
-        unit: mask_config(pair.unit),
-    }
+    MaskConfigPair { vect: mask_config(pair.vect), unit: mask_config(pair.unit) }
 }
 
 fn mask_config(config: ConfigBytes) -> MaskConfig {
@@ -172,9 +163,7 @@ fn mask_config(config: ConfigBytes) -> MaskConfig {
 /// The name of an error's variant: the names are those of the old crate.
 fn variant(error: &impl std::fmt::Debug) -> String {
     let shown = format!("{error:?}");
-    let end = shown
-        .find(|char: char| !char.is_alphanumeric())
-        .unwrap_or(shown.len());
+    let end = shown.find(|char: char| !char.is_alphanumeric()).unwrap_or(shown.len());
     shown[..end].to_owned()
 }
 

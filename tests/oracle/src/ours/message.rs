@@ -52,9 +52,8 @@ pub fn write_sealed(plain: &Plain, signing_key: &[u8; 64], ephemeral: &[u8; 32])
 pub fn split(body: &Body, size: usize, message_id: u16) -> Result<(Vec<u8>, Vec<Body>), String> {
     let (frame, tag, _) = frame(body);
     let payload = frame.payload();
-    let splitting = MessageSize::at_most(size)
-        .and_then(|size| size.split(payload.len()))
-        .map_err(text)?;
+    let splitting =
+        MessageSize::at_most(size).and_then(|size| size.split(payload.len())).map_err(text)?;
     let parts = splitting.iter().flat_map(|splitting| {
         (0..splitting.count()).map(|index| {
             splitting
@@ -115,9 +114,8 @@ pub fn reassemble(parts: &[Vec<u8>]) -> Result<Option<Vec<u8>>, String> {
             is_last: chunk.is_last,
             data: chunk.data.to_vec().into(),
         };
-        let added = reassembly
-            .add(view.participant, view.tag, chunk, true, 1 << 20)
-            .map_err(text)?;
+        let added =
+            reassembly.add(view.participant, view.tag, chunk, true, 1 << 20).map_err(text)?;
         complete = complete.or(added);
     }
     Ok(complete.map(|complete| complete.payload()))
@@ -127,10 +125,7 @@ fn frame(body: &Body) -> (Frame, Tag, bool) {
     let mut frame = Frame::with_capacity(0);
     let out = frame.buffer_mut();
     let (tag, is_multipart) = match body {
-        Body::Sum {
-            sum_signature,
-            ephm_pk,
-        } => {
+        Body::Sum { sum_signature, ephm_pk } => {
             let payload = SumPayload {
                 sum_signature: Signature::new(*sum_signature),
                 ephemeral_key: PublicEncryptKey::new(*ephm_pk),
@@ -138,39 +133,20 @@ fn frame(body: &Body) -> (Frame, Tag, bool) {
             payload.write_to(out);
             (Tag::Sum, false)
         }
-        Body::Update {
-            sum_signature,
-            update_signature,
-            masked_model,
-            seed_dict,
-        } => {
+        Body::Update { sum_signature, update_signature, masked_model, seed_dict } => {
             out.extend_from_slice(sum_signature);
             out.extend_from_slice(update_signature);
             out.extend_from_slice(masked_model);
             local_seed_dict(seed_dict).write_to(out);
             (Tag::Update, false)
         }
-        Body::Sum2 {
-            sum_signature,
-            mask,
-        } => {
+        Body::Sum2 { sum_signature, mask } => {
             out.extend_from_slice(sum_signature);
             out.extend_from_slice(mask);
             (Tag::Sum2, false)
         }
-        Body::Chunk {
-            task,
-            id,
-            message_id,
-            last,
-            data,
-        } => {
-            let chunk = Chunk {
-                id: *id,
-                message_id: MessageId(*message_id),
-                is_last: *last,
-                data,
-            };
+        Body::Chunk { task, id, message_id, last, data } => {
+            let chunk = Chunk { id: *id, message_id: MessageId(*message_id), is_last: *last, data };
             chunk.write_to(out);
             (tag(*task), true)
         }
@@ -207,9 +183,8 @@ fn tag(task: Task) -> Tag {
 }
 
 fn local_seed_dict(dict: &BTreeMap<[u8; 32], [u8; 80]>) -> LocalSeedDict {
-    let entries = dict
-        .iter()
-        .map(|(key, seed)| (PublicSigningKey::new(*key), EncryptedMaskSeed::new(*seed)));
+    let entries =
+        dict.iter().map(|(key, seed)| (PublicSigningKey::new(*key), EncryptedMaskSeed::new(*seed)));
     LocalSeedDict::new(entries.collect()).expect("keys of a map are different")
 }
 
@@ -221,18 +196,13 @@ pub fn seal_mask_seed(seed: &[u8; 32], ephm_pk: &[u8; 32], ephemeral: &[u8; 32])
         &PublicEncryptKey::new(*ephm_pk),
         &ephemeral,
     );
-    *sealed
-        .expect("a key that was derived from a seed")
-        .as_bytes()
+    *sealed.expect("a key that was derived from a seed").as_bytes()
 }
 
 /// Opens a sealed mask seed, or `None`.
 pub fn open_mask_seed(sealed: &[u8; 80], ephm_sk: &[u8; 32]) -> Option<[u8; 32]> {
     let keys = EncryptKeyPair::from_secret(SecretEncryptKey::new(*ephm_sk));
-    EncryptedMaskSeed::new(*sealed)
-        .open(&keys)
-        .ok()
-        .map(|seed| *seed.as_bytes())
+    EncryptedMaskSeed::new(*sealed).open(&keys).ok().map(|seed| *seed.as_bytes())
 }
 
 /// The (public, secret) Ed25519 keys made from a seed.
@@ -256,9 +226,7 @@ pub fn seal(public: &[u8; 32], message: &[u8], ephemeral: &[u8; 32]) -> Vec<u8> 
 
 /// Opens a sealed message, or `None`.
 pub fn open(secret: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
-    EncryptKeyPair::from_secret(SecretEncryptKey::new(*secret))
-        .open(sealed)
-        .ok()
+    EncryptKeyPair::from_secret(SecretEncryptKey::new(*secret)).open(sealed).ok()
 }
 
 /// The detached signature of a message.
@@ -328,10 +296,7 @@ pub fn write_sum_dict(dict: &BTreeMap<[u8; 32], [u8; 32]>) -> Vec<u8> {
 /// Reads an answer to `GET /sums`.
 pub fn read_sum_dict(bytes: &[u8]) -> Result<BTreeMap<[u8; 32], [u8; 32]>, round::DecodeError> {
     let dict = SumDict::from_bytes(bytes)?;
-    Ok(dict
-        .iter()
-        .map(|(key, ephm)| (*key.as_bytes(), *ephm.as_bytes()))
-        .collect())
+    Ok(dict.iter().map(|(key, ephm)| (*key.as_bytes(), *ephm.as_bytes())).collect())
 }
 
 /// A column of the seed dictionary, rewritten as `GET /seeds` serves it.
@@ -342,8 +307,5 @@ pub fn rewrite_seeds(bytes: &[u8]) -> Result<Vec<u8>, round::DecodeError> {
 /// Reads an answer to `GET /seeds`.
 pub fn read_seeds(bytes: &[u8]) -> Result<BTreeMap<[u8; 32], [u8; 80]>, round::DecodeError> {
     let dict = UpdateSeedDict::from_bytes(bytes)?;
-    Ok(dict
-        .iter()
-        .map(|(key, seed)| (*key.as_bytes(), *seed.as_bytes()))
-        .collect())
+    Ok(dict.iter().map(|(key, seed)| (*key.as_bytes(), *seed.as_bytes())).collect())
 }

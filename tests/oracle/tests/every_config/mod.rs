@@ -13,10 +13,7 @@ const SHARE: u32 = 4;
 /// The settings of properties whose failures are stored in a file beside their source.
 pub fn persistent() -> Config {
     let file = FileFailurePersistence::WithSource("regressions");
-    Config {
-        failure_persistence: Some(Box::new(file)),
-        ..Config::default()
-    }
+    Config { failure_persistence: Some(Box::new(file)), ..Config::default() }
 }
 
 /// Checks `property` for inputs from `strategy(config)`, for every mask config.
@@ -29,10 +26,7 @@ pub fn for_every_config<S: Strategy>(
 ) {
     let cases = (Config::default().cases / SHARE).max(1);
     for config in all_configs() {
-        let mut runner = TestRunner::new(Config {
-            cases,
-            ..Config::with_source_file(file!())
-        });
+        let mut runner = TestRunner::new(Config { cases, ..Config::with_source_file(file!()) });
         if let Err(failure) = runner.run(&strategy(config), &property) {
             panic!("mask config {config:?}: {failure}\n{runner}");
         }

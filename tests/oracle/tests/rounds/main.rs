@@ -84,27 +84,18 @@ impl Member {
 
 fn members() -> impl Strategy<Value = (PairBytes, usize, Vec<Member>)> {
     (any_pair(), 1..=6usize).prop_flat_map(|(pair, len)| {
-        let member = (
-            any::<bool>(),
-            any_seed(),
-            positive_scalar(),
-            weights_for(pair.vect, len..=len),
-            prop::option::of(300..1200usize),
-        )
-            .prop_map(
-                |(is_ours, seed, scalar, weights, max_message_size)| Member {
-                    is_ours,
-                    seed,
-                    scalar,
-                    weights,
-                    max_message_size,
-                },
-            );
-        (
-            Just(pair),
-            Just(len),
-            vec(member, PARTICIPANTS).prop_map(with_different_keys),
-        )
+        let member =
+            (
+                any::<bool>(),
+                any_seed(),
+                positive_scalar(),
+                weights_for(pair.vect, len..=len),
+                prop::option::of(300..1200usize),
+            )
+                .prop_map(|(is_ours, seed, scalar, weights, max_message_size)| {
+                    Member { is_ours, seed, scalar, weights, max_message_size }
+                });
+        (Just(pair), Just(len), vec(member, PARTICIPANTS).prop_map(with_different_keys))
     })
 }
 
@@ -149,31 +140,18 @@ fn check_round(
         if model.status == 200 {
             break model.body;
         }
-        prop_assert!(
-            now < Timestamp::from_millis(60_000),
-            "the round does not end"
-        );
+        prop_assert!(now < Timestamp::from_millis(60_000), "the round does not end");
     };
 
     // What was masked with which seeds makes no difference to the mean.
     let mut sum = old::Aggregation::new(pair, len);
     let mut mask = sum.clone();
     for member in updaters {
-        sum.add(&old::mask(
-            &member.seed,
-            pair,
-            member.scalar,
-            &member.weights,
-        ))
-        .unwrap();
-        mask.add(&old::derive_mask(&member.seed, pair, len))
-            .unwrap();
+        sum.add(&old::mask(&member.seed, pair, member.scalar, &member.weights)).unwrap();
+        mask.add(&old::derive_mask(&member.seed, pair, len)).unwrap();
     }
     let expected = sum.unmask(&mask.to_bytes()).unwrap();
-    prop_assert_eq!(
-        old::ratio_model_from_bincode(&published),
-        Ok(expected.clone())
-    );
+    prop_assert_eq!(old::ratio_model_from_bincode(&published), Ok(expected.clone()));
     let typed = ours::read_published(&published, pair.vect);
     for (participant, member) in participants.iter_mut().zip(members) {
         let received = participant.global_model(now, coordinator);

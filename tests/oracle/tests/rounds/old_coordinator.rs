@@ -62,22 +62,12 @@ impl OldCoordinator {
 
     fn message(&mut self, sealed: &[u8]) -> Result<(), String> {
         let opened = old::open(&self.parameters.pk, &self.secret, sealed).ok_or("does not open")?;
-        let Plain {
-            participant_pk,
-            coordinator_pk,
-            body,
-        } = old::read(&opened)?;
+        let Plain { participant_pk, coordinator_pk, body } = old::read(&opened)?;
         if coordinator_pk != self.parameters.pk {
             return Err("another round's key".to_owned());
         }
         let body = match body {
-            Body::Chunk {
-                task,
-                id,
-                message_id,
-                last,
-                data,
-            } => {
+            Body::Chunk { task, id, message_id, last, data } => {
                 let parts = self.parts.entry((participant_pk, message_id)).or_default();
                 parts.push((id, last, data));
                 parts.sort();
@@ -87,10 +77,8 @@ impl OldCoordinator {
                 {
                     return Ok(());
                 }
-                let payload: Vec<u8> = parts
-                    .iter()
-                    .flat_map(|(_, _, data)| data.iter().copied())
-                    .collect();
+                let payload: Vec<u8> =
+                    parts.iter().flat_map(|(_, _, data)| data.iter().copied()).collect();
                 old::read_payload(task, &payload)?
             }
             body => body,
@@ -99,42 +87,23 @@ impl OldCoordinator {
     }
 
     fn payload(&mut self, pk: [u8; 32], body: Body) -> Result<(), String> {
-        let Parameters {
-            sum, update, seed, ..
-        } = self.parameters;
+        let Parameters { sum, update, seed, .. } = self.parameters;
         let eligible = |signature: &[u8; 64], task: &[u8], probability| {
             old::verify(&pk, signature, &[&seed[..], task].concat())
                 && old::is_eligible(signature, probability)
         };
         match (self.phase, body) {
-            (
-                Phase::Sum,
-                Body::Sum {
-                    sum_signature,
-                    ephm_pk,
-                },
-            ) => {
+            (Phase::Sum, Body::Sum { sum_signature, ephm_pk }) => {
                 check(eligible(&sum_signature, b"sum", sum), "not eligible to sum")?;
                 check(self.sums.insert(pk, ephm_pk).is_none(), "summed twice")
             }
             (
                 Phase::Update,
-                Body::Update {
-                    sum_signature,
-                    update_signature,
-                    masked_model,
-                    seed_dict,
-                },
+                Body::Update { sum_signature, update_signature, masked_model, seed_dict },
             ) => {
                 check(!eligible(&sum_signature, b"sum", sum), "eligible to sum")?;
-                check(
-                    eligible(&update_signature, b"update", update),
-                    "not eligible to update",
-                )?;
-                check(
-                    seed_dict.keys().eq(self.sums.keys()),
-                    "a seed for every sum participant",
-                )?;
+                check(eligible(&update_signature, b"update", update), "not eligible to update")?;
+                check(seed_dict.keys().eq(self.sums.keys()), "a seed for every sum participant")?;
                 self.aggregation.add(&masked_model)?;
                 for (summer, sealed) in seed_dict {
                     let before = self.seeds.entry(summer).or_default().insert(pk, sealed);
@@ -142,13 +111,7 @@ impl OldCoordinator {
                 }
                 Ok(())
             }
-            (
-                Phase::Sum2,
-                Body::Sum2 {
-                    sum_signature,
-                    mask,
-                },
-            ) => {
+            (Phase::Sum2, Body::Sum2 { sum_signature, mask }) => {
                 check(eligible(&sum_signature, b"sum", sum), "not eligible to sum")?;
                 check(self.sums.contains_key(&pk), "not in the sum dictionary")?;
                 check(self.masks.insert(pk, mask).is_none(), "summed twice")
@@ -160,14 +123,8 @@ impl OldCoordinator {
     fn unmask(&mut self) {
         let mut masks: Vec<_> = self.masks.values().collect();
         masks.dedup();
-        let [mask] = masks[..] else {
-            panic!("{} different masks", masks.len())
-        };
-        let model = self
-            .aggregation
-            .clone()
-            .unmask(mask)
-            .expect("a mask that fits");
+        let [mask] = masks[..] else { panic!("{} different masks", masks.len()) };
+        let model = self.aggregation.clone().unmask(mask).expect("a mask that fits");
         self.model = Some(old::ratio_model_to_bincode(&model));
     }
 }

@@ -26,11 +26,7 @@ pub struct OldParticipant {
 
 impl OldParticipant {
     pub fn new(member: &Member) -> Self {
-        Self {
-            member: member.clone(),
-            round: None,
-            stage: Stage::Awaiting,
-        }
+        Self { member: member.clone(), round: None, stage: Stage::Awaiting }
     }
 
     /// Keys and seeds of its own, one for each purpose in each round.
@@ -52,18 +48,13 @@ impl OldParticipant {
     fn sum(&self, round: &Parameters) -> Body {
         let (sum_signature, _) = self.member.task_signatures(&round.seed);
         let (ephm_pk, _) = old::encrypt_key_pair(&self.seed("ephemeral", round));
-        Body::Sum {
-            sum_signature,
-            ephm_pk,
-        }
+        Body::Sum { sum_signature, ephm_pk }
     }
 
     fn update(&self, round: &Parameters, sums: &BTreeMap<[u8; 32], [u8; 32]>) -> Body {
         let (sum_signature, update_signature) = self.member.task_signatures(&round.seed);
         let seed = self.seed("mask", round);
-        let Member {
-            scalar, weights, ..
-        } = &self.member;
+        let Member { scalar, weights, .. } = &self.member;
         Body::Update {
             sum_signature,
             update_signature,
@@ -82,13 +73,9 @@ impl OldParticipant {
         let mut mask = old::Aggregation::new(round.mask_config, len);
         for sealed in seeds.values() {
             let seed = old::open_mask_seed(sealed, &ephm_pk, &ephm_sk).expect("a seed for us");
-            mask.add(&old::derive_mask(&seed, round.mask_config, len))
-                .unwrap();
+            mask.add(&old::derive_mask(&seed, round.mask_config, len)).unwrap();
         }
-        Body::Sum2 {
-            sum_signature,
-            mask: mask.to_bytes(),
-        }
+        Body::Sum2 { sum_signature, mask: mask.to_bytes() }
     }
 
     fn send(&self, round: &Parameters, body: Body, now: Timestamp, coordinator: &mut dyn Serve) {
@@ -98,11 +85,7 @@ impl OldParticipant {
             Body::Sum2 { .. } => Task::Sum2,
             _ => Task::Sum,
         };
-        let plain = Plain {
-            participant_pk,
-            coordinator_pk: round.pk,
-            body,
-        };
+        let plain = Plain { participant_pk, coordinator_pk: round.pk, body };
         let whole = old::write(&plain, &signing_key);
         let messages = match self.member.max_message_size {
             Some(size) if whole.len() + 48 > size => {
@@ -117,25 +100,14 @@ impl OldParticipant {
                 };
                 let parts = chunks.iter().enumerate().map(chunk);
                 parts
-                    .map(|body| {
-                        old::write(
-                            &Plain {
-                                body,
-                                ..plain.clone()
-                            },
-                            &signing_key,
-                        )
-                    })
+                    .map(|body| old::write(&Plain { body, ..plain.clone() }, &signing_key))
                     .collect()
             }
             _ => vec![whole],
         };
         for message in messages {
             let sealed = old::seal(&round.pk, &message);
-            assert_eq!(
-                coordinator.call(now, &Call::Message(sealed.into())).status,
-                200
-            );
+            assert_eq!(coordinator.call(now, &Call::Message(sealed.into())).status, 200);
         }
     }
 }

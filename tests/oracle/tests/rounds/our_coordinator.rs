@@ -26,45 +26,22 @@ impl OurCoordinator {
     pub fn new(seed: [u8; 32], pair: PairBytes, len: usize) -> Self {
         let config = |bytes| MaskConfig::from_bytes(bytes).expect("the four bytes of a config");
         let count = |min| CountRange { min, max: 100 };
-        let time = TimeRange {
-            min: PHASE,
-            max: Duration::from_secs(60),
-        };
+        let time = TimeRange { min: PHASE, max: Duration::from_secs(60) };
         let settings = Settings {
-            sum: SumSettings {
-                prob: SUM_PROBABILITY,
-                count: count(1),
-                time,
-            },
-            update: UpdateSettings {
-                prob: 1.0,
-                count: count(MIN_UPDATES as u64),
-                time,
-            },
-            sum2: Sum2Settings {
-                count: count(1),
-                time,
-            },
-            mask: MaskConfigPair {
-                vect: config(pair.vect),
-                unit: config(pair.unit),
-            },
+            sum: SumSettings { prob: SUM_PROBABILITY, count: count(1), time },
+            update: UpdateSettings { prob: 1.0, count: count(MIN_UPDATES as u64), time },
+            sum2: Sum2Settings { count: count(1), time },
+            mask: MaskConfigPair { vect: config(pair.vect), unit: config(pair.unit) },
             model_length: len as u64,
             reassembly: Default::default(),
         };
         let machine = Coordinator::new(settings, RootSeed::new(seed), Timestamp::ZERO)
             .expect("legal settings");
-        Self {
-            machine,
-            bulletin: Bulletin::new(),
-            context: None,
-        }
+        Self { machine, bulletin: Bulletin::new(), context: None }
     }
 
     fn input(&mut self, now: Timestamp, input: Input) {
-        self.machine
-            .handle_input(now, input)
-            .expect("an input that is waited for");
+        self.machine.handle_input(now, input).expect("an input that is waited for");
         loop {
             let input = match self.machine.poll_output() {
                 Output::Job(job) => Input::JobDone(job.finish()),
@@ -84,9 +61,7 @@ impl OurCoordinator {
                 Output::Idle(_) => return,
                 _ => continue,
             };
-            self.machine
-                .handle_input(now, input)
-                .expect("an input that is waited for");
+            self.machine.handle_input(now, input).expect("an input that is waited for");
         }
     }
 }
@@ -97,16 +72,8 @@ impl Serve for OurCoordinator {
             return response;
         }
         let context = self.context.as_ref().expect("a round");
-        let message = context
-            .open(call.body().to_vec())
-            .expect("a message that is accepted");
-        self.input(
-            now,
-            Input::Message {
-                ticket: Ticket(0),
-                message,
-            },
-        );
+        let message = context.open(call.body().to_vec()).expect("a message that is accepted");
+        self.input(now, Input::Message { ticket: Ticket(0), message });
         Response::ok("")
     }
 

@@ -23,9 +23,7 @@ impl OurParticipant {
             scalar: Scalar::from_f64(member.scalar).expect("a legal scalar"),
             max_message_size: member
                 .max_message_size
-                .map_or(MessageSize::UNLIMITED, |size| {
-                    MessageSize::at_most(size).unwrap()
-                }),
+                .map_or(MessageSize::UNLIMITED, |size| MessageSize::at_most(size).unwrap()),
             ..Settings::default()
         };
         let keys = SigningKeyPair::from_seed(&Seed::new(member.seed));
@@ -40,16 +38,11 @@ impl OurParticipant {
         let mut next = Some(input);
         loop {
             if let Some(input) = next.take() {
-                self.machine
-                    .handle_input(now, input)
-                    .expect("an input that is waited for");
+                self.machine.handle_input(now, input).expect("an input that is waited for");
             }
             match self.machine.poll_output() {
                 Output::Request { id, call } => {
-                    next = Some(Input::Response {
-                        id,
-                        response: coordinator.call(now, &call),
-                    });
+                    next = Some(Input::Response { id, response: coordinator.call(now, &call) });
                 }
                 Output::Job(job) => next = Some(Input::JobDone(job.finish())),
                 Output::Event(event) => next = self.event(event),
@@ -86,8 +79,6 @@ impl TakePart for OurParticipant {
 
     fn global_model(&mut self, now: Timestamp, coordinator: &mut dyn Serve) -> Received {
         self.input(now, Input::FetchModel, coordinator);
-        self.received
-            .take()
-            .expect("an answer to the question for the model")
+        self.received.take().expect("an answer to the question for the model")
     }
 }
