@@ -9,12 +9,14 @@ use super::context::{Body, Verified};
 use super::io::{Event, Output, Record, Reject, Ticket};
 use super::jobs::{Aggregate, Assemble, Outcome};
 use super::machine::{Coordinator, Running, Update};
+use super::settings::most_summers;
 use super::state::{Stage, Vote};
 use super::{JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
 use crate::message::{Complete, OwnedChunk, Tag};
+use crate::round::RoundParameters;
 
 /// The most updates that are aggregated in one job.
 const MOST_UPDATES: usize = 64;
@@ -62,7 +64,9 @@ impl Coordinator {
         if dict.contains(&participant) {
             return Err(Rejection::DuplicateSum);
         }
-        if dict.len() as u64 >= self.settings.sum.count.max {
+        let RoundParameters { mask_config, model_length, .. } = *self.round.parameters;
+        let fitting = most_summers(mask_config, model_length).unwrap_or(0);
+        if dict.len() as u64 >= self.settings.sum.count.max.min(fitting) {
             return Err(Rejection::Full(Phase::Sum));
         }
         dict.insert(participant, ephemeral_key);
@@ -255,5 +259,46 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::settings::tests::settings;
+    use crate::coordinator::settings::CountRange;
+    use crate::coordinator::Input;
+    use crate::crypto::RootSeed;
+    use crate::time::Timestamp;
+
+    /// With one sum participant more, no update message could say its own length.
+    #[test]
+    fn no_more_sum_participants_are_taken_than_fit_into_an_update_message() {
+        let mut settings = settings();
+        settings.model_length = 715_827_780;
+        settings.sum.count = CountRange { min: 1, max: 10 };
+        settings.sum.time.min = settings.sum.time.max;
+        let now = Timestamp::ZERO;
+        let mut machine = Coordinator::new(settings, RootSeed::new([1; 32]), now).unwrap();
+        for number in 0..4 {
+            let message = Verified {
+                round_id: machine.round_id(),
+                participant: PublicSigningKey::new([number; 32]),
+                tag: Tag::Sum,
+                body: Body::Sum { ephemeral_key: PublicEncryptKey::new([9; 32]) },
+            };
+            let ticket = Ticket(u64::from(number));
+            machine.handle_input(now, Input::Message { ticket, message }).unwrap();
+        }
+        assert_eq!(machine.accepted(), 2);
+        let rejections: Vec<_> = machine
+            .outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Reply { outcome: Err(rejection), .. } => Some(rejection.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(rejections, [Rejection::Full(Phase::Sum), Rejection::Full(Phase::Sum)]);
     }
 }
