@@ -195,8 +195,9 @@ class Coordinator(Process):
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def rejections(self) -> set[str]:
-        """For which reasons it has refused messages."""
-        return {entry["reason"] for entry in self.log_entries() if "reason" in entry}
+        """For which reasons it has refused messages. (A failed round has a reason, too.)"""
+        entries = (entry for entry in self.log_entries() if "round" not in entry)
+        return {entry["reason"] for entry in entries if "reason" in entry}
 
     def models_per_round(self) -> list[int]:
         """Of how many models each global model was made, as it says itself."""
