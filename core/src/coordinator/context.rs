@@ -269,14 +269,14 @@ impl RoundContext {
 
     /// Checks that an object is of the round's shape; gives its bytes.
     fn check_object(&self, view: &MaskObjectView<'_>, from: Bytes) -> Result<Bytes, Rejection> {
-        if view.config != self.parameters.mask_config {
+        if view.config() != self.parameters.mask_config {
             return Err(Rejection::MaskConfig);
         }
-        let (expected, actual) = (self.parameters.model_length, view.count as u64);
+        let (expected, actual) = (self.parameters.model_length, view.len() as u64);
         if expected != actual {
             return Err(Rejection::ModelLength { expected, actual });
         }
-        let length = MaskObjectView::serialized_len(view.config, view.count)
+        let length = MaskObjectView::serialized_len(view.config(), view.len())
             .filter(|length| *length <= from.len())
             .unwrap_or(from.len());
         Ok(from.slice(..length))

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use num_bigint::BigUint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::MaskConfigPair;
-use super::group::{with_both_elements, with_elements, Elements, Group};
+use super::group::{with_elements, Elements};
 use super::object::{clip, MaskObject, MaskObjectError, MaskObjectView};
 
 /// Why a masked model cannot be added.
@@ -84,6 +83,14 @@ pub enum UnmaskError {
     /// The scalars sum up to zero: the average does not exist.
     #[error("the scalars of all models are zero together, so that there is no average")]
     ScalarSumZero,
+    /// Not the fault of any participant.
+    #[error("there is not enough memory for a global model of {len} weights, {bytes} bytes in its exact form: give the coordinator more memory, or use a shorter model")]
+    OutOfMemory {
+        /// How many weights.
+        len: usize,
+        /// How many bytes the exact form may have.
+        bytes: usize,
+    },
 }
 
 /// The sum of masked models.
@@ -112,7 +119,8 @@ impl Aggregation {
     /// The sum of no models of `length` weights.
     pub fn new(config: MaskConfigPair, length: usize) -> Self {
         let vector = Elements::zeros(config.vect, length);
-        Aggregation { nb_models: 0, sum: MaskObject { config, vector, unit: BigUint::default() } }
+        let unit = Elements::zeros(config.unit, 1);
+        Aggregation { nb_models: 0, sum: MaskObject { config, vector, unit } }
     }
 
     /// Takes a sum that was made elsewhere, of that many models.
@@ -160,13 +168,13 @@ impl Aggregation {
     /// # Errors
     /// If it does not fit, or is one too many.
     pub fn validate_shape(&self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
-        let (expected, found) = (self.config(), view.config);
-        if found.vect != expected.vect || view.count != self.len() {
+        let (expected, found) = (self.config(), view.config());
+        if found.vect != expected.vect || view.len() != self.len() {
             return Err(AggregationError::ModelMismatch {
                 expected,
                 expected_len: self.len(),
                 found,
-                found_len: view.count,
+                found_len: view.len(),
             });
         }
         if found.unit != expected.unit {
@@ -188,7 +196,7 @@ impl Aggregation {
     /// As [`validate_aggregation`](Self::validate_aggregation); nothing has changed then.
     pub fn aggregate(&mut self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
         self.validate_aggregation(view)?;
-        self.add_range(view, 0..view.count);
+        self.add_range(view, 0..view.len());
         self.add_unit(view);
         Ok(())
     }
@@ -198,22 +206,24 @@ impl Aggregation {
     /// The object has been validated. With one that was not, the sum is worthless afterwards.
     pub fn add_range(&mut self, view: &MaskObjectView<'_>, range: Range<usize>) {
         let config = self.sum.config.vect;
-        debug_assert!(view.config == self.sum.config && view.count == self.sum.len());
-        if view.config.vect != config {
+        debug_assert!(view.matches(self.sum.config, self.sum.len()));
+        if view.config().vect != config {
             return;
         }
-        let range = clip(range, self.sum.len().min(view.count));
+        let range = clip(range, self.sum.len().min(view.len()));
         with_elements!(&mut self.sum.vector, sums => {
-            let group = Group::new(config);
-            for (sum, i) in sums[range.clone()].iter_mut().zip(range) {
-                *sum = group.add(*sum, group.load(view.vector, i));
+            let (group, vector) = (*sums.group, view.vector());
+            for (sum, i) in sums.vector[range.clone()].iter_mut().zip(range) {
+                *sum = group.add(*sum, group.load(vector, i));
             }
         });
     }
 
     /// Adds a masked model's unit and counts the model; follows [`add_range`](Self::add_range).
     pub fn add_unit(&mut self, view: &MaskObjectView<'_>) {
-        self.sum.unit = (&self.sum.unit + view.unit_number()) % self.sum.config.unit.order();
+        if view.config().unit == self.sum.config.unit {
+            self.sum.unit.add(&view.unit_element());
+        }
         self.nb_models += 1;
     }
 
@@ -238,13 +248,8 @@ impl Aggregation {
         if nb_models > expected.unit.max_nb_models() {
             return Err(AggregationError::TooManyScalars(expected.unit.max_nb_models()));
         }
-        with_both_elements!(&mut self.sum.vector, &other.sum.vector, (ours, theirs) => {
-            let group = Group::new(expected.vect);
-            for (sum, number) in ours.iter_mut().zip(theirs) {
-                *sum = group.add(*sum, *number);
-            }
-        }, ());
-        self.sum.unit = (&self.sum.unit + &other.sum.unit) % expected.unit.order();
+        self.sum.vector.add(&other.sum.vector);
+        self.sum.unit.add(&other.sum.unit);
         self.nb_models = nb_models;
         Ok(())
     }
@@ -265,7 +270,7 @@ impl Aggregation {
     /// # Errors
     /// If there are no or too many models, or the mask does not fit.
     pub fn validate_mask_shape(&self, mask: &MaskObjectView<'_>) -> Result<(), UnmaskError> {
-        let (expected, found) = (self.config(), mask.config);
+        let (expected, found) = (self.config(), mask.config());
         if self.nb_models == 0 {
             return Err(UnmaskError::NoModel);
         }
@@ -276,12 +281,12 @@ impl Aggregation {
         if self.nb_models > unit_max {
             return Err(UnmaskError::TooManyScalars(unit_max));
         }
-        if found.vect != expected.vect || mask.count != self.len() {
+        if found.vect != expected.vect || mask.len() != self.len() {
             return Err(UnmaskError::MaskManyMismatch {
                 expected,
                 expected_len: self.len(),
                 found,
-                found_len: mask.count,
+                found_len: mask.len(),
             });
         }
         if found.unit != expected.unit {
@@ -315,6 +320,7 @@ mod tests {
     use super::super::config::MaskConfig;
     use super::super::{derive_mask, MaskSeed};
     use super::*;
+    use num_bigint::BigUint;
 
     fn config(bytes: [u8; 4]) -> MaskConfigPair {
         MaskConfig::from_bytes(bytes).unwrap().into()

@@ -25,6 +25,9 @@ pub(crate) trait Element:
     /// writes numbers in ascending order overwrites them.
     fn store(self, bytes: &mut [u8], at: usize, len: usize);
 
+    /// `self <= max`, without a branch or an early exit: `self` may be secret.
+    fn at_most(self, max: Self) -> bool;
+
     /// `self + other` modulo the order, both below it. `max` is order - 1.
     fn add_mod(self, other: Self, order: Self, max: Self) -> Self;
 
@@ -74,6 +77,11 @@ macro_rules! primitive_element {
                     Some(window) => window.copy_from_slice(&self.to_le_bytes()),
                     None => bytes[at..at + len].copy_from_slice(&self.to_le_bytes()[..len]),
                 }
+            }
+
+            #[inline(always)]
+            fn at_most(self, max: Self) -> bool {
+                self <= max
             }
 
             #[inline(always)]
@@ -250,6 +258,11 @@ macro_rules! wide_element {
             }
 
             #[inline(always)]
+            fn at_most(self, max: Self) -> bool {
+                !max.overflowing_sub(self).1
+            }
+
+            #[inline(always)]
             fn add_mod(self, other: Self, order: Self, max: Self) -> Self {
                 let (sum, carry) = self.overflowing_add(other);
                 if carry | (sum > max) {
@@ -327,6 +340,7 @@ mod tests {
         assert_eq!(ea.add_mod(eb, eo, max).to_biguint(), (&a + &b) % &order);
         assert_eq!(ea.sub_mod(eb, eo).to_biguint(), (&a + &order - &b) % &order);
         assert_eq!(ea.cmp(&eb), a.cmp(&b));
+        assert_eq!([ea.at_most(eb), ea.at_most(ea)], [a <= b, true]);
         assert_eq!(ea.to_u128(), u128::try_from(&a).ok());
     }
 

@@ -122,7 +122,8 @@ pub(crate) fn clamp_scalar(scalar: &Scalar, unit: MaskConfig) -> (BigRational, b
     }
 }
 
-/// The number of the unit before masking: `floor((s + A) * E)`, for a clamped scalar.
+/// The number of the unit before masking: `floor((s + A) * E)`, for a clamped scalar. As the scalar
+/// itself, it is not wiped.
 pub(crate) fn encode_unit(scalar: &BigRational, unit: MaskConfig) -> BigUint {
     encode_exact(&BigRational::one(), scalar, unit).0
 }

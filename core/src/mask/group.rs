@@ -1,12 +1,13 @@
 //! The groups of the 240 mask configs, and vectors of their elements.
 
 use num_bigint::BigUint;
+use zeroize::Zeroize;
 
 use super::config::MaskConfig;
 use super::element::{Element, Wide};
 
 /// What arithmetic, drawing and (de)serializing need to know about a mask config's group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group<E> {
     /// The order modulo 2^BITS of the element: 0 for an order of exactly 2^128.
     pub order: E,
@@ -69,32 +70,40 @@ fn low_bytes<E: Element>(len: usize) -> E {
     E::from_biguint(&((BigUint::from(1u32) << (8 * len)) - 1u32))
 }
 
-/// A vector of group elements, in the narrowest kind of integer that holds them.
-///
-/// No Debug: it may be a secret mask.
+/// Numbers of one group.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Elements {
-    W1(Vec<u64>),
-    W2(Vec<u128>),
-    W3(Vec<Wide<3>>),
-    W5(Vec<Wide<5>>),
-    W34(Vec<Wide<34>>),
+pub(crate) struct Numbers<E> {
+    /// Boxed since it is larger than the vector for large orders.
+    pub group: Box<Group<E>>,
+    pub vector: Vec<E>,
 }
 
-/// Runs an expression with the vector of elements, whatever its type.
+/// A vector of group elements and their group, in the narrowest kind of integer that holds them.
+///
+/// It may be a secret mask: no Debug, and wiped on drop.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Elements {
+    W1(Numbers<u64>),
+    W2(Numbers<u128>),
+    W3(Numbers<Wide<3>>),
+    W5(Numbers<Wide<5>>),
+    W34(Numbers<Wide<34>>),
+}
+
+/// Runs an expression with the numbers, whatever their type.
 macro_rules! with_elements {
-    ($elements:expr, $vector:ident => $body:expr) => {
+    ($elements:expr, $numbers:ident => $body:expr) => {
         match $elements {
-            $crate::mask::group::Elements::W1($vector) => $body,
-            $crate::mask::group::Elements::W2($vector) => $body,
-            $crate::mask::group::Elements::W3($vector) => $body,
-            $crate::mask::group::Elements::W5($vector) => $body,
-            $crate::mask::group::Elements::W34($vector) => $body,
+            $crate::mask::group::Elements::W1($numbers) => $body,
+            $crate::mask::group::Elements::W2($numbers) => $body,
+            $crate::mask::group::Elements::W3($numbers) => $body,
+            $crate::mask::group::Elements::W5($numbers) => $body,
+            $crate::mask::group::Elements::W34($numbers) => $body,
         }
     };
 }
 
-/// Runs an expression with two vectors of elements of the same config; `$otherwise` for a mix.
+/// Runs an expression with two sets of numbers of the same width; `$otherwise` for a mix.
 macro_rules! with_both_elements {
     ($a:expr, $b:expr, ($x:ident, $y:ident) => $body:expr, $otherwise:expr) => {{
         use $crate::mask::group::Elements;
@@ -137,28 +146,62 @@ macro_rules! with_element_type {
     };
 }
 
-pub(crate) use {with_both_elements, with_element_type, with_elements};
+pub(crate) use {with_element_type, with_elements};
 
-macro_rules! from_vec {
+macro_rules! from_numbers {
     ($($type:ty => $variant:ident),*) => {
-        $(impl From<Vec<$type>> for Elements {
-            fn from(vector: Vec<$type>) -> Self {
-                Elements::$variant(vector)
+        $(impl From<Numbers<$type>> for Elements {
+            fn from(numbers: Numbers<$type>) -> Self {
+                Elements::$variant(numbers)
             }
         })*
     };
 }
 
-from_vec!(u64 => W1, u128 => W2, Wide<3> => W3, Wide<5> => W5, Wide<34> => W34);
+from_numbers!(u64 => W1, u128 => W2, Wide<3> => W3, Wide<5> => W5, Wide<34> => W34);
+
+impl<E: Element> Numbers<E> {
+    pub(crate) fn new(config: MaskConfig, vector: Vec<E>) -> Self {
+        Numbers { group: Box::new(Group::new(config)), vector }
+    }
+}
 
 impl Elements {
     /// The neutral element `len` times. For one and two words the operating system hands out zeroed pages
     /// as they are first used, so that this takes no time.
     pub(crate) fn zeros(config: MaskConfig, len: usize) -> Self {
-        with_element_type!(config, E => vec![E::default(); len].into())
+        with_element_type!(config, E => Numbers::new(config, vec![E::default(); len]).into())
+    }
+
+    /// A single number, which is below the config's order.
+    pub(crate) fn one(config: MaskConfig, number: &BigUint) -> Self {
+        with_element_type!(config, E => Numbers::new(config, vec![E::from_biguint(number)]).into())
     }
 
     pub(crate) fn len(&self) -> usize {
-        with_elements!(self, v => v.len())
+        with_elements!(self, numbers => numbers.vector.len())
+    }
+
+    /// The first number, or 0 if there is none. The copy is not wiped.
+    pub(crate) fn first(&self) -> BigUint {
+        with_elements!(self, numbers => {
+            numbers.vector.first().map(|number| number.to_biguint()).unwrap_or_default()
+        })
+    }
+
+    /// Adds numbers of the same config one by one.
+    pub(crate) fn add(&mut self, other: &Elements) {
+        with_both_elements!(self, other, (sums, numbers) => {
+            let group = *sums.group;
+            for (sum, number) in sums.vector.iter_mut().zip(&numbers.vector) {
+                *sum = group.add(*sum, *number);
+            }
+        }, debug_assert!(false, "numbers of another width"));
+    }
+}
+
+impl Drop for Elements {
+    fn drop(&mut self) {
+        with_elements!(self, numbers => numbers.vector.zeroize());
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use num_bigint::BigUint;
 use num_rational::BigRational;
 use zeroize::Zeroizing;
 
@@ -12,7 +11,7 @@ use super::config::{DataType, MaskConfig, MaskConfigPair};
 use super::draw::MaskStream;
 use super::element::Element;
 use super::encode::{clamp_scalar, encode_exact, encode_unit, Encoded, Encoder, Weight};
-use super::group::{with_element_type, Group};
+use super::group::{with_element_type, Elements, Group};
 use super::object::{write_unit, write_vector_header, MaskObjectView};
 use super::seed::MaskSeed;
 use crate::model::{Model, Scalar};
@@ -55,11 +54,15 @@ pub struct MaskReport {
 
 /// Masks one model, in steps; writes the mask object as it travels (spec section 4).
 ///
-/// One pass: each weight is encoded, masked and written before the next block is looked at.
+/// One pass: each weight is encoded, masked and written before the next block is looked at. Masks are
+/// wiped after use. The scalar is not: it is the caller's, and enters as big integers.
 pub struct Masker {
     config: MaskConfigPair,
     model: Arc<Model>,
-    scalar: BigRational,
+    /// The scalar, for the report.
+    scalar: f64,
+    /// The unit's number, masked.
+    unit: Elements,
     blocks: Box<dyn Blocks + Send>,
     out: Vec<u8>,
     done: usize,
@@ -109,16 +112,19 @@ impl Masker {
         out.reserve(len);
         write_vector_header(config.vect, model.len(), &mut out).map_err(|_| too_long)?;
         let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
+        let stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
+        let unit = mask_unit(&scalar, &stream, config.unit);
         let blocks: Box<dyn Blocks + Send> = with_element_type!(config.vect, E => {
             Box::new(TypedBlocks::<E> {
-                stream: MaskStream::new(seed, config),
+                stream,
                 group: Group::new(config.vect),
                 encoder: Encoder::new(config.vect, &scalar),
                 block: Zeroizing::new(vec![E::default(); BLOCK]),
             })
         });
         let report = MaskReport { scalar_clamped, ..MaskReport::default() };
-        Ok(Masker { config, model, scalar, blocks, out, done: 0, report, error: None })
+        let scalar = crate::model::convert::nearest_f64(&scalar);
+        Ok(Masker { config, model, scalar, unit, blocks, out, done: 0, report, error: None })
     }
 
     /// Masks at most `max_weights` more; returns whether it is done. An error also ends it.
@@ -147,16 +153,17 @@ impl Masker {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let unit = mask_unit(&self.scalar, self.blocks.unit_mask(), self.config.unit);
-        write_unit(self.config.unit, &unit, &mut self.out);
+        write_unit(self.config.unit, &self.unit, &mut self.out);
         // So far the largest weight was kept as it is; the report is about scaled ones.
-        self.report.largest_clamped *= crate::model::convert::nearest_f64(&self.scalar);
+        self.report.largest_clamped *= self.scalar;
         Ok((self.out, self.report))
     }
 }
 
-fn mask_unit(scalar: &BigRational, mask: &BigUint, config: MaskConfig) -> BigUint {
-    (encode_unit(scalar, config) + mask) % config.order()
+fn mask_unit(scalar: &BigRational, stream: &MaskStream, config: MaskConfig) -> Elements {
+    let mut unit = Elements::one(config, &encode_unit(scalar, config));
+    unit.add(stream.unit());
+    unit
 }
 
 /// Masking with the element type erased.
@@ -169,8 +176,6 @@ trait Blocks {
         out: &mut Vec<u8>,
         report: &mut MaskReport,
     ) -> Result<(), MaskError>;
-
-    fn unit_mask(&self) -> &BigUint;
 }
 
 struct TypedBlocks<E: Element> {
@@ -196,10 +201,6 @@ impl<E: Element> Blocks for TypedBlocks<E> {
             Model::I64(weights) => self.mask_weights(&weights[range], out, report),
         };
         result.map_err(|index| MaskError::NotFinite { index: start + index })
-    }
-
-    fn unit_mask(&self) -> &BigUint {
-        self.stream.unit()
     }
 }
 
@@ -259,7 +260,7 @@ pub fn mask_ratios(
         .map_err(|_| MaskError::TooLong(weights.len()))?;
     let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
     let mut report = MaskReport { scalar_clamped, ..MaskReport::default() };
-    let mut stream = MaskStream::new(seed, config);
+    let mut stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
     with_element_type!(config.vect, E => {
         let group = Group::<E>::new(config.vect);
         for weight in weights {
@@ -274,7 +275,7 @@ pub fn mask_ratios(
             group.write(&[group.add(E::from_biguint(&number), mask[0])], &mut out);
         }
     });
-    write_unit(config.unit, &mask_unit(&scalar, stream.unit(), config.unit), &mut out);
+    write_unit(config.unit, &mask_unit(&scalar, &stream, config.unit), &mut out);
     Ok((out, report))
 }
 
@@ -282,6 +283,7 @@ pub fn mask_ratios(
 mod tests {
     use super::*;
     use crate::model::convert;
+    use num_bigint::BigUint;
     use num_traits::Zero;
     use proptest::prelude::*;
 

@@ -10,7 +10,8 @@ use num_bigint::BigUint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::{InvalidMaskConfig, MaskConfig, MaskConfigPair};
-use super::group::{with_element_type, with_elements, Elements, Group};
+use super::element::Element;
+use super::group::{with_element_type, with_elements, Elements, Group, Numbers};
 
 /// Bytes before the numbers of the vector: config and count.
 const VECTOR_HEADER: usize = 8;
@@ -83,14 +84,12 @@ pub enum MaskObjectError {
 /// A mask object in the bytes of a message, where it stays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MaskObjectView<'a> {
-    /// The configs of the two parts.
-    pub config: MaskConfigPair,
-    /// How many numbers the vector has.
-    pub count: usize,
-    /// The numbers of the vector, `bytes_per_number` bytes each.
-    pub vector: &'a [u8],
-    /// The number of the unit.
-    pub unit: &'a [u8],
+    config: MaskConfigPair,
+    count: usize,
+    /// `count` numbers of `bytes_per_number` bytes.
+    vector: &'a [u8],
+    /// One number.
+    unit: &'a [u8],
 }
 
 /// Shows the shape, not the numbers.
@@ -132,6 +131,31 @@ impl<'a> MaskObjectView<'a> {
             (view, []) => Ok(view),
             (_, rest) => Err(MaskObjectError::TrailingBytes { extra: rest.len() }),
         }
+    }
+
+    /// The configs of the two parts.
+    pub fn config(&self) -> MaskConfigPair {
+        self.config
+    }
+
+    /// How many numbers the vector has.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Has the vector no numbers?
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The numbers of the vector, little-endian, `config().vect.bytes_per_number()` bytes each.
+    pub fn vector(&self) -> &'a [u8] {
+        self.vector
+    }
+
+    /// The number of the unit, little-endian, `config().unit.bytes_per_number()` bytes.
+    pub fn unit(&self) -> &'a [u8] {
+        self.unit
     }
 
     /// Length in bytes of a mask object with `count` numbers, or None if that cannot be: more numbers
@@ -191,9 +215,18 @@ impl<'a> MaskObjectView<'a> {
         }
     }
 
-    /// The unit's number.
+    /// The unit's number. The copy is not wiped.
     pub(crate) fn unit_number(&self) -> BigUint {
         BigUint::from_bytes_le(self.unit)
+    }
+
+    /// The unit's number, in its group.
+    pub(crate) fn unit_element(&self) -> Elements {
+        with_element_type!(self.config.unit, E => {
+            let mut unit = Numbers::<E>::new(self.config.unit, Vec::with_capacity(1));
+            unit.vector.push(unit.group.load(self.unit, 0));
+            unit.into()
+        })
     }
 }
 
@@ -227,22 +260,20 @@ pub(crate) fn write_vector_header(
 }
 
 /// Appends the unit part.
-pub(crate) fn write_unit(config: MaskConfig, number: &BigUint, out: &mut Vec<u8>) {
+pub(crate) fn write_unit(config: MaskConfig, number: &Elements, out: &mut Vec<u8>) {
     out.extend_from_slice(&config.to_bytes());
-    let (bytes, len) = (number.to_bytes_le(), config.bytes_per_number());
-    let start = out.len();
-    out.resize(start + len, 0);
-    // A number below the order has no more bytes than that.
-    let fits = bytes.len().min(len);
-    out[start..start + fits].copy_from_slice(&bytes[..fits]);
+    with_elements!(number, unit => unit.group.write(&unit.vector, out));
 }
 
 /// A mask object in memory: every number is below its order.
+///
+/// It may be a secret mask: the numbers are wiped on drop, and comparing takes as long as they agree.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MaskObject {
     pub(crate) config: MaskConfigPair,
     pub(crate) vector: Elements,
-    pub(crate) unit: BigUint,
+    /// A single number.
+    pub(crate) unit: Elements,
 }
 
 /// Shows the shape, not the numbers.
@@ -261,9 +292,10 @@ impl MaskObject {
         view.check_elements()?;
         let vector = with_element_type!(view.config.vect, E => {
             let group = Group::<E>::new(view.config.vect);
-            (0..view.count).map(|i| group.load(view.vector, i)).collect::<Vec<E>>().into()
+            let numbers = (0..view.count).map(|i| group.load(view.vector, i));
+            Numbers { vector: numbers.collect(), group: Box::new(group) }.into()
         });
-        Ok(MaskObject { config: view.config, vector, unit: view.unit_number() })
+        Ok(MaskObject { config: view.config, vector, unit: view.unit_element() })
     }
 
     /// Reads bytes that hold a mask object and nothing else.
@@ -291,10 +323,9 @@ impl MaskObject {
             return Err(MaskObjectError::NotBelowOrder { part: MaskObjectPart::Unit, index: 0 });
         }
         let vector = with_element_type!(config.vect, E => {
-            use super::element::Element;
-            vector.iter().map(E::from_biguint).collect::<Vec<E>>().into()
+            Numbers::<E>::new(config.vect, vector.iter().map(E::from_biguint).collect()).into()
         });
-        Ok(MaskObject { config, vector, unit })
+        Ok(MaskObject { config, vector, unit: Elements::one(config.unit, &unit) })
     }
 
     /// The configs of the two parts.
@@ -314,13 +345,14 @@ impl MaskObject {
 
     /// The numbers of the vector as big integers (slow: for tests and tools).
     pub fn numbers(&self) -> Vec<BigUint> {
-        use super::element::Element;
-        with_elements!(&self.vector, v => v.iter().map(|number| number.to_biguint()).collect())
+        with_elements!(&self.vector, numbers => {
+            numbers.vector.iter().map(|number| number.to_biguint()).collect()
+        })
     }
 
-    /// The number of the unit.
-    pub fn unit(&self) -> &BigUint {
-        &self.unit
+    /// The number of the unit as a big integer.
+    pub fn unit(&self) -> BigUint {
+        self.unit.first()
     }
 
     /// Appends the form on the wire.
@@ -333,7 +365,7 @@ impl MaskObject {
             .ok_or(MaskObjectError::TooLong { count })?;
         out.reserve(len);
         write_vector_header(self.config.vect, count, out)?;
-        with_elements!(&self.vector, v => Group::new(self.config.vect).write(v, out));
+        with_elements!(&self.vector, numbers => numbers.group.write(&numbers.vector, out));
         write_unit(self.config.unit, &self.unit, out);
         Ok(())
     }
@@ -359,7 +391,7 @@ struct OldForm {
 impl Serialize for MaskObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let MaskConfigPair { vect, unit } = self.config;
-        let form = OldForm { vector: (self.numbers(), vect), unit: (self.unit.clone(), unit) };
+        let form = OldForm { vector: (self.numbers(), vect), unit: (self.unit(), unit) };
         form.serialize(serializer)
     }
 }
@@ -402,7 +434,7 @@ mod tests {
             prop_assert_eq!(Some(bytes.len()), MaskObjectView::serialized_len(config, vector.len()));
             prop_assert_eq!(MaskObject::from_bytes(&bytes).unwrap(), object.clone());
             prop_assert_eq!(object.numbers(), vector.clone());
-            prop_assert_eq!(object.unit(), &unit);
+            prop_assert_eq!(object.unit(), unit.clone());
             let old: MaskObject = bincode::deserialize(&bincode::serialize(&object).unwrap()).unwrap();
             prop_assert_eq!(old, object);
             for len in 0..bytes.len() {

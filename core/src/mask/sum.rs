@@ -2,28 +2,33 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
-use num_bigint::BigUint;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::config::MaskConfigPair;
 use super::draw::MaskStream;
-use super::element::Element;
-use super::group::{with_both_elements, with_elements, Elements, Group};
+use super::group::{with_elements, Elements};
 use super::object::MaskObject;
 use super::seed::MaskSeed;
 
 /// Numbers drawn at a time: they fit the L1 cache.
 const BLOCK: usize = 512;
 
+/// What beginning a seed costs, as a number of numbers: its first batch of key stream is made whole.
+const SEED_COST: usize = 512;
+
 /// Adds up the masks of many seeds, in steps.
 ///
 /// Memory: one vector of numbers, however many seeds. To use several cores, give each its own sum of a
-/// part of the seeds and [`merge`](Self::merge) them.
+/// part of the seeds and [`merge`](Self::merge) them. Everything is wiped on drop.
 pub struct MaskSum {
     config: MaskConfigPair,
     vector: Elements,
-    unit: BigUint,
+    /// A single number.
+    unit: Elements,
+    /// What the unit of every seed is drawn to.
+    no_unit: Elements,
     waiting: VecDeque<MaskSeed>,
     /// The seed at work, and how many of its numbers are added.
     current: Option<(MaskStream, usize)>,
@@ -49,7 +54,8 @@ impl MaskSum {
         MaskSum {
             config,
             vector: Elements::zeros(config.vect, length),
-            unit: BigUint::default(),
+            unit: Elements::zeros(config.unit, 1),
+            no_unit: Elements::zeros(config.unit, 1),
             waiting: VecDeque::new(),
             current: None,
             seeds_done: 0,
@@ -62,41 +68,48 @@ impl MaskSum {
     }
 
     /// Adds at most `max_numbers` more numbers; returns whether all queued masks are added.
+    ///
+    /// Beginning a seed counts as 512 of them, so that a step takes its time however short the models
+    /// are.
     pub fn step(&mut self, max_numbers: usize) -> bool {
-        let config = self.config;
         let mut budget = max_numbers;
-        with_elements!(&mut self.vector, vector => {
-            let group = Group::new(config.vect);
-            let mut block = Zeroizing::new(zeros_like(vector, BLOCK));
-            loop {
-                let (mut stream, mut done) = match self.current.take() {
-                    Some(current) => current,
-                    None => match self.waiting.pop_front() {
-                        Some(seed) => (MaskStream::new(&seed, config), 0),
-                        None => break,
-                    },
-                };
-                while done < vector.len() && budget > 0 {
-                    let len = BLOCK.min(vector.len() - done).min(budget);
-                    stream.fill(&group, &mut block[..len]);
-                    for (sum, mask) in vector[done..done + len].iter_mut().zip(&block[..len]) {
-                        *sum = group.add(*sum, *mask);
+        while budget > 0 {
+            let (mut stream, begun) = match self.current.take() {
+                Some(current) => current,
+                None => match self.waiting.pop_front() {
+                    Some(seed) => {
+                        budget = budget.saturating_sub(SEED_COST);
+                        (MaskStream::new(&seed, self.no_unit.clone()), 0)
                     }
-                    done += len;
-                    budget -= len;
-                }
-                if done < vector.len() {
-                    self.current = Some((stream, done));
-                    break;
-                }
-                self.unit = (&self.unit + stream.unit()) % config.unit.order();
+                    None => break,
+                },
+            };
+            let done = self.vector.len().min(begun.saturating_add(budget));
+            self.add_range(&mut stream, begun..done);
+            budget -= done - begun;
+            if done < self.vector.len() {
+                self.current = Some((stream, done));
+            } else {
+                self.unit.add(stream.unit());
                 self.seeds_done += 1;
-                if budget == 0 {
-                    break;
+            }
+        }
+        self.current.is_none() && self.waiting.is_empty()
+    }
+
+    /// Adds the stream's next numbers to those of a range.
+    fn add_range(&mut self, stream: &mut MaskStream, range: Range<usize>) {
+        with_elements!(&mut self.vector, sums => {
+            let group = *sums.group;
+            let mut block = Zeroizing::new(vec![group.max; BLOCK.min(range.len())]);
+            for sums in sums.vector[range].chunks_mut(BLOCK) {
+                let masks = &mut block[..sums.len()];
+                stream.fill(&group, masks);
+                for (sum, mask) in sums.iter_mut().zip(masks) {
+                    *sum = group.add(*sum, *mask);
                 }
             }
         });
-        self.current.is_none() && self.waiting.is_empty()
     }
 
     /// Numbers added, and in all of the seeds so far (saturating).
@@ -120,14 +133,8 @@ impl MaskSum {
             let rest = other.vector.len() - done;
             other.step(rest);
         }
-        let vect = self.config.vect;
-        with_both_elements!(&mut self.vector, &other.vector, (ours, theirs) => {
-            let group = Group::new(vect);
-            for (sum, number) in ours.iter_mut().zip(theirs) {
-                *sum = group.add(*sum, *number);
-            }
-        }, return Err(SumMismatch));
-        self.unit = (&self.unit + &other.unit) % self.config.unit.order();
+        self.vector.add(&other.vector);
+        self.unit.add(&other.unit);
         self.seeds_done += other.seeds_done;
         self.waiting.append(&mut other.waiting);
         Ok(())
@@ -136,19 +143,7 @@ impl MaskSum {
     /// The sum of the masks; adds what is still queued.
     pub fn finish(mut self) -> MaskObject {
         while !self.step(usize::MAX) {}
-        let nothing = Elements::zeros(self.config.vect, 0);
-        MaskObject {
-            config: self.config,
-            vector: std::mem::replace(&mut self.vector, nothing),
-            unit: std::mem::take(&mut self.unit),
-        }
-    }
-}
-
-/// A sum that is given up may be the mask of a single model.
-impl Drop for MaskSum {
-    fn drop(&mut self) {
-        with_elements!(&mut self.vector, vector => vector.zeroize());
+        MaskObject { config: self.config, vector: self.vector, unit: self.unit }
     }
 }
 
@@ -159,14 +154,11 @@ pub fn derive_mask(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> Ma
     sum.finish()
 }
 
-fn zeros_like<E: Element>(_: &[E], len: usize) -> Vec<E> {
-    vec![E::default(); len]
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::config::MaskConfig;
     use super::*;
+    use num_bigint::BigUint;
 
     fn seeds(count: u8) -> Vec<MaskSeed> {
         (0..count).map(|i| MaskSeed::new([i; 32])).collect()
@@ -208,8 +200,11 @@ mod tests {
                 steps += 1;
                 let (done, total) = sum.progress();
                 assert!(done < total && total == 4 * length);
+                assert!(done <= (steps - 1) * step);
             }
-            assert_eq!(steps, (4 * length).div_ceil(step));
+            // No seed's beginning makes a step longer; the last one of a step makes it shorter.
+            assert!((4 * length).div_ceil(step) <= steps);
+            assert!(steps <= (4 * (length + SEED_COST)).div_ceil(step));
             assert_eq!(sum.progress(), (4 * length, 4 * length));
             assert_eq!(sum.finish(), expected);
         }
@@ -230,8 +225,24 @@ mod tests {
         let mut sum = MaskSum::new(config, 0);
         assert!(sum.step(1));
         sum.add_seeds(seeds(3));
+        assert!(!sum.step(SEED_COST + 1));
         assert!(sum.step(1));
         assert_eq!(sum.finish(), naive(config, 0, &seeds(3)));
+    }
+
+    /// A step is short even where there are many seeds for short models.
+    #[test]
+    fn seeds_count() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let mut sum = MaskSum::new(config, 3);
+        sum.add_seeds(seeds(100));
+        let mut seeds_begun = 0;
+        while !sum.step(4 * SEED_COST) {
+            let (done, _) = sum.progress();
+            assert!(done.div_ceil(3) - seeds_begun <= 4);
+            seeds_begun = done.div_ceil(3);
+        }
+        assert!(seeds_begun > 90);
     }
 
     #[test]

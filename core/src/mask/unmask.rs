@@ -16,13 +16,12 @@ use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::aggregation::{Aggregation, UnmaskError};
 use super::element::Element;
-use super::group::{with_elements, Group};
+use super::group::with_elements;
 use super::object::{MaskObjectError, MaskObjectPart, MaskObjectView};
-use crate::model::ratio::{push_big, push_small, write_count, write_weight, write_weight_small};
+use crate::model::ratio::{
+    max_weight_len, push_big, push_small, write_count, write_weight, write_weight_small,
+};
 use crate::model::{Model, OutOfRange};
-
-/// Bytes of a weight in the old form, most of the time: 28 for F32/B0, up to 58.
-const USUAL_RATIO_BYTES: usize = 32;
 
 /// A weight of the global model that is beyond the range of the round's data type.
 ///
@@ -104,6 +103,13 @@ impl Factors {
         Ok(Factors { offset, negative: scalars.is_negative(), p, q, small })
     }
 
+    /// The most bytes that a weight takes in the old form, for numbers below an order.
+    fn max_weight_len(&self, order: &BigUint) -> usize {
+        let above = if *order > self.offset { order - &self.offset } else { BigUint::zero() };
+        let magnitude = above.max(self.offset.clone());
+        max_weight_len((magnitude * &self.p).bits(), self.q.bits())
+    }
+
     /// The exact weight of an unmasked number.
     fn weight(&self, number: BigUint) -> BigRational {
         let mut x = (BigInt::from(number) - BigInt::from(self.offset.clone()))
@@ -143,7 +149,8 @@ impl Unmasker {
     /// Begins to unmask with a mask as it travels. The time does not depend on the model's length.
     ///
     /// # Errors
-    /// If there are no or too many models, the mask does not fit, or the scalars' sum is zero.
+    /// If there are no or too many models, the mask does not fit, the scalars' sum is zero, or there is
+    /// not enough memory for the global model.
     pub fn new(
         aggregation: impl Into<Arc<Aggregation>>,
         mask: impl Into<Bytes>,
@@ -153,11 +160,17 @@ impl Unmasker {
         aggregation.validate_mask_shape(&view)?;
         view.check_unit()?;
         let factors = Factors::new(&aggregation, &view)?;
-        let len = aggregation.len();
-        let mut ratios = Vec::with_capacity(8 + len.saturating_mul(USUAL_RATIO_BYTES));
+        let (len, config) = (aggregation.len(), aggregation.config().vect);
+        // Never more than this, so that no step has to move what is there already. Memory that is not
+        // used in the end is not touched either.
+        let bytes = factors.max_weight_len(&config.order()).saturating_mul(len).saturating_add(8);
+        let (mut model, mut ratios) = (Model::empty(config.data_type), Vec::new());
+        ratios
+            .try_reserve_exact(bytes)
+            .and_then(|()| model.try_reserve_exact(len))
+            .map_err(|_| UnmaskError::OutOfMemory { len, bytes })?;
         write_count(len, &mut ratios);
-        let model = Ok(Model::with_capacity(aggregation.config().vect.data_type, len));
-        Ok(Unmasker { aggregation, mask, factors, model, ratios, done: 0, error: None })
+        Ok(Unmasker { aggregation, mask, factors, model: Ok(model), ratios, done: 0, error: None })
     }
 
     /// Unmasks at most `max_weights` more; returns whether it is done. An error also ends it.
@@ -192,14 +205,14 @@ impl Unmasker {
         let Self { aggregation, mask, factors, model, ratios, .. } = self;
         let view = MaskObjectView::parse_exact(mask)?;
         with_elements!(&aggregation.object().vector, sums => {
-            let group = Group::new(view.config.vect);
+            let group = *sums.group;
             for index in range {
-                let mask = group.load(view.vector, index);
+                let mask = group.load(view.vector(), index);
                 if mask > group.max {
                     let part = MaskObjectPart::Vector;
                     return Err(MaskObjectError::NotBelowOrder { part, index }.into());
                 }
-                let number = group.sub(sums[index], mask);
+                let number = group.sub(sums.vector[index], mask);
                 unmask_one(factors, number, index, model, ratios);
             }
         });
@@ -248,7 +261,7 @@ pub fn unmask_ratios(
     let factors = Factors::new(aggregation, mask)?;
     let group_order = aggregation.config().vect.order();
     let numbers = aggregation.object().numbers();
-    let chunks = mask.vector.chunks_exact(mask.config.vect.bytes_per_number());
+    let chunks = mask.vector().chunks_exact(mask.config().vect.bytes_per_number());
     let weights = numbers.iter().zip(chunks).map(|(sum, mask)| {
         factors.weight((sum + &group_order - BigUint::from_bytes_le(mask)) % &group_order)
     });
@@ -314,9 +327,12 @@ mod tests {
         let exact = expected(config, models);
         let view = MaskObjectView::parse_exact(&mask).unwrap();
         assert_eq!(unmask_ratios(&aggregation, &view).unwrap(), exact, "{config}");
-        let unmasked = Unmasker::new(aggregation, mask).unwrap().finish().unwrap();
+        let unmasker = Unmasker::new(aggregation, mask).unwrap();
+        let reserved = unmasker.ratios.capacity();
+        let unmasked = unmasker.finish().unwrap();
+        assert_eq!(unmasked.ratios.capacity(), reserved, "{config}");
         assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{config}");
-        let mut model = Model::with_capacity(config.vect.data_type, 0);
+        let mut model = Model::empty(config.vect.data_type);
         let result = exact.iter().try_for_each(|weight| {
             let (numer, denom) = (weight.numer().magnitude(), weight.denom().magnitude());
             push_big(&mut model, weight.is_negative(), numer, denom)
@@ -394,7 +410,9 @@ mod tests {
                 let mask = super::super::derive_mask(&MaskSeed::new([seed; 32]), config, 2);
                 let unmasker =
                     Unmasker::new(aggregation.clone(), mask.to_bytes().unwrap()).unwrap();
+                let reserved = unmasker.ratios.capacity();
                 let unmasked = unmasker.finish().unwrap();
+                assert_eq!(unmasked.ratios.capacity(), reserved, "{mask_config}");
                 let exact = unmask_ratios(
                     &aggregation,
                     &MaskObjectView::parse_exact(&mask.to_bytes().unwrap()).unwrap(),

@@ -3,6 +3,7 @@
 //! A model is a plain typed array. Exact rationals exist only while the old wire format is read or
 //! written ([`ratio`]), and where they are turned into floats and integers ([`convert`]).
 
+use std::collections::TryReserveError;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -56,13 +57,23 @@ impl Model {
         self.len() == 0
     }
 
-    /// A model without weights, and with room for some.
-    pub(crate) fn with_capacity(data_type: DataType, capacity: usize) -> Self {
+    /// A model without weights.
+    pub(crate) fn empty(data_type: DataType) -> Self {
         match data_type {
-            DataType::F32 => Model::F32(Vec::with_capacity(capacity)),
-            DataType::F64 => Model::F64(Vec::with_capacity(capacity)),
-            DataType::I32 => Model::I32(Vec::with_capacity(capacity)),
-            DataType::I64 => Model::I64(Vec::with_capacity(capacity)),
+            DataType::F32 => Model::F32(Vec::new()),
+            DataType::F64 => Model::F64(Vec::new()),
+            DataType::I32 => Model::I32(Vec::new()),
+            DataType::I64 => Model::I64(Vec::new()),
+        }
+    }
+
+    /// Makes room for exactly so many more weights, if there is memory for them.
+    pub(crate) fn try_reserve_exact(&mut self, additional: usize) -> Result<(), TryReserveError> {
+        match self {
+            Model::F32(weights) => weights.try_reserve_exact(additional),
+            Model::F64(weights) => weights.try_reserve_exact(additional),
+            Model::I32(weights) => weights.try_reserve_exact(additional),
+            Model::I64(weights) => weights.try_reserve_exact(additional),
         }
     }
 }

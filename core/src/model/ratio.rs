@@ -65,6 +65,12 @@ pub enum RatioError {
         /// The range.
         source: OutOfRange,
     },
+    /// Not the fault of the bytes.
+    #[error("there is not enough memory for a model of {count} weights")]
+    OutOfMemory {
+        /// How many weights.
+        count: usize,
+    },
 }
 
 /// Decodes a model of the old form, in steps.
@@ -83,7 +89,8 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
     /// Begins with the bytes of a whole model, borrowed or owned.
     ///
     /// # Errors
-    /// If the number of weights is missing, or there are more than the bytes can hold.
+    /// If the number of weights is missing, there are more than the bytes can hold, or there is not
+    /// enough memory.
     pub fn new(bytes: B, data_type: DataType) -> Result<Self, RatioError> {
         let input = bytes.as_ref();
         let (count, rest) = input.split_first_chunk().ok_or(RatioError::NoCount(input.len()))?;
@@ -91,7 +98,8 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
         let most = rest.len() / MIN_WEIGHT;
         match usize::try_from(count) {
             Ok(count) if count <= most => {
-                let model = Model::with_capacity(data_type, count);
+                let mut model = Model::empty(data_type);
+                model.try_reserve_exact(count).map_err(|_| RatioError::OutOfMemory { count })?;
                 Ok(RatioDecoder { bytes, position: 8, count, model, error: None })
             }
             _ => Err(RatioError::TooShort { index: most, count }),
@@ -269,6 +277,12 @@ fn truncated(negative: bool, numer: u128, denom: u128) -> Option<i128> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
+/// The bytes of a weight whose numerator and denominator have at most so many bits. Saturating.
+pub(crate) fn max_weight_len(numer_bits: u64, denom_bits: u64) -> usize {
+    let digits = numer_bits.div_ceil(32).saturating_add(denom_bits.div_ceil(32));
+    usize::try_from(digits).unwrap_or(usize::MAX).saturating_mul(4).saturating_add(18)
+}
+
 /// Begins a model of `count` weights.
 pub fn write_count(count: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(count as u64).to_le_bytes());
@@ -418,7 +432,7 @@ mod tests {
             for data_type in DataType::ALL {
                 let mut decoder = RatioDecoder::new(&bytes, *data_type).unwrap();
                 while !decoder.step(step) {}
-                let mut expected = Model::with_capacity(*data_type, 0);
+                let mut expected = Model::empty(*data_type);
                 let result = weights.iter().try_for_each(|w| {
                     push_big(&mut expected, w.is_negative(), w.numer().magnitude(), w.denom().magnitude())
                 });
