@@ -65,12 +65,12 @@ def start_coordinator(tmp_path: Path) -> Iterator[Callable[..., Coordinator]]:
         name = f"coordinator-{len(running)}"
         port_file, log = tmp_path / f"{name}.port", tmp_path / f"{name}.log"
         values = {
-            "pet.sum.prob": 0.5,
+            "pet.sum.prob": 0.3,
             "pet.sum.time.min": 0.5,
-            "pet.sum.time.max": 3,
+            "pet.sum.time.max": 2,
             "pet.update.prob": 1.0,
             "pet.update.time.min": 1.0,
-            "pet.update.time.max": 5,
+            "pet.update.time.max": 4,
             "pet.sum2.time.min": 0.1,
             "pet.sum2.time.max": 5,
             **{key.replace("__", "."): value for key, value in settings.items()},
