@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use pet_core::{
     coordinator::{Coordinator as Machine, InvalidSettings},
     crypto::RootSeed,
-    mask::MaskObjectView,
 };
 use thiserror::Error;
 use tokio::{
@@ -130,7 +129,7 @@ impl Coordinator {
 
         let clock = Clock::start();
         let machine = Machine::new(settings.protocol(), seed, clock.now())?;
-        let max_message_len = max_message_len(&settings);
+        let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
         let (board, read_board) = watch::channel(Board::new(max_message_len));
         let counters = Arc::new(Counters::default());
         let store = options.store.unwrap_or_else(|| Box::new(Volatile));
@@ -197,8 +196,10 @@ async fn run(
     let (stop_driver, driver_stopped) = oneshot::channel();
     let driver = driver.run(driver_stopped);
     tokio::pin!(driver);
-    // The rounds go on while requests in flight are answered: they may depend on it.
+    // The rounds go on while requests in flight are answered: they may depend on it. The driver comes
+    // first: the round is published before the first request is accepted.
     tokio::select! {
+        biased;
         result = &mut driver => return result,
         () = http::serve(listener, router, stopped) => {}
     }
@@ -210,15 +211,6 @@ fn random_seed() -> Result<RootSeed, StartError> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(StartError::Randomness)?;
     Ok(RootSeed::new(*seed))
-}
-
-/// What the length of a message is first limited to.
-fn max_message_len(settings: &Settings) -> usize {
-    usize::try_from(settings.model.length)
-        .ok()
-        .and_then(|length| MaskObjectView::serialized_len(settings.mask.into(), length))
-        .unwrap_or(usize::MAX)
-        .saturating_add(SEEDS_ROOM)
 }
 
 impl From<InvalidSettings> for StartError {

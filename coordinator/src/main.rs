@@ -13,12 +13,12 @@ use std::{
 
 use clap::Parser;
 use pet_coordinator::{
-    settings::{Loaded, LogFormat, LogSettings},
+    settings::{Loaded, LogFormat, LogSettings, Warning},
     Coordinator, Options, RunError, StartError,
 };
 use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
-use tracing::{info, warn};
+use tracing::{info, warn, Dispatch};
 use tracing_subscriber::EnvFilter;
 
 use self::cli::{Cli, Command, Serve};
@@ -51,10 +51,8 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error, USAGE),
     };
+    warn_of(&loaded.warnings, loaded.settings.log.format);
     init_log(&loaded.settings.log);
-    for warning in &loaded.warnings {
-        warn!("{warning}");
-    }
     let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
         let result = runtime.block_on(serve(&args, loaded));
         // What still computes has nobody to compute for.
@@ -74,17 +72,34 @@ fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn init_log(settings: &LogSettings) {
-    // The filter was checked with the other settings.
-    let filter = EnvFilter::builder().parse_lossy(&settings.filter);
+/// A log on standard error that lets through what `filter` says.
+fn log(format: LogFormat, filter: EnvFilter) -> Dispatch {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.format {
+    match format {
         LogFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
-            log.with_ansi(colours).init();
+            log.with_ansi(colours).into()
         }
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.json().flatten_event(true).into(),
     }
+}
+
+/// Says what is odd about the settings in the form of the log, but whatever its filter lets through:
+/// the filter itself may be what is odd.
+fn warn_of(warnings: &[Warning], format: LogFormat) {
+    let everything = EnvFilter::new("warn");
+    tracing::dispatcher::with_default(&log(format, everything), || {
+        for warning in warnings {
+            warn!("{warning}");
+        }
+    });
+}
+
+fn init_log(settings: &LogSettings) {
+    // The filter was checked with the other settings.
+    let filter = EnvFilter::builder().parse_lossy(settings.directives());
+    // Nobody else sets one in this process.
+    let _ = tracing::dispatcher::set_global_default(log(settings.format, filter));
 }
 
 async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {

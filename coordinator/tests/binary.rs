@@ -115,6 +115,38 @@ fn file_environment_and_options_are_laid_over_each_other() {
     assert!(stderr.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{stderr}");
 }
 
+/// A filter written for the old coordinator, or for another program, must hide neither the warnings
+/// nor, in the first case, the log.
+#[test]
+fn warnings_are_seen_whatever_the_log_filter() {
+    for (filter, phases, complaint) in
+        [("xaynet=debug,http=warn", true, false), ("http=warn", false, true), ("off", false, false)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0"]);
+        command.env("XAYNET__LOG__FILTER", filter).env("XAYNET__REDIS__URL", "redis://:hush@host");
+        let (server, _) = Server::start(&mut command, &dir.path().join("port"));
+        let (code, _, stderr) = server.end(Signal::SIGINT);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("setting redis") && !stderr.contains("hush"), "{filter}: {stderr}");
+        assert_eq!(stderr.contains("phase begins"), phases, "{filter}: {stderr}");
+        assert_eq!(stderr.contains("setting log.filter"), complaint, "{filter}: {stderr}");
+    }
+}
+
+#[test]
+fn without_tls_nobody_who_asks_for_it_is_served() {
+    let (code, _, stderr) = run(command(&["serve", "--model-length", "5"])
+        .env("XAYNET__API__TLS_CERTIFICATE", "c.pem")
+        .env("XAYNET__API__TLS_KEY", "k.pem"));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr
+            .contains("api.tls_key (environment variable XAYNET__API__TLS_KEY): TLS is not there"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn wrong_settings_are_told_all_at_once_with_status_2() {
     let (code, stdout, stderr) =
@@ -183,6 +215,7 @@ fn the_same_seed_file_gives_the_same_round() {
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             server.end(Signal::SIGINT);
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
             answer.split_off(answer.len() - 136)
         })
         .collect();

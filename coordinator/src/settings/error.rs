@@ -37,7 +37,7 @@ pub enum SettingsError {
 pub struct Problem {
     /// The dotted key, such as `pet.sum.count.min`.
     pub key: String,
-    /// The value as given. `None` where there is none, and for unknown keys, whose value may be a
+    /// The value as given, a long one shortened. `None` where there is none, and where it may be a
     /// secret.
     pub value: Option<String>,
     /// Where the value came from.
@@ -62,7 +62,7 @@ impl fmt::Display for Problem {
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody gave it and there is no default.
+    /// It is missing, and there is no default; or the settings were built in code, not loaded.
     Nowhere,
     /// Nobody gave it: it is the built-in default.
     Default,

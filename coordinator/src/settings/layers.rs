@@ -21,10 +21,13 @@ pub(super) enum Raw {
     /// A string, number or boolean in its text form; environment variables and the command line
     /// give no other.
     Text(String),
-    /// Something no setting of ours can be read from: an array, a date, an inline structure.
-    Other(&'static str),
-    /// An environment variable that is not Unicode.
-    NotUnicode,
+    /// Something that no setting can be read from.
+    Other {
+        /// What it is: an array, a date, not Unicode.
+        kind: &'static str,
+        /// As it was written.
+        text: String,
+    },
 }
 
 /// One given value and where it came from.
@@ -71,6 +74,10 @@ impl Layers {
         for (name, value) in table.iter() {
             // Case never mattered in the old settings, in none of the places.
             let key = join(prefix, &name.get_ref().to_lowercase());
+            let other = |kind| {
+                let text = text.get(value.span()).unwrap_or_default().to_owned();
+                Raw::Other { kind, text }
+            };
             let raw = match value.get_ref() {
                 DeValue::Table(inner) => {
                     self.add_table(path, text, &key, inner);
@@ -86,8 +93,8 @@ impl Layers {
                 }
                 DeValue::Float(float) => Raw::Text(float.as_str().to_owned()),
                 DeValue::Boolean(boolean) => Raw::Text(boolean.to_string()),
-                DeValue::Datetime(_) => Raw::Other("a date"),
-                DeValue::Array(_) => Raw::Other("an array"),
+                DeValue::Datetime(_) => other("a date"),
+                DeValue::Array(_) => other("an array"),
             };
             let (line, _) = position(text, &name.span());
             let origin = Origin::File { path: path.to_owned(), line };
@@ -108,7 +115,13 @@ impl Layers {
                 continue;
             }
             let key = tail.to_lowercase().replace(ENV_SEPARATOR, ".");
-            let raw = value.into_string().map_or(Raw::NotUnicode, Raw::Text);
+            let raw = value.into_string().map_or_else(
+                |value| Raw::Other {
+                    kind: "bytes that are no Unicode text",
+                    text: value.to_string_lossy().into_owned(),
+                },
+                Raw::Text,
+            );
             let origin = Origin::Env { name: name.to_owned() };
             self.entries.insert(key, Entry { raw, origin });
         }

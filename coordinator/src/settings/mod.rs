@@ -7,9 +7,12 @@
 //!
 //! A section nobody knows is ignored with a [`Warning`]: it may belong to a newer or an older
 //! coordinator. A key nobody knows inside a known section is an error: there it is most likely a
-//! typing mistake, and going on with the default instead could spoil a round.
+//! typing mistake, and going on with the default instead could spoil a round. So is anything unknown
+//! on the command line. Of the old keys, those about TLS (`api.tls_*`) are refused: there is no TLS
+//! yet, and who sets them counts on it.
 
 mod error;
+mod filter;
 mod layers;
 mod schema;
 
@@ -111,10 +114,20 @@ pub struct ModelSettings {
 /// `[log]`: what is logged and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// A filter in the syntax of `tracing-subscriber`'s `EnvFilter`. Default: `info`.
+    /// A filter in the syntax of `tracing-subscriber`'s `EnvFilter`. The targets of the old
+    /// coordinator, `xaynet` and `xaynet_server`, mean this one: see [`LogSettings::directives`].
+    /// Default: `info`.
     pub filter: String,
     /// The format. Not among the old keys. Default: text.
     pub format: LogFormat,
+}
+
+impl LogSettings {
+    /// The filter for `EnvFilter`: what it says of the old coordinator's targets is said of ours as
+    /// well.
+    pub fn directives(&self) -> String {
+        filter::with_aliases(&self.filter)
+    }
 }
 
 /// How a log line looks.
@@ -184,14 +197,20 @@ impl Settings {
     /// Room for the parts of at least a few messages, however long the model.
     fn reassembly(&self) -> ReassemblyLimits {
         let default = ReassemblyLimits::default();
-        let message = usize::try_from(self.model.length)
-            .ok()
-            .and_then(|length| MaskObjectView::serialized_len(self.mask.into(), length))
-            .unwrap_or(usize::MAX);
+        let message = self.mask_object_len();
         ReassemblyLimits {
             proven_bytes: default.proven_bytes.max(message.saturating_mul(8)),
             ..default
         }
+    }
+
+    /// The length of a masked model or mask in bytes; the largest number where it cannot be counted,
+    /// which valid settings rule out.
+    pub(crate) fn mask_object_len(&self) -> usize {
+        usize::try_from(self.model.length)
+            .ok()
+            .and_then(|length| MaskObjectView::serialized_len(self.mask.into(), length))
+            .unwrap_or(usize::MAX)
     }
 
     /// Checks every rule that settings must keep (section 7), whatever they were made from.
@@ -199,7 +218,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError::Invalid`] with all the rules that are broken.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        let problems = schema::check(self, &Layers::default());
+        let problems = schema::check(self);
         if problems.is_empty() {
             Ok(())
         } else {
@@ -289,6 +308,6 @@ impl Loader {
 
 impl From<protocol::InvalidSettings> for SettingsError {
     fn from(protocol::InvalidSettings(violations): protocol::InvalidSettings) -> Self {
-        Self::Invalid(schema::from_core(violations, &Layers::default(), &BTreeSet::new()))
+        Self::Invalid(schema::from_core(violations, None, &BTreeSet::new()))
     }
 }

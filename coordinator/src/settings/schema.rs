@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     error::{Origin, Problem, SettingsError, Warning},
+    filter,
     layers::{Entry, Layers, Raw},
     Loaded, LogFormat, MinMax, Settings,
 };
@@ -41,18 +42,15 @@ const KEYS: &[&str] = &[
     "pet.update.time.min",
 ];
 
-/// Keys and whole sections (with whatever is in them) that old settings have and this version has
-/// no use for, and what that means for the user.
+/// Sections in which nothing is secret: whatever is wrong there is shown.
+const PUBLIC_SECTIONS: &[&str] = &["log", "mask", "model", "pet"];
+
+/// Keys that old settings have and that would be a danger to ignore: who sets them counts on TLS.
+const TLS_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.tls_key"];
+
+/// Sections (with whatever is in them) that old settings have and this version has no use for, and
+/// what that means for the user.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    (
-        "api.tls_certificate",
-        "this version speaks plain HTTP: put a proxy that does TLS in front of it",
-    ),
-    (
-        "api.tls_client_auth",
-        "client certificates are not asked for: put a proxy that checks them in front of it",
-    ),
-    ("api.tls_key", "this version speaks plain HTTP: put a proxy that does TLS in front of it"),
     ("metrics", "this version sends no metrics anywhere"),
     ("redis", "this version keeps its state in memory: it is lost when the coordinator stops"),
     ("restore", "this version keeps its state in memory: every start is a fresh one"),
@@ -65,8 +63,9 @@ pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
     let settings = reader.settings();
     let mut problems = reader.problems;
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
-    problems.extend(check_except(&settings, layers, &unreadable));
-    let warnings = names(layers, &mut problems);
+    problems.extend(check_except(&settings, Some(layers), &unreadable));
+    let mut warnings = names(layers, &mut problems);
+    warnings.extend(silent_log(&settings, layers));
     if problems.is_empty() {
         Ok(Loaded { settings, warnings })
     } else {
@@ -75,9 +74,9 @@ pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
     }
 }
 
-/// The rules of section 7 of the protocol description, over settings of any provenance.
-pub(super) fn check(settings: &Settings, layers: &Layers) -> Vec<Problem> {
-    check_except(settings, layers, &BTreeSet::new())
+/// The rules of section 7 of the protocol description, over settings built in code.
+pub(super) fn check(settings: &Settings) -> Vec<Problem> {
+    check_except(settings, None, &BTreeSet::new())
 }
 
 struct Reader<'a> {
@@ -173,18 +172,42 @@ impl Reader<'_> {
         let Some(Entry { raw, origin }) = self.layers.get(key) else {
             return;
         };
-        let (value, rule) = match raw {
+        let rule = match raw {
             Raw::Text(text) => match parse(text.trim()) {
                 Some(value) => {
                     *slot = value;
                     return;
                 }
-                None => (Some(format!("{text:?}")), rule.to_owned()),
+                None => rule.to_owned(),
             },
-            Raw::Other(kind) => (None, format!("{rule}, not {kind}")),
-            Raw::NotUnicode => (None, format!("{rule}; this is not even Unicode text")),
+            Raw::Other { kind, .. } => format!("{rule}, not {kind}"),
         };
-        self.problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            value: Some(shown(raw)),
+            origin: origin.clone(),
+            rule,
+        });
+    }
+}
+
+/// The most characters of a wrong value that are shown.
+const SHOWN: usize = 60;
+
+/// A wrong value, as it is shown.
+fn shown(raw: &Raw) -> String {
+    match raw {
+        Raw::Text(text) => shorten(&format!("{text:?}")),
+        Raw::Other { text, .. } => shorten(text),
+    }
+}
+
+/// A wrong value on one line, and no more of it than tells what it is.
+fn shorten(value: &str) -> String {
+    let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
     }
 }
 
@@ -203,7 +226,11 @@ fn seconds(text: &str) -> Option<Duration> {
     }
 }
 
-fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) -> Vec<Problem> {
+fn check_except(
+    s: &Settings,
+    layers: Option<&Layers>,
+    unreadable: &BTreeSet<String>,
+) -> Vec<Problem> {
     let problem = |key: &str, value, rule| Problem {
         key: key.to_owned(),
         value,
@@ -217,7 +244,8 @@ fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) ->
     }
 
     let (least, models) = (s.pet.update.count.min, s.mask.max_nb_models());
-    if least > models && !unreadable.contains("mask.model_type") {
+    let readable = |key| !unreadable.contains(key);
+    if least > models && readable("mask.model_type") && readable("pet.update.count.min") {
         problems.push(problem(
             "pet.update.count.min",
             Some(least.to_string()),
@@ -227,75 +255,68 @@ fn check_except(s: &Settings, layers: &Layers, unreadable: &BTreeSet<String>) ->
             ),
         ));
     }
-    if let Err(error) = EnvFilter::builder().parse(&s.log.filter) {
+    if let Err(error) = EnvFilter::builder().parse(s.log.directives()) {
         problems.push(problem(
             "log.filter",
-            Some(format!("{:?}", s.log.filter)),
+            Some(shorten(&format!("{:?}", s.log.filter))),
             format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
         ));
-    }
-    for (one, other) in
-        [("api.tls_certificate", "api.tls_key"), ("api.tls_key", "api.tls_certificate")]
-    {
-        if layers.get(one).is_some() && layers.get(other).is_none() {
-            problems.push(problem(one, None, format!("needs {other} as well")));
-        }
     }
     problems
 }
 
-/// The rules of the protocol are core's. What they say of a value that could not be read means
+/// The rules of the protocol are core's. What they say where a value could not be read means
 /// nothing.
 pub(super) fn from_core(
     violations: Vec<protocol::Violation>,
-    layers: &Layers,
+    layers: Option<&Layers>,
     unreadable: &BTreeSet<String>,
 ) -> Vec<Problem> {
-    let is_known = |violation: &protocol::Violation| {
-        !unreadable.iter().any(|key| {
-            let key = key.strip_prefix("pet.").unwrap_or(key);
-            violation.key.contains(key) || violation.rule.contains(key)
-        })
-    };
-    // The rule over both probabilities says nothing new where one of them breaks its own.
-    let one_breaks = violations.iter().any(|v| matches!(v.key, "sum.prob" | "update.prob"));
-    let is_new = |violation: &protocol::Violation| {
-        !(one_breaks && violation.key.contains("sum.prob and update.prob"))
-    };
     violations
         .into_iter()
-        .filter(|violation| is_known(violation) && is_new(violation))
-        .map(|violation| {
-            let key = full_key(violation.key);
-            Problem {
-                value: Some(violation.value),
-                origin: origin(layers, &key),
-                rule: violation.rule,
-                key,
-            }
+        .filter(|violation| !violation.depends_on.iter().any(|key| unreadable.contains(*key)))
+        .map(|violation| Problem {
+            key: violation.key.to_owned(),
+            value: Some(violation.value),
+            origin: origin(layers, violation.key),
+            rule: violation.rule,
         })
         .collect()
 }
 
-fn origin(layers: &Layers, key: &str) -> Origin {
-    layers.get(key).map_or(Origin::Default, |entry| entry.origin.clone())
-}
-
-/// The key in the settings file of what core names without its section.
-fn full_key(key: &str) -> String {
-    if KEYS.contains(&key) {
-        key.to_owned()
-    } else {
-        format!("pet.{key}")
+fn origin(layers: Option<&Layers>, key: &str) -> Origin {
+    match layers {
+        Some(layers) => layers.get(key).map_or(Origin::Default, |entry| entry.origin.clone()),
+        None => Origin::Nowhere,
     }
 }
 
-/// Looks at the names of all given keys: unknown ones are problems or warnings, those without
-/// effect warnings.
+/// A filter that was meant for other programs hides what this one does.
+fn silent_log(settings: &Settings, layers: &Layers) -> Option<Warning> {
+    (!filter::concerns_us(&settings.log.filter)).then(|| Warning {
+        key: "log.filter".to_owned(),
+        origin: origin(Some(layers), "log.filter"),
+        message: format!(
+            "{:?} says nothing about this program's own messages, which are not logged: write \
+             pet_coordinator=info or just info as well",
+            settings.log.filter
+        ),
+    })
+}
+
+/// Looks at the names of all given keys: those about TLS are problems, unknown ones problems or
+/// warnings, those without effect warnings.
 fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
-    for (key, Entry { origin, .. }) in layers.iter() {
+    for (key, Entry { raw, origin }) in layers.iter() {
         if KEYS.contains(&key) {
+            continue;
+        }
+        let mut problem = |value, rule| {
+            problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
+        };
+        if TLS_KEYS.contains(&key) {
+            problem(None, tls(key, layers));
             continue;
         }
         if let Some((name, message)) =
@@ -313,26 +334,47 @@ fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
         }
         let section = key.split('.').next().unwrap_or(key);
         if sections().any(|known| known == section) {
-            problems.push(Problem {
-                key: key.to_owned(),
-                value: None,
-                origin: origin.clone(),
-                rule: unknown_key(key),
-            });
+            let is_public = PUBLIC_SECTIONS.contains(&section);
+            problem(is_public.then(|| shown(raw)), unknown_key(key));
+            continue;
+        }
+        let unknown = match nearest(section, sections()) {
+            Some(near) => format!("there is no section {section}; did you mean {near}?"),
+            None => format!("there is no section {section}"),
+        };
+        // A file or an environment may be meant for another version as well; whoever types an option
+        // means this one.
+        if matches!(origin, Origin::Option { .. }) {
+            problem(None, unknown);
         } else if warnings.last().is_none_or(|last| last.key != section) {
             warnings.push(Warning {
                 key: section.to_owned(),
                 origin: origin.clone(),
-                message: match nearest(section, sections()) {
-                    Some(near) => {
-                        format!("there is no such section, it is ignored; did you mean {near}?")
-                    }
-                    None => "there is no such section, it is ignored".to_owned(),
-                },
+                message: format!("is ignored: {unknown}"),
             });
         }
     }
     warnings
+}
+
+/// Why a key about TLS is refused.
+fn tls(key: &str, layers: &Layers) -> String {
+    let counterpart = match key {
+        "api.tls_certificate" => Some("api.tls_key"),
+        "api.tls_key" => Some("api.tls_certificate"),
+        _ => None,
+    };
+    let alone = match counterpart {
+        Some(counterpart) if layers.get(counterpart).is_none() => {
+            format!("needs {counterpart} as well; and ")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{alone}TLS is not there yet, this version speaks plain HTTP only: put a proxy that does TLS \
+         in front of it, listen where only the proxy gets through (api.bind_address), and remove this \
+         key"
+    )
 }
 
 fn unknown_key(key: &str) -> String {

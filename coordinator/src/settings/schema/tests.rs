@@ -135,49 +135,49 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "pet.sum.count.min = 101",
             "pet.sum.count.max",
             "100",
-            "at least sum.count.min, which is 101",
+            "at least pet.sum.count.min, which is 101",
             "pet.sum.count.min = 100",
         ),
         (
             "pet.update.count = { min = 10, max = 9 }",
             "pet.update.count.max",
             "9",
-            "at least update.count.min, which is 10",
+            "at least pet.update.count.min, which is 10",
             "pet.update.count = { min = 9, max = 9 }",
         ),
         (
             "pet.sum2.count = { min = 10, max = 9 }",
             "pet.sum2.count.max",
             "9",
-            "at least sum2.count.min, which is 10",
+            "at least pet.sum2.count.min, which is 10",
             "pet.sum2.count = { min = 9, max = 9 }",
         ),
         (
             "pet.sum2.count.max = 101",
             "pet.sum2.count.max",
             "101",
-            "at most sum.count.max, which is 100",
+            "at most pet.sum.count.max, which is 100",
             "pet.sum2.count.max = 100",
         ),
         (
             "pet.sum.time = { min = 2.5, max = 2 }",
             "pet.sum.time.min",
             "2.5",
-            "time.max, which is 2",
+            "at most pet.sum.time.max, which is 2",
             "pet.sum.time = { min = 2, max = 2.0 }",
         ),
         (
             "pet.update.time = { min = 301 }",
             "pet.update.time.min",
             "301",
-            "time.max, which is 300",
+            "at most pet.update.time.max, which is 300",
             "pet.update.time = { min = 300 }",
         ),
         (
             "pet.sum2.time.max = 0.5",
             "pet.sum2.time.min",
             "1",
-            "time.max, which is 0.5",
+            "at most pet.sum2.time.max, which is 0.5",
             "pet.sum2.time.max = 1",
         ),
         (
@@ -311,7 +311,7 @@ fn everything_wrong_is_reported_at_once_with_its_origin() {
     assert_eq!(
         text,
         [
-            "model.lenght (environment variable XAYNET__MODEL__LENGHT): is not a setting; did you mean model.length?",
+            "model.lenght = \"5\" (environment variable XAYNET__MODEL__LENGHT): is not a setting; did you mean model.length?",
             "model.length = 0 (option --model-length): must be at least 1",
             "pet.sum.count.min = \"x\" (environment variable XAYNET__PET__SUM__COUNT__MIN): \
              must be a whole number, 0 or more",
@@ -340,14 +340,15 @@ fn unknown_keys_of_known_sections_are_errors_with_a_hint() {
         ("pet.sum.probability = 0.5", "is not a setting"),
         ("pet.sum.porb = 0.5", "did you mean pet.sum.prob?"),
         ("pet.summ.prob = 0.5", "did you mean pet.sum.prob?"),
-        ("api.bind_adress = \"\"", "did you mean api.bind_address?"),
-        ("pet.sum.count = 3", "is a section with keys of its own"),
-        ("pet.sum.count.min.x = 3", "pet.sum.count.min is a value and has no keys"),
+        ("api.bind_adress = \"0.5\"", "did you mean api.bind_address?"),
+        ("pet.sum.count = 0.5", "is a section with keys of its own"),
+        ("pet.sum.count.min.x = 0.5", "pet.sum.count.min is a value and has no keys"),
     ] {
         let found = problems(line);
         assert_eq!(found.len(), 1, "{line}: {found:?}");
         assert!(found[0].rule.contains(hint), "{line}: {}", found[0].rule);
-        assert_eq!(found[0].value, None, "an unknown value may be a secret");
+        let value = (!line.starts_with("api")).then_some("\"0.5\"");
+        assert_eq!(found[0].value.as_deref(), value, "{line}: only what cannot be a secret");
     }
 }
 
@@ -359,7 +360,6 @@ fn sections_without_effect_and_unknown_ones_are_warnings() {
         s3 = { access_key = "a", secret_access_key = "hush", region = ["minio", "x"], buckets.global_models = "b" }
         restore.enable = true
         metrics.influxdb = { url = "u", db = "d" }
-        api = { tls_certificate = "c", tls_key = "k", tls_client_auth = "t" }
         pett.sum.prob = 0.1
         something.else = 1
         "#,
@@ -367,29 +367,102 @@ fn sections_without_effect_and_unknown_ones_are_warnings() {
     .unwrap();
     assert_eq!(loaded.settings, Settings::for_model_length(10));
     let keys: Vec<&str> = loaded.warnings.iter().map(|w| w.key.as_str()).collect();
-    assert_eq!(
-        keys,
-        [
-            "api.tls_certificate",
-            "api.tls_client_auth",
-            "api.tls_key",
-            "metrics",
-            "pett",
-            "redis",
-            "restore",
-            "s3",
-            "something"
-        ]
-    );
+    assert_eq!(keys, ["metrics", "pett", "redis", "restore", "s3", "something"]);
     let text: String = loaded.warnings.iter().map(Warning::to_string).collect();
     assert!(text.contains("did you mean pet?"), "{text}");
     assert!(!text.contains("hush") && !text.contains("secret@"), "{text}");
 }
 
+/// Who sets these counts on TLS: to go on without it would be worse than not to start.
+#[test]
+fn tls_is_refused_as_long_as_it_is_not_there() {
+    let found =
+        problems("api = { tls_certificate = \"c\", tls_key = \"k\", tls_client_auth = \"t\" }");
+    let keys: Vec<&str> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["api.tls_certificate", "api.tls_client_auth", "api.tls_key"]);
+    for problem in found {
+        assert!(problem.rule.starts_with("TLS is not there yet"), "{problem}");
+        assert!(problem.rule.contains("proxy") && problem.rule.contains("remove"), "{problem}");
+    }
+}
+
 #[test]
 fn certificate_and_key_need_each_other() {
-    assert_eq!(problems("api.tls_key = \"k\"")[0].rule, "needs api.tls_certificate as well");
-    assert_eq!(problems("api.tls_certificate = \"c\"")[0].rule, "needs api.tls_key as well");
+    for (line, rule) in [
+        ("api.tls_key = \"k\"", "needs api.tls_certificate as well; and TLS is not there yet"),
+        ("api.tls_certificate = \"c\"", "needs api.tls_key as well; and TLS is not there yet"),
+    ] {
+        let found = problems(line);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].rule.starts_with(rule), "{}", found[0].rule);
+    }
+}
+
+#[test]
+fn an_unknown_section_on_the_command_line_is_an_error() {
+    let mut layers = layers("");
+    layers.add_option("pett.x", "--set pett.x", "1".to_owned());
+    let Err(SettingsError::Invalid(found)) = interpret(&layers) else {
+        panic!("there is no such section");
+    };
+    let text: Vec<String> = found.iter().map(Problem::to_string).collect();
+    assert_eq!(text, ["pett.x (option --set pett.x): there is no section pett; did you mean pet?"]);
+}
+
+/// Values of a kind that no setting has are shown as they were written, on one line.
+#[test]
+fn a_value_of_the_wrong_kind_is_shown() {
+    for (line, value, rule) in [
+        ("pet.sum.count.min = [1,\n  2]", "[1, 2]", "whole number, 0 or more, not an array"),
+        (
+            "pet.sum.time.max = 2020-01-01",
+            "2020-01-01",
+            "seconds, 0 or more, whole or with a fraction, not a date",
+        ),
+        ("mask.data_type = []", "[]", "F32, F64, I32, I64, not an array"),
+        ("pet.sum.count = [1]", "[1]", "is a section with keys of its own"),
+    ] {
+        let found = problems(line);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert_eq!(found[0].value.as_deref(), Some(value), "{line}");
+        assert!(found[0].rule.contains(rule), "{line}: {}", found[0].rule);
+    }
+    let long = problems(&format!("pet.sum.prob = \"{}\"", "é".repeat(200)));
+    assert_eq!(long[0].value, Some(format!("\"{}...", "é".repeat(59))));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_environment_value_that_is_no_text_is_shown() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let mut layers = layers("");
+    let value = std::ffi::OsString::from_vec(b"0.\xff5".to_vec());
+    layers.add_env([("XAYNET__PET__SUM__PROB".into(), value)]);
+    let Err(SettingsError::Invalid(found)) = interpret(&layers) else {
+        panic!("this is no number");
+    };
+    assert_eq!(
+        found[0].to_string(),
+        "pet.sum.prob = 0.\u{fffd}5 (environment variable XAYNET__PET__SUM__PROB): \
+         must be a number, not bytes that are no Unicode text"
+    );
+}
+
+#[test]
+fn a_log_filter_that_says_nothing_of_this_program_is_a_warning() {
+    let warnings =
+        |filter: &str| interpret(&layers(&format!("log.filter = \"{filter}\""))).unwrap().warnings;
+    let found = warnings("http=debug");
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0]
+            .to_string()
+            .starts_with("setting log.filter (c.toml, line 2): \"http=debug\" says"),
+        "{}",
+        found[0]
+    );
+    assert_eq!(warnings("xaynet=debug,http=warn"), []);
 }
 
 #[test]
@@ -399,8 +472,11 @@ fn settings_built_by_hand_keep_the_same_rules() {
     let Err(SettingsError::Invalid(found)) = settings.validate() else {
         panic!("these settings are wrong");
     };
-    let keys: Vec<&str> = found.iter().map(|p| p.key.as_str()).collect();
-    assert_eq!(keys, ["pet.update.count.min", "model.length"]);
+    let text: Vec<String> = found.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        text,
+        ["pet.update.count.min = 2: must be at least 3", "model.length = 0: must be at least 1"]
+    );
 }
 
 #[test]
@@ -414,6 +490,18 @@ fn rules_over_a_value_that_cannot_be_read_are_not_reported() {
         assert_eq!(found.len(), 1, "{line}: {found:?}");
         assert_eq!(found[0].value.as_deref(), Some("\"x\""), "{line}");
     }
+}
+
+/// One setting that cannot be read hides only the rules that look at it.
+#[test]
+fn rules_that_look_at_nothing_unreadable_are_reported() {
+    let mut layers = layers("pet.sum.count.max = \"x\"\nmask.data_type = \"x\"");
+    layers.add_option("model.length", "--model-length", "1000000000000".to_owned());
+    let Err(SettingsError::Invalid(found)) = interpret(&layers) else {
+        panic!("these settings are wrong");
+    };
+    let keys: Vec<&str> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["mask.data_type", "model.length", "pet.sum.count.max"]);
 }
 
 proptest! {
