@@ -136,6 +136,40 @@ impl<R> Job<R> {
         while !self.step() {}
         JobResult { id: self.id, outcome: self.work.finish() }
     }
+
+    /// Does the whole job, in up to `parts` parts at the same time, and gives its result; nothing if
+    /// it was cancelled.
+    ///
+    /// `run_parts` runs the parts that it is given, on whatever threads, with [`Part::run`], and gives
+    /// back all their results, or nothing if one of them was cancelled. It is not called for a job
+    /// that cannot be split.
+    pub fn run(
+        mut self,
+        parts: usize,
+        cancelled: impl Fn() -> bool,
+        run_parts: impl FnOnce(Vec<Part<R>>) -> Option<Vec<PartResult<R>>>,
+    ) -> Option<JobResult<R>> {
+        let parts = if parts > 1 { self.work.split(parts) } else { Vec::new() };
+        if !parts.is_empty() {
+            let count = parts.len();
+            let results = run_parts(parts.into_iter().map(|work| Part { work }).collect())?;
+            if results.len() != count {
+                return None;
+            }
+            for result in results {
+                if cancelled() {
+                    return None;
+                }
+                self.work.absorb(result.0);
+            }
+        }
+        while !cancelled() {
+            if self.step() {
+                return Some(self.finish());
+            }
+        }
+        None
+    }
 }
 
 impl<R> fmt::Debug for Job<R> {
@@ -157,6 +191,16 @@ impl<R> Part<R> {
     /// Does the next piece of work, which takes about a millisecond; true once nothing is left.
     pub fn step(&mut self) -> bool {
         self.work.step()
+    }
+
+    /// Does all that is left and gives the result; nothing if it was cancelled.
+    pub fn run(mut self, cancelled: impl Fn() -> bool) -> Option<PartResult<R>> {
+        while !cancelled() {
+            if self.work.step() {
+                return Some(self.finish());
+            }
+        }
+        None
     }
 
     /// Does all that is left and gives the result.

@@ -1,5 +1,6 @@
 //! What participants ask of the coordinator, whatever carries it (specification, section 3).
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,17 +16,33 @@ use crate::crypto::PublicSigningKey;
 pub struct RequestId(pub u64);
 
 /// Where a coordinator is: `http://host:port`, `https://host/a/path/`, ...
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CoordinatorUrl(String);
+
+/// Shows no user name and password.
+impl fmt::Debug for CoordinatorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoordinatorUrl({})", without_user(&self.0))
+    }
+}
 
 /// Why a string is not a coordinator's URL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{url:?} is not a coordinator's URL: {reason}; give one such as http://127.0.0.1:8081")]
 pub struct InvalidUrl {
-    /// What was given.
+    /// What was given, without a user name and password.
     pub url: String,
     /// What is wrong with it.
     pub reason: &'static str,
+}
+
+fn without_user(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}...{}", &url[..scheme + 3], &url[at..])
+        }
+        _ => url.into(),
+    }
 }
 
 impl CoordinatorUrl {
@@ -35,7 +52,7 @@ impl CoordinatorUrl {
     /// If it is not http or https, has no host, or has a query, a fragment, or characters that no URL
     /// has.
     pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        let invalid = |reason| InvalidUrl { url: url.into(), reason };
+        let invalid = |reason| InvalidUrl { url: without_user(url), reason };
         let lower = url.get(..8.min(url.len())).unwrap_or(url).to_ascii_lowercase();
         let scheme = ["http://", "https://"].into_iter().find(|scheme| lower.starts_with(scheme));
         let scheme =
@@ -74,7 +91,7 @@ impl CoordinatorUrl {
 }
 
 /// One of the five calls that a coordinator answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Call {
     /// The round parameters.
     Params,
@@ -86,6 +103,16 @@ pub enum Call {
     Model,
     /// Deliver a sealed message.
     Message(Bytes),
+}
+
+/// Shows the length of a message only.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(body) => write!(f, "Message({} bytes)", body.len()),
+            call => f.write_str(&call.path_and_query()),
+        }
+    }
 }
 
 impl Call {
@@ -128,6 +155,8 @@ pub struct RequestLimits {
     pub connect: Duration,
     /// The longest time from the end of the request to the first byte of the answer.
     pub answer: Duration,
+    /// The slowest upload that is waited for, in bytes a second; at least 1.
+    pub upload_rate: u64,
     /// The longest time for the whole request, with both bodies.
     pub total: Duration,
     /// The most bytes of an answer's body. (A model takes 28 to 600 bytes a weight in the old form.)
@@ -135,11 +164,12 @@ pub struct RequestLimits {
 }
 
 impl Default for RequestLimits {
-    /// 10 seconds, 1 minute, 30 minutes, 2 GiB.
+    /// 10 seconds, 1 minute, 16 KiB a second, 30 minutes, 2 GiB.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(60),
+            upload_rate: 16 << 10,
             total: Duration::from_secs(30 * 60),
             max_body: 2 << 30,
         }
@@ -147,6 +177,14 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
+    /// How long the first byte of the answer to this call is waited for, connecting and sending
+    /// included.
+    pub fn until_answer(&self, call: &Call) -> Duration {
+        let length = call.body().len() as u64;
+        let upload = Duration::from_secs(length / self.upload_rate.max(1));
+        self.connect.saturating_add(self.answer).saturating_add(upload).min(self.total)
+    }
+
     /// The most bytes of the body of an answer to this call: little for calls that have short answers.
     pub fn max_body_of(&self, call: &Call) -> u64 {
         match call {
@@ -157,12 +195,19 @@ impl RequestLimits {
 }
 
 /// What came back for a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The body.
     pub body: Bytes,
+}
+
+/// Shows the length of the body only.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({}, {} bytes)", self.status, self.body.len())
+    }
 }
 
 impl Response {

@@ -30,11 +30,7 @@ fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["participant", transport, task, number, url] => {
-            let task = if task == "sum" {
-                Task::Sum
-            } else {
-                Task::Update
-            };
+            let task = if task == "sum" { Task::Sum } else { Task::Update };
             participant(transport, task, number.parse()?, url)
         }
         [] => round("blocking", 1_000_000),
@@ -77,9 +73,7 @@ fn round(transport: &str, weights: usize) -> Result<(), Error> {
         }
     }
     report(&format!("coordinator ({transport})"), coordinator.0.id())?;
-    let Model::F32(model) = ratio::decode(&body, DataType::F32)? else {
-        unreachable!()
-    };
+    let Model::F32(model) = ratio::decode(&body, DataType::F32)? else { unreachable!() };
     for (index, weight) in model.iter().enumerate() {
         let mean: f32 =
             (0..UPDATERS).map(|n| local_weight(n, index)).sum::<f32>() / UPDATERS as f32;
@@ -152,16 +146,10 @@ fn wait_for_file(path: &Path, child: &mut Child) -> Result<String, Error> {
 
 fn get(address: &str, path: &str) -> Result<(u16, Vec<u8>), Error> {
     let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let end = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .ok_or("no HTTP answer")?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no HTTP answer")?;
     let status = std::str::from_utf8(&answer[9..12])?.parse()?;
     Ok((status, answer.split_off(end + 4)))
 }
@@ -173,18 +161,8 @@ fn participant(transport: &str, task: Task, number: usize, url: &str) -> Result<
     let seed = RootSeed::new(*Seed::new([number as u8 + 1; 32]).as_bytes());
     let length = usize::try_from(parameters.model_length)?;
     // The model is the user's: it is there before the round begins.
-    let model = || {
-        Model::F32(
-            (0..length)
-                .map(|index| local_weight(number, index))
-                .collect(),
-        )
-    };
-    let last = if task == Task::Sum {
-        Tag::Sum2
-    } else {
-        Tag::Update
-    };
+    let model = || Model::F32((0..length).map(|index| local_weight(number, index)).collect());
+    let last = if task == Task::Sum { Tag::Sum2 } else { Tag::Update };
     match transport {
         "blocking" => {
             use pet_transport_blocking::{Config, Participant};
@@ -200,9 +178,7 @@ fn participant(transport: &str, task: Task, number: usize, url: &str) -> Result<
         }
         "tokio" => {
             use pet_transport_tokio::{Config, Participant};
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut participant = Participant::with_keys(Config::new(url)?, keys, seed)?;
                 let handle = participant.handle();
@@ -254,18 +230,9 @@ fn report(who: &str, process: u32) -> Result<(), Error> {
         .ok_or("no VmHWM")?
         .parse()?;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     // utime and stime, in hundredths of a second.
     let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    println!(
-        "{who}: {:.2} s of processor time, {:.1} MiB at most",
-        ticks / 100.0,
-        peak / 1024.0
-    );
+    println!("{who}: {:.2} s of processor time, {:.1} MiB at most", ticks / 100.0, peak / 1024.0);
     Ok(())
 }

@@ -21,6 +21,8 @@ pub struct Request {
 pub enum Action {
     /// Answer with a status and a body.
     Answer(u16, Vec<u8>),
+    /// Send the client to another path of this server.
+    Redirect(u16, &'static str),
     /// Announce a body of that many bytes, and send endless zeros.
     Flood(u64),
     /// Answer with something that is not HTTP.
@@ -52,9 +54,7 @@ impl FakeServer {
     /// If no port is free.
     pub fn start(script: impl FnMut(Request) -> Action + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound listener has an address");
+        let address = listener.local_addr().expect("a bound listener has an address");
         let state = Arc::<State>::default();
         let (script, shared) = (Arc::new(Mutex::new(script)), state.clone());
         std::thread::spawn(move || {
@@ -97,19 +97,16 @@ fn serve<S: FnMut(Request) -> Action>(
         let action = (script.lock().unwrap())(request);
         match action {
             Action::Answer(status, body) => {
-                let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
-                    body.len()
-                );
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
                 // A 204 has neither a length nor a body.
-                let head = if status == 204 {
-                    "HTTP/1.1 204 X\r\n\r\n"
-                } else {
-                    head.as_str()
-                };
+                let head = if status == 204 { "HTTP/1.1 204 X\r\n\r\n" } else { head.as_str() };
                 writer.write_all(head.as_bytes())?;
                 writer.write_all(&body)?;
             }
+            Action::Redirect(status, path) => write!(
+                writer,
+                "HTTP/1.1 {status} X\r\nlocation: {path}\r\ncontent-length: 0\r\n\r\n"
+            )?,
             Action::Flood(length) => {
                 write!(writer, "HTTP/1.1 200 X\r\ncontent-length: {length}\r\n\r\n")?;
                 loop {
@@ -136,10 +133,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
         return Ok(None);
     }
     let mut words = line.split_whitespace();
-    let (method, path) = (
-        words.next().unwrap_or("").into(),
-        words.next().unwrap_or("").into(),
-    );
+    let (method, path) = (words.next().unwrap_or("").into(), words.next().unwrap_or("").into());
     let mut length = 0;
     loop {
         let mut header = String::new();

@@ -20,22 +20,11 @@ use pet_core::time::Timestamp;
 
 /// Settings with which rounds of a few participants end quickly.
 pub fn settings(mask: MaskConfigPair, model_length: u64) -> coordinator::Settings {
-    let time = TimeRange {
-        min: Duration::from_secs(1),
-        max: Duration::from_secs(60),
-    };
+    let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
     let count = CountRange { min: 1, max: 100 };
     coordinator::Settings {
-        sum: SumSettings {
-            prob: 0.4,
-            count,
-            time,
-        },
-        update: UpdateSettings {
-            prob: 0.9,
-            count: CountRange { min: 3, max: 100 },
-            time,
-        },
+        sum: SumSettings { prob: 0.4, count, time },
+        update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
         sum2: Sum2Settings { count, time },
         mask,
         model_length,
@@ -87,9 +76,7 @@ impl Server {
 
     /// Gives the machine an input and does what it says.
     pub fn input(&mut self, now: Timestamp, input: coordinator::Input) {
-        self.machine
-            .handle_input(now, input)
-            .expect("the input is expected");
+        self.machine.handle_input(now, input).expect("the input is expected");
         self.drain(now);
     }
 
@@ -100,9 +87,7 @@ impl Server {
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
             self.input(now, coordinator::Input::Message { ticket, message });
-            self.replies
-                .remove(&ticket)
-                .expect("every message is answered")
+            self.replies.remove(&ticket).expect("every message is answered")
         });
         if let Err(rejection) = &outcome {
             self.rejections.push(rejection.clone());
@@ -170,9 +155,7 @@ impl Server {
                 }
                 other => panic!("unknown output {other:?}"),
             };
-            self.machine
-                .handle_input(now, input)
-                .expect("the input is expected");
+            self.machine.handle_input(now, input).expect("the input is expected");
         }
     }
 }
@@ -275,29 +258,34 @@ impl<F: Fate> World<F> {
     ///
     /// # Panics
     /// If nobody wants to be woken any more, or ten virtual hours pass.
-    pub fn run(&mut self, models: usize, mut train: impl FnMut(usize, u64) -> Model) {
+    pub fn run(&mut self, models: usize, train: impl FnMut(usize, u64) -> Model) {
+        self.run_watched(models, train, |_| {});
+    }
+
+    /// Like [`World::run`], with a look at the world after each moment.
+    ///
+    /// # Panics
+    /// If nobody wants to be woken any more, or ten virtual hours pass.
+    pub fn run_watched(
+        &mut self,
+        models: usize,
+        mut train: impl FnMut(usize, u64) -> Model,
+        mut look: impl FnMut(&Self),
+    ) {
         while self.server.models.len() < models {
             for client in 0..self.clients.len() {
-                if self.clients[client]
-                    .wake_at
-                    .is_some_and(|at| at <= self.now)
-                {
+                if self.clients[client].wake_at.is_some_and(|at| at <= self.now) {
                     self.drive(client, &mut train);
                 }
             }
+            look(self);
             if self.fate.crash_server() {
                 self.server.restore(self.now);
             }
             let wishes = self.clients.iter().filter_map(|client| client.wake_at);
-            let next = wishes
-                .chain(self.server.wake_at)
-                .min()
-                .expect("someone waits for the time");
+            let next = wishes.chain(self.server.wake_at).min().expect("someone waits for the time");
             self.now = self.now.max(next);
-            assert!(
-                self.now < Timestamp::from_millis(36_000_000),
-                "no end in sight"
-            );
+            assert!(self.now < Timestamp::from_millis(36_000_000), "no end in sight");
             if self.server.wake_at.is_some_and(|at| at <= self.now) {
                 self.server.input(self.now, coordinator::Input::Tick);
             }
@@ -308,32 +296,20 @@ impl<F: Fate> World<F> {
         use participant::{Event, Input, Output};
         let now = self.now;
         let client = &mut self.clients[index];
-        client
-            .machine
-            .handle_input(now, Input::Tick)
-            .expect("not stopped");
+        client.machine.handle_input(now, Input::Tick).expect("not stopped");
         loop {
             if self.fate.crash(index) {
                 client.restore();
-                client
-                    .machine
-                    .handle_input(now, Input::Tick)
-                    .expect("not stopped");
+                client.machine.handle_input(now, Input::Tick).expect("not stopped");
             }
             let input = match client.machine.poll_output() {
                 Output::Request { id, call } => match self.fate.lose(index, &call) {
-                    None => Input::Response {
-                        id,
-                        response: self.server.answer(now, &call),
-                    },
+                    None => Input::Response { id, response: self.server.answer(now, &call) },
                     Some(arrives) => {
                         if arrives {
                             self.server.answer(now, &call);
                         }
-                        Input::Fault {
-                            id,
-                            fault: TransportFault::TimedOut,
-                        }
+                        Input::Fault { id, fault: TransportFault::TimedOut }
                     }
                 },
                 Output::Job(job) => Input::JobDone(job.finish()),
@@ -372,11 +348,7 @@ impl<F: Fate> World<F> {
             let mut sums = vec![0.0; weights.len()];
             let mut scalars = 0.0;
             for key in updaters {
-                let client = self
-                    .clients
-                    .iter()
-                    .find(|client| client.key() == *key)
-                    .unwrap();
+                let client = self.clients.iter().find(|client| client.key() == *key).unwrap();
                 let scalar = client.machine.settings().scalar.to_f64();
                 scalars += scalar;
                 let local = floats(&self.trained[&(model.round_id, *key)]);

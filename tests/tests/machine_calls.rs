@@ -61,9 +61,7 @@ impl Server {
     fn input(&mut self, now: Timestamp, input: coordinator::Input) {
         use coordinator::{Input, Output};
         let (machine, watch) = (&mut self.machine, &mut self.watch);
-        watch
-            .call("coordinator input", || machine.handle_input(now, input))
-            .unwrap();
+        watch.call("coordinator input", || machine.handle_input(now, input)).unwrap();
         loop {
             let input = match watch.call("coordinator output", || machine.poll_output()) {
                 Output::Job(job) => Input::JobDone(job.finish()),
@@ -83,28 +81,15 @@ impl Server {
                 Output::Idle(_) => return,
                 _ => continue,
             };
-            watch
-                .call("coordinator input", || machine.handle_input(now, input))
-                .unwrap();
+            watch.call("coordinator input", || machine.handle_input(now, input)).unwrap();
             watch.call("coordinator snapshot", || machine.snapshot());
         }
     }
 
     fn answer(&mut self, now: Timestamp, call: Call) -> Response {
         self.bulletin.answer(&call).unwrap_or_else(|| {
-            let message = self
-                .context
-                .as_ref()
-                .unwrap()
-                .open(call.body().to_vec())
-                .unwrap();
-            self.input(
-                now,
-                coordinator::Input::Message {
-                    ticket: Ticket(0),
-                    message,
-                },
-            );
+            let message = self.context.as_ref().unwrap().open(call.body().to_vec()).unwrap();
+            self.input(now, coordinator::Input::Message { ticket: Ticket(0), message });
             Response::ok("")
         })
     }
@@ -120,12 +105,7 @@ fn calls_take_little_memory_whatever_the_models_length() {
     )
     .unwrap();
     let watch = Watch::default();
-    let mut server = Server {
-        machine,
-        bulletin: Bulletin::new(),
-        context: None,
-        watch,
-    };
+    let mut server = Server { machine, bulletin: Bulletin::new(), context: None, watch };
     server.input(Timestamp::ZERO, coordinator::Input::Tick);
 
     let mut watch = Watch::default();
@@ -150,9 +130,7 @@ fn calls_take_little_memory_whatever_the_models_length() {
     }
     // Reading the global model is the job's work as well.
     watch
-        .call("fetch", || {
-            participants[0].handle_input(now, participant::Input::FetchModel)
-        })
+        .call("fetch", || participants[0].handle_input(now, participant::Input::FetchModel))
         .unwrap();
     drive(&mut participants[0], now, &mut server, &mut watch);
     println!("participants: {watch:?}");
@@ -161,15 +139,12 @@ fn calls_take_little_memory_whatever_the_models_length() {
 
 fn drive(participant: &mut Participant, now: Timestamp, server: &mut Server, watch: &mut Watch) {
     use participant::{Input, Output};
-    watch
-        .call("tick", || participant.handle_input(now, Input::Tick))
-        .unwrap();
+    watch.call("tick", || participant.handle_input(now, Input::Tick)).unwrap();
     loop {
         let input = match watch.call("output", || participant.poll_output()) {
-            Output::Request { id, call } => Input::Response {
-                id,
-                response: server.answer(now, call),
-            },
+            Output::Request { id, call } => {
+                Input::Response { id, response: server.answer(now, call) }
+            }
             Output::Job(job) => Input::JobDone(job.finish()),
             Output::Event(Event::ModelNeeded { .. }) => {
                 Input::SetModel(Model::F32(vec![0.5; WEIGHTS]))
@@ -181,9 +156,7 @@ fn drive(participant: &mut Participant, now: Timestamp, server: &mut Server, wat
             Output::Idle(_) => return,
             _ => continue,
         };
-        watch
-            .call("input", || participant.handle_input(now, input))
-            .unwrap();
+        watch.call("input", || participant.handle_input(now, input)).unwrap();
         watch.call("snapshot", || participant.snapshot());
     }
 }

@@ -32,21 +32,12 @@ fn scalar(numer: u32, denom: u32) -> Scalar {
 
 #[test]
 fn rounds_follow_each_other_and_each_gives_the_mean() {
-    let mut world = World::new(
-        settings(config("Prime/F32/B0/M3").into(), 4),
-        participants(),
-        1,
-        Calm,
-    );
+    let mut world =
+        World::new(settings(config("Prime/F32/B0/M3").into(), 4), participants(), 1, Calm);
     world.run(5, train);
     world.check_means(1e-7);
     assert_eq!(world.server.rejections, []);
-    let ids: Vec<u64> = world
-        .server
-        .models
-        .iter()
-        .map(|model| model.round_id)
-        .collect();
+    let ids: Vec<u64> = world.server.models.iter().map(|model| model.round_id).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 }
 
@@ -57,10 +48,7 @@ fn every_data_type_and_mixed_configs_work() {
         config("Power2/I32/B6/M3").into(),
         config("Prime/I64/Bmax/M12").into(),
         config("Integer/F32/Bmax/M9").into(),
-        MaskConfigPair {
-            vect: config("Power2/F64/Bmax/M3"),
-            unit: config("Prime/F32/B0/M6"),
-        },
+        MaskConfigPair { vect: config("Power2/F64/Bmax/M3"), unit: config("Prime/F32/B0/M6") },
     ];
     for pair in pairs {
         let mut world = World::new(settings(pair, 3), participants(), 2, Calm);
@@ -90,16 +78,10 @@ fn scalars_weigh_the_models() {
         ..participant::Settings::default()
     };
     let participants = (0..PARTICIPANTS as u32).map(settings_of).collect();
-    let mut world = World::new(
-        settings(config("Prime/F64/B2/M3").into(), 4),
-        participants,
-        3,
-        Calm,
-    );
+    let mut world =
+        World::new(settings(config("Prime/F64/B2/M3").into(), 4), participants, 3, Calm);
     world.run(3, |client, round| {
-        let Model::F32(weights) = train(client, round) else {
-            unreachable!()
-        };
+        let Model::F32(weights) = train(client, round) else { unreachable!() };
         Model::F64(weights.into_iter().map(f64::from).collect())
     });
     world.check_means(1e-12);
@@ -112,12 +94,8 @@ fn messages_are_split_and_put_together() {
         ..participant::Settings::default()
     };
     let participants = (0..PARTICIPANTS).map(settings_of).collect();
-    let mut world = World::new(
-        settings(config("Prime/F32/B0/M3").into(), 4),
-        participants,
-        4,
-        Calm,
-    );
+    let mut world =
+        World::new(settings(config("Prime/F32/B0/M3").into(), 4), participants, 4, Calm);
     world.run(2, train);
     world.check_means(1e-7);
     assert_eq!(world.server.rejections, []);
@@ -131,19 +109,11 @@ fn messages_are_split_and_put_together() {
 #[test]
 fn equal_seeds_give_equal_runs() {
     let run = |seed| {
-        let mut world = World::new(
-            settings(config("Prime/F32/B0/M3").into(), 4),
-            participants(),
-            seed,
-            Calm,
-        );
+        let mut world =
+            World::new(settings(config("Prime/F32/B0/M3").into(), 4), participants(), seed, Calm);
         world.run(2, train);
-        let rationals: Vec<_> = world
-            .server
-            .models
-            .iter()
-            .map(|model| model.rationals.clone())
-            .collect();
+        let rationals: Vec<_> =
+            world.server.models.iter().map(|model| model.rationals.clone()).collect();
         (world.now, rationals, world.server.events)
     };
     assert_eq!(run(5), run(5));
@@ -186,11 +156,7 @@ impl Fate for Storm {
 #[test]
 fn lost_requests_and_crashes_change_no_mean() {
     for seed in 0..20 {
-        let fate = Storm {
-            state: seed,
-            lose: 200,
-            crash: 100,
-        };
+        let fate = Storm { state: seed, lose: 200, crash: 100 };
         let small = participant::Settings {
             max_message_size: MessageSize::at_most(220).unwrap(),
             ..participant::Settings::default()
@@ -231,16 +197,7 @@ fn restoring_a_participant_at_any_point_changes_nothing() {
             self.0.crash(client)
         }
     }
-    let observe = |crash| {
-        Observe(
-            Storm {
-                state: 1,
-                lose: 0,
-                crash,
-            },
-            BTreeMap::new(),
-        )
-    };
+    let observe = |crash| Observe(Storm { state: 1, lose: 0, crash }, BTreeMap::new());
     let settings = settings(config("Prime/F32/B0/M3").into(), 4);
     let mut calm = World::new(settings.clone(), participants(), 7, observe(0));
     calm.run(1, train);
@@ -249,10 +206,7 @@ fn restoring_a_participant_at_any_point_changes_nothing() {
     restless.check_means(1e-7);
     for (client, messages) in &restless.fate.1 {
         for message in messages {
-            assert!(
-                calm.fate.1[client].contains(message),
-                "participant {client}"
-            );
+            assert!(calm.fate.1[client].contains(message), "participant {client}");
         }
     }
 }

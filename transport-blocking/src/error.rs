@@ -25,6 +25,8 @@ pub enum Error {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// Nothing drives the participant, so that the global model does not come.
-    #[error("the global model did not come in time: is anyone calling next_event?")]
+    #[error(
+        "the global model did not come in time: call next_event on some thread, or wait longer"
+    )]
     NotDriven,
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pet_core::crypto::Task;
+use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
 use pet_core::round::RoundParameters;
@@ -34,11 +34,7 @@ pub(crate) struct State {
 
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
-        let state = State {
-            machine,
-            events: VecDeque::new(),
-            waiters: Vec::new(),
-        };
+        let state = State { machine, events: VecDeque::new(), waiters: Vec::new() };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -79,10 +75,7 @@ impl Shared {
                 let waited = self.changed.wait_timeout(state, timeout);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -105,10 +98,8 @@ impl State {
             Event::GlobalModelFailed(error) => Err(error),
             event => return Some(event),
         };
-        for waiter in self.waiters.drain(..) {
-            // Whoever has given up waiting needs no answer.
-            let _ = waiter.try_send(answer.clone());
-        }
+        // Every wish has an answer of its own. Whoever has given up waiting needs none.
+        let _ = self.waiters.remove(0).try_send(answer);
         None
     }
 }
@@ -185,6 +176,11 @@ impl Handle {
     /// Whether the participant was stopped.
     pub fn is_stopped(&self) -> bool {
         self.shared.is_stopped()
+    }
+
+    /// Who the participant is.
+    pub fn public_key(&self) -> PublicSigningKey {
+        self.shared.lock().machine.keys().public()
     }
 
     /// What the participant does in the current round.

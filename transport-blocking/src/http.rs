@@ -19,29 +19,23 @@ impl Client {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
+            // A message that is redirected would become a GET without it, and count as delivered.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .timeout_global(Some(limits.total))
             .http_status_as_error(false)
-            .user_agent(concat!(
-                "pet-transport-blocking/",
-                env!("CARGO_PKG_VERSION")
-            ))
+            .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self {
-            agent: ureq::Agent::new_with_config(config),
-            url,
-            limits,
-        }
+        Self { agent: ureq::Agent::new_with_config(config), url, limits }
     }
 
     /// Sends a call and reads the answer, whatever its status.
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
         let url = self.url.of(call);
         let answer = match call {
-            Call::Message(body) => self
-                .agent
-                .post(url)
-                .content_type("application/octet-stream")
-                .send(&body[..]),
+            Call::Message(body) => {
+                self.agent.post(url).content_type("application/octet-stream").send(&body[..])
+            }
             _ => self.agent.get(url).call(),
         };
         let answer = answer.map_err(|error| fault(&error))?;
@@ -59,17 +53,11 @@ fn read(body: ureq::Body, limit: u64) -> Result<Bytes, TransportFault> {
     // A lying length does no harm: memory is taken as the bytes come.
     let expected = announced.unwrap_or(0).min(1 << 20);
     let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-    let mut reader = body
-        .into_with_config()
-        .limit(u64::MAX)
-        .reader()
-        .take(limit.saturating_add(1));
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(|error| match error.downcast::<ureq::Error>() {
-            Ok(error) => fault(&error),
-            Err(error) => TransportFault::Unreachable(error.to_string()),
-        })?;
+    let mut reader = body.into_with_config().limit(u64::MAX).reader().take(limit.saturating_add(1));
+    reader.read_to_end(&mut bytes).map_err(|error| match error.downcast::<ureq::Error>() {
+        Ok(error) => fault(&error),
+        Err(error) => TransportFault::Unreachable(error.to_string()),
+    })?;
     if bytes.len() as u64 > limit {
         return Err(TransportFault::TooLarge);
     }

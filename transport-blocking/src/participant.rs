@@ -33,10 +33,7 @@ impl Participant {
     /// A participant with a given identity and a seed for everything random that it makes. The seed
     /// must be unpredictable, and no other participant may have it.
     pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Self {
-        Self::drive(
-            core::Participant::new(keys, seed, config.settings.clone()),
-            config,
-        )
+        Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
     }
 
     /// Goes on where a stopped participant was. The settings are the new ones.
@@ -67,9 +64,7 @@ impl Participant {
 
     /// A handle to this participant, for other threads.
     pub fn handle(&self) -> Handle {
-        Handle {
-            shared: self.shared.clone(),
-        }
+        Handle { shared: self.shared.clone() }
     }
 
     /// Works until there is something to tell, or until `timeout` is over and nothing is under way.
@@ -142,46 +137,26 @@ impl Participant {
                 _ => continue,
             };
             let now = self.shared.now();
-            match self.shared.lock().machine.handle_input(now, input) {
-                Err(Reject::Stopped) => return Err(Reject::Stopped.into()),
-                // Anything else came too late: nothing is wrong.
-                _ => {}
+            // Any other rejection: the input came too late, nothing is wrong.
+            if let Err(Reject::Stopped) = self.shared.lock().machine.handle_input(now, input) {
+                return Err(Reject::Stopped.into());
             }
         }
     }
 }
 
 /// Runs a job on some threads; gives up, and gives nothing, once the participant is stopped.
-fn run(mut job: Job, threads: usize, shared: &Shared) -> Option<JobResult> {
-    let parts = if threads > 1 {
-        job.split(threads)
-    } else {
-        Vec::new()
-    };
-    std::thread::scope(|scope| {
-        let running: Vec<_> = parts
-            .into_iter()
-            .map(|mut part| {
-                scope.spawn(move || loop {
-                    if shared.is_stopped() {
-                        return None;
-                    }
-                    if part.step() {
-                        return Some(part.finish());
-                    }
-                })
-            })
-            .collect();
-        for part in running {
+fn run(job: Job, threads: usize, shared: &Shared) -> Option<JobResult> {
+    let stopped = || shared.is_stopped();
+    job.run(threads, stopped, |parts| {
+        std::thread::scope(|scope| {
+            let running: Vec<_> =
+                parts.into_iter().map(|part| scope.spawn(move || part.run(stopped))).collect();
             // A panic is a bug, and is passed on: running the same job again would only repeat it.
-            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            job.absorb(part?);
-        }
-        while !shared.is_stopped() {
-            if job.step() {
-                return Some(job.finish());
-            }
-        }
-        None
+            let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
+                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(join).collect()
+        })
     })
 }

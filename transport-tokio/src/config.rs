@@ -20,7 +20,8 @@ pub struct Config {
     /// How many blocking threads a job may use; adding up masks is what can use several.
     pub threads: NonZeroUsize,
     /// The HTTP client to use, for instance one with certificates of its own, or one that many
-    /// participants share; `None` for a new one.
+    /// participants share; `None` for a new one. It must not follow redirects: a message that is
+    /// redirected is lost.
     pub client: Option<reqwest::Client>,
 }
 

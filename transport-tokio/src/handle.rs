@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pet_core::crypto::Task;
+use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
 use pet_core::round::RoundParameters;
@@ -32,10 +32,7 @@ pub(crate) struct State {
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
-                machine,
-                waiters: Vec::new(),
-            }),
+            state: Mutex::new(State { machine, waiters: Vec::new() }),
             changed: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
@@ -80,10 +77,8 @@ impl State {
             Event::GlobalModelFailed(error) => Err(error),
             event => return Some(event),
         };
-        for waiter in self.waiters.drain(..) {
-            // Whoever has given up waiting needs no answer.
-            let _ = waiter.send(answer.clone());
-        }
+        // Every wish has an answer of its own. Whoever has given up waiting needs none.
+        let _ = self.waiters.remove(0).send(answer);
         None
     }
 }
@@ -140,7 +135,7 @@ impl Handle {
     }
 
     /// Stops the participant at once, whatever it is doing, and gives all that is needed to go on
-    /// later. A request that is under way is dropped.
+    /// later. A request that is under way is dropped with the participant.
     pub fn stop(&self) -> Snapshot {
         let now = self.shared.now();
         let mut state = self.shared.lock();
@@ -157,6 +152,11 @@ impl Handle {
     /// Whether the participant was stopped.
     pub fn is_stopped(&self) -> bool {
         self.shared.is_stopped()
+    }
+
+    /// Who the participant is.
+    pub fn public_key(&self) -> PublicSigningKey {
+        self.shared.lock().machine.keys().public()
     }
 
     /// What the participant does in the current round.

@@ -24,45 +24,38 @@ impl Client {
             Some(client) => client,
             None => reqwest::Client::builder()
                 .connect_timeout(limits.connect)
-                .timeout(limits.total)
+                // A message that is redirected would become a GET without it, and count as delivered.
+                .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("pet-transport-tokio/", env!("CARGO_PKG_VERSION")))
                 .build()
                 .map_err(|error| Error::Client(error.to_string()))?,
         };
-        Ok(Self {
-            client,
-            url,
-            limits,
-        })
+        Ok(Self { client, url, limits })
     }
 
     /// Sends a call and reads the answer, whatever its status.
     pub(crate) async fn send(&self, call: Call) -> Result<Response, TransportFault> {
-        let url = self.url.of(&call);
+        let until_answer = self.limits.until_answer(&call);
         let limit = self.limits.max_body_of(&call);
-        // An upload may take long, so only the total time bounds it; an answer that has nothing to
-        // wait for but the coordinator must begin soon.
-        let (request, patience) = match call {
+        let url = self.url.of(&call);
+        let request = match call {
             Call::Message(body) => {
-                let request = self
-                    .client
-                    .post(url)
-                    .header("content-type", "application/octet-stream")
-                    .body(body);
-                (request, self.limits.total)
+                self.client.post(url).header("content-type", "application/octet-stream").body(body)
             }
-            _ => (
-                self.client.get(url),
-                self.limits.connect + self.limits.answer,
-            ),
+            _ => self.client.get(url),
         };
-        let answer = tokio::time::timeout(patience, request.send())
+        let exchange = async {
+            let answer = tokio::time::timeout(until_answer, request.send())
+                .await
+                .map_err(|_| TransportFault::TimedOut)?
+                .map_err(|error| fault(&error))?;
+            let status = answer.status().as_u16();
+            let body = read(answer, limit).await?;
+            Ok(Response { status, body })
+        };
+        tokio::time::timeout(self.limits.total, exchange)
             .await
-            .map_err(|_| TransportFault::TimedOut)?
-            .map_err(|error| fault(&error))?;
-        let status = answer.status().as_u16();
-        let body = read(answer, limit).await?;
-        Ok(Response { status, body })
+            .unwrap_or(Err(TransportFault::TimedOut))
     }
 }
 

@@ -1,13 +1,17 @@
 //! The driver.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
+use pet_core::job::JobId;
 use pet_core::model::Model;
-use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
-use tokio::task::JoinSet;
+use pet_core::participant::{
+    self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot, TransportFault,
+};
+use pet_core::request::RequestId;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::config::random_seed;
 use crate::handle::Shared;
@@ -22,6 +26,8 @@ pub struct Participant {
     threads: usize,
     /// Requests and jobs under way: they outlive the futures that have begun them.
     tasks: JoinSet<Input>,
+    /// What to tell the machine of tasks that are lost: those of a runtime that has ended.
+    if_lost: HashMap<Id, Lost>,
     /// Events that came while the caller waited for something else.
     events: VecDeque<Event>,
 }
@@ -43,10 +49,7 @@ impl Participant {
     /// # Errors
     /// [`Error::Client`] if no HTTP client can be made.
     pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Result<Self, Error> {
-        Self::drive(
-            core::Participant::new(keys, seed, config.settings.clone()),
-            config,
-        )
+        Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
     }
 
     /// Goes on where a stopped participant was. The settings are the new ones.
@@ -74,15 +77,14 @@ impl Participant {
             client: Client::new(config.client, config.url, config.limits)?,
             threads: config.threads.get(),
             tasks: JoinSet::new(),
+            if_lost: HashMap::new(),
             events: VecDeque::new(),
         })
     }
 
     /// A handle to this participant, for other tasks and threads.
     pub fn handle(&self) -> Handle {
-        Handle {
-            shared: self.shared.clone(),
-        }
+        Handle { shared: self.shared.clone() }
     }
 
     /// Works until there is something to tell. Cancel-safe. Must be awaited within a tokio runtime
@@ -125,16 +127,32 @@ impl Participant {
                 Drained::Idle(wake_at) => wake_at,
             };
             let input = tokio::select! {
-                Some(finished) = self.tasks.join_next() => joined(finished).unwrap_or(Input::Tick),
+                Some(finished) = self.tasks.join_next_with_id() => self.finished(finished),
                 () = self.shared.changed.notified() => Input::Tick,
                 () = sleep_until(wake_at.map(|at| self.shared.epoch + at)) => Input::Tick,
             };
             let now = self.shared.now();
-            match self.shared.lock().machine.handle_input(now, input) {
-                Err(Reject::Stopped) => return Err(Reject::Stopped.into()),
-                // Anything else came too late: nothing is wrong.
-                _ => {}
+            // Any other rejection: the input came too late, nothing is wrong.
+            if let Err(Reject::Stopped) = self.shared.lock().machine.handle_input(now, input) {
+                return Err(Reject::Stopped.into());
             }
+        }
+    }
+
+    fn finished(&mut self, finished: Result<(Id, Input), JoinError>) -> Input {
+        let id = match &finished {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let lost = self.if_lost.remove(&id);
+        match (joined(finished), lost) {
+            (Some((_, input)), _) => input,
+            (None, Some(Lost::Request(id))) => {
+                let reason = "the runtime of the request has ended".into();
+                Input::Fault { id, fault: TransportFault::Unreachable(reason) }
+            }
+            (None, Some(Lost::Job(id))) => Input::JobLost(id),
+            (None, None) => Input::Tick,
         }
     }
 
@@ -147,21 +165,21 @@ impl Participant {
             match state.machine.poll_output() {
                 Output::Request { id, call } => {
                     let client = self.client.clone();
-                    self.tasks.spawn(async move {
+                    let task = self.tasks.spawn(async move {
                         match client.send(call).await {
                             Ok(response) => Input::Response { id, response },
                             Err(fault) => Input::Fault { id, fault },
                         }
                     });
+                    self.if_lost.insert(task.id(), Lost::Request(id));
                 }
                 Output::Job(job) => {
                     let (shared, threads) = (self.shared.clone(), self.threads);
-                    self.tasks.spawn(async move {
-                        let id = job.id();
-                        run(job, threads, &shared)
-                            .await
-                            .map_or(Input::JobLost(id), Input::JobDone)
+                    let id = job.id();
+                    let task = self.tasks.spawn(async move {
+                        run(job, threads, shared).await.map_or(Input::JobLost(id), Input::JobDone)
                     });
+                    self.if_lost.insert(task.id(), Lost::Job(id));
                 }
                 Output::Event(event) => {
                     if let Some(event) = state.deliver(event) {
@@ -181,9 +199,17 @@ impl Participant {
 
 impl Drop for Participant {
     fn drop(&mut self) {
-        // Blocking threads cannot be aborted: they look at this between two steps.
-        self.shared.cancel_jobs();
+        // Blocking threads cannot be aborted: they see this between two steps. Whoever waits for a
+        // global model is told, too.
+        self.handle().stop();
     }
+}
+
+/// A task that may be lost.
+#[derive(Debug)]
+enum Lost {
+    Request(RequestId),
+    Job(JobId),
 }
 
 enum Drained {
@@ -199,42 +225,22 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Runs a job on blocking threads; gives nothing if it was cancelled.
-async fn run(mut job: Job, threads: usize, shared: &Arc<Shared>) -> Option<JobResult> {
-    let (mut job, parts) = blocking(move || {
-        let parts = if threads > 1 { job.split(threads) } else { Vec::new() };
-        (job, parts)
-    })
-    .await?;
-    let mut running = JoinSet::new();
-    for mut part in parts {
-        let shared = shared.clone();
-        running.spawn(blocking(move || loop {
-            if shared.is_stopped() {
-                return None;
-            }
-            if part.step() {
-                return Some(part.finish());
-            }
-        }));
-    }
-    while let Some(part) = running.join_next().await {
-        job.absorb(joined(part)???);
-    }
-    let shared = shared.clone();
-    blocking(move || {
-        while !shared.is_stopped() {
-            if job.step() {
-                return Some(job.finish());
-            }
-        }
-        None
-    })
-    .await?
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    joined(tokio::task::spawn_blocking(work).await)
+/// Runs a job on a blocking thread, and its parts on others; gives nothing if it was cancelled.
+async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult> {
+    let work = move || {
+        let stopped = || shared.is_stopped();
+        job.run(threads, stopped, |parts| {
+            std::thread::scope(|scope| {
+                let running: Vec<_> =
+                    parts.into_iter().map(|part| scope.spawn(move || part.run(stopped))).collect();
+                let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
+                    part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                running.into_iter().map(join).collect()
+            })
+        })
+    };
+    joined(tokio::task::spawn_blocking(work).await)?
 }
 
 /// What a task has given, nothing if it was cancelled. A panic is a bug, and is passed on: giving the

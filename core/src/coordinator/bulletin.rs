@@ -1,5 +1,6 @@
 //! What is published, and the answers that follow from it (specification, section 3).
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub enum Publication {
 }
 
 /// The global model that a round has ended with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct GlobalModel {
     /// The round's number.
     pub round_id: u64,
@@ -39,6 +40,13 @@ pub struct GlobalModel {
     pub rationals: Bytes,
     /// The weights in the round's data type; `None` if one of them is beyond its range.
     pub weights: Option<Arc<Model>>,
+}
+
+/// Shows its size, not its weights.
+impl fmt::Debug for GlobalModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GlobalModel({}, of {} models, {:?})", self.id(), self.models, self.weights)
+    }
 }
 
 impl GlobalModel {
@@ -105,6 +113,8 @@ impl Bulletin {
             Call::Seeds(pk) => self
                 .seeds
                 .as_ref()
+                // The unknown are told apart at once: a column takes a look at every update.
+                .filter(|_| self.sums.as_ref().is_some_and(|sums| sums.contains(pk)))
                 .map(|seeds| seeds.column(pk))
                 .filter(|column| !column.is_empty())
                 .map(|column| column.to_bytes().into()),

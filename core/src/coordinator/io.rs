@@ -11,7 +11,7 @@ use super::{GlobalModel, Job, JobResult, Phase, Publication, Rejection, RoundCon
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, UnmaskError};
-use crate::message::LocalSeedDict;
+use crate::message::{LocalSeedDict, OwnedChunk, Tag};
 use crate::round::RoundParameters;
 use crate::time::Timestamp;
 
@@ -105,7 +105,8 @@ pub enum Why {
     Stopped,
 }
 
-/// A change that must outlive the process.
+/// A change that must outlive the process. Whoever stores only this can tell what was acknowledged; to
+/// go on in the middle of a round store [snapshots](super::Coordinator::snapshot), which hold it all.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Record {
@@ -124,6 +125,15 @@ pub enum Record {
         participant: PublicSigningKey,
         /// The ephemeral key.
         ephemeral_key: PublicEncryptKey,
+    },
+    /// A chunk of a multipart message was kept.
+    Chunk {
+        /// Of whose message.
+        participant: PublicSigningKey,
+        /// What the message is for.
+        tag: Tag,
+        /// The chunk.
+        chunk: OwnedChunk,
     },
     /// The sum dictionary is complete.
     SumEnded,

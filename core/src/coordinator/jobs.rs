@@ -106,7 +106,7 @@ impl Work<Outcome> for Aggregate {
 /// Takes the mask off the aggregate.
 pub(super) enum Unmask {
     Begin { aggregation: Arc<Aggregation>, mask: Bytes },
-    Unmask(Unmasker),
+    Run(Box<Unmasker>),
     Failed(UnmaskError),
 }
 
@@ -125,11 +125,11 @@ impl Work<Outcome> for Unmask {
         match self {
             Self::Begin { aggregation, mask } => {
                 match Unmasker::new(aggregation.clone(), mask.clone()) {
-                    Ok(unmasker) => *self = Self::Unmask(unmasker),
+                    Ok(unmasker) => *self = Self::Run(Box::new(unmasker)),
                     Err(error) => *self = Self::Failed(error),
                 }
             }
-            Self::Unmask(unmasker) => return unmasker.step(UNMASKED_PER_STEP),
+            Self::Run(unmasker) => return unmasker.step(UNMASKED_PER_STEP),
             Self::Failed(_) => {}
         }
         matches!(self, Self::Failed(_))
@@ -138,7 +138,7 @@ impl Work<Outcome> for Unmask {
     fn progress(&self) -> Progress {
         let (done, total) = match self {
             Self::Begin { aggregation, .. } => (0, aggregation.len()),
-            Self::Unmask(unmasker) => unmasker.progress(),
+            Self::Run(unmasker) => unmasker.progress(),
             Self::Failed(_) => (1, 1),
         };
         Progress { done: done as u64, total: total as u64 }
@@ -147,7 +147,7 @@ impl Work<Outcome> for Unmask {
     fn finish(mut self: Box<Self>) -> Outcome {
         while !self.step() {}
         Outcome::Unmasked(match *self {
-            Self::Unmask(unmasker) => unmasker.finish(),
+            Self::Run(unmasker) => unmasker.finish(),
             Self::Failed(error) => Err(error),
             // `step` leaves this stage.
             Self::Begin { .. } => unreachable!("the job is not done"),

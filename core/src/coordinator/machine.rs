@@ -1,6 +1,7 @@
 //! The machine itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,6 @@ use crate::time::Timestamp;
 pub(super) const RELEASE_FROM: usize = 1 << 16;
 
 /// A coordinator. See the [module's page](super) for how to drive it.
-#[derive(Debug)]
 pub struct Coordinator {
     pub(super) settings: Settings,
     pub(super) root: RootSeed,
@@ -34,8 +34,10 @@ pub struct Coordinator {
     pub(super) round: Round,
     keys: EncryptKeyPair,
     pub(super) stage: Stage,
-    /// When the current phase began.
+    /// When the current phase began, or when this machine was restored in the middle of it.
     pub(super) began: Timestamp,
+    /// For how long the phase had been going on by then.
+    pub(super) before: Duration,
     pub(super) context: Arc<RoundContext>,
     pub(super) reassembly: Reassembly,
     /// The latest global model.
@@ -55,7 +57,6 @@ pub struct Coordinator {
 }
 
 /// A verified update on its way into the aggregate.
-#[derive(Debug)]
 pub(super) struct Update {
     pub(super) ticket: Ticket,
     pub(super) participant: PublicSigningKey,
@@ -64,16 +65,28 @@ pub(super) struct Update {
 }
 
 /// A job that was given out, with what is needed to give it out again.
-#[derive(Debug)]
 pub(super) enum Running {
     Aggregate(Vec<Update>),
     Unmask { models: u64, votes: u64 },
     Assemble { ticket: Ticket, participant: PublicSigningKey, complete: Complete },
 }
 
+/// Shows where it is, and nothing that was collected.
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator")
+            .field("round_id", &self.round_id())
+            .field("phase", &self.phase())
+            .field("accepted", &self.accepted())
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Coordinator {
     /// A coordinator that begins its first round at once. The seed must be unpredictable, and no
-    /// other coordinator may have it: the round keys are derived from it.
+    /// other coordinator, a later one of the same server included, may have it: the keys of all rounds
+    /// are derived from it and the round's number.
     ///
     /// # Errors
     /// If the settings break a rule.
@@ -94,7 +107,8 @@ impl Coordinator {
     /// where it stood. What is published is put out again. Messages that were in the middle of being
     /// processed are gone: they were not acknowledged.
     ///
-    /// Settings that are part of the round's parameters hold from the next round on.
+    /// Settings that are part of the round's parameters hold from the next round on. Always restore the
+    /// latest snapshot: an older one repeats rounds, with the same keys.
     ///
     /// # Errors
     /// If the bytes are not a coordinator's snapshot or of a version that is not known, or the
@@ -110,7 +124,7 @@ impl Coordinator {
     /// Like [`Coordinator::restore`], from a sealed snapshot.
     ///
     /// # Errors
-    /// As [`Coordinator::restore`]; [`RestoreError::DoesNotOpen`] if the key is another one.
+    /// As [`Coordinator::restore`], and if the key is another one.
     pub fn restore_sealed(
         snapshot: &[u8],
         key: &SnapshotKey,
@@ -124,8 +138,9 @@ impl Coordinator {
         settings.validate()?;
         let Saved { root, round, stage, elapsed, reassembly, model } = saved;
         let mut machine = Self::with(settings, root, now, round, stage, elapsed);
-        machine.reassembly = reassembly;
+        machine.reassembly = reassembly.with_limits(machine.settings.reassembly);
         machine.model = model;
+        machine.check_stage();
         machine.publish_again();
         machine.advance();
         Ok(machine)
@@ -149,7 +164,8 @@ impl Coordinator {
             round,
             keys,
             stage,
-            began: now - elapsed,
+            began: now,
+            before: elapsed,
             context,
             reassembly,
             model: None,
@@ -165,14 +181,14 @@ impl Coordinator {
         }
     }
 
-    /// All that is needed to go on later. The aggregate, masks and models are shared; what is copied is
+    /// All that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared; what is copied is
     /// small for each participant: keys, and references to their seeds.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(Saved {
             root: self.root.clone(),
             round: self.round.clone(),
             stage: self.stage.clone(),
-            elapsed: self.now.saturating_since(self.began),
+            elapsed: self.elapsed(),
             reassembly: self.reassembly.clone(),
             model: self.model.clone(),
         })
@@ -201,9 +217,9 @@ impl Coordinator {
         self.stage.phase()
     }
 
-    /// When the current phase began.
-    pub fn phase_began(&self) -> Timestamp {
-        self.began
+    /// For how long the current phase has been going on, at the time of the latest input.
+    pub fn elapsed(&self) -> Duration {
+        self.before.saturating_add(self.now.saturating_since(self.began))
     }
 
     /// How many messages the current phase has accepted.
@@ -223,7 +239,11 @@ impl Coordinator {
             Input::Persisted(id) => self.confirmed = self.confirmed.max(id.min(self.last_record)),
             _ if self.stopped => return Err(Reject::Stopped),
             Input::Tick => {}
-            Input::Message { ticket, message } => self.handle_message(ticket, message),
+            Input::Message { ticket, message } => {
+                // What is due at this time comes first: the message may be too late.
+                self.advance();
+                self.handle_message(ticket, message);
+            }
             Input::JobDone(result) => self.handle_job(result)?,
             Input::JobLost(id) => self.handle_lost_job(id)?,
             Input::Stop => {
@@ -232,6 +252,7 @@ impl Coordinator {
             }
         }
         self.advance();
+        self.aggregate();
         Ok(())
     }
 
@@ -258,10 +279,15 @@ impl Coordinator {
             return Idle { wake_at: None, why };
         };
         let phase = self.stage.phase();
+        let after = |time: Duration| Some(self.began + time.saturating_sub(self.before));
         if self.stage.accepted() >= count.min {
-            return Idle { wake_at: Some(self.began + time.min), why: Why::MinTime(phase) };
+            return Idle { wake_at: after(time.min), why: Why::MinTime(phase) };
         }
-        Idle { wake_at: Some(self.began + time.max), why: Why::Messages(phase) }
+        if self.elapsed() >= time.max {
+            // Only what came in time is still being aggregated.
+            return Idle { wake_at: None, why: Why::Job };
+        }
+        Idle { wake_at: after(time.max), why: Why::Messages(phase) }
     }
 
     pub(super) fn limits(&self) -> Option<(CountRange, TimeRange)> {

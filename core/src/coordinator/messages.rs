@@ -89,14 +89,17 @@ impl Coordinator {
         if count >= config.vect.max_nb_models().min(config.unit.max_nb_models()) {
             return Err(Rejection::TooManyModels);
         }
+        if self.elapsed() >= self.settings.update.time.max {
+            return Err(Rejection::TooLate(Phase::Update));
+        }
         self.updating.insert(update.participant);
         self.queue.push(update);
-        self.aggregate();
         Ok(())
     }
 
-    /// Gives out waiting updates as one job, unless one is running.
-    fn aggregate(&mut self) {
+    /// Gives out waiting updates as one job, unless one is running. Called when nothing else is due:
+    /// a job for a phase that ends at this moment would be in vain.
+    pub(super) fn aggregate(&mut self) {
         let busy = self.running.values().any(|running| matches!(running, Running::Aggregate(_)));
         if busy || self.queue.is_empty() {
             return;
@@ -152,8 +155,12 @@ impl Coordinator {
         max_payload: usize,
     ) -> Result<Option<()>, Rejection> {
         self.reject_done(&participant, tag)?;
+        let kept = chunk.clone();
         match self.reassembly.add(participant, tag, chunk, proven, max_payload)? {
-            None => Ok(Some(())),
+            None => {
+                self.persist(Record::Chunk { participant, tag, chunk: kept });
+                Ok(Some(()))
+            }
             Some(complete) => {
                 self.assemble(ticket, participant, complete);
                 Ok(None)
@@ -226,7 +233,6 @@ impl Coordinator {
         }
         self.release(old.as_ref().map_or(0, |old| old.len() * 8), old);
         self.release(updates.iter().map(|update| update.masked_model.len()).sum(), updates);
-        self.aggregate();
     }
 
     fn complete_round(&mut self, unmasked: Unmasked, models: u64, votes: u64) {
@@ -251,7 +257,6 @@ impl Coordinator {
             Running::Aggregate(mut updates) => {
                 updates.append(&mut self.queue);
                 self.queue = updates;
-                self.aggregate();
             }
             Running::Unmask { .. } => self.unmask(),
             Running::Assemble { ticket, participant, complete } => {

@@ -56,6 +56,9 @@ pub enum Rejection {
     /// Enough messages are there.
     #[error("the {0} phase has taken as many messages as it may")]
     Full(Phase),
+    /// The phase's time is over; only what came before is still being processed.
+    #[error("the {0} phase's time is over")]
+    TooLate(Phase),
     /// No more models fit the mask config.
     #[error("the mask config allows no more models in one aggregate")]
     TooManyModels,
@@ -80,6 +83,7 @@ impl Rejection {
             Self::DuplicateSum2 => "duplicate_sum2",
             Self::UnknownSumParticipant => "unknown_sum_participant",
             Self::Full(_) => "full",
+            Self::TooLate(_) => "too_late",
             Self::TooManyModels => "too_many_models",
             Self::Chunk(error) => error.label(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bulletin::Publication;
 use super::io::{Event, Output, Record, RoundFailure};
@@ -27,11 +28,15 @@ impl Coordinator {
                 }
                 return;
             };
-            let elapsed = self.now.saturating_since(self.began);
+            let elapsed = self.elapsed();
             let accepted = self.stage.accepted();
             if accepted >= count.min && elapsed >= time.min {
                 self.end_phase();
             } else if elapsed >= time.max {
+                // Updates that came in time are waited for, if they can make the round.
+                if !self.updating.is_empty() && accepted + self.updating.len() as u64 >= count.min {
+                    return;
+                }
                 let phase = self.stage.phase();
                 self.fail(RoundFailure::TooFewMessages { phase, accepted, needed: count.min });
             } else {
@@ -41,7 +46,7 @@ impl Coordinator {
     }
 
     pub(super) fn begin_round(&mut self) {
-        let id = self.round.id + 1;
+        let id = self.round.id.wrapping_add(1);
         let before = self.round.parameters.seed;
         self.set_round(Round::begin(&self.settings, &self.root, id, &before));
         self.persist(Record::RoundBegan {
@@ -57,7 +62,7 @@ impl Coordinator {
     fn enter(&mut self, stage: Stage) {
         let old = std::mem::replace(&mut self.stage, stage);
         self.release(old.bytes(), old);
-        self.began = self.now;
+        (self.began, self.before) = (self.now, Duration::ZERO);
         let reassembly = Reassembly::new(self.settings.reassembly);
         let old = std::mem::replace(&mut self.reassembly, reassembly);
         self.release(old.bytes(), old);
@@ -91,7 +96,7 @@ impl Coordinator {
             round_id: self.round.id,
             phase: self.stage.phase(),
             accepted: self.stage.accepted(),
-            took: self.now.saturating_since(self.began),
+            took: self.elapsed(),
         });
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Sum { dict } => {
@@ -168,6 +173,26 @@ impl Coordinator {
         self.release(old.bytes(), old);
         self.renew_context();
         self.outputs.push_back(Output::Context(self.context.clone()));
+    }
+
+    /// Begins a new round if what was saved is none, or does not fit together: nothing of a damaged
+    /// state is gone on with.
+    pub(super) fn check_stage(&mut self) {
+        let (config, length) = (self.round.parameters.mask_config, self.round.model_length());
+        let fits = |sum: &Aggregation| sum.config() == config && sum.len() == length;
+        let sound = match &self.stage {
+            Stage::Idle | Stage::Shutdown => false,
+            Stage::Sum { .. } | Stage::Failure { .. } => true,
+            Stage::Update { aggregation, seeds, .. } => {
+                aggregation.as_ref().map_or(seeds.is_empty(), |sum| fits(sum))
+            }
+            Stage::Sum2 { aggregation, .. } | Stage::Unmask { aggregation, .. } => {
+                fits(aggregation)
+            }
+        };
+        if !sound {
+            self.begin_round();
+        }
     }
 
     pub(super) fn publish_again(&mut self) {

@@ -1,6 +1,7 @@
 //! How far a coordinator is: what is saved and restored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,7 +59,7 @@ fn round_keys(root: &RootSeed, id: u64) -> EncryptKeyPair {
 }
 
 /// A phase and what was collected in it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Stage {
     Idle,
     Sum {
@@ -90,10 +91,24 @@ pub(super) enum Stage {
 }
 
 /// A mask, and how many sum participants have sent it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Vote {
     pub(super) mask: Bytes,
     pub(super) count: u64,
+}
+
+/// Shows no mask.
+impl fmt::Debug for Vote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vote({} times)", self.count)
+    }
+}
+
+/// Shows how much was collected, and nothing of it.
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stage({}, {} accepted)", self.phase(), self.accepted())
+    }
 }
 
 impl Stage {

@@ -1,8 +1,6 @@
 //! All randomness of a state machine, derived from one seed.
 
-use sodiumoxide::crypto::generichash;
-
-use super::{init, secret_bytes, Seed};
+use super::{hash, secret_bytes, Seed};
 
 secret_bytes! {
     /// The one seed of a state machine: 32 bytes that must be unpredictable and never be used by
@@ -52,9 +50,7 @@ impl RootSeed {
     /// Derives 32 bytes for a purpose in a context (the round, the recipient, ...): keyed BLAKE2b
     /// over the purpose and the context's parts, each with its length before it.
     pub fn derive(&self, purpose: Purpose, context: &[&[u8]]) -> Seed {
-        init();
-        let mut state = generichash::State::new(Some(32), Some(&self.0))
-            .expect("digest and key of 32 bytes are legal");
+        let mut state = hash::state(32, Some(&self.0));
         for part in std::iter::once(purpose.label()).chain(context.iter().copied()) {
             state
                 .update(&(part.len() as u64).to_le_bytes())

@@ -22,7 +22,7 @@ impl Blake2b {
     /// With nothing hashed yet.
     pub fn new() -> Self {
         init();
-        Self(generichash::State::new(Some(32), None).expect("32 is a legal digest length"))
+        Self(state(32, None))
     }
 
     /// Hashes some more.
@@ -42,6 +42,22 @@ impl Blake2b {
         parts.iter().for_each(|part| hash.update(part));
         hash.finish()
     }
+}
+
+/// The digest of `length` bytes, keyed or not, where the length is not the usual one.
+///
+/// # Panics
+/// If the length is not within 16..=64, or the key not 16..=64 bytes long.
+pub(super) fn blake2b(length: usize, key: Option<&[u8]>, data: &[u8]) -> generichash::Digest {
+    let mut state = state(length, key);
+    state.update(data).expect("hashing has no failing inputs");
+    state.finalize().expect("hashing has no failing inputs")
+}
+
+/// sodiumoxide 0.2.6 takes the length itself, 0.2.7 an option of it: `into` makes either.
+pub(super) fn state(length: usize, key: Option<&[u8]>) -> generichash::State {
+    init();
+    generichash::State::new(length.into(), key).expect("legal lengths of digest and key")
 }
 
 impl Default for Blake2b {

@@ -1,8 +1,8 @@
 //! Sealing of snapshots with a symmetric key.
 
-use sodiumoxide::crypto::{generichash, secretbox};
+use sodiumoxide::crypto::secretbox;
 
-use super::{init, secret_bytes, CryptoError};
+use super::{hash, init, secret_bytes, CryptoError};
 
 secret_bytes! {
     /// A key that snapshots can be sealed with: XSalsa20-Poly1305.
@@ -16,8 +16,7 @@ impl SnapshotKey {
     /// give equal boxes, different ones never share a nonce.
     pub fn seal(&self, content: &[u8]) -> Vec<u8> {
         init();
-        let digest = generichash::hash(content, Some(secretbox::NONCEBYTES), Some(&self.0))
-            .expect("digest of 24 and key of 32 bytes are legal");
+        let digest = hash::blake2b(secretbox::NONCEBYTES, Some(&self.0), content);
         let nonce =
             secretbox::Nonce::from_slice(digest.as_ref()).expect("the digest has that length");
         let mut sealed = nonce.0.to_vec();

@@ -136,9 +136,27 @@ impl MessageSize {
 
 /// How a payload is cut into chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(usize, usize)", into = "(usize, usize)")]
 pub struct Splitting {
     payload: usize,
     data: usize,
+}
+
+impl From<Splitting> for (usize, usize) {
+    fn from(splitting: Splitting) -> Self {
+        (splitting.payload, splitting.data)
+    }
+}
+
+impl TryFrom<(usize, usize)> for Splitting {
+    type Error = &'static str;
+
+    fn try_from((payload, data): (usize, usize)) -> Result<Self, Self::Error> {
+        match data > 0 && data < payload && payload.div_ceil(data) <= MAX_CHUNKS {
+            true => Ok(Self { payload, data }),
+            false => Err("a payload is split into 2 to 65536 chunks"),
+        }
+    }
 }
 
 impl Splitting {

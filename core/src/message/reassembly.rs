@@ -7,6 +7,7 @@
 //! only push out each other.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub enum ReassemblyError {
         /// How many there may be.
         max: usize,
     },
+    /// The chunk carries nothing.
+    #[error("this chunk carries no data")]
+    EmptyChunk,
     /// There is no room: try again later.
     #[error("no room for more incomplete messages: send the chunk again later")]
     NoRoom,
@@ -57,13 +61,14 @@ impl ReassemblyError {
         match self {
             Self::Contradiction => "chunk_contradiction",
             Self::TooLarge { .. } => "chunks_too_large",
+            Self::EmptyChunk => "chunk_empty",
             Self::NoRoom => "chunks_no_room",
         }
     }
 }
 
 /// A chunk as it is kept: its header's fields and its data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OwnedChunk {
     /// Its place, from 0.
     pub id: u16,
@@ -75,13 +80,33 @@ pub struct OwnedChunk {
     pub data: Bytes,
 }
 
+/// Shows the length of the data only: it can be long, and it is a participant's own.
+impl fmt::Debug for OwnedChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedChunk")
+            .field("id", &self.id)
+            .field("message_id", &self.message_id)
+            .field("is_last", &self.is_last)
+            .field("data", &format_args!("{} bytes", self.data.len()))
+            .finish()
+    }
+}
+
 /// A message of which all chunks are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Complete {
     /// What the message is for.
     pub tag: Tag,
     /// The data of its chunks, in order.
     pub parts: Vec<Bytes>,
+}
+
+/// Shows the length of the parts only.
+impl fmt::Debug for Complete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: usize = self.parts.iter().map(Bytes::len).sum();
+        write!(f, "Complete({} message, {bytes} bytes in {} parts)", self.tag, self.parts.len())
+    }
 }
 
 impl Complete {
@@ -93,11 +118,13 @@ impl Complete {
 
 /// One incomplete message. A participant has at most one: it sends its chunks one by one, so a new
 /// message id means that it gave the older message up.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Partial {
     message_id: MessageId,
     tag: Tag,
-    proven: bool,
+    /// What is set aside for the payload, once the right to send it is proven: a message that was
+    /// let in can always be completed, however many others come.
+    reserved: Option<usize>,
     arrival: u64,
     last: Option<u16>,
     bytes: usize,
@@ -105,22 +132,62 @@ struct Partial {
 }
 
 /// The incomplete messages of one phase.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<PublicSigningKey, Partial>", into = "BTreeMap<PublicSigningKey, Partial>")]
 pub struct Reassembly {
     limits: ReassemblyLimits,
     partials: BTreeMap<PublicSigningKey, Partial>,
+    /// The senders of unproven messages by arrival, so that the oldest is found at once.
+    unproven: BTreeMap<u64, PublicSigningKey>,
     proven_bytes: usize,
     unproven_bytes: usize,
     arrivals: u64,
 }
 
-/// What a kept chunk costs beside its data.
-const CHUNK_COST: usize = 96;
+/// Shows how much is kept, and nothing of it.
+impl fmt::Debug for Reassembly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reassembly({} messages, {} bytes)", self.len(), self.bytes())
+    }
+}
+
+/// What was saved is only the messages: the accounts follow from them, so that they are right
+/// whatever was read.
+impl From<BTreeMap<PublicSigningKey, Partial>> for Reassembly {
+    fn from(partials: BTreeMap<PublicSigningKey, Partial>) -> Self {
+        let mut reassembly = Self::default();
+        for (sender, mut partial) in partials {
+            partial.bytes = partial.chunks.values().map(Bytes::len).sum();
+            reassembly.arrivals += 1;
+            partial.arrival = reassembly.arrivals;
+            reassembly.insert(sender, partial);
+        }
+        reassembly
+    }
+}
+
+impl From<Reassembly> for BTreeMap<PublicSigningKey, Partial> {
+    fn from(reassembly: Reassembly) -> Self {
+        reassembly.partials
+    }
+}
+
+/// What a kept chunk costs beside its data: it keeps the header and the seal of its message alive.
+const CHUNK_COST: usize = 256;
+/// What a message costs beside its chunks.
+const PARTIAL_COST: usize = 768;
+/// How many messages give way to one chunk at most: taking a chunk in must not take long.
+const MOST_EVICTED: usize = 64;
 
 impl Reassembly {
     /// With nothing in it.
     pub fn new(limits: ReassemblyLimits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// The same messages under other limits: they hold for what comes.
+    pub fn with_limits(self, limits: ReassemblyLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// How many messages are incomplete.
@@ -145,7 +212,8 @@ impl Reassembly {
     /// the length that no payload with this tag exceeds.
     ///
     /// # Errors
-    /// If the chunk contradicts earlier ones, or there is no room. What was kept before stays.
+    /// If the chunk is empty, contradicts earlier ones, or there is no room. What was kept before
+    /// stays.
     pub fn add(
         &mut self,
         sender: PublicSigningKey,
@@ -154,30 +222,37 @@ impl Reassembly {
         proven: bool,
         max_payload: usize,
     ) -> Result<Option<Complete>, ReassemblyError> {
-        match self.partials.get(&sender) {
+        // Nobody splits a payload into nothing; and a payload's length bounds the number of chunks.
+        if chunk.data.is_empty() {
+            return Err(ReassemblyError::EmptyChunk);
+        }
+        let known = match self.partials.get(&sender) {
             Some(partial) if partial.message_id == chunk.message_id => {
                 if partial.contains(tag, &chunk)? {
                     return Ok(None);
                 }
+                Some(partial)
             }
             // An unproven chunk with another id must not displace a proven message: chunks may
             // overtake each other, and old ones may come late.
-            Some(partial) if partial.proven && !proven => {
+            Some(partial) if partial.reserved.is_some() && !proven => {
                 return Err(ReassemblyError::Contradiction)
             }
-            _ => {}
-        }
-        let before = self
-            .partials
-            .get(&sender)
-            .filter(|partial| partial.message_id == chunk.message_id)
-            .map_or((false, 0, 0), |partial| (partial.proven, partial.bytes, partial.cost()));
-        let actual = before.1.saturating_add(chunk.data.len());
+            _ => None,
+        };
+        let actual = known.map_or(0, |partial| partial.bytes).saturating_add(chunk.data.len());
         if actual > max_payload {
             return Err(ReassemblyError::TooLarge { actual, max: max_payload });
         }
-        let proven = proven || before.0;
-        self.make_room(&sender, proven, before.2 + chunk.data.len() + CHUNK_COST)?;
+        let chunks = known.map_or(0, |partial| partial.chunks.len()) + 1;
+        let was_proven = known.is_some_and(|partial| partial.reserved.is_some());
+        if was_proven {
+            self.check_overhead()?;
+        } else if proven {
+            self.admit(&sender, cost(max_payload, chunks))?;
+        } else {
+            self.evict(&sender, cost(actual, chunks))?;
+        }
 
         let mut partial = match self.remove(&sender) {
             Some(partial) if partial.message_id == chunk.message_id => partial,
@@ -186,7 +261,7 @@ impl Reassembly {
                 Partial {
                     message_id: chunk.message_id,
                     tag,
-                    proven,
+                    reserved: None,
                     arrival: self.arrivals,
                     last: None,
                     bytes: 0,
@@ -194,61 +269,74 @@ impl Reassembly {
                 }
             }
         };
-        partial.proven = proven;
+        if proven && !was_proven {
+            partial.reserved = Some(max_payload);
+        }
         partial.bytes = actual;
         if chunk.is_last {
             partial.last = Some(chunk.id);
         }
         partial.chunks.insert(chunk.id, chunk.data);
         if partial.is_complete() {
-            return Ok(Some(Complete {
-                tag: partial.tag,
-                parts: partial.chunks.into_values().collect(),
-            }));
+            let parts = partial.chunks.into_values().collect();
+            return Ok(Some(Complete { tag: partial.tag, parts }));
         }
-        *self.account(proven) += partial.cost();
-        self.partials.insert(sender, partial);
+        self.insert(sender, partial);
         Ok(None)
     }
 
-    /// Makes sure that the sender's message may grow to `cost` in its account: proven messages wait
-    /// for each other, of the unproven ones the oldest give way.
-    fn make_room(
-        &mut self,
-        sender: &PublicSigningKey,
-        proven: bool,
-        cost: usize,
-    ) -> Result<(), ReassemblyError> {
-        let limit = if proven { self.limits.proven_bytes } else { self.limits.unproven_bytes };
-        let own = self.partials.get(sender).filter(|own| own.proven == proven);
+    /// Whether a message whose sender has the right to send it can be let in.
+    fn admit(&self, sender: &PublicSigningKey, cost: usize) -> Result<(), ReassemblyError> {
+        let own = self.partials.get(sender).filter(|own| own.reserved.is_some());
+        let others = self.proven_bytes - own.map_or(0, Partial::cost);
+        match others.saturating_add(cost) <= self.limits.proven_bytes {
+            true => Ok(()),
+            false => Err(ReassemblyError::NoRoom),
+        }
+    }
+
+    /// Messages that were let in have their payload's room; what tiny chunks cost beside it may come
+    /// to the same once more.
+    fn check_overhead(&self) -> Result<(), ReassemblyError> {
+        match self.proven_bytes <= self.limits.proven_bytes.saturating_mul(2) {
+            true => Ok(()),
+            false => Err(ReassemblyError::NoRoom),
+        }
+    }
+
+    /// Makes room for an unproven message that grows to `cost`: the oldest others give way.
+    fn evict(&mut self, sender: &PublicSigningKey, cost: usize) -> Result<(), ReassemblyError> {
+        let own = self.partials.get(sender).filter(|own| own.reserved.is_none());
         let own = own.map_or(0, Partial::cost);
-        if proven {
-            return match self.proven_bytes - own + cost <= limit {
-                true => Ok(()),
-                false => Err(ReassemblyError::NoRoom),
-            };
+        let limit = self.limits.unproven_bytes;
+        for _ in 0..MOST_EVICTED {
+            if (self.unproven_bytes - own).saturating_add(cost) <= limit {
+                return Ok(());
+            }
+            let mut others = self.unproven.values().filter(|key| *key != sender);
+            let oldest = others.next().copied().ok_or(ReassemblyError::NoRoom)?;
+            self.remove(&oldest);
         }
-        if cost > limit {
-            return Err(ReassemblyError::NoRoom);
+        match (self.unproven_bytes - own).saturating_add(cost) <= limit {
+            true => Ok(()),
+            false => Err(ReassemblyError::NoRoom),
         }
-        while self.unproven_bytes - own + cost > limit {
-            let oldest = self
-                .partials
-                .iter()
-                .filter(|(key, partial)| !partial.proven && *key != sender)
-                .min_by_key(|(_, partial)| partial.arrival)
-                .map(|(key, _)| *key);
-            match oldest {
-                Some(oldest) => self.remove(&oldest),
-                None => return Err(ReassemblyError::NoRoom),
-            };
+    }
+
+    fn insert(&mut self, sender: PublicSigningKey, partial: Partial) {
+        let account = self.account(partial.reserved.is_some());
+        *account = account.saturating_add(partial.cost());
+        if partial.reserved.is_none() {
+            self.unproven.insert(partial.arrival, sender);
         }
-        Ok(())
+        self.partials.insert(sender, partial);
     }
 
     fn remove(&mut self, sender: &PublicSigningKey) -> Option<Partial> {
         let partial = self.partials.remove(sender)?;
-        *self.account(partial.proven) -= partial.cost();
+        self.unproven.remove(&partial.arrival);
+        let account = self.account(partial.reserved.is_some());
+        *account = account.saturating_sub(partial.cost());
         Some(partial)
     }
 
@@ -261,9 +349,14 @@ impl Reassembly {
     }
 }
 
+/// What a message of so many bytes in so many chunks costs.
+fn cost(bytes: usize, chunks: usize) -> usize {
+    bytes.saturating_add(PARTIAL_COST + chunks * CHUNK_COST)
+}
+
 impl Partial {
     fn cost(&self) -> usize {
-        self.bytes + self.chunks.len() * CHUNK_COST
+        cost(self.reserved.unwrap_or(self.bytes), self.chunks.len())
     }
 
     /// Whether the very same chunk is there already.
@@ -307,7 +400,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_gives_the_payload(
-            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..20),
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..9), 1..20),
             order in any::<prop::sample::Index>(),
             twice: bool,
         ) {
@@ -340,21 +433,27 @@ mod tests {
                 (0u8..6, 0u16..6, any::<bool>(), 0usize..300, any::<bool>(), 0u16..2), 0..200,
             ),
         ) {
-            let limits = ReassemblyLimits { proven_bytes: 1000, unproven_bytes: 500 };
+            let limits = ReassemblyLimits { proven_bytes: 6000, unproven_bytes: 4000 };
             let mut reassembly = Reassembly::new(limits);
             for (from, id, is_last, length, proven, message) in steps {
                 let part = OwnedChunk {
                     message_id: MessageId(message), ..chunk(id, is_last, &vec![0; length])
                 };
                 let _ = reassembly.add(sender(from), Tag::Update, part, proven, 800);
-                prop_assert!(reassembly.proven_bytes <= limits.proven_bytes);
+                prop_assert!(reassembly.proven_bytes <= 2 * limits.proven_bytes + CHUNK_COST);
                 prop_assert!(reassembly.unproven_bytes <= limits.unproven_bytes);
                 let cost = |proven| reassembly.partials.values()
-                    .filter(|partial| partial.proven == proven)
+                    .filter(|partial| partial.reserved.is_some() == proven)
                     .map(Partial::cost)
                     .sum::<usize>();
                 prop_assert_eq!(cost(true), reassembly.proven_bytes);
                 prop_assert_eq!(cost(false), reassembly.unproven_bytes);
+                let unproven: Vec<_> = reassembly.partials.iter()
+                    .filter(|(_, partial)| partial.reserved.is_none())
+                    .map(|(key, partial)| (partial.arrival, *key))
+                    .collect();
+                prop_assert_eq!(unproven.len(), reassembly.unproven.len());
+                prop_assert!(unproven.iter().all(|(at, key)| reassembly.unproven.get(at) == Some(key)));
             }
         }
     }
@@ -387,7 +486,7 @@ mod tests {
     #[test]
     fn the_unproven_push_out_only_each_other() {
         let mut reassembly =
-            Reassembly::new(ReassemblyLimits { proven_bytes: 400, unproven_bytes: 400 });
+            Reassembly::new(ReassemblyLimits { proven_bytes: 2500, unproven_bytes: 1300 });
         let data = [0; 200];
         let mut add = |from, proven| {
             reassembly.add(sender(from), Tag::Update, chunk(0, false, &data), proven, 1000)
@@ -400,5 +499,44 @@ mod tests {
         assert_eq!(reassembly.len(), 2);
         assert!(reassembly.partials.contains_key(&sender(0)));
         assert!(reassembly.partials.contains_key(&sender(99)));
+    }
+
+    /// However many uploads there are: those that were let in are completed, the others wait.
+    #[test]
+    fn uploads_do_not_starve_each_other() {
+        let limits = ReassemblyLimits { proven_bytes: 100_000, ..ReassemblyLimits::default() };
+        let mut reassembly = Reassembly::new(limits);
+        let mut completed = [false; 30];
+        for round in 0..3 {
+            for id in 0..10 {
+                for from in 0..30u8 {
+                    if completed[usize::from(from)] {
+                        continue;
+                    }
+                    let part = chunk(id, id == 9, &[id as u8; 1000]);
+                    if let Ok(Some(_)) =
+                        reassembly.add(sender(from), Tag::Update, part, id == 0, 10_000)
+                    {
+                        completed[usize::from(from)] = true;
+                    }
+                }
+            }
+            assert!(completed.iter().filter(|done| **done).count() >= (round + 1) * 7);
+        }
+    }
+
+    #[test]
+    fn saved_messages_keep_their_accounts() {
+        let mut reassembly = Reassembly::new(ReassemblyLimits::default());
+        for (from, proven) in [(1, true), (2, false), (3, true)] {
+            let part = chunk(0, false, &[from; 100]);
+            reassembly.add(sender(from), Tag::Update, part, proven, 1000).unwrap();
+        }
+        let saved = bincode::serialize(&reassembly).unwrap();
+        let mut restored: Reassembly = bincode::deserialize(&saved).unwrap();
+        assert_eq!((restored.len(), restored.bytes()), (3, reassembly.bytes()));
+        let last = chunk(1, true, b"end");
+        let complete = restored.add(sender(1), Tag::Update, last, false, 1000).unwrap().unwrap();
+        assert_eq!(complete.payload(), [&[1; 100][..], b"end"].concat());
     }
 }

@@ -12,7 +12,9 @@ use crate::crypto::{
     RootSeed, SigningKeyPair, TaskSignatures,
 };
 use crate::job::{Progress, Work};
-use crate::mask::{MaskError, MaskObjectError, MaskReport, MaskSeed, MaskSum, Masker};
+use crate::mask::{
+    MaskError, MaskObjectError, MaskObjectView, MaskReport, MaskSeed, MaskSum, Masker,
+};
 use crate::message::{
     ChunkError, EncryptedMaskSeed, Frame, LocalSeedDict, MessageId, MessageSize, SeedOpenError,
     SumPayload, Tag, FRAME_HEADROOM,
@@ -26,6 +28,9 @@ const NUMBERS_PER_STEP: usize = 8192;
 const HASHED_PER_STEP: usize = 1 << 17;
 /// How many sealed boxes are made or opened in a step.
 const BOXES_PER_STEP: usize = 8;
+
+/// No coordinator ends an update phase with fewer updates (specification, section 7).
+const MIN_SEEDS: usize = 3;
 
 /// Why a message could not be made: the participant gives up for this round, or tries again.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -59,9 +64,12 @@ pub enum ComposeError {
     /// The sum of the masks cannot be written.
     #[error(transparent)]
     Object(#[from] MaskObjectError),
-    /// The round's models are longer than this machine's memory.
-    #[error("the round's models have {0} weights: more than this machine can address")]
+    /// The round's models are longer than the settings allow, or than a message can hold.
+    #[error("the round's models have {0} weights: more than Settings::max_model_length allows")]
     TooLong(u64),
+    /// There are so few masks to add up that their sum would give one of them away.
+    #[error("the coordinator gives only {0} mask seeds to add up, at least {MIN_SEEDS} are due: the sum would give single models away")]
+    TooFewSeeds(usize),
 }
 
 impl From<MaskError> for ComposeError {
@@ -79,7 +87,7 @@ pub enum Outcome {
     #[doc(hidden)]
     Sealed(Result<Bytes, ComposeError>),
     #[doc(hidden)]
-    MaskSum(MaskSum),
+    MaskSum(Box<MaskSum>),
     #[doc(hidden)]
     Model(Result<Arc<Model>, RatioError>),
     #[doc(hidden)]
@@ -92,7 +100,9 @@ pub(super) struct Composer {
     pub(super) root: RootSeed,
     pub(super) scalar: Scalar,
     pub(super) size: MessageSize,
+    pub(super) max_model_length: u64,
     pub(super) parameters: Arc<RoundParameters>,
+    pub(super) number: u64,
     pub(super) signatures: TaskSignatures,
 }
 
@@ -117,16 +127,24 @@ impl Composer {
         &self.parameters.pk
     }
 
-    /// The key pair that mask seeds are sealed for: the same each time in one round.
+    /// The key pair that mask seeds are sealed for: the same each time in one round, and another one
+    /// should the coordinator come back to the same parameters later.
     fn ephemeral(&self) -> EncryptKeyPair {
-        EncryptKeyPair::from_seed(
-            &self.root.derive(Purpose::EphemeralKey, &[&self.parameters.to_bytes()]),
-        )
+        EncryptKeyPair::from_seed(&self.root.derive(
+            Purpose::EphemeralKey,
+            &[&self.parameters.to_bytes(), &self.number.to_le_bytes()],
+        ))
     }
 
     fn model_length(&self) -> Result<usize, ComposeError> {
         let length = self.parameters.model_length;
-        usize::try_from(length).map_err(|_| ComposeError::TooLong(length))
+        usize::try_from(length)
+            .ok()
+            .filter(|_| length <= self.max_model_length)
+            .filter(|length| {
+                MaskObjectView::serialized_len(self.parameters.mask_config, *length).is_some()
+            })
+            .ok_or(ComposeError::TooLong(length))
     }
 
     /// Signs and seals. The box's ephemeral key is derived from the signature, which depends on
@@ -235,7 +253,7 @@ enum UpdateStage {
     /// Hashing the model, for its mask seed.
     Hash {
         sums: SumDict,
-        hash: Blake2b,
+        hash: Box<Blake2b>,
         done: usize,
     },
     Mask {
@@ -263,7 +281,7 @@ impl ComposeUpdate {
             UpdateStage::Begin => {
                 let sums = SumDict::from_bytes(&self.sums)
                     .map_err(|source| ComposeError::BadAnswer { call: "sums", source })?;
-                UpdateStage::Hash { sums, hash: Blake2b::new(), done: 0 }
+                UpdateStage::Hash { sums, hash: Box::default(), done: 0 }
             }
             UpdateStage::Hash { sums, mut hash, done } => {
                 let end = self.model.len().min(done + HASHED_PER_STEP);
@@ -276,7 +294,7 @@ impl ComposeUpdate {
                 let buffer = frame.buffer_mut();
                 let config = composer.parameters.mask_config;
                 // All at once: growing a large buffer would copy it.
-                let object = crate::mask::MaskObjectView::serialized_len(config, self.model.len());
+                let object = MaskObjectView::serialized_len(config, self.model.len());
                 buffer.reserve_exact(
                     object.unwrap_or(0) + 128 + LocalSeedDict::serialized_len(sums.len()),
                 );
@@ -422,7 +440,7 @@ enum Sum2Stage {
     },
     /// All seeds are known, none is used yet.
     Opened(Vec<MaskSeed>),
-    Sum(MaskSum),
+    Sum(Box<MaskSum>),
     Done(Result<Upload, ComposeError>),
 }
 
@@ -434,6 +452,9 @@ impl ComposeSum2 {
                 let dict = UpdateSeedDict::from_bytes(&bytes)
                     .map_err(|source| ComposeError::BadAnswer { call: "seeds", source })?;
                 let sealed: Vec<_> = dict.iter().map(|(pk, sealed)| (*pk, *sealed)).collect();
+                if sealed.len() < MIN_SEEDS {
+                    return Err(ComposeError::TooFewSeeds(sealed.len()));
+                }
                 let seeds = Vec::with_capacity(sealed.len());
                 Sum2Stage::Open { sealed: sealed.into_iter(), seeds }
             }
@@ -453,7 +474,7 @@ impl ComposeSum2 {
             Sum2Stage::Opened(seeds) => {
                 let mut sum = composer.empty_sum()?;
                 sum.add_seeds(seeds);
-                Sum2Stage::Sum(sum)
+                Sum2Stage::Sum(Box::new(sum))
             }
             Sum2Stage::Sum(mut sum) => {
                 if !sum.step(NUMBERS_PER_STEP) {
@@ -462,7 +483,7 @@ impl ComposeSum2 {
                 let mask = sum.finish();
                 let mut frame = Frame::with_capacity(0);
                 let buffer = frame.buffer_mut();
-                let object = crate::mask::MaskObjectView::serialized_len(mask.config(), mask.len());
+                let object = MaskObjectView::serialized_len(mask.config(), mask.len());
                 buffer.reserve_exact(object.unwrap_or(0) + 64);
                 buffer.extend_from_slice(composer.signatures.sum.as_bytes());
                 mask.write_to(buffer)?;
@@ -524,7 +545,7 @@ impl Work<Outcome> for ComposeSum2 {
                 break;
             };
             part.add_seeds(seeds.drain(seeds.len().saturating_sub(share)..));
-            works.push(Box::new(PartialSum(part)));
+            works.push(Box::new(PartialSum(Box::new(part))));
         }
         works
     }
@@ -536,7 +557,7 @@ impl Work<Outcome> for ComposeSum2 {
         }
         if let Sum2Stage::Sum(sum) = &mut self.stage {
             // Both are of this round's config and length.
-            let merged = sum.merge(part);
+            let merged = sum.merge(*part);
             debug_assert!(merged.is_ok());
         }
     }
@@ -551,7 +572,7 @@ impl Work<Outcome> for ComposeSum2 {
 }
 
 /// The sum of some of the masks.
-struct PartialSum(MaskSum);
+struct PartialSum(Box<MaskSum>);
 
 impl Work<Outcome> for PartialSum {
     fn name(&self) -> &'static str {

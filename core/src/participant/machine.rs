@@ -42,6 +42,8 @@ pub struct Participant {
     model_asked: bool,
     activity: Activity,
     fetch: Fetch,
+    /// How often the global model was asked for: each wish is answered.
+    wishes: usize,
     /// How many looks at the coordinator in a row brought no progress.
     misses: u32,
     outputs: VecDeque<Output>,
@@ -134,6 +136,7 @@ impl Participant {
             model_asked: false,
             activity: Activity::Waiting(Timestamp::ZERO),
             fetch: Fetch::None,
+            wishes: 0,
             misses: 0,
             outputs: VecDeque::new(),
             next_id: 0,
@@ -351,7 +354,8 @@ impl Participant {
         });
         self.misses = 0;
         self.model_asked = false;
-        self.round = Some(Round { parameters: parameters.clone(), signatures, task });
+        let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
+        self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
         self.event(Event::NewRound { task, parameters: parameters.clone() });
         if let Some(Err(mismatch)) = self.model.as_ref().map(|model| fits(model, &parameters)) {
             self.set_local_model(None);
@@ -426,7 +430,7 @@ impl Participant {
         };
         let tag = upload.tag;
         if let Content::Chunks { next, .. } = &mut upload.content {
-            *next += 1;
+            *next = next.saturating_add(1);
             let (sent, total) = upload.progress();
             self.event(Event::Progress { tag, sent, total });
             if sent < total {
@@ -450,7 +454,9 @@ impl Participant {
             root: self.root.clone(),
             scalar: self.settings.scalar.clone(),
             size: self.settings.max_message_size,
+            max_model_length: self.settings.max_model_length,
             parameters: round.parameters.clone(),
+            number: round.number,
             signatures: round.signatures,
         };
         let id = self.job(work(composer));
@@ -493,7 +499,7 @@ impl Participant {
         match (&self.fetch, result.outcome) {
             (Fetch::Job(expected, _), Outcome::Model(model)) if *expected == result.id => {
                 self.fetch = Fetch::None;
-                self.event(match model {
+                self.answer_wishes(match model {
                     Ok(model) => Event::GlobalModel(Some(model)),
                     Err(error) => Event::GlobalModelFailed(FetchError::Model(error)),
                 });
@@ -593,6 +599,7 @@ impl Participant {
     // The global model.
 
     fn fetch_model(&mut self) {
+        self.wishes = self.wishes.saturating_add(1);
         // A second wish is answered together with the first.
         if !matches!(self.fetch, Fetch::None) {
             return;
@@ -601,6 +608,13 @@ impl Participant {
             Some(parameters) => Fetch::Model(self.request(Call::Model), parameters),
             None => Fetch::Params(self.request(Call::Params)),
         };
+    }
+
+    /// Every wish gets an answer of its own, so that nobody waits for one that another has taken.
+    fn answer_wishes(&mut self, answer: Event) {
+        for _ in 0..std::mem::take(&mut self.wishes) {
+            self.event(answer.clone());
+        }
     }
 
     fn handle_fetch_answer(
@@ -625,7 +639,7 @@ impl Participant {
                     return Ok(());
                 }
                 Ok(None) => {
-                    self.event(Event::GlobalModel(None));
+                    self.answer_wishes(Event::GlobalModel(None));
                     return Ok(());
                 }
                 Err(reason) => ("model", reason),
@@ -637,7 +651,8 @@ impl Participant {
                 return Err(Reject::UnknownRequest(id));
             }
         };
-        self.event(Event::GlobalModelFailed(FetchError::Trouble(Trouble { call, reason })));
+        let trouble = Trouble { call, reason };
+        self.answer_wishes(Event::GlobalModelFailed(FetchError::Trouble(trouble)));
         Ok(())
     }
 }

@@ -12,16 +12,21 @@ pub struct Settings {
     pub scalar: Scalar,
     /// The most bytes that a message may have before it is split.
     pub max_message_size: MessageSize,
+    /// The most weights that the round's models may have: a sum participant takes 8 to 280 bytes of
+    /// memory for each, whatever the coordinator says they are.
+    pub max_model_length: u64,
     /// How often the coordinator is asked.
     pub polling: Polling,
 }
 
 impl Default for Settings {
-    /// Scalar 1, messages of any size, polling as the existing clients do it.
+    /// Scalar 1, messages of any size, models of up to 268,435,456 weights, polling as the existing
+    /// clients do it.
     fn default() -> Self {
         Self {
             scalar: Scalar::one(),
             max_message_size: MessageSize::UNLIMITED,
+            max_model_length: 1 << 28,
             polling: Polling::default(),
         }
     }

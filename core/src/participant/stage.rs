@@ -1,5 +1,6 @@
 //! How far a participant is in a round: what is saved and restored.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use crate::round::RoundParameters;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Round {
     pub(super) parameters: Arc<RoundParameters>,
+    /// The how manieth round it is that this participant has seen begin. A coordinator that goes back
+    /// to old parameters finds other ephemeral keys.
+    pub(super) number: u64,
     pub(super) signatures: TaskSignatures,
     pub(super) task: Task,
 }
@@ -37,15 +41,24 @@ pub(super) enum Stage {
     Update(Upload),
 }
 
-/// A message being delivered. It holds nothing secret: all of it is masked, sealed or public.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A message being delivered: masked, sealed or public, all of it, but for the payload of a split sum2
+/// message, which is the sum of the masks.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Upload {
     pub(super) tag: Tag,
     pub(super) content: Content,
 }
 
+/// Shows no content.
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sent, total) = self.progress();
+        write!(f, "Upload({} message, {} bytes, {sent}/{total} sent)", self.tag, self.bytes())
+    }
+}
+
 /// What is still to be delivered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Content {
     /// One sealed message.
     Whole(Bytes),

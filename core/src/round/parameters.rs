@@ -37,14 +37,20 @@ impl RoundParameters {
     /// Reads the bincode form.
     ///
     /// # Errors
-    /// If the length is not [`RoundParameters::LENGTH`] or a field holds an unknown value.
+    /// If the length is not [`RoundParameters::LENGTH`], a field holds an unknown value, or a
+    /// probability is not a number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let what = "round parameters";
         if bytes.len() != Self::LENGTH {
             let expected = Self::LENGTH as u64;
             return Err(DecodeError::Length { what, expected, actual: bytes.len() });
         }
-        bincode::deserialize(bytes)
-            .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })
+        let parameters: Self = bincode::deserialize(bytes)
+            .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
+        // Not equal to themselves, they would begin a new round at every look.
+        if parameters.sum.is_nan() || parameters.update.is_nan() {
+            return Err(DecodeError::Malformed { what, reason: "a probability is NaN".into() });
+        }
+        Ok(parameters)
     }
 }

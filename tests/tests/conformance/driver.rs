@@ -33,10 +33,7 @@ impl Start {
         };
         Self {
             url: url.into(),
-            settings: Settings {
-                polling,
-                ..Settings::default()
-            },
+            settings: Settings { polling, ..Settings::default() },
             limits: RequestLimits::default(),
             state: None,
         }
@@ -121,11 +118,7 @@ impl Driver for Blocking {
                 }
             }
         });
-        Ok(Self {
-            handle,
-            events,
-            thread: Some(thread),
-        })
+        Ok(Self { handle, events, thread: Some(thread) })
     }
 
     fn next_event(&mut self) -> Option<Event> {
@@ -212,11 +205,7 @@ impl Driver for Tokio {
                 }
             }
         });
-        Ok(Self {
-            handle,
-            events,
-            runtime: Some(runtime),
-        })
+        Ok(Self { handle, events, runtime: Some(runtime) })
     }
 
     fn next_event(&mut self) -> Option<Event> {
@@ -230,9 +219,7 @@ impl Driver for Tokio {
     fn global_model(&self) -> Result<Option<Arc<Model>>, Failure> {
         let runtime = self.runtime.as_ref().expect("it ends with the driver");
         let answer = runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, self.handle.global_model())
-                .await
-                .expect("an answer")
+            tokio::time::timeout(DEADLINE, self.handle.global_model()).await.expect("an answer")
         });
         Ok(answer?)
     }
@@ -255,10 +242,6 @@ impl Drop for Tokio {
 pub fn promptly<T>(action: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = action();
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
     result
 }

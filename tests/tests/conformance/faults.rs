@@ -22,12 +22,13 @@ conformance!(
     stopping_waits_for_nothing,
     wrong_statuses_and_bodies_are_told,
     an_answer_that_is_too_long_is_not_read,
+    a_redirected_message_is_not_delivered,
     base_urls_may_have_a_path,
     local_models_are_checked,
     the_global_model_can_be_missing_or_out_of_reach,
 );
 
-fn parameters(sum: f64, update: f64) -> RoundParameters {
+pub(crate) fn parameters(sum: f64, update: f64) -> RoundParameters {
     RoundParameters {
         pk: PublicEncryptKey::new([9; 32]),
         sum,
@@ -47,17 +48,10 @@ fn trouble<D: Driver>(driver: &mut D) -> (&'static str, TroubleReason) {
 
 fn wrong_urls_and_states_are_refused<D: Driver>() {
     for url in ["", "nonsense", "ftp://host", "http://"] {
-        assert_eq!(
-            D::start(&Start::new(url)).err(),
-            Some(Failure::Url),
-            "{url}"
-        );
+        assert_eq!(D::start(&Start::new(url)).err(), Some(Failure::Url), "{url}");
     }
     for state in [&b""[..], b"PETp", b"PETp\x01\x00\x20", b"\x00\x01\x02"] {
-        let start = Start {
-            state: Some(state.into()),
-            ..Start::new("http://127.0.0.1:1")
-        };
+        let start = Start { state: Some(state.into()), ..Start::new("http://127.0.0.1:1") };
         assert_eq!(D::start(&start).err(), Some(Failure::Restore), "{state:?}");
     }
 }
@@ -75,13 +69,8 @@ fn an_unreachable_coordinator_is_told_and_asked_again<D: Driver>() {
     let (call, reason) = trouble(&mut driver);
     assert_eq!(call, "params");
     let unreachable = TransportFault::Unreachable(String::new());
-    let TroubleReason::Transport(fault) = reason else {
-        panic!("{reason}")
-    };
-    assert_eq!(
-        std::mem::discriminant(&fault),
-        std::mem::discriminant(&unreachable)
-    );
+    let TroubleReason::Transport(fault) = reason else { panic!("{reason}") };
+    assert_eq!(std::mem::discriminant(&fault), std::mem::discriminant(&unreachable));
     driver.wait_for(|event| matches!(event, Event::NewRound { .. }).then_some(()));
 }
 
@@ -105,14 +94,8 @@ fn stopping_waits_for_nothing<D: Driver>() {
     was_asked.recv_timeout(crate::driver::DEADLINE).unwrap();
     let state = promptly(|| driver.stop());
     assert!(!state.is_empty());
-    assert_eq!(
-        driver.set_model(Model::F32(vec![0.0; 4])),
-        Err(Failure::Rejected(Reject::Stopped))
-    );
-    assert_eq!(
-        promptly(|| driver.global_model()),
-        Err(Failure::Rejected(Reject::Stopped))
-    );
+    assert_eq!(driver.set_model(Model::F32(vec![0.0; 4])), Err(Failure::Rejected(Reject::Stopped)));
+    assert_eq!(promptly(|| driver.global_model()), Err(Failure::Rejected(Reject::Stopped)));
     // The request that hangs ends with the server.
     drop(server);
     assert_eq!(driver.next_event(), None);
@@ -131,10 +114,7 @@ fn wrong_statuses_and_bodies_are_told<D: Driver>() {
     let server = FakeServer::start(move |_| script.next().unwrap_or(Action::Hang));
     let mut driver = D::start(&Start::new(&server.url())).unwrap();
     for status in [500, 404, 204] {
-        assert_eq!(
-            trouble(&mut driver),
-            ("params", TroubleReason::Status(status))
-        );
+        assert_eq!(trouble(&mut driver), ("params", TroubleReason::Status(status)));
     }
     for _ in 0..2 {
         let (_, reason) = trouble(&mut driver);
@@ -151,6 +131,22 @@ fn an_answer_that_is_too_long_is_not_read<D: Driver>() {
         let too_large = ("params", TroubleReason::Transport(TransportFault::TooLarge));
         assert_eq!(promptly(|| trouble(&mut driver)), too_large);
     }
+}
+
+/// It would become a GET without the message.
+fn a_redirected_message_is_not_delivered<D: Driver>() {
+    let server = FakeServer::start(|request| match request.path.as_str() {
+        "/params" => Action::Answer(200, parameters(0.999_999, 0.0).to_bytes()),
+        "/message" => Action::Redirect(302, "/login"),
+        _ => Action::Answer(200, Vec::new()),
+    });
+    let mut driver = D::start(&Start::new(&server.url())).unwrap();
+    let reason = driver.wait_for(|event| match event {
+        Event::Sent(tag) => panic!("the {tag} message counts as delivered"),
+        Event::Trouble(Trouble { call: "message", reason }) => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(reason, TroubleReason::Status(302));
 }
 
 fn base_urls_may_have_a_path<D: Driver>() {
@@ -180,10 +176,7 @@ fn local_models_are_checked<D: Driver>() {
     // Before the first contact anything is taken, and checked when it can be.
     driver.set_model(Model::F32(vec![0.0; 5])).unwrap();
     *open.lock().unwrap() = true;
-    let length = ModelMismatch::Length {
-        expected: 4,
-        actual: 5,
-    };
+    let length = ModelMismatch::Length { expected: 4, actual: 5 };
     let rejected = driver.wait_for(|event| match event {
         Event::ModelRejected(mismatch) => Some(mismatch.clone()),
         _ => None,
@@ -194,10 +187,7 @@ fn local_models_are_checked<D: Driver>() {
         driver.set_model(Model::F32(vec![0.0; 5])),
         Err(Failure::Rejected(Reject::Model(length)))
     );
-    let data_type = ModelMismatch::DataType {
-        expected: DataType::F32,
-        actual: DataType::I64,
-    };
+    let data_type = ModelMismatch::DataType { expected: DataType::F32, actual: DataType::I64 };
     assert_eq!(
         driver.set_model(Model::I64(vec![0; 4])),
         Err(Failure::Rejected(Reject::Model(data_type)))
@@ -241,10 +231,5 @@ fn the_global_model_can_be_missing_or_out_of_reach<D: Driver>() {
         }
     };
     assert_eq!(*model, Model::F32(vec![0.5]));
-    assert!(
-        failures
-            .iter()
-            .any(|error| matches!(error, FetchError::Model(_))),
-        "{failures:?}"
-    );
+    assert!(failures.iter().any(|error| matches!(error, FetchError::Model(_))), "{failures:?}");
 }

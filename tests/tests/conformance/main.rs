@@ -3,6 +3,7 @@
 mod driver;
 mod faults;
 mod rounds;
+mod waiting;
 
 /// Makes a test of each function, once for each driver.
 macro_rules! conformance {
