@@ -277,9 +277,9 @@ def test_requests_have_a_time_out(fake: FakeCoordinator) -> None:
 def test_other_threads_run_while_a_list_is_converted(update_round: FakeCoordinator) -> None:
     length, elapsed = 500_000, 0.0
     # Long enough to tell a pause from the time that the whole takes, however fast the machine is.
-    while elapsed < 0.2:
+    while elapsed < 0.3:
         length *= 2
-        update_round.new_round(length, length=length, task="none")
+        update_round.new_round(length, length=length, task="none", data_type="F64")
         participant, event = xaynet_sdk.spawn_async_participant(update_round.url)
         assert event.wait(30)
         weights = [0.25] * length
@@ -288,7 +288,7 @@ def test_other_threads_run_while_a_list_is_converted(update_round: FakeCoordinat
             participant.set_local_model(weights)
             elapsed = time.monotonic() - begin
         participant.stop()
-    assert pauses[0] < elapsed / 2
+    assert pauses[0] < elapsed / 4
 
 
 def test_other_threads_run_while_a_model_is_masked_and_sent(update_round: FakeCoordinator) -> None:
