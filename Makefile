@@ -49,16 +49,16 @@ test: lint test-rust test-oracle test-fuzz test-python test-interop test-demo ##
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
 	$(call say,Rust tests)
-	$(CARGO) test --locked --quiet --workspace
+	$(CARGO) test --locked --quiet --no-fail-fast --workspace
 
 test-oracle: ## property tests against the published xaynet-core
 	$(call say,property tests against the published xaynet-core)
-	$(CARGO) test --locked --quiet --manifest-path tests/oracle/Cargo.toml
+	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path tests/oracle/Cargo.toml
 
 test-fuzz: ## replay the committed fuzzing corpora
 ifneq ($(wildcard fuzz/Cargo.toml),)
 	$(call say,fuzzing corpora)
-	$(CARGO) test --locked --quiet --manifest-path fuzz/Cargo.toml
+	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path fuzz/Cargo.toml
 endif
 
 test-python: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the Python package, its stubs checked
@@ -75,6 +75,11 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 	$(call say,the demo)
 	cd demo && ../$(BIN)/python -m pytest -q
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
+
+.PHONY: bench
+bench: coordinator ## a round with a million weights, with either transport: time, processor time, peak memory
+	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
+	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
 # Judging and tidying the code.
 
