@@ -17,7 +17,7 @@ use tracing::info;
 use crate::{
     board::Board,
     driver::{Clock, Driver, DriverError},
-    http::{self, UploadLimits},
+    http::{self, ConnectionLimits, UploadLimits},
     intake::Intake,
     metrics::{Counters, Metrics},
     settings::{Settings, SettingsError},
@@ -31,8 +31,8 @@ const SEEDS_ROOM: usize = 4 << 20;
 /// Memory for messages being received and processed, in bytes, unless a few of them need more.
 const UPLOAD_MEMORY: usize = 1 << 30;
 
-/// How long an upload may pause.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How slow uploads may be, in bytes a second.
+const UPLOAD_RATE: u64 = 16 << 10;
 
 /// A running coordinator.
 ///
@@ -137,7 +137,10 @@ impl Coordinator {
         let intake = Intake::new(read_board, Arc::clone(&counters), deliver);
         let limits = UploadLimits {
             memory: UPLOAD_MEMORY.max(max_message_len.saturating_mul(4)),
-            patience: UPLOAD_PATIENCE,
+            queue: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            rate: UPLOAD_RATE,
+            linger: Duration::from_secs(2),
         };
         let router = http::router(intake, limits);
 
@@ -201,7 +204,7 @@ async fn run(
     tokio::select! {
         biased;
         result = &mut driver => return result,
-        () = http::serve(listener, router, stopped) => {}
+        () = http::serve(listener, router, ConnectionLimits::default(), stopped) => {}
     }
     drop(stop_driver);
     driver.await

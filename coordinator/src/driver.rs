@@ -16,15 +16,15 @@ use std::{
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Outcome, Output, PersistId, Rejection,
-        Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Outcome, Output, PersistId, Phase,
+        Rejection, Ticket, Verified, Why,
     },
     job::Part,
     time::Timestamp,
 };
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch, Semaphore},
     task::spawn_blocking,
     time::{sleep_until, Duration, Instant},
 };
@@ -41,6 +41,10 @@ const WAITING_MESSAGES: usize = 256;
 
 /// How long the store has to confirm its last records once the coordinator is to stop.
 const STORE_GRACE: Duration = Duration::from_secs(10);
+
+/// The jobs that there is at most one of, which the round waits for: these do not queue behind
+/// others.
+const LARGE_JOBS: [&str; 2] = ["aggregate updates", "unmask global model"];
 
 /// A verified message on its way to the machine, and the way back for its fate.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ pub(crate) struct Driver {
     deliveries: mpsc::Receiver<Delivery>,
     jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
     job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
+    /// As many places as there are cores, for the jobs that there may be any number of.
+    small_jobs: Arc<Semaphore>,
     /// Set once no job's result is wanted any more.
     cancelled: Arc<AtomicBool>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Result<(), Rejection>>>,
@@ -127,6 +133,7 @@ impl Driver {
             deliveries,
             jobs_done,
             job_results,
+            small_jobs: Arc::new(Semaphore::new(cores())),
             cancelled: Arc::default(),
             waiting: BTreeMap::new(),
             last_ticket: 0,
@@ -212,6 +219,8 @@ impl Driver {
     fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
         match &outcome {
             Ok(()) => self.counters.accepted(),
+            // Nothing is wrong with it: its sender is told to send it again.
+            Err(rejection) if is_for_shutdown(rejection) => {}
             Err(rejection) => self.counters.rejected(rejection.label()),
         }
         if let Some(reply) = self.waiting.remove(&ticket) {
@@ -223,9 +232,20 @@ impl Driver {
     fn start(&self, job: Job) {
         let results = self.job_results.clone();
         let cancelled = Arc::clone(&self.cancelled);
+        let small_jobs = Arc::clone(&self.small_jobs);
         tokio::spawn(async move {
             let name = job.name();
-            let done = match spawn_blocking(move || run_job(job, &cancelled)).await {
+            let turn = match LARGE_JOBS.contains(&name) {
+                true => None,
+                // The semaphore is never closed.
+                false => small_jobs.acquire_owned().await.ok(),
+            };
+            let run = move || {
+                let result = run_job(job, &cancelled);
+                drop(turn);
+                result
+            };
+            let done = match spawn_blocking(run).await {
                 Ok(Some(result)) => Ok(result),
                 Ok(None) => return,
                 // It is not given to the machine as lost, to be tried again: it would panic again.
@@ -275,6 +295,16 @@ impl Drop for Driver {
     }
 }
 
+/// Whether a message is turned down only because the coordinator is about to end.
+pub(crate) fn is_for_shutdown(rejection: &Rejection) -> bool {
+    matches!(rejection, Rejection::WrongPhase { phase: Phase::Shutdown, .. })
+}
+
+/// How many cores there are to compute on.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 async fn wait(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -286,7 +316,7 @@ async fn wait(until: Option<Instant>) {
 /// if it was cancelled.
 fn run_job(mut job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
     let go_on = || !cancelled.load(Ordering::Relaxed);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     let parts = if cores > 1 { job.split(cores - 1) } else { Vec::new() };
     let results: Vec<_> = thread::scope(|scope| {
         let run_part = |mut part: Part<Outcome>| {

@@ -1,6 +1,6 @@
 //! The way of a message from its sealed bytes to the machine and its sender's answer.
 
-use std::{sync::Arc, thread};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::{
@@ -9,14 +9,14 @@ use pet_core::{
     request::{Call, Response},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch, Semaphore},
+    sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 use tracing::{error, info};
 
 use crate::{
     board::Board,
-    driver::Delivery,
+    driver::{cores, is_for_shutdown, Delivery},
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
 };
@@ -36,27 +36,30 @@ impl Intake {
         counters: Arc<Counters>,
         deliver: mpsc::Sender<Delivery>,
     ) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { board, counters, deliver, cores: Arc::new(Semaphore::new(cores)) }
+        Self { board, counters, deliver, cores: Arc::new(Semaphore::new(cores())) }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
         let Upload { bytes, share } = upload;
-        let core = self.cores.acquire().await.map_err(|_| Unprocessed::Stopped)?;
+        let core = self.core().await;
         // Only now: while this message waited its turn a new phase may have begun.
         let context = self.board.borrow().context().cloned().ok_or(Unprocessed::Stopped)?;
         let length = bytes.len();
-        let opened = spawn_blocking(move || context.open(bytes)).await;
-        drop(core);
-        let opened = opened.map_err(|error| {
+        let opened = spawn_blocking(move || {
+            let opened = context.open(bytes);
+            drop(core);
+            opened
+        });
+        let opened = opened.await.map_err(|error| {
             error!(%error, length, "opening a message panicked; please report this");
             Unprocessed::Bug
         })?;
         let message = match opened {
             Ok(message) => message,
+            Err(rejection) if is_for_shutdown(&rejection) => return Err(Unprocessed::Stopped),
             Err(rejection) => {
                 self.counters.rejected(rejection.label());
-                log(&rejection, length);
+                log(rejection.label(), length as u64, &rejection);
                 return Ok(());
             }
         };
@@ -69,18 +72,28 @@ impl Intake {
         let Err(rejection) = outcome else {
             return Ok(());
         };
-        log(&rejection, length);
+        if is_for_shutdown(&rejection) {
+            return Err(Unprocessed::Stopped);
+        }
+        log(rejection.label(), length as u64, &rejection);
         match rejection {
             // Not the message's fault: with a 200 its sender would believe it delivered.
             Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
             _ => Ok(()),
         }
     }
+
+    /// The right to keep a core busy. It goes along with the work: who waits for the work may go away
+    /// before it is done.
+    async fn core(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.cores).acquire_owned().await.ok()
+    }
 }
 
 /// Says why a message was rejected. Not from whom: anyone can write any name into a message.
-fn log(rejection: &Rejection, length: usize) {
-    info!(reason = rejection.label(), length, "message rejected: {rejection}");
+fn log(label: &'static str, length: u64, reason: &dyn Display) {
+    info!(reason = label, length, "message rejected: {reason}");
 }
 
 impl Rounds for Intake {
@@ -89,8 +102,13 @@ impl Rounds for Intake {
         let answer = match &call {
             // Collecting a column of the seed dictionary takes as long as there are updates.
             Call::Seeds(_) => {
-                let _core = self.cores.acquire().await;
-                spawn_blocking(move || bulletin.answer(&call)).await.ok().flatten()
+                let core = self.core().await;
+                let answer = spawn_blocking(move || {
+                    let answer = bulletin.answer(&call);
+                    drop(core);
+                    answer
+                });
+                answer.await.ok().flatten()
             }
             _ => bulletin.answer(&call),
         };
@@ -100,6 +118,11 @@ impl Rounds for Intake {
 
     fn max_message_len(&self) -> usize {
         self.board.borrow().max_message_len()
+    }
+
+    fn not_received(&self, label: &'static str, length: u64, reason: &dyn Display) {
+        self.counters.rejected(label);
+        log(label, length, reason);
     }
 
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {

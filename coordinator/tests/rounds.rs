@@ -222,17 +222,32 @@ async fn every_message_is_answered_with_an_empty_200_and_rejections_are_counted(
     coordinator.shutdown().await.unwrap();
 }
 
-/// A message that is as long as the round's longest one may be is let in, whatever the phase; a
-/// much longer one not.
+/// A message that is too long is rejected like any other, whatever the phase; of a much longer one
+/// nothing is read.
 #[tokio::test]
 async fn the_length_of_messages_is_limited_by_the_model() {
     let coordinator = Coordinator::start(settings(1, 3, 1_000_000)).await.unwrap();
     let api = Api::new(&coordinator);
+    let counted = |label: &str| coordinator.metrics().rejections.get(label);
     assert_eq!(api.post(vec![0; 6_000_000]).await, 200);
-    let request = api.client.post(format!("{}/message", api.url)).body(vec![0; 20_000_000]);
+    assert_eq!((counted("does_not_open"), counted("too_long")), (1, 0));
+    assert_eq!(api.post(vec![0; 15_000_000]).await, 200);
+    assert_eq!((counted("does_not_open"), counted("too_long")), (1, 1));
+    let request = api.client.post(format!("{}/message", api.url)).body(vec![0; 30_000_000]);
     assert_eq!(request.send().await.unwrap().status(), 413);
-    assert_eq!(coordinator.metrics().rejections.total(), 1);
+    assert_eq!(counted("too_long"), 2);
+    assert_eq!(coordinator.metrics().rejections.total(), 3);
     coordinator.shutdown().await.unwrap();
+}
+
+/// The very first request finds a round, every time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_listens_has_a_round() {
+    for _ in 0..100 {
+        let coordinator = Coordinator::start(settings(1, 3, 4)).await.unwrap();
+        assert_eq!(Api::new(&coordinator).status("/params").await, 200);
+        coordinator.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@
 
 mod serve;
 mod upload;
+mod write_timeout;
 
-use std::{future::Future, sync::Arc};
+use std::{fmt::Display, future::Future, sync::Arc};
 
 use axum::{
     body::Body,
@@ -27,9 +28,9 @@ use pet_core::{
 };
 use thiserror::Error;
 
-use self::upload::{Refusal, Uploads};
+use self::upload::{Refusal, Refused, Uploads};
 
-pub(crate) use self::serve::serve;
+pub(crate) use self::serve::{serve, ConnectionLimits};
 pub(crate) use self::upload::{Upload, UploadLimits};
 
 /// Standard base64 as the old coordinator reads it: padded or not.
@@ -45,6 +46,10 @@ pub(crate) trait Rounds: Send + Sync + 'static {
 
     /// No legal message is longer than this, in bytes.
     fn max_message_len(&self) -> usize;
+
+    /// Hears of a message that was not received, or thrown away unread: a short name of the reason, the
+    /// message's length as far as it is known, and the reason.
+    fn not_received(&self, label: &'static str, length: u64, reason: &dyn Display);
 
     /// Takes a sealed message; ready once it is accepted or rejected. The sender is not told which.
     fn message(&self, upload: Upload) -> impl Future<Output = Result<(), Unprocessed>> + Send;
@@ -109,7 +114,10 @@ async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) ->
     let limit = api.rounds.max_message_len();
     let upload = match api.uploads.receive(request.into_body(), limit).await {
         Ok(upload) => upload,
-        Err(refusal) => return refused(&refusal),
+        Err(Refused { why, length }) => {
+            api.rounds.not_received(why.label(), length, &why);
+            return refused(&why);
+        }
     };
     match api.rounds.message(upload).await {
         Ok(()) => StatusCode::OK.into_response(),
@@ -122,7 +130,9 @@ async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) ->
 
 fn refused(refusal: &Refusal) -> Response {
     let status = match refusal {
-        Refusal::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        // Like every message that is rejected.
+        Refusal::TooLong { .. } => return StatusCode::OK.into_response(),
+        Refusal::FarTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::Busy => return later(refusal),
         Refusal::Stalled => StatusCode::REQUEST_TIMEOUT,
         Refusal::Broken => StatusCode::BAD_REQUEST,

@@ -12,42 +12,70 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{watch, Semaphore},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
 
-/// How many connections may be open; further clients wait to be accepted.
-const CONNECTIONS: usize = 10_000;
-
-/// How long a client may take to send the head of a request, or keep a connection without sending
-/// one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// How long requests in flight have to end once the server is to stop.
-const GRACE: Duration = Duration::from_secs(10);
+use super::write_timeout::WriteTimeout;
 
 /// How long to wait after a failure to accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// The limits of all connections. How long a request's body may take is not theirs: see
+/// [`UploadLimits`](super::UploadLimits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// How many may be open; further clients wait to be accepted.
+    pub open: usize,
+    /// How long a client may take to send the head of a request, or keep a connection without
+    /// sending one.
+    pub head: Duration,
+    /// How long a client may let an answer wait without taking any of it.
+    pub write: Duration,
+    /// How long requests in flight have to end once the server is to stop.
+    pub grace: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            open: 10_000,
+            head: Duration::from_secs(75),
+            write: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Serves `router` to everyone who connects, until `stop` changes or its sender is gone; then
-/// answers the requests in flight and returns.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+/// answers the requests in flight and returns. No connection outlives it, also if it is dropped.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(limits.open));
     let graceful = GracefulShutdown::new();
+    // Aborts its tasks when it is dropped.
+    let mut connections = JoinSet::new();
     loop {
         let accept = async {
             // The semaphore is never closed.
-            let place = Arc::clone(&connections).acquire_owned().await.ok();
+            let place = Arc::clone(&places).acquire_owned().await.ok();
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
             accepted = accept => accepted,
+            // One has ended: nothing is left to do but to forget it.
+            Some(_) = connections.join_next() => continue,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = graceful.watch(connection(stream, router.clone()));
-                tokio::spawn(async move {
+                let connection = graceful.watch(connection(stream, router.clone(), limits));
+                connections.spawn(async move {
                     if let Err(error) = connection.await {
                         debug!(%error, "connection ended");
                     }
@@ -58,20 +86,21 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stop: watch
         }
     }
     drop(listener);
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
+    if timeout(limits.grace, graceful.shutdown()).await.is_err() {
         warn!("some requests did not end in time and are cut off");
     }
+    connections.shutdown().await;
 }
 
-fn connection(
-    stream: TcpStream,
-    router: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+type Connection = http1::Connection<TokioIo<WriteTimeout<TcpStream>>, TowerToHyperService<Router>>;
+
+fn connection(stream: TcpStream, router: Router, limits: ConnectionLimits) -> Connection {
     // Only a matter of speed: small answers should not wait for more to send.
     let _ = stream.set_nodelay(true);
+    let stream = WriteTimeout::new(stream, limits.write);
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 

@@ -30,12 +30,18 @@ const LIMIT: usize = 6000;
 #[derive(Default)]
 struct Fake {
     nothing_there: AtomicBool,
+    large_model: AtomicBool,
     messages: Mutex<Vec<Vec<u8>>>,
     arrived: Notify,
     hold: AtomicBool,
     release: Notify,
     unprocessed: Mutex<Option<Unprocessed>>,
+    not_received: Mutex<Vec<(&'static str, u64)>>,
+    refused: Notify,
 }
+
+/// More than all buffers between a server and a client that does not read.
+const LARGE: usize = 64 << 20;
 
 impl Rounds for Arc<Fake> {
     async fn answer(&self, call: Call) -> Answer {
@@ -45,12 +51,19 @@ impl Rounds for Arc<Fake> {
         match call {
             Call::Seeds(pk) if *pk.as_bytes() == PK => Answer::ok("seeds for PK"),
             Call::Seeds(_) => Answer::no_content(),
+            Call::Model if self.large_model.load(Ordering::SeqCst) => Answer::ok(vec![0; LARGE]),
             other => Answer::ok(format!("{other:?}")),
         }
     }
 
     fn max_message_len(&self) -> usize {
         LIMIT
+    }
+
+    fn not_received(&self, label: &'static str, length: u64, reason: &dyn Display) {
+        assert!(!reason.to_string().is_empty());
+        self.not_received.lock().unwrap().push((label, length));
+        self.refused.notify_one();
     }
 
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
@@ -88,19 +101,63 @@ impl Got {
     }
 }
 
+const A_WHILE: Duration = Duration::from_secs(60);
+
+fn uploads() -> UploadLimits {
+    UploadLimits {
+        memory: 4 << 20,
+        queue: Duration::ZERO,
+        patience: A_WHILE,
+        rate: 1,
+        linger: A_WHILE,
+    }
+}
+
+fn connections() -> ConnectionLimits {
+    ConnectionLimits { open: 100, head: A_WHILE, write: A_WHILE, grace: A_WHILE }
+}
+
 impl Server {
     async fn start() -> Self {
-        Self::with(UploadLimits { memory: 1 << 20, patience: Duration::from_secs(60) }).await
+        Self::with(uploads(), connections()).await
     }
 
-    async fn with(limits: UploadLimits) -> Self {
+    async fn with(uploads: UploadLimits, connections: ConnectionLimits) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let router = router(Arc::clone(&fake), limits);
-        let running = tokio::spawn(serve(listener, router, stopped));
+        let router = router(Arc::clone(&fake), uploads);
+        let running = tokio::spawn(serve(listener, router, connections, stopped));
         Self { fake, address, stop, running }
+    }
+
+    /// Connects and sends the head of a message and the beginning of its body.
+    async fn begin_post(&self, length: usize, beginning: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        stream
+    }
+
+    async fn post_chunked(&self, pieces: &[&[u8]]) -> Got {
+        let mut request =
+            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+                .to_vec();
+        for piece in pieces {
+            request.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            request.extend_from_slice(piece);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"0\r\n\r\n");
+        self.raw(&request).await
+    }
+
+    fn not_received(&self) -> Vec<(&'static str, u64)> {
+        self.fake.not_received.lock().unwrap().clone()
     }
 
     /// Sends bytes as they are and reads the answer to its end.
@@ -265,8 +322,7 @@ async fn any_content_type_is_taken_and_answered_with_an_empty_200() {
 #[tokio::test]
 async fn chunked_bodies_are_taken() {
     let server = Server::start().await;
-    let head = "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
-    let got = server.raw(format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").as_bytes()).await;
+    let got = server.post_chunked(&[b"abc", b"de"]).await;
     assert_eq!((got.status, server.messages()), (200, vec![b"abcde".to_vec()]));
 }
 
@@ -291,25 +347,27 @@ async fn the_answer_comes_after_the_message_was_processed() {
     assert_eq!(read_answer(&mut stream).await.status, 200);
 }
 
+/// A message that is too long can only be rejected, and is answered as such: 413 is for what nobody
+/// would read to its end.
 #[tokio::test]
-async fn too_long_is_413_whether_announced_or_not() {
+async fn too_long_is_rejected_and_far_too_long_is_413() {
     let server = Server::start().await;
-    let fits = vec![7; LIMIT];
-    assert_eq!(server.post("", &fits).await.status, 200);
-    let long = vec![7; LIMIT + 1];
-    let got = server.post("", &long).await;
-    assert_eq!(got.status, 413);
-    assert!(got.body.contains("6000 bytes"), "{}", got.body);
-    let mut chunked =
-        b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    for piece in [&fits[..], &[8][..]] {
-        chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-        chunked.extend_from_slice(piece);
-        chunked.extend_from_slice(b"\r\n");
+    let far = 2 * LIMIT + (1 << 20);
+    let bytes = vec![7; far + 1];
+    for length in [LIMIT, LIMIT + 1, far, far + 1] {
+        let body = &bytes[..length];
+        let (status, empty) = if length > far { (413, false) } else { (200, true) };
+        for got in
+            [server.post("", body).await, server.post_chunked(&[&body[..5], &body[5..]]).await]
+        {
+            assert_eq!((got.status, got.body.is_empty()), (status, empty), "{length}");
+            assert!(empty || got.body.contains("6000 bytes"), "{}", got.body);
+        }
     }
-    chunked.extend_from_slice(b"0\r\n\r\n");
-    assert_eq!(server.raw(&chunked).await.status, 413);
-    assert_eq!(server.messages(), vec![fits]);
+    assert_eq!(server.messages(), vec![vec![7; LIMIT]; 2]);
+    let lengths = server.not_received();
+    let expected = [LIMIT + 1, LIMIT + 1, far, far, far + 1, far + 1];
+    assert_eq!(lengths, expected.map(|length| ("too_long", length as u64)));
 }
 
 #[tokio::test]
@@ -319,51 +377,74 @@ async fn a_sender_of_far_too_much_still_gets_its_answer() {
     assert_eq!(server.messages(), Vec::<Vec<u8>>::new());
 }
 
+/// Far more than is read of a refused upload: the server ends it, although the client sends on.
+#[tokio::test]
+async fn nothing_makes_the_server_read_without_end() {
+    let linger = Duration::from_millis(20);
+    let server = Server::with(UploadLimits { linger, ..uploads() }, connections()).await;
+    let mut stream = server.begin_post(usize::MAX >> 1, b"").await;
+    let piece = vec![0; 1 << 16];
+    while stream.write_all(&piece).await.is_ok() {}
+    assert_eq!(server.not_received(), [("too_long", (u64::MAX >> 1))]);
+}
+
 #[tokio::test]
 async fn memory_for_uploads_is_limited_and_given_back() {
-    let limits = UploadLimits { memory: 8192, patience: Duration::from_secs(60) };
-    let server = Server::with(limits).await;
+    let limits = UploadLimits { memory: 8192, ..uploads() };
+    let server = Server::with(limits, connections()).await;
     server.fake.hold.store(true, Ordering::SeqCst);
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    let head =
-        "POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5000\r\n\r\n";
-    first.write_all(head.as_bytes()).await.unwrap();
-    first.write_all(&[1; 5000]).await.unwrap();
+    let mut first = server.begin_post(5000, &[1; 5000]).await;
     server.fake.arrived.notified().await;
     let got = server.post("", &[2; 5000]).await;
     assert_eq!((got.status, got.header("retry-after")), (503, Some("1")));
+    let got = server.post_chunked(&[&[2; 2500], &[2; 2500]]).await;
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("1")));
+    assert_eq!(server.not_received(), [("busy", 5000), ("busy", 5000)]);
     server.fake.hold.store(false, Ordering::SeqCst);
     server.fake.release.notify_one();
     assert_eq!(read_answer(&mut first).await.status, 200);
     assert_eq!(server.post("", &[3; 5000]).await.status, 200);
+    assert_eq!(server.post_chunked(&[&[2; 2500], &[2; 2500]]).await.status, 200);
+}
+
+/// Memory is taken before the first byte is read, so that nobody who has begun to send is turned away.
+#[tokio::test]
+async fn uploads_wait_for_memory() {
+    let limits = UploadLimits { memory: 8192, queue: A_WHILE, ..uploads() };
+    let server = Server::with(limits, connections()).await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut first = server.begin_post(5000, b"").await;
+    // Whichever comes first: both get through, one after the other.
+    let mut second = server.begin_post(5000, &[2; 5000]).await;
+    first.write_all(&[1; 5000]).await.unwrap();
+    for _ in 0..2 {
+        server.fake.arrived.notified().await;
+        server.fake.release.notify_one();
+    }
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    assert_eq!(read_answer(&mut second).await.status, 200);
+    assert_eq!(server.not_received(), []);
 }
 
 #[tokio::test]
 async fn an_upload_that_stalls_is_408() {
-    let limits = UploadLimits { memory: 8192, patience: Duration::from_millis(20) };
-    let server = Server::with(limits).await;
-    let got = server
-        .raw(
-            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nm",
-        )
-        .await;
-    assert_eq!(got.status, 408);
+    let limits = UploadLimits { patience: Duration::from_millis(20), ..uploads() };
+    let server = Server::with(limits, connections()).await;
+    let mut stream = server.begin_post(2, b"m").await;
+    assert_eq!(read_answer(&mut stream).await.status, 408);
+    assert_eq!(server.not_received(), [("stalled", 2)]);
 }
 
 #[tokio::test]
 async fn an_upload_that_breaks_off_is_no_message() {
     let server = Server::start().await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(
-            b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nm",
-        )
-        .await
-        .unwrap();
+    let mut stream = server.begin_post(2, b"m").await;
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(server.messages(), Vec::<Vec<u8>>::new());
+    tokio::time::timeout(A_WHILE, server.fake.refused.notified()).await.unwrap();
+    assert_eq!(server.not_received(), [("broken", 2)]);
 }
 
 #[tokio::test]
@@ -399,6 +480,45 @@ async fn stopping_answers_what_is_in_flight_and_lets_nobody_in() {
     assert_eq!(read_answer(&mut stream).await.status, 200);
     (&mut server.running).await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+/// The server ends when its last connection has: within the grace, which is much longer than a test
+/// may take.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let write = Duration::from_millis(50);
+    let grace = Duration::from_secs(3600);
+    let limits = ConnectionLimits { write, grace, ..connections() };
+    let mut server = Server::with(uploads(), limits).await;
+    server.fake.large_model.store(true, Ordering::SeqCst);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /model HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // The answer has begun.
+    assert!(stream.read_u8().await.is_ok());
+    server.stop.send_replace(true);
+    tokio::time::timeout(A_WHILE, &mut server.running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_cut_off_after_the_grace() {
+    let limits = ConnectionLimits { grace: Duration::from_millis(20), ..connections() };
+    let mut server = Server::with(uploads(), limits).await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut stream = server.begin_post(1, b"m").await;
+    server.fake.arrived.notified().await;
+    server.stop.send_replace(true);
+    (&mut server.running).await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "an answer from a server that is gone");
+}
+
+#[tokio::test]
+async fn no_connection_outlives_a_server_that_is_dropped() {
+    let server = Server::start().await;
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut stream = server.begin_post(1, b"m").await;
+    server.fake.arrived.notified().await;
+    server.running.abort();
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "an answer from a server that is gone");
 }
 
 #[test]
