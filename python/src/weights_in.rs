@@ -1,21 +1,23 @@
 //! Local models: from whatever Python has numbers in.
 
 use pet_transport_blocking::core::model::{DataType, Model};
-use pyo3::buffer::{ElementType, PyUntypedBuffer};
+use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PySequence, PyString,
-    PyTuple,
+    PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyMemoryView, PySequence,
+    PySlice, PyString, PyTuple,
 };
 
 use crate::errors::LocalModelDataTypeMisMatch;
 
-/// After how many numbers of a list other threads get their turn.
+/// After how many numbers of a list other threads get their turn: about a millisecond's work.
 const NUMBERS_PER_TURN: usize = 1 << 14;
+/// The same for numbers that are only copied.
+const COPIES_PER_TURN: usize = 1 << 19;
 
-/// Reads a local model: a buffer or array in one go, a list number by number. The result need not
+/// Reads a local model: a buffer or array in big pieces, a list number by number. The result need not
 /// have the wanted type (or any in particular, if none is known yet): [`crate::cast`] sees to that.
 pub(crate) fn read(value: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResult<Model> {
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
@@ -84,36 +86,51 @@ fn read_buffer(
     buffer: &PyUntypedBuffer,
     wanted: Option<DataType>,
 ) -> PyResult<Model> {
-    let py = array.py();
     if buffer.dimensions() != 1 {
         return Err(not_flat(buffer.dimensions()));
     }
     macro_rules! widened {
         ($type:ty) => {
-            buffer
-                .as_typed::<$type>()?
-                .to_vec(py)?
-                .into_iter()
-                .map(i64::from)
-                .collect::<Vec<i64>>()
-                .into()
+            Model::from(
+                copy::<$type>(array, buffer)?.into_iter().map(i64::from).collect::<Vec<_>>(),
+            )
         };
     }
     Ok(match ElementType::from_format(buffer.format()) {
-        ElementType::Float { bytes: 4 } => buffer.as_typed::<f32>()?.to_vec(py)?.into(),
-        ElementType::Float { bytes: 8 } => buffer.as_typed::<f64>()?.to_vec(py)?.into(),
-        ElementType::SignedInteger { bytes: 4 } => buffer.as_typed::<i32>()?.to_vec(py)?.into(),
-        ElementType::SignedInteger { bytes: 8 } => buffer.as_typed::<i64>()?.to_vec(py)?.into(),
+        ElementType::Float { bytes: 4 } => copy::<f32>(array, buffer)?.into(),
+        ElementType::Float { bytes: 8 } => copy::<f64>(array, buffer)?.into(),
+        ElementType::SignedInteger { bytes: 4 } => copy::<i32>(array, buffer)?.into(),
+        ElementType::SignedInteger { bytes: 8 } => copy::<i64>(array, buffer)?.into(),
         ElementType::SignedInteger { bytes: 1 } => widened!(i8),
         ElementType::SignedInteger { bytes: 2 } => widened!(i16),
         ElementType::UnsignedInteger { bytes: 1 } => widened!(u8),
         ElementType::UnsignedInteger { bytes: 2 } => widened!(u16),
         ElementType::UnsignedInteger { bytes: 4 } => widened!(u32),
-        ElementType::UnsignedInteger { bytes: 8 } => {
-            unsigned(buffer.as_typed::<u64>()?.to_vec(py)?, wanted)?
-        }
+        ElementType::UnsignedInteger { bytes: 8 } => unsigned(copy(array, buffer)?, wanted)?,
         _ => return read_foreign(array, buffer, wanted),
     })
+}
+
+/// Copies a flat buffer, a piece at a time. (Who changes the array meanwhile gets what they ask for.)
+fn copy<T: Element + Default>(
+    array: &Bound<'_, PyAny>,
+    buffer: &PyUntypedBuffer,
+) -> PyResult<Vec<T>> {
+    let py = array.py();
+    if buffer.item_count() <= COPIES_PER_TURN {
+        return buffer.as_typed::<T>()?.to_vec(py);
+    }
+    let view = PyMemoryView::from(array)?;
+    let mut weights = vec![T::default(); buffer.item_count()];
+    let mut start: isize = 0;
+    for piece in weights.chunks_mut(COPIES_PER_TURN) {
+        let end = start.saturating_add_unsigned(piece.len());
+        let slice = view.get_item(PySlice::new(py, start, end, 1))?;
+        PyBuffer::<T>::get(&slice)?.copy_to_slice(py, piece)?;
+        start = end;
+        py.detach(|| ());
+    }
+    Ok(weights)
 }
 
 fn unsigned(weights: Vec<u64>, wanted: Option<DataType>) -> PyResult<Model> {

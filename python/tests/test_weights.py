@@ -278,6 +278,33 @@ def test_the_array_may_be_changed_once_it_was_set(fake: FakeCoordinator) -> None
         assert (ours == theirs) is expected_equal
 
 
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_long_arrays_are_whole(known: Callable[..., Participant], step: int) -> None:
+    """Long arrays are copied in pieces: what does not fit is found in any of them."""
+    length = 1_200_000
+    participant = known("F32", length)
+    weights = np.zeros(length * abs(step), np.float32)[::step]
+    participant.set_model(weights)
+    for index in (0, 600_000, length - 1):
+        weights[index] = np.nan
+        with pytest.raises(MISMATCH, match=f"weight {index} "):
+            participant.set_model(weights)
+        weights[index] = 0
+
+
+def test_a_long_array_comes_out_whole(
+    known: Callable[..., Participant], fake: FakeCoordinator
+) -> None:
+    length = 600_000
+    participant = known("I32", length)
+    one = wire.model([1])[8:]
+    two = wire.model([2])[8:]
+    fake.set("/model", struct.pack("<Q", length) + one * (length - 1) + two)
+    model = participant.global_model(as_array=True)
+    assert model is not None
+    assert (model[:-1] == 1).all() and model[-1] == 2
+
+
 @pytest.mark.parametrize("data_type", ALL)
 def test_a_list_and_an_array_are_the_same_model(fake: FakeCoordinator, data_type: str) -> None:
     dtype = {"F32": "f4", "F64": "f8", "I32": "i4", "I64": "i8"}[data_type]
