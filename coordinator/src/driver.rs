@@ -42,8 +42,7 @@ const WAITING_MESSAGES: usize = 256;
 /// How long the store has to confirm its last records once the coordinator is to stop.
 const STORE_GRACE: Duration = Duration::from_secs(10);
 
-/// The jobs that there is at most one of, which the round waits for: these do not queue behind
-/// others.
+/// The jobs that a round waits for, one at a time: these do not queue behind the others.
 const LARGE_JOBS: [&str; 2] = ["aggregate updates", "unmask global model"];
 
 /// A verified message on its way to the machine, and the way back for its fate.
@@ -335,4 +334,31 @@ fn run_job(mut job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
         }
     }
     go_on().then(|| job.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use pet_core::{crypto::RootSeed, message::Tag};
+
+    use super::*;
+    use crate::{settings, Volatile};
+
+    #[test]
+    fn messages_turned_down_by_the_end_are_not_counted() {
+        let settings = settings::Settings::for_model_length(4).protocol();
+        let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).unwrap();
+        let (board, _) = watch::channel(Board::new(0));
+        let counters = Arc::new(Counters::default());
+        let store = Box::new(Volatile);
+        let (mut driver, _) =
+            Driver::new(machine, Clock::start(), board, Arc::clone(&counters), store);
+        for (ticket, phase, counted) in [(1, Phase::Shutdown, 0), (2, Phase::Sum2, 1)] {
+            let (reply, mut outcome) = oneshot::channel();
+            driver.waiting.insert(Ticket(ticket), reply);
+            let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
+            driver.reply(Ticket(ticket), Err(rejection.clone()));
+            assert_eq!(outcome.try_recv(), Ok(Err(rejection)));
+            assert_eq!(counters.read().rejections.total(), counted);
+        }
+    }
 }

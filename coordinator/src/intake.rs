@@ -136,3 +136,58 @@ impl Rounds for Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pet_core::{
+        coordinator::{Coordinator as Machine, PersistId, Record},
+        crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, TaskSignatures},
+        message::{Frame, SumPayload, Tag},
+    };
+
+    use super::*;
+    use crate::{
+        driver::{Clock, Driver, DriverError},
+        settings::Settings,
+        Confirmations, Store,
+    };
+
+    /// Confirms nothing, so that the end takes a while.
+    struct Stuck;
+
+    impl Store for Stuck {
+        fn persist(&mut self, _: PersistId, _: Record, _: &Confirmations) {}
+    }
+
+    /// A client would take a 200 for a message that nobody ever looked at. (Time is virtual.)
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_comes_while_the_coordinator_ends_is_to_be_sent_again() {
+        let clock = Clock::start();
+        let settings = Settings::for_model_length(4).protocol();
+        let machine = Machine::new(settings, RootSeed::new([1; 32]), clock.now()).unwrap();
+        let parameters = Arc::clone(machine.parameters());
+        let counters = Arc::new(Counters::default());
+        let (board, mut shown) = watch::channel(Board::new(1 << 20));
+        let (driver, deliver) =
+            Driver::new(machine, clock, board, Arc::clone(&counters), Box::new(Stuck));
+        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver);
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(driver.run(stopped));
+        drop(stop);
+        shown.wait_for(|board| board.context().is_some()).await.unwrap();
+
+        let keys = SigningKeyPair::from_seed(&Seed::new([2; 32]));
+        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([3; 32]));
+        let payload = SumPayload {
+            sum_signature: TaskSignatures::sign(&keys, &parameters.seed).sum,
+            ephemeral_key: ephemeral.public(),
+        };
+        let mut frame = Frame::with_capacity(SumPayload::LENGTH);
+        payload.write_to(frame.buffer_mut());
+        let bytes = frame.seal(&keys, &parameters.pk, Tag::Sum, false, &ephemeral).unwrap();
+        let processed = intake.message(Upload { bytes, share: None }).await;
+        assert_eq!(processed, Err(Unprocessed::Stopped));
+        assert_eq!(counters.read().rejections.total(), 0);
+        assert_eq!(running.await.unwrap(), Err(DriverError::StoreStuck));
+    }
+}

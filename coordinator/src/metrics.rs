@@ -16,11 +16,14 @@ pub struct Metrics {
     pub rounds_failed: u64,
     /// Messages accepted; a part of a multipart message counts as one.
     pub messages_accepted: u64,
-    /// Messages rejected.
+    /// Messages rejected. Those that were turned down only because the coordinator is about to end are
+    /// not counted.
     pub rejections: Rejections,
 }
 
-/// Messages rejected, by the short name of the reason (`pet_core::coordinator::Rejection::label`).
+/// Messages rejected, by the short name of the reason: those of
+/// `pet_core::coordinator::Rejection::label`, and `too_long`, `busy`, `stalled` and `broken` for what
+/// was not received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejections(BTreeMap<&'static str, u64>);
 
