@@ -13,19 +13,17 @@ use serde_json::Value;
 
 /// The folder that `PET_VECTORS` names, if it does.
 fn given_folder() -> Option<PathBuf> {
-    let given = std::env::var_os("PET_VECTORS").filter(|folder| !folder.is_empty())?;
-    let given = PathBuf::from(given);
-    // cargo runs tests in the package's directory, and is itself run in the workspace's.
-    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    if given.exists() {
-        Some(given)
-    } else {
-        Some(workspace.join(given))
-    }
+    std::env::var_os("PET_VECTORS").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-fn folder() -> PathBuf {
-    given_folder().unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/vectors").into())
+/// Where a vector file is. A relative folder is looked for from where cargo runs the tests, the
+/// package, and from where people run cargo, the workspace.
+fn path(name: &str) -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let given = given_folder().unwrap_or_else(|| package.join("vectors"));
+    let paths = [given.join(name), package.join("..").join(given).join(name)];
+    let found = paths.iter().find(|path| path.exists());
+    found.unwrap_or(&paths[0]).clone()
 }
 
 /// Are these the vectors of this repository? Other files of the same format may lack some kinds of cases.
@@ -35,7 +33,7 @@ fn are_our_own() -> bool {
 
 /// A vector file.
 fn load(name: &str) -> Value {
-    let path = folder().join(name);
+    let path = path(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!bytes.is_empty(), "{} is empty", path.display());
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
