@@ -425,6 +425,42 @@ def test_there_is_no_training_without_the_global_model_that_there_is(
     assert trained == [[1.0, 0.0, 1.0, 0.0]]
 
 
+def test_a_global_model_that_cannot_be_had_reaches_the_user(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    update_round.set("/model", wire.model([10**40, 0, 1, 0]))
+    spawned = spawn(update_round.url)
+    spawned.wait_for("on_error")
+    assert isinstance(spawned.trainer.errors[0], xaynet_sdk.GlobalModelDataTypeMisMatch)
+    assert spawned.count("train_round") == 0
+    update_round.set("/model", wire.model([1, 0, 1, 0]))
+    update_round.new_round(2)
+    update_round.wait_for_message()
+    assert len(spawned.trainer.errors) == 1
+
+
+def test_training_waits_for_a_global_model_that_is_unavailable_for_a_while(
+    update_round: FakeCoordinator,
+    spawn: Callable[..., Spawned],
+    records: Callable[[int], list[str]],
+) -> None:
+    update_round.set("/model", b"", status=503)
+    trained: list[Any] = []
+
+    def train(training_input: Any) -> list[float]:
+        trained.append(training_input)
+        return [0.5] * 4
+
+    spawned = spawn(update_round.url, train_round=train)
+    update_round.wait_for_request("/model", 3)
+    assert trained == []
+    update_round.set("/model", wire.model([1, 0, 1, 0]))
+    update_round.wait_for_message()
+    assert trained == [[1.0, 0.0, 1.0, 0.0]]
+    assert len([message for message in records(logging.WARNING) if "trying" in message]) == 1
+    assert spawned.trainer.errors == []
+
+
 def test_a_system_exit_ends_the_thread_and_leaves_the_state(
     update_round: FakeCoordinator, spawn: Callable[..., Spawned]
 ) -> None:
@@ -526,6 +562,27 @@ def test_restoring_takes_the_scalar_that_it_is_given(
         lambda: any("scalar" in message for message in records(logging.WARNING)), "a warning"
     )
     second.stop()
+
+
+def test_who_was_stopped_while_training_trains_again(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    update_round.set("/model", wire.model([1, 0, 1, 0]))
+    go_on = threading.Event()
+    first = spawn(update_round.url, train_round=lambda _: go_on.wait())
+    first.wait_for("train_round")
+    state = first.internal.stop()
+    go_on.set()
+    trained: list[Any] = []
+
+    def train(training_input: Any) -> list[float]:
+        trained.append(training_input)
+        return [0.5] * 4
+
+    second = spawn(update_round.url, state=state, train_round=train)
+    update_round.wait_for_message()
+    assert trained == [[1.0, 0.0, 1.0, 0.0]]
+    assert second.count("new_global_model") == 1
 
 
 @pytest.mark.parametrize("contact", ["before", "after"])

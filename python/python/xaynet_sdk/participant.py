@@ -268,6 +268,15 @@ class _Participation:
         except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
             # About a local model of earlier, and logged natively: the global model comes next time.
             return
+        except xaynet_sdk.UninitializedParticipant:
+            raise
+        except Exception:
+            # It will not get better in this round.
+            self._wants_global_model = False
+            self._settled = True
+            with self._guard(self._participant):
+                raise
+            return
         self._unavailable = False
         self._wants_global_model = False
         self._has_global_model = True
