@@ -240,16 +240,6 @@ async fn the_length_of_messages_is_limited_by_the_model() {
     coordinator.shutdown().await.unwrap();
 }
 
-/// The very first request finds a round, every time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_coordinator_that_listens_has_a_round() {
-    for _ in 0..100 {
-        let coordinator = Coordinator::start(settings(1, 3, 4)).await.unwrap();
-        assert_eq!(Api::new(&coordinator).status("/params").await, 200);
-        coordinator.shutdown().await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_round_without_participants_fails_and_the_next_begins() {
     let mut settings = settings(1, 3, 4);
