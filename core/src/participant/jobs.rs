@@ -94,6 +94,19 @@ pub enum Outcome {
     Released,
 }
 
+impl Outcome {
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Composed(Ok(upload)) | Self::Masked(Ok((upload, _))) => upload.bytes(),
+            Self::Sealed(Ok(sealed)) => sealed.len(),
+            Self::MaskSum(sum) => sum.progress().1 * 8,
+            Self::Model(Ok(model)) => model.len() * 8,
+            _ => 0,
+        }
+    }
+}
+
 /// All that every message needs.
 pub(super) struct Composer {
     pub(super) keys: SigningKeyPair,

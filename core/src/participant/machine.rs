@@ -507,7 +507,7 @@ impl Participant {
             }
             (_, Outcome::Released) => Ok(()),
             (_, outcome) => {
-                self.release(RELEASE_FROM, outcome);
+                self.release(outcome.bytes(), outcome);
                 Err(Reject::UnknownJob(result.id))
             }
         }

@@ -25,6 +25,8 @@ mod machine;
 mod settings;
 mod snapshot;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 pub use crate::snapshot::EnvelopeError as RestoreError;
 pub use io::{

@@ -85,7 +85,8 @@ impl Stage {
 }
 
 impl Upload {
-    fn bytes(&self) -> usize {
+    /// How many bytes are still to be delivered, or kept until all are.
+    pub(super) fn bytes(&self) -> usize {
         match &self.content {
             Content::Whole(sealed) => sealed.len(),
             Content::Chunks { payload, .. } => payload.len(),

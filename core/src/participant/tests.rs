@@ -1,0 +1,482 @@
+//! The machine, step by step: what it asks, when, and what it says.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::crypto::{EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey, Task};
+use crate::job::JobId;
+use crate::mask::{DataType, MaskConfig, MaskError};
+use crate::message::{MessageView, Tag};
+use crate::model::{ratio, Model};
+use crate::request::{Call, RequestId, Response};
+use crate::round::{RoundParameters, SumDict};
+use crate::time::Timestamp;
+
+/// A machine, its clock, and what it has said.
+struct Fixture {
+    machine: Participant,
+    now: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let keys = SigningKeyPair::from_seed(&Seed::new([1; 32]));
+        Self::with(Participant::new(keys, RootSeed::new([2; 32]), Settings::default()))
+    }
+
+    fn with(machine: Participant) -> Self {
+        Self { machine, now: Timestamp::from_millis(5000), events: Vec::new() }
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), Reject> {
+        self.machine.handle_input(self.now, input)
+    }
+
+    /// The next output that is no event.
+    fn next(&mut self) -> Output {
+        loop {
+            match self.machine.poll_output() {
+                Output::Event(event) => self.events.push(event),
+                output => return output,
+            }
+        }
+    }
+
+    fn request(&mut self) -> (RequestId, Call) {
+        match self.next() {
+            Output::Request { id, call } => (id, call),
+            output => panic!("no request but {output:?}"),
+        }
+    }
+
+    fn idle(&mut self) -> Idle {
+        match self.next() {
+            Output::Idle(idle) => idle,
+            output => panic!("not idle but {output:?}"),
+        }
+    }
+
+    fn job(&mut self) -> Job {
+        match self.next() {
+            Output::Job(job) => job,
+            output => panic!("no job but {output:?}"),
+        }
+    }
+
+    /// Expects a call and answers it.
+    fn answer(&mut self, expected: &Call, response: Response) {
+        let (id, call) = self.request();
+        assert_eq!(&call, expected);
+        self.input(Input::Response { id, response }).unwrap();
+    }
+
+    fn params(&mut self, parameters: &RoundParameters) {
+        self.answer(&Call::Params, Response::ok(parameters.to_bytes()));
+    }
+
+    /// Lets the pause pass that the machine asks for; gives its length.
+    fn pause(&mut self) -> Duration {
+        let wake_at = self.idle().wake_at.expect("it wants to be woken");
+        let pause = wake_at.saturating_since(self.now);
+        self.now = wake_at;
+        self.input(Input::Tick).unwrap();
+        pause
+    }
+
+    fn run_job(&mut self) {
+        let result = self.job().finish();
+        self.input(Input::JobDone(result)).unwrap();
+    }
+}
+
+fn coordinator() -> EncryptKeyPair {
+    EncryptKeyPair::from_seed(&Seed::new([7; 32]))
+}
+
+/// A round in which everyone has the task.
+fn parameters(task: Task) -> RoundParameters {
+    let (sum, update) = match task {
+        Task::Sum => (2.0, 0.0),
+        Task::Update => (0.0, 2.0),
+        Task::None => (0.0, 0.0),
+    };
+    RoundParameters {
+        pk: coordinator().public(),
+        sum,
+        update,
+        seed: RoundSeed::new([3; 32]),
+        mask_config: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
+        model_length: 3,
+    }
+}
+
+fn sums() -> Response {
+    let recipient = EncryptKeyPair::from_seed(&Seed::new([8; 32]));
+    let summer = SigningKeyPair::from_seed(&Seed::new([9; 32]));
+    let dict: SumDict = [(summer.public(), recipient.public())].into_iter().collect();
+    Response::ok(dict.to_bytes())
+}
+
+fn model(weight: f32) -> Model {
+    Model::F32(vec![weight; 3])
+}
+
+/// An update participant that has the sum dictionary and waits for a model.
+fn waiting_for_model() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Update));
+    fixture.answer(&Call::Sums, sums());
+    assert_eq!(fixture.idle().why, Why::LocalModel);
+    fixture
+}
+
+/// The payload of a message that the machine wants to send.
+fn payload_of(fixture: &mut Fixture) -> (Tag, Vec<u8>) {
+    let (id, call) = fixture.request();
+    let opened = coordinator().open(&call.body()).unwrap();
+    let view = MessageView::parse(&opened).unwrap();
+    assert_eq!(view.verify_signature(), Ok(()));
+    fixture.input(Input::Response { id, response: Response::ok("") }).unwrap();
+    (view.tag, view.payload.to_vec())
+}
+
+#[test]
+fn without_a_task_it_only_looks_for_the_next_round() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::None));
+    assert_eq!(fixture.idle().why, Why::Poll);
+    let expected = Event::NewRound { task: Task::None, parameters: parameters(Task::None).into() };
+    assert_eq!(fixture.events, [expected]);
+    // 100 ms * 1.2^n, up to 10 s.
+    let mut pauses = Vec::new();
+    for _ in 0..40 {
+        pauses.push(fixture.pause().as_millis());
+        fixture.params(&parameters(Task::None));
+    }
+    assert_eq!(pauses[..4], [100, 120, 144, 173]);
+    assert_eq!(pauses[35..], [10_000; 5]);
+    assert_eq!(fixture.events.len(), 1);
+}
+
+#[test]
+fn faults_and_wrong_answers_are_told_and_asked_again() {
+    let mut fixture = Fixture::new();
+    let (id, _) = fixture.request();
+    fixture.input(Input::Fault { id, fault: TransportFault::TimedOut }).unwrap();
+    fixture.pause();
+    fixture.answer(&Call::Params, Response::no_content());
+    fixture.pause();
+    fixture.answer(&Call::Params, Response::ok("nonsense"));
+    fixture.pause();
+    fixture.params(&parameters(Task::None));
+    fixture.idle();
+    let reasons: Vec<_> = fixture
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Trouble(trouble) => Some(trouble.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons.len(), 3);
+    assert!(reasons[0].contains("in time") && reasons[1].contains("204"), "{reasons:?}");
+    assert!(reasons[2].contains("136"), "{reasons:?}");
+}
+
+#[test]
+fn a_sum_participant_sends_its_key_and_waits_for_seeds() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Sum));
+    fixture.run_job();
+    // A look at the parameters comes before every step.
+    fixture.params(&parameters(Task::Sum));
+    let (tag, payload) = payload_of(&mut fixture);
+    assert_eq!((tag, payload.len()), (Tag::Sum, 96));
+    assert_eq!(fixture.pause(), Duration::from_millis(100));
+    assert_eq!(fixture.events.last(), Some(&Event::Sent(Tag::Sum)));
+    fixture.params(&parameters(Task::Sum));
+    let seeds = Call::Seeds(fixture.machine.keys().public());
+    fixture.answer(&seeds, Response::no_content());
+    assert_eq!(fixture.idle().why, Why::Poll);
+}
+
+#[test]
+fn a_failed_send_is_repeated_with_the_same_bytes() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Sum));
+    fixture.run_job();
+    let mut bodies = Vec::new();
+    for status in [500, 404, 302] {
+        fixture.params(&parameters(Task::Sum));
+        let (id, call) = fixture.request();
+        bodies.push(call.body());
+        let response = Response { status, body: Default::default() };
+        fixture.input(Input::Response { id, response }).unwrap();
+        fixture.pause();
+    }
+    assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
+    // Also after being restored.
+    let saved = fixture.machine.snapshot().to_bytes();
+    let mut restored = Fixture::with(Participant::restore(&saved, Settings::default()).unwrap());
+    restored.params(&parameters(Task::Sum));
+    assert_eq!(restored.request().1.body(), bodies[0]);
+}
+
+#[test]
+fn a_model_is_asked_for_once_a_round() {
+    let mut fixture = waiting_for_model();
+    for _ in 0..5 {
+        fixture.pause();
+        fixture.params(&parameters(Task::Update));
+    }
+    fixture.idle();
+    let needed = Event::ModelNeeded { data_type: DataType::F32, length: 3 };
+    assert_eq!(fixture.events.iter().filter(|event| **event == needed).count(), 1);
+    assert!(fixture.machine.needs_model());
+
+    // A new round: once more.
+    let next = RoundParameters { seed: RoundSeed::new([4; 32]), ..parameters(Task::Update) };
+    fixture.pause();
+    fixture.params(&next);
+    fixture.answer(&Call::Sums, sums());
+    fixture.idle();
+    assert_eq!(fixture.events.iter().filter(|event| **event == needed).count(), 2);
+}
+
+#[test]
+fn a_model_is_used_up_by_one_round_and_the_latest_counts() {
+    let mut fixture = Fixture::new();
+    // Before the first contact, and replaced.
+    fixture.input(Input::SetModel(model(0.1))).unwrap();
+    fixture.input(Input::SetModel(model(0.2))).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.answer(&Call::Sums, sums());
+    let job = fixture.job();
+    // Set while the other one is being masked: for the next round.
+    fixture.input(Input::SetModel(model(0.3))).unwrap();
+    fixture.input(Input::JobDone(job.finish())).unwrap();
+    assert!(fixture.machine.has_model());
+    fixture.params(&parameters(Task::Update));
+    assert_eq!(payload_of(&mut fixture).0, Tag::Update);
+    fixture.pause();
+    let next = RoundParameters { seed: RoundSeed::new([4; 32]), ..parameters(Task::Update) };
+    fixture.params(&next);
+    fixture.answer(&Call::Sums, sums());
+    fixture.run_job();
+    assert!(!fixture.machine.has_model());
+}
+
+#[test]
+fn a_bad_model_is_dropped_and_told() {
+    let mut fixture = waiting_for_model();
+    let wrong = fixture.input(Input::SetModel(Model::F32(vec![0.0; 4])));
+    let length = ModelMismatch::Length { expected: 3, actual: 4 };
+    assert_eq!(wrong, Err(Reject::Model(length)));
+    // That a weight is not finite is found only in the job.
+    fixture.input(Input::SetModel(Model::F32(vec![0.0, f32::NAN, 0.0]))).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.run_job();
+    fixture.idle();
+    let not_finite = ModelMismatch::Mask(MaskError::NotFinite { index: 1 });
+    assert_eq!(fixture.events.last(), Some(&Event::ModelRejected(not_finite)));
+    assert!(!fixture.machine.has_model());
+    // A better one is taken in the same round.
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.run_job();
+    fixture.params(&parameters(Task::Update));
+    assert_eq!(payload_of(&mut fixture).0, Tag::Update);
+}
+
+#[test]
+fn a_new_round_ends_what_was_being_done() {
+    let mut fixture = waiting_for_model();
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.run_job();
+    let next = RoundParameters { seed: RoundSeed::new([4; 32]), ..parameters(Task::Sum) };
+    fixture.params(&next);
+    fixture.run_job();
+    fixture.params(&next);
+    assert_eq!(payload_of(&mut fixture).0, Tag::Sum);
+}
+
+/// A machine that is restored from an old snapshot masks another model with another seed.
+#[test]
+fn no_two_models_are_masked_with_one_seed() {
+    let fixture = waiting_for_model();
+    let saved = fixture.machine.snapshot().to_bytes();
+    let masked = |weight: f32, scalar: f64| {
+        let scalar = crate::model::Scalar::from_f64(scalar).unwrap();
+        let settings = Settings { scalar, ..Settings::default() };
+        let mut fixture = Fixture::with(Participant::restore(&saved, settings).unwrap());
+        fixture.input(Input::SetModel(model(weight))).unwrap();
+        fixture.params(&parameters(Task::Update));
+        fixture.run_job();
+        fixture.params(&parameters(Task::Update));
+        let (_, payload) = payload_of(&mut fixture);
+        // The first masked number, after two signatures and the vector's header.
+        payload[128 + 8..][..6].to_vec()
+    };
+    let number = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..6].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    assert_eq!(masked(0.25, 1.0), masked(0.25, 1.0));
+    // With one seed, numbers would differ by exactly the difference of the weights.
+    let order = u64::try_from(parameters(Task::Update).mask_config.vect.order()).unwrap();
+    let difference = |a: &[u8], b: &[u8]| (number(a) + order - number(b)) % order;
+    assert_ne!(difference(&masked(0.5, 1.0), &masked(0.25, 1.0)), 2_500_000_000);
+    assert_ne!(difference(&masked(0.5, 1.0), &masked(0.5, 0.5)), 2_500_000_000);
+}
+
+#[test]
+fn lost_jobs_are_given_out_again_and_stale_results_turned_down() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Sum));
+    let job = fixture.job();
+    fixture.input(Input::JobLost(job.id())).unwrap();
+    fixture.params(&parameters(Task::Sum));
+    let again = fixture.job();
+    assert_ne!(job.id(), again.id());
+    let stale = job.id();
+    assert_eq!(fixture.input(Input::JobDone(job.finish())), Err(Reject::UnknownJob(stale)));
+    fixture.input(Input::JobDone(again.finish())).unwrap();
+    let unknown = JobId(99);
+    assert_eq!(fixture.input(Input::JobLost(unknown)), Err(Reject::UnknownJob(unknown)));
+    let (id, _) = fixture.request();
+    fixture.input(Input::Fault { id, fault: TransportFault::TimedOut }).unwrap();
+    let late = Input::Response { id, response: Response::ok("") };
+    assert_eq!(fixture.input(late), Err(Reject::UnknownRequest(id)));
+}
+
+#[test]
+fn sums_of_few_masks_are_refused() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Sum));
+    fixture.run_job();
+    fixture.params(&parameters(Task::Sum));
+    payload_of(&mut fixture);
+    fixture.pause();
+    fixture.params(&parameters(Task::Sum));
+    let seeds = Call::Seeds(fixture.machine.keys().public());
+    let two: crate::round::UpdateSeedDict = [1, 2]
+        .map(|byte| {
+            let seed = crate::message::EncryptedMaskSeed::new([byte; 80]);
+            (crate::crypto::PublicSigningKey::new([byte; 32]), seed)
+        })
+        .into_iter()
+        .collect();
+    fixture.answer(&seeds, Response::ok(two.to_bytes()));
+    fixture.run_job();
+    fixture.idle();
+    assert_eq!(fixture.events.last(), Some(&Event::GaveUp(ComposeError::TooFewSeeds(2))));
+}
+
+#[test]
+fn every_wish_for_the_global_model_is_answered() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::None));
+    fixture.idle();
+    for _ in 0..3 {
+        fixture.input(Input::FetchModel).unwrap();
+    }
+    let bytes = ratio::encode_model(&model(0.5)).unwrap();
+    fixture.answer(&Call::Model, Response::ok(bytes));
+    fixture.run_job();
+    fixture.idle();
+    let answer = Event::GlobalModel(Some(model(0.5).into()));
+    assert_eq!(fixture.events.iter().filter(|event| **event == answer).count(), 3);
+}
+
+#[test]
+fn after_the_end_nothing_happens() {
+    let mut fixture = Fixture::new();
+    fixture.input(Input::Stop).unwrap();
+    assert_eq!(fixture.idle(), Idle { wake_at: None, why: Why::Stopped });
+    assert_eq!(fixture.input(Input::Tick), Err(Reject::Stopped));
+}
+
+#[test]
+fn snapshots_have_a_kind_and_a_version_and_can_be_sealed() {
+    let mut fixture = waiting_for_model();
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    let snapshot = fixture.machine.snapshot();
+    let bytes = snapshot.to_bytes();
+    let restore = |bytes: &[u8]| Participant::restore(bytes, Settings::default());
+    let restored = restore(&bytes).unwrap();
+    assert!(restored.has_model());
+    assert_eq!(restored.keys(), fixture.machine.keys());
+    assert_eq!(restored.snapshot().to_bytes(), bytes);
+
+    assert_eq!(restore(b"").err(), Some(RestoreError::NotASnapshot));
+    let mut newer = bytes.to_vec();
+    newer[4] = 200;
+    assert_eq!(restore(&newer).err(), Some(RestoreError::Version { found: 200, known: 1 }));
+    assert!(matches!(restore(&bytes[..40]).err(), Some(RestoreError::Damaged(_))));
+
+    let key = SnapshotKey::new([5; 32]);
+    let sealed = snapshot.seal(&key);
+    assert_eq!(restore(&sealed).err(), Some(RestoreError::Sealed));
+    let unseal = |bytes: &[u8], key| Participant::restore_sealed(bytes, &key, Settings::default());
+    assert!(unseal(&sealed, key).is_ok());
+    let wrong = SnapshotKey::new([6; 32]);
+    assert_eq!(unseal(&sealed, wrong.clone()).err(), Some(RestoreError::DoesNotOpen));
+    assert_eq!(unseal(&bytes, wrong).err(), Some(RestoreError::NotSealed));
+}
+
+#[test]
+fn nothing_secret_is_shown() {
+    let mut fixture = waiting_for_model();
+    fixture.input(Input::SetModel(model(0.123))).unwrap();
+    let shown = format!("{:?} {:?}", fixture.machine, fixture.machine.snapshot());
+    assert!(!shown.contains("0.123"), "{shown}");
+    assert!(shown.contains("(secret)"), "{shown}");
+}
+
+proptest! {
+    /// Whatever comes, in whatever order: no panic, and the machine comes to rest.
+    #[test]
+    fn any_inputs_are_survived(steps in proptest::collection::vec((0u8..9, any::<u16>(), 0u64..20_000), 0..60)) {
+        let mut fixture = Fixture::new();
+        let mut jobs = Vec::new();
+        let mut open = Vec::new();
+        for (kind, status, millis) in steps {
+            fixture.now = fixture.now + Duration::from_millis(millis);
+            let id = open.last().copied().unwrap_or(RequestId(u64::from(status)));
+            let task = [Task::None, Task::Sum, Task::Update][usize::from(status) % 3];
+            let _ = fixture.input(match kind {
+                0 => Input::Tick,
+                1 => Input::Response { id, response: Response::ok(parameters(task).to_bytes()) },
+                2 => Input::Response { id, response: Response { status, body: vec![kind; 40].into() } },
+                3 => Input::Fault { id, fault: TransportFault::TooLarge },
+                4 => match jobs.pop() {
+                    Some(job) => Input::JobDone(Job::finish(job)),
+                    None => Input::JobLost(JobId(u64::from(status))),
+                },
+                5 => Input::SetModel(Model::F32(vec![f32::from(status); usize::from(status % 5)])),
+                6 => Input::FetchModel,
+                7 => Input::Response { id, response: sums() },
+                _ => Input::JobLost(jobs.pop().map_or(JobId(0), |job: Job| job.id())),
+            });
+            for _ in 0..100 {
+                match fixture.next() {
+                    Output::Request { id, .. } => open.push(id),
+                    Output::Job(job) => jobs.push(job),
+                    Output::Idle(idle) => {
+                        // Something is always due or waited for.
+                        prop_assert!(idle.wake_at.is_some() || matches!(idle.why, Why::Answer | Why::Job));
+                        break;
+                    }
+                    Output::Event(_) => {}
+                }
+            }
+            let saved = fixture.machine.snapshot().to_bytes();
+            prop_assert!(Participant::restore(&saved, Settings::default()).is_ok());
+        }
+    }
+}
