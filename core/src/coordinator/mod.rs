@@ -29,6 +29,8 @@ mod rounds;
 mod settings;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use bulletin::{Bulletin, GlobalModel, Publication};
 pub use context::{RoundContext, Verified};

@@ -1,0 +1,616 @@
+//! The machine, message by message: what is accepted, what is rejected and why, and when phases end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::settings::tests::settings;
+use super::*;
+use crate::crypto::{
+    EncryptKeyPair, PublicEncryptKey, RootSeed, Seed, Signature, SigningKeyPair, Task,
+    TaskSignatures,
+};
+use crate::job::JobId;
+use crate::mask::{mask_model, MaskConfig, MaskObject, MaskSeed, MaskSum, UnmaskError};
+use crate::message::{
+    Chunk, EncryptedMaskSeed, Frame, LocalSeedDict, MessageError, MessageId, SumPayload, Tag,
+};
+use crate::model::{Model, Scalar};
+use crate::request::Call;
+use crate::round::{RoundParameters, SumDict};
+use crate::time::Timestamp;
+
+/// A coordinator with its surroundings; records are stored at once unless `storing` is off.
+struct Fixture {
+    machine: Coordinator,
+    now: Timestamp,
+    bulletin: Bulletin,
+    context: Option<Arc<RoundContext>>,
+    replies: Vec<(Ticket, Result<(), Rejection>)>,
+    events: Vec<Event>,
+    jobs: Vec<Job>,
+    last_record: PersistId,
+    storing: bool,
+    working: bool,
+    idle: Option<Idle>,
+    tickets: u64,
+}
+
+impl Fixture {
+    fn new(settings: Settings) -> Self {
+        let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).unwrap();
+        let mut fixture = Self {
+            machine,
+            now: Timestamp::ZERO,
+            bulletin: Bulletin::new(),
+            context: None,
+            replies: Vec::new(),
+            events: Vec::new(),
+            jobs: Vec::new(),
+            last_record: PersistId(0),
+            storing: true,
+            working: true,
+            idle: None,
+            tickets: 0,
+        };
+        fixture.drain();
+        fixture
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), Reject> {
+        let result = self.machine.handle_input(self.now, input);
+        self.drain();
+        result
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let input = match self.machine.poll_output() {
+                Output::Job(job) if self.working => Input::JobDone(job.finish()),
+                Output::Job(job) => {
+                    self.jobs.push(job);
+                    continue;
+                }
+                Output::Persist { id, .. } => {
+                    assert_eq!(id.0, self.last_record.0 + 1, "records are numbered in order");
+                    self.last_record = id;
+                    if !self.storing {
+                        continue;
+                    }
+                    Input::Persisted(id)
+                }
+                Output::Publish(publication) => {
+                    self.bulletin.apply(publication);
+                    continue;
+                }
+                Output::Context(context) => {
+                    self.context = Some(context);
+                    continue;
+                }
+                Output::Reply { ticket, outcome } => {
+                    self.replies.push((ticket, outcome));
+                    continue;
+                }
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
+                Output::Idle(idle) => {
+                    self.idle = Some(idle);
+                    return;
+                }
+            };
+            self.machine.handle_input(self.now, input).unwrap();
+        }
+    }
+
+    /// Lets time pass.
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.input(Input::Tick).unwrap();
+    }
+
+    /// Delivers a message; gives the reply if there is one already.
+    fn send(&mut self, sealed: Vec<u8>) -> Option<Result<(), Rejection>> {
+        let message = match self.context.as_ref().unwrap().open(sealed) {
+            Ok(message) => message,
+            Err(rejection) => return Some(Err(rejection)),
+        };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.input(Input::Message { ticket, message }).unwrap();
+        let replies: Vec<_> = self.replies.iter().filter(|(id, _)| *id == ticket).collect();
+        assert!(replies.len() <= 1, "answered twice");
+        replies.first().map(|(_, outcome)| outcome.clone())
+    }
+
+    fn parameters(&self) -> RoundParameters {
+        RoundParameters::clone(self.bulletin.parameters().unwrap())
+    }
+
+    /// The first participants that have a task in this round.
+    fn with_task(&self, task: Task, count: usize) -> Vec<Sender> {
+        let parameters = self.parameters();
+        (0u32..)
+            .map(|number| Sender::new(number, &parameters))
+            .filter(|sender| sender.signatures.task(parameters.sum, parameters.update) == task)
+            .take(count)
+            .collect()
+    }
+
+    fn failures(&self) -> Vec<RoundFailure> {
+        let failure = |event: &Event| match event {
+            Event::RoundFailed { failure, .. } => Some(failure.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(failure).collect()
+    }
+
+    /// Ends the sum phase with some participants; gives them.
+    fn sum(&mut self, count: usize) -> Vec<Sender> {
+        let summers = self.with_task(Task::Sum, count);
+        for summer in &summers {
+            assert_eq!(self.send(summer.sum()), Some(Ok(())));
+        }
+        self.wait(TIME);
+        assert_eq!(self.machine.phase(), Phase::Update);
+        summers
+    }
+
+    /// Ends the update phase with three participants.
+    fn update(&mut self, scalar: f64) -> Vec<Sender> {
+        let sums = self.sums();
+        let updaters = self.with_task(Task::Update, 3);
+        for updater in &updaters {
+            assert_eq!(self.send(updater.update(&sums, scalar)), Some(Ok(())));
+        }
+        self.wait(TIME);
+        assert_eq!(self.machine.phase(), Phase::Sum2);
+        updaters
+    }
+
+    fn sums(&self) -> SumDict {
+        SumDict::from_bytes(&self.bulletin.answer(&Call::Sums).unwrap().body).unwrap()
+    }
+}
+
+/// The minimal time of every phase here.
+const TIME: Duration = Duration::from_secs(2);
+
+fn quick() -> Settings {
+    let mut settings = settings();
+    for time in [&mut settings.sum.time, &mut settings.update.time, &mut settings.sum2.time] {
+        time.min = TIME;
+    }
+    settings
+}
+
+/// A participant that writes its messages by hand.
+#[derive(Clone)]
+struct Sender {
+    keys: SigningKeyPair,
+    signatures: TaskSignatures,
+    parameters: RoundParameters,
+    number: u32,
+}
+
+impl Sender {
+    fn new(number: u32, parameters: &RoundParameters) -> Self {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        let keys = SigningKeyPair::from_seed(&Seed::new(seed));
+        let signatures = TaskSignatures::sign(&keys, &parameters.seed);
+        Self { keys, signatures, parameters: parameters.clone(), number }
+    }
+
+    fn seal(&self, tag: Tag, multipart: bool, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Frame::with_capacity(payload.len());
+        frame.buffer_mut().extend_from_slice(payload);
+        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([4; 32]));
+        frame.seal(&self.keys, &self.parameters.pk, tag, multipart, &ephemeral).unwrap()
+    }
+
+    fn sum_with(&self, sum_signature: Signature, ephemeral_key: PublicEncryptKey) -> Vec<u8> {
+        let mut payload = Vec::new();
+        SumPayload { sum_signature, ephemeral_key }.write_to(&mut payload);
+        self.seal(Tag::Sum, false, &payload)
+    }
+
+    fn sum(&self) -> Vec<u8> {
+        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([self.number as u8; 32]));
+        self.sum_with(self.signatures.sum, ephemeral.public())
+    }
+
+    fn seed(&self) -> MaskSeed {
+        let mut seed = [9; 32];
+        seed[..4].copy_from_slice(&self.number.to_le_bytes());
+        MaskSeed::new(seed)
+    }
+
+    fn masked(&self, config: MaskConfig, length: usize, scalar: f64) -> Vec<u8> {
+        let scalar = Scalar::from_f64(scalar).unwrap();
+        mask_model(&self.seed(), config.into(), &scalar, &Model::F32(vec![0.25; length])).unwrap().0
+    }
+
+    fn update_payload(&self, sums: &SumDict, masked: &[u8]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        payload.extend_from_slice(self.signatures.sum.as_bytes());
+        payload.extend_from_slice(self.signatures.update.as_bytes());
+        payload.extend_from_slice(masked);
+        // What is in the boxes is the sum participants' affair.
+        let seeds = sums.iter().map(|(key, _)| (*key, EncryptedMaskSeed::new([5; 80]))).collect();
+        LocalSeedDict::new(seeds).unwrap().write_to(&mut payload);
+        payload
+    }
+
+    fn update(&self, sums: &SumDict, scalar: f64) -> Vec<u8> {
+        let masked = self.masked(self.parameters.mask_config.vect, 4, scalar);
+        self.seal(Tag::Update, false, &self.update_payload(sums, &masked))
+    }
+
+    fn sum2(&self, mask: &MaskObject) -> Vec<u8> {
+        let mut payload = self.signatures.sum.as_bytes().to_vec();
+        mask.write_to(&mut payload).unwrap();
+        self.seal(Tag::Sum2, false, &payload)
+    }
+}
+
+fn mask_of(updaters: &[Sender]) -> MaskObject {
+    let config = updaters[0].parameters.mask_config;
+    let mut sum = MaskSum::new(config, 4);
+    sum.add_seeds(updaters.iter().map(Sender::seed));
+    sum.finish()
+}
+
+#[test]
+fn a_round_goes_through_all_phases() {
+    let mut fixture = Fixture::new(quick());
+    let summers = fixture.sum(2);
+    let updaters = fixture.update(1.0);
+    let mask = mask_of(&updaters);
+    for summer in &summers {
+        assert_eq!(fixture.send(summer.sum2(&mask)), Some(Ok(())));
+    }
+    assert_eq!(fixture.bulletin.answer(&Call::Model).unwrap().status, 204);
+    fixture.wait(TIME);
+    let model = fixture.bulletin.model().unwrap();
+    assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
+    assert_eq!((model.round_id, model.models), (1, 3));
+    let completed = Event::RoundCompleted { round_id: 1, models: 3, votes: 2 };
+    assert!(fixture.events.contains(&completed));
+    // The next one, with other keys; the dictionaries are gone, the model is not.
+    assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (2, Phase::Sum));
+    assert_ne!(fixture.parameters(), summers[0].parameters);
+    for call in [Call::Sums, Call::Seeds(summers[0].keys.public())] {
+        assert_eq!(fixture.bulletin.answer(&call).unwrap().status, 204);
+    }
+    assert_eq!(fixture.bulletin.answer(&Call::Model).unwrap().status, 200);
+}
+
+#[test]
+fn phases_end_by_time_and_count() {
+    let mut fixture = Fixture::new(quick());
+    let end = |fixture: &Fixture| fixture.idle.unwrap().wake_at.unwrap();
+    assert_eq!(end(&fixture), Timestamp::ZERO + Duration::from_secs(60));
+    assert_eq!(fixture.idle.unwrap().why, Why::Messages(Phase::Sum));
+    let summer = &fixture.with_task(Task::Sum, 1)[0];
+    fixture.send(summer.sum()).unwrap().unwrap();
+    // There are enough now, but the phase has a minimal time.
+    assert_eq!(end(&fixture), Timestamp::ZERO + TIME);
+    fixture.wait(TIME - Duration::from_millis(1));
+    assert_eq!(fixture.machine.phase(), Phase::Sum);
+    fixture.wait(Duration::from_millis(1));
+    assert_eq!(fixture.machine.phase(), Phase::Update);
+    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 200);
+    // Nobody updates.
+    fixture.wait(Duration::from_secs(60));
+    let failure = RoundFailure::TooFewMessages { phase: Phase::Update, accepted: 0, needed: 3 };
+    assert_eq!(fixture.failures(), [failure]);
+    assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (2, Phase::Sum));
+    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+}
+
+#[test]
+fn sum_messages_are_checked() {
+    let mut settings = quick();
+    settings.sum.count.max = 2;
+    settings.sum2.count.max = 2;
+    let mut fixture = Fixture::new(settings);
+    let [first, second, third]: [Sender; 3] =
+        fixture.with_task(Task::Sum, 3).try_into().ok().unwrap();
+    let other = &fixture.with_task(Task::Update, 1)[0];
+    let not_eligible = Some(Err(Rejection::NotEligible(Task::Sum)));
+    assert_eq!(fixture.send(other.sum()), not_eligible);
+    let key = EncryptKeyPair::from_seed(&Seed::new([3; 32])).public();
+    assert_eq!(fixture.send(first.sum_with(second.signatures.sum, key)), not_eligible);
+    let weak = first.sum_with(first.signatures.sum, PublicEncryptKey::new([0; 32]));
+    assert_eq!(fixture.send(weak), Some(Err(Rejection::WeakEphemeralKey)));
+    let wrong_phase = Rejection::WrongPhase { tag: Tag::Update, phase: Phase::Sum };
+    assert_eq!(fixture.send(other.update(&SumDict::new(), 1.0)), Some(Err(wrong_phase)));
+    let unknown_key = EncryptKeyPair::from_seed(&Seed::new([200; 32])).public();
+    let mut stranger = first.clone();
+    stranger.parameters.pk = unknown_key;
+    let does_not_open = Some(Err(Rejection::Message(MessageError::DoesNotOpen)));
+    assert_eq!(fixture.send(stranger.sum()), does_not_open);
+
+    assert_eq!(fixture.machine.accepted(), 0);
+    assert_eq!(fixture.send(first.sum()), Some(Ok(())));
+    assert_eq!(fixture.send(first.sum()), Some(Err(Rejection::DuplicateSum)));
+    assert_eq!(fixture.send(second.sum()), Some(Ok(())));
+    assert_eq!(fixture.send(third.sum()), Some(Err(Rejection::Full(Phase::Sum))));
+    assert_eq!(fixture.machine.accepted(), 2);
+}
+
+#[test]
+fn update_messages_are_checked() {
+    let mut settings = quick();
+    settings.update.count.max = 3;
+    let mut fixture = Fixture::new(settings);
+    let summer = fixture.sum(1).remove(0);
+    let sums = fixture.sums();
+    let updaters = fixture.with_task(Task::Update, 4);
+    let first = &updaters[0];
+    let config = first.parameters.mask_config.vect;
+
+    assert_eq!(
+        fixture.send(summer.update(&sums, 1.0)),
+        Some(Err(Rejection::NotEligible(Task::Update)))
+    );
+    let late = Rejection::WrongPhase { tag: Tag::Sum, phase: Phase::Update };
+    assert_eq!(fixture.send(summer.sum()), Some(Err(late)));
+    let masked = first.masked(config, 5, 1.0);
+    let long = first.seal(Tag::Update, false, &first.update_payload(&sums, &masked));
+    let length = Rejection::ModelLength { expected: 4, actual: 5 };
+    assert_eq!(fixture.send(long), Some(Err(length)));
+    let other: MaskConfig = "Integer/F32/B0/M3".parse().unwrap();
+    let masked = first.masked(other, 4, 1.0);
+    let other = first.seal(Tag::Update, false, &first.update_payload(&sums, &masked));
+    assert_eq!(fixture.send(other), Some(Err(Rejection::MaskConfig)));
+    let mismatch = Some(Err(Rejection::SeedDictMismatch));
+    assert_eq!(fixture.send(first.update(&SumDict::new(), 1.0)), mismatch);
+    let more: SumDict = sums
+        .iter()
+        .map(|(key, ephemeral)| (*key, *ephemeral))
+        .chain([(updaters[1].keys.public(), summer.parameters.pk)])
+        .collect();
+    assert_eq!(fixture.send(first.update(&more, 1.0)), mismatch);
+    // The last number is not below the order: nothing of the message is counted.
+    let mut masked = first.masked(config, 4, 1.0);
+    let unit = masked.len() - 10;
+    masked[unit - 6..unit].fill(0xff);
+    let bad = first.seal(Tag::Update, false, &first.update_payload(&sums, &masked));
+    assert!(matches!(
+        fixture.send(bad),
+        Some(Err(Rejection::Message(MessageError::MaskObject(_))))
+    ));
+
+    assert_eq!(fixture.machine.accepted(), 0);
+    assert_eq!(fixture.send(first.update(&sums, 1.0)), Some(Ok(())));
+    assert_eq!(fixture.send(first.update(&sums, 1.0)), Some(Err(Rejection::DuplicateUpdate)));
+    for updater in &updaters[1..3] {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), Some(Ok(())));
+    }
+    let full = Some(Err(Rejection::Full(Phase::Update)));
+    assert_eq!(fixture.send(updaters[3].update(&sums, 1.0)), full);
+}
+
+#[test]
+fn sum2_messages_are_checked_and_the_majority_wins() {
+    let mut fixture = Fixture::new(quick());
+    let summers = fixture.sum(3);
+    let updaters = fixture.update(0.5);
+    let (mask, wrong) = (mask_of(&updaters), mask_of(&updaters[..2]));
+    let stranger = &fixture.with_task(Task::Sum, 4)[3];
+    let unknown = Some(Err(Rejection::UnknownSumParticipant));
+    assert_eq!(fixture.send(stranger.sum2(&mask)), unknown);
+    let mut longer = MaskSum::new(updaters[0].parameters.mask_config, 5);
+    longer.add_seeds(updaters.iter().map(Sender::seed));
+    let length = Some(Err(Rejection::ModelLength { expected: 4, actual: 5 }));
+    assert_eq!(fixture.send(summers[0].sum2(&longer.finish())), length);
+    assert_eq!(fixture.send(summers[0].sum2(&wrong)), Some(Ok(())));
+    let again = Some(Err(Rejection::DuplicateSum2));
+    assert_eq!(fixture.send(summers[0].sum2(&mask)), again);
+    assert_eq!(fixture.send(summers[1].sum2(&mask)), Some(Ok(())));
+    assert_eq!(fixture.send(summers[2].sum2(&mask)), Some(Ok(())));
+    fixture.wait(TIME);
+    let model = fixture.bulletin.model().unwrap();
+    assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
+}
+
+#[test]
+fn ties_and_zero_scalars_fail_the_round_by_name() {
+    let mut fixture = Fixture::new(quick());
+    let summers = fixture.sum(2);
+    let updaters = fixture.update(1.0);
+    for (summer, count) in summers.iter().zip([2, 3]) {
+        fixture.send(summer.sum2(&mask_of(&updaters[..count]))).unwrap().unwrap();
+    }
+    fixture.wait(TIME);
+    assert_eq!(fixture.failures(), [RoundFailure::TiedMasks { masks: 2, votes: 1 }]);
+    assert_eq!(fixture.machine.round_id(), 2);
+
+    let summers = fixture.sum(1);
+    let updaters = fixture.update(0.0);
+    fixture.send(summers[0].sum2(&mask_of(&updaters))).unwrap().unwrap();
+    fixture.wait(TIME);
+    assert_eq!(fixture.failures()[1], RoundFailure::Unmask(UnmaskError::ScalarSumZero));
+    assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (3, Phase::Sum));
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_stored() {
+    let mut fixture = Fixture::new(quick());
+    fixture.storing = false;
+    let summer = &fixture.with_task(Task::Sum, 1)[0];
+    assert_eq!(fixture.send(summer.sum()), None);
+    // A rejection has changed nothing and does not wait.
+    assert_eq!(fixture.send(summer.sum()), Some(Err(Rejection::DuplicateSum)));
+    let stored = fixture.last_record;
+    fixture.wait(TIME);
+    assert_eq!(fixture.machine.phase(), Phase::Update);
+    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    fixture.input(Input::Persisted(stored)).unwrap();
+    assert!(fixture.replies.contains(&(Ticket(1), Ok(()))));
+    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    fixture.input(Input::Persisted(fixture.last_record)).unwrap();
+    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 200);
+    // A confirmation of what was never put out confirms nothing else.
+    fixture.input(Input::Persisted(PersistId(u64::MAX))).unwrap();
+    let sums = fixture.sums();
+    let updater = &fixture.with_task(Task::Update, 1)[0];
+    assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+}
+
+#[test]
+fn updates_that_came_in_time_make_the_round() {
+    let mut fixture = Fixture::new(quick());
+    let summer = fixture.sum(1).remove(0);
+    let sums = fixture.sums();
+    fixture.working = false;
+    let updaters = fixture.with_task(Task::Update, 4);
+    for updater in &updaters[..3] {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+    }
+    let again = Some(Err(Rejection::DuplicateUpdate));
+    assert_eq!(fixture.send(updaters[0].update(&sums, 1.0)), again);
+    fixture.wait(Duration::from_secs(60));
+    assert_eq!(fixture.failures(), []);
+    let late = Some(Err(Rejection::TooLate(Phase::Update)));
+    assert_eq!(fixture.send(updaters[3].update(&sums, 1.0)), late);
+    assert_eq!(fixture.idle.unwrap().why, Why::Job);
+    // One job is lost, and given out again.
+    let lost = fixture.jobs.remove(0);
+    fixture.input(Input::JobLost(lost.id())).unwrap();
+    let stale = lost.id();
+    assert_eq!(fixture.input(Input::JobDone(lost.finish())), Err(Reject::UnknownJob(stale)));
+    while let Some(job) = fixture.jobs.pop() {
+        fixture.input(Input::JobDone(job.finish())).unwrap();
+    }
+    assert_eq!(fixture.machine.phase(), Phase::Sum2);
+    assert_eq!(fixture.replies.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 4);
+    fixture.working = true;
+    fixture.send(summer.sum2(&mask_of(&updaters[..3]))).unwrap().unwrap();
+    fixture.wait(TIME);
+    assert!(fixture.bulletin.model().is_some());
+}
+
+#[test]
+fn chunks_are_checked_before_they_are_kept() {
+    let mut fixture = Fixture::new(quick());
+    let summer = fixture.sum(1).remove(0);
+    let sums = fixture.sums();
+    let updater = &fixture.with_task(Task::Update, 1)[0];
+    let masked = updater.masked(updater.parameters.mask_config.vect, 4, 1.0);
+    let payload = updater.update_payload(&sums, &masked);
+    let chunk = |sender: &Sender, id: u16, is_last: bool, data: &[u8]| {
+        let mut bytes = Vec::new();
+        Chunk { id, message_id: MessageId(1), is_last, data }.write_to(&mut bytes);
+        sender.seal(Tag::Update, true, &bytes)
+    };
+    // Whoever may not update is found out by the first chunk.
+    let not_eligible = Some(Err(Rejection::NotEligible(Task::Update)));
+    let mut foreign = summer.signatures.sum.as_bytes().to_vec();
+    foreign.extend_from_slice(summer.signatures.update.as_bytes());
+    assert_eq!(fixture.send(chunk(&summer, 0, false, &foreign)), not_eligible);
+    // More than any update of this round has.
+    let too_large = fixture.send(chunk(updater, 0, false, &vec![0; 100_000]));
+    assert_eq!(too_large, not_eligible);
+    let mut long = payload[..128].to_vec();
+    long.resize(100_000, 0);
+    assert!(matches!(
+        fixture.send(chunk(updater, 0, false, &long)),
+        Some(Err(Rejection::Chunk(crate::message::ReassemblyError::TooLarge { .. })))
+    ));
+    // In any order; the last one brings the reply of the whole.
+    let half = payload.len() / 2;
+    assert_eq!(fixture.send(chunk(updater, 1, true, &payload[half..])), Some(Ok(())));
+    assert_eq!(fixture.machine.accepted(), 0);
+    assert_eq!(fixture.send(chunk(updater, 0, false, &payload[..half])), Some(Ok(())));
+    assert_eq!(fixture.machine.accepted(), 1);
+    let again = fixture.send(chunk(updater, 0, false, &payload[..half]));
+    assert_eq!(again, Some(Err(Rejection::DuplicateUpdate)));
+}
+
+#[test]
+fn a_restored_machine_keeps_phase_clock_and_model() {
+    let mut fixture = Fixture::new(quick());
+    let summers = fixture.sum(1);
+    let updaters = fixture.update(1.0);
+    fixture.send(summers[0].sum2(&mask_of(&updaters))).unwrap().unwrap();
+    fixture.wait(TIME);
+    let model = fixture.bulletin.model().cloned();
+    fixture.wait(Duration::from_secs(50));
+    let saved = fixture.machine.snapshot().to_bytes();
+    // Twice, with an epoch that begins anew each time.
+    for _ in 0..2 {
+        let machine = Coordinator::restore(&saved, quick(), Timestamp::ZERO).unwrap();
+        let mut restored = Fixture { machine, now: Timestamp::ZERO, ..Fixture::new(quick()) };
+        restored.bulletin = Bulletin::new();
+        restored.last_record = PersistId(0);
+        restored.drain();
+        assert_eq!(restored.parameters(), fixture.parameters());
+        assert_eq!(restored.bulletin.model().cloned(), model);
+        assert_eq!((restored.machine.round_id(), restored.machine.phase()), (2, Phase::Sum));
+        assert_eq!(restored.machine.elapsed(), Duration::from_secs(50));
+        restored.wait(Duration::from_secs(10));
+        assert_eq!(restored.failures().len(), 1);
+    }
+    let wrong = Coordinator::restore(b"PETp", quick(), Timestamp::ZERO);
+    assert!(matches!(wrong.err(), Some(RestoreError::Snapshot(_))));
+}
+
+#[test]
+fn the_end_turns_everything_down() {
+    let mut fixture = Fixture::new(quick());
+    fixture.sum(1);
+    let sums = fixture.sums();
+    fixture.working = false;
+    let updaters = fixture.with_task(Task::Update, 2);
+    fixture.send(updaters[0].update(&sums, 1.0));
+    fixture.input(Input::Stop).unwrap();
+    let shutdown = Rejection::WrongPhase { tag: Tag::Update, phase: Phase::Shutdown };
+    assert_eq!(fixture.replies.last().unwrap().1, Err(shutdown.clone()));
+    assert_eq!(fixture.send(updaters[1].update(&sums, 1.0)), Some(Err(shutdown)));
+    assert_eq!(fixture.input(Input::Tick), Err(Reject::Stopped));
+    assert_eq!(fixture.idle.unwrap(), Idle { wake_at: None, why: Why::Stopped });
+}
+
+proptest! {
+    /// Whatever comes, in whatever order: no panic, every message is answered once, and something is
+    /// always due or waited for.
+    #[test]
+    fn any_inputs_are_survived(
+        steps in proptest::collection::vec((0u8..9, 0u32..12, 0u64..20_000), 0..60),
+        storing: bool,
+        working: bool,
+    ) {
+        let mut fixture = Fixture::new(quick());
+        (fixture.storing, fixture.working) = (storing, working);
+        for (kind, number, millis) in steps {
+            fixture.now = fixture.now + Duration::from_millis(millis);
+            let sender = Sender::new(number, &fixture.parameters());
+            let sums = match fixture.bulletin.answer(&Call::Sums).unwrap() {
+                response if response.status == 200 => fixture.sums(),
+                _ => SumDict::new(),
+            };
+            match kind {
+                0..=1 => drop(fixture.send(sender.sum())),
+                2..=3 => drop(fixture.send(sender.update(&sums, 1.0))),
+                4 => drop(fixture.send(sender.sum2(&mask_of(&[sender.clone()])))),
+                5 => drop(fixture.input(Input::Persisted(PersistId(u64::from(number))))),
+                6 => drop(fixture.input(Input::JobLost(JobId(u64::from(number))))),
+                7 => drop(fixture.input(Input::Tick)),
+                _ => {
+                    if let Some(job) = fixture.jobs.pop() {
+                        let _ = fixture.input(Input::JobDone(job.finish()));
+                    }
+                }
+            }
+            let idle = fixture.idle.unwrap();
+            prop_assert!(idle.wake_at.is_some() || matches!(idle.why, Why::Job | Why::Store));
+            let saved = fixture.machine.snapshot().to_bytes();
+            prop_assert!(Coordinator::restore(&saved, quick(), fixture.now).is_ok());
+        }
+    }
+}
