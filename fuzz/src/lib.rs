@@ -20,8 +20,11 @@ use pet_core::participant::{self, Participant};
 use pet_core::round::{RoundParameters, SumDict, UpdateSeedDict};
 use pet_core::time::Timestamp;
 
-/// All targets, by name.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+/// A target's name, and the target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
     ("opened_message", opened_message),
     ("multipart", multipart),
     ("published", published),

@@ -3,6 +3,8 @@
 //! Counted in bytes of memory that a call takes, as time would depend on the machine. (What the calls
 //! took is printed: `cargo test --release -p pet-tests --test machine_calls -- --nocapture`.)
 
+#![expect(clippy::print_stdout, reason = "the durations are for whoever looks")]
+
 use std::alloc::System;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -597,7 +597,7 @@ proptest! {
             match kind {
                 0..=1 => drop(fixture.send(sender.sum())),
                 2..=3 => drop(fixture.send(sender.update(&sums, 1.0))),
-                4 => drop(fixture.send(sender.sum2(&mask_of(&[sender.clone()])))),
+                4 => drop(fixture.send(sender.sum2(&mask_of(std::slice::from_ref(&sender))))),
                 5 => drop(fixture.input(Input::Persisted(PersistId(u64::from(number))))),
                 6 => drop(fixture.input(Input::JobLost(JobId(u64::from(number))))),
                 7 => drop(fixture.input(Input::Tick)),

@@ -86,6 +86,7 @@ impl PublicSigningKey {
 }
 
 /// Gives the signature type of sodiumoxide 0.2.7 the constructor that 0.2.6 has, so that either works.
+#[allow(dead_code, reason = "with 0.2.6 nothing needs it")]
 trait FromSlice: Sized {
     fn from_slice(bytes: &[u8]) -> Option<Self>;
 }
