@@ -53,12 +53,12 @@ test-rust: ## unit, documentation, vector and whole-system tests of all crates
 
 test-oracle: ## property tests against the published xaynet-core
 	$(call say,property tests against the published xaynet-core)
-	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path tests/oracle/Cargo.toml
+	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path tests/oracle/Cargo.toml --target-dir target
 
 test-fuzz: ## replay the committed fuzzing corpora
 ifneq ($(wildcard fuzz/Cargo.toml),)
 	$(call say,fuzzing corpora)
-	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path fuzz/Cargo.toml
+	$(CARGO) test --locked --quiet --no-fail-fast --manifest-path fuzz/Cargo.toml --target-dir target
 endif
 
 test-python: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the Python package, its stubs checked
@@ -92,7 +92,7 @@ lint-rust:
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
 	for manifest in $(OTHER_PACKAGES); do \
 		$(CARGO) fmt --check --manifest-path $$manifest; \
-		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --all-targets -- -D warnings; \
+		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --target-dir target --all-targets -- -D warnings; \
 	done
 	.ci/core-rules
 
