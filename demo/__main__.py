@@ -91,7 +91,7 @@ def train_together(
     while len(models) < rounds:
         round = coordinator.round(index, ROUND_SECONDS)
         if round.failure is None:
-            ledger.wait_until_received(round.ended, ROUND_SECONDS, coordinator.check)
+            ledger.wait_until_received(round, ROUND_SECONDS, coordinator.check)
             before = models[-1] if models else None
             verdict = ledger.judge(round, coordinator.time_of_next_model(index), before)
             models.append(verdict.model)

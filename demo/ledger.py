@@ -54,6 +54,7 @@ class Ledger:
 
     def __init__(self, scalars: list[float]) -> None:
         self._scalars = scalars
+        self._hospitals = set(range(len(scalars)))
         self._trained: list[Note] = []
         self._received: list[Note] = []
         self._changed = threading.Condition()
@@ -70,22 +71,24 @@ class Ledger:
             notes.append(note)
             self._changed.notify_all()
 
-    def wait_until_received(self, since: float, seconds: float, check: Callable[[], None]) -> bool:
-        """Waits until every hospital has received a global model after `since`.
+    def wait_until_received(self, round: Round, seconds: float, check: Callable[[], None]) -> None:
+        """Waits until every hospital has received a global model after the round's end.
 
-        Calls `check` now and then, which may raise. Gives False if it takes longer than `seconds`.
+        Calls `check` now and then, which may raise.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
-            while len({note.hospital for note in self._received if note.time > since}) < len(
-                self._scalars
-            ):
+            while waiting := self._hospitals - {
+                note.hospital for note in self._received if note.time > round.ended
+            }:
                 check()
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    return False
+                    raise WrongModel(
+                        f"round {round.number}: hospital {min(waiting) + 1} has not received the"
+                        f" global model within {seconds:.0f} s"
+                    )
                 self._changed.wait(min(remaining, 0.2))
-        return True
 
     def judge(self, round: Round, until: float, before: Weights | None) -> Verdict:
         """Compares the model of a completed round with its hospitals' models.
@@ -113,7 +116,8 @@ class Ledger:
         ]
         best = min(candidates, key=lambda candidate: candidate[0])
         excess, difference, group = best
-        if excess > 1:
+        # Not a number is not within the precision, either.
+        if not excess <= 1:
             raise WrongModel(
                 f"round {round.number}: the global model differs from the weighted mean of the"
                 f" {accepted} local models by {difference:.3g}, {excess:.3g} times as much as the mask"

@@ -76,6 +76,13 @@ def test_a_model_that_is_off_by_little_is_found(clock: Clock, weight: int) -> No
         play(clock, [wrong] * 4).judge(ended(), np.inf, None)
 
 
+def test_a_model_that_is_no_number_is_found(clock: Clock) -> None:
+    wrong = mean(0, 1, 2)
+    wrong[1] = np.nan
+    with pytest.raises(WrongModel, match="differs"):
+        play(clock, [wrong]).judge(ended(), np.inf, None)
+
+
 def test_a_plain_mean_without_scalars_is_found(clock: Clock) -> None:
     wrong: Weights = np.mean(MODELS[:3], axis=0).astype(np.float32)
     with pytest.raises(WrongModel):
@@ -118,10 +125,10 @@ def test_no_model_at_all_is_found(clock: Clock) -> None:
 
 def test_waiting_ends_when_everybody_has_received(clock: Clock) -> None:
     ledger = play(clock, [mean(0, 1, 2)] * 3)
-    assert not ledger.wait_until_received(110.0, 0.0, lambda: None)
+    with pytest.raises(WrongModel, match="round 2: hospital 4 has not received"):
+        ledger.wait_until_received(ended(), 0.0, lambda: None)
     ledger.note_received(3, mean(0, 1, 2))
-    assert ledger.wait_until_received(110.0, 0.0, lambda: None)
-    assert not ledger.wait_until_received(112.0, 0.0, lambda: None)
+    ledger.wait_until_received(ended(), 0.0, lambda: None)
 
 
 def test_the_precision_holds_for_what_masking_does() -> None:
