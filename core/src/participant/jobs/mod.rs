@@ -1,0 +1,197 @@
+//! The participant's long work: making messages, and reading models.
+
+mod decode;
+mod small;
+mod sum2;
+mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+pub(super) use decode::DecodeModel;
+use small::{ComposeSum, SealChunk};
+use sum2::ComposeSum2;
+use update::ComposeUpdate;
+
+use super::io::ModelMismatch;
+use super::stage::{Content, Upload};
+use crate::crypto::{
+    Blake2b, CryptoError, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose, RootSeed,
+    SigningKeyPair, TaskSignatures,
+};
+use crate::job::Work;
+use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskReport, MaskSum};
+use crate::message::{
+    ChunkError, Frame, MessageId, MessageSize, SeedOpenError, Tag, FRAME_HEADROOM,
+};
+use crate::model::{Model, RatioError, Scalar};
+use crate::round::{DecodeError, RoundParameters};
+
+/// How many numbers a step takes: about a millisecond's work.
+const NUMBERS_PER_STEP: usize = 8192;
+/// How many sealed boxes are made or opened in a step.
+const BOXES_PER_STEP: usize = 8;
+
+/// No coordinator ends an update phase with fewer updates (specification, section 7).
+const MIN_SEEDS: usize = 3;
+
+/// Why a message could not be made: the participant gives up for this round, or tries again.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ComposeError {
+    /// The coordinator's answer is malformed.
+    #[error("the coordinator's answer is malformed: {source}")]
+    BadAnswer {
+        /// What was asked.
+        call: &'static str,
+        /// What is wrong with the answer.
+        source: DecodeError,
+    },
+    /// The local model cannot be masked.
+    #[error(transparent)]
+    Model(#[from] ModelMismatch),
+    /// The payload cannot be split as the settings want it.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// An update participant has sealed something else than a seed for this participant.
+    #[error("update participant {participant}: {source}")]
+    Seed {
+        /// Whose seed it is.
+        participant: PublicSigningKey,
+        /// What is wrong with it.
+        source: SeedOpenError,
+    },
+    /// Nothing can be sealed with a key that the coordinator has published.
+    #[error("a key that the coordinator has published cannot be used: {0}")]
+    Crypto(#[from] CryptoError),
+    /// The sum of the masks cannot be written.
+    #[error(transparent)]
+    Object(#[from] MaskObjectError),
+    /// The round's models are longer than the settings allow, or than a message can hold.
+    #[error("the round's models have {0} weights: more than Settings::max_model_length allows")]
+    TooLong(u64),
+    /// There are so few masks to add up that their sum would give one of them away.
+    #[error("the coordinator gives only {0} mask seeds to add up, at least {MIN_SEEDS} are due: the sum would give single models away")]
+    TooFewSeeds(usize),
+}
+
+impl From<MaskError> for ComposeError {
+    fn from(error: MaskError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+/// What a participant's job has done. Opaque: it is handed back to the machine.
+pub enum Outcome {
+    #[doc(hidden)]
+    Composed(Result<Upload, ComposeError>),
+    #[doc(hidden)]
+    Masked(Result<(Upload, MaskReport), ComposeError>),
+    #[doc(hidden)]
+    Sealed(Result<Bytes, ComposeError>),
+    #[doc(hidden)]
+    MaskSum(Box<MaskSum>),
+    #[doc(hidden)]
+    Model(Result<Arc<Model>, RatioError>),
+    #[doc(hidden)]
+    Released,
+}
+
+impl Outcome {
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Composed(Ok(upload)) | Self::Masked(Ok((upload, _))) => upload.bytes(),
+            Self::Sealed(Ok(sealed)) => sealed.len(),
+            Self::MaskSum(sum) => sum.progress().1 * 8,
+            Self::Model(Ok(model)) => model.len() * 8,
+            _ => 0,
+        }
+    }
+}
+
+/// All that every message needs.
+pub(super) struct Composer {
+    pub(super) keys: SigningKeyPair,
+    pub(super) root: RootSeed,
+    pub(super) scalar: Scalar,
+    pub(super) size: MessageSize,
+    pub(super) max_model_length: u64,
+    pub(super) parameters: Arc<RoundParameters>,
+    pub(super) number: u64,
+    pub(super) signatures: TaskSignatures,
+}
+
+impl Composer {
+    pub(super) fn sum(self) -> impl Work<Outcome> {
+        ComposeSum(self)
+    }
+
+    pub(super) fn update(self, sums: Bytes, model: Arc<Model>) -> impl Work<Outcome> {
+        ComposeUpdate::new(self, sums, model)
+    }
+
+    pub(super) fn sum2(self, seeds: Bytes) -> impl Work<Outcome> {
+        ComposeSum2::new(self, seeds)
+    }
+
+    pub(super) fn chunk(self, upload: Upload) -> impl Work<Outcome> {
+        SealChunk(self, upload)
+    }
+
+    fn pk(&self) -> &PublicEncryptKey {
+        &self.parameters.pk
+    }
+
+    /// The key pair that mask seeds are sealed for: the same each time in one round, and another one
+    /// should the coordinator come back to the same parameters later.
+    fn ephemeral(&self) -> EncryptKeyPair {
+        EncryptKeyPair::from_seed(&self.root.derive(
+            Purpose::EphemeralKey,
+            &[&self.parameters.to_bytes(), &self.number.to_le_bytes()],
+        ))
+    }
+
+    fn model_length(&self) -> Result<usize, ComposeError> {
+        let length = self.parameters.model_length;
+        usize::try_from(length)
+            .ok()
+            .filter(|_| length <= self.max_model_length)
+            .filter(|length| {
+                MaskObjectView::serialized_len(self.parameters.mask_config, *length).is_some()
+            })
+            .ok_or(ComposeError::TooLong(length))
+    }
+
+    /// Signs and seals. The box's ephemeral key is derived from the signature, which depends on
+    /// every byte of the message: two messages never share one.
+    fn seal(&self, mut frame: Frame, tag: Tag, is_multipart: bool) -> Result<Bytes, ComposeError> {
+        let signed = frame.sign(&self.keys, self.pk(), tag, is_multipart)?;
+        let ephemeral = self.root.derive(Purpose::MessageSeal, &[&signed[..64]]);
+        let ephemeral = EncryptKeyPair::from_seed(&ephemeral);
+        let mut buffer = frame.into_buffer();
+        self.pk().seal_in_place(&mut buffer, &ephemeral)?;
+        Ok(buffer.into())
+    }
+
+    /// Makes a finished payload ready for delivery: sealed in one piece, or to be split.
+    fn upload(&self, frame: Frame, tag: Tag) -> Result<Upload, ComposeError> {
+        let content = match self.size.split(frame.payload_len())? {
+            None => Content::Whole(self.seal(frame, tag, false)?),
+            Some(splitting) => {
+                let digest = Blake2b::hash(&[frame.payload()]);
+                let id = self.root.derive(Purpose::MessageId, &[digest.as_bytes()]);
+                let [low, high, ..] = *id.as_bytes();
+                Content::Chunks {
+                    message_id: MessageId(u16::from_le_bytes([low, high])),
+                    payload: Bytes::from(frame.into_buffer()).slice(FRAME_HEADROOM..),
+                    splitting,
+                    next: 0,
+                }
+            }
+        };
+        Ok(Upload { tag, content })
+    }
+}

@@ -1,0 +1,182 @@
+//! The sum2 message: opening the mask seeds, and adding up the masks.
+
+use bytes::Bytes;
+
+use super::super::stage::Upload;
+use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, MIN_SEEDS, NUMBERS_PER_STEP};
+use crate::crypto::PublicSigningKey;
+use crate::job::{Progress, Work};
+use crate::mask::{MaskObjectView, MaskSeed, MaskSum};
+use crate::message::{EncryptedMaskSeed, Frame, Tag};
+use crate::round::UpdateSeedDict;
+
+/// Opens the mask seeds, adds up the masks, and makes a sum2 message.
+pub(super) struct ComposeSum2 {
+    composer: Composer,
+    stage: Sum2Stage,
+}
+
+enum Sum2Stage {
+    Begin(Bytes),
+    Open {
+        sealed: std::vec::IntoIter<(PublicSigningKey, EncryptedMaskSeed)>,
+        seeds: Vec<MaskSeed>,
+    },
+    /// All seeds are known, none is used yet.
+    Opened(Vec<MaskSeed>),
+    Sum(Box<MaskSum>),
+    Done(Result<Upload, ComposeError>),
+}
+
+impl ComposeSum2 {
+    pub(super) fn new(composer: Composer, seeds: Bytes) -> Self {
+        Self { composer, stage: Sum2Stage::Begin(seeds) }
+    }
+
+    fn next(&mut self, stage: Sum2Stage) -> Result<Sum2Stage, ComposeError> {
+        let composer = &self.composer;
+        Ok(match stage {
+            Sum2Stage::Begin(bytes) => {
+                let dict = UpdateSeedDict::from_bytes(&bytes)
+                    .map_err(|source| ComposeError::BadAnswer { call: "seeds", source })?;
+                let sealed: Vec<_> = dict.iter().map(|(pk, sealed)| (*pk, *sealed)).collect();
+                if sealed.len() < MIN_SEEDS {
+                    return Err(ComposeError::TooFewSeeds(sealed.len()));
+                }
+                let seeds = Vec::with_capacity(sealed.len());
+                Sum2Stage::Open { sealed: sealed.into_iter(), seeds }
+            }
+            Sum2Stage::Open { mut sealed, mut seeds } => {
+                let ephemeral = composer.ephemeral();
+                for (participant, sealed) in sealed.by_ref().take(BOXES_PER_STEP) {
+                    let seed = sealed
+                        .open(&ephemeral)
+                        .map_err(|source| ComposeError::Seed { participant, source })?;
+                    seeds.push(seed);
+                }
+                if !sealed.as_slice().is_empty() {
+                    return Ok(Sum2Stage::Open { sealed, seeds });
+                }
+                Sum2Stage::Opened(seeds)
+            }
+            Sum2Stage::Opened(seeds) => {
+                let mut sum = composer.empty_sum()?;
+                sum.add_seeds(seeds);
+                Sum2Stage::Sum(Box::new(sum))
+            }
+            Sum2Stage::Sum(mut sum) => {
+                if !sum.step(NUMBERS_PER_STEP) {
+                    return Ok(Sum2Stage::Sum(sum));
+                }
+                let mask = sum.finish();
+                let mut frame = Frame::with_capacity(0);
+                let buffer = frame.buffer_mut();
+                let object = MaskObjectView::serialized_len(mask.config(), mask.len());
+                buffer.reserve_exact(object.unwrap_or(0) + 64);
+                buffer.extend_from_slice(composer.signatures.sum.as_bytes());
+                mask.write_to(buffer)?;
+                Sum2Stage::Done(composer.upload(frame, Tag::Sum2))
+            }
+            Sum2Stage::Done(result) => Sum2Stage::Done(result),
+        })
+    }
+
+    fn advance(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Sum2Stage::Begin(Bytes::new()));
+        self.stage = self.next(stage).unwrap_or_else(|error| Sum2Stage::Done(Err(error)));
+    }
+}
+
+impl Composer {
+    fn empty_sum(&self) -> Result<MaskSum, ComposeError> {
+        Ok(MaskSum::new(self.parameters.mask_config, self.model_length()?))
+    }
+}
+
+impl Work<Outcome> for ComposeSum2 {
+    fn name(&self) -> &'static str {
+        "add up masks"
+    }
+
+    fn step(&mut self) -> bool {
+        self.advance();
+        matches!(self.stage, Sum2Stage::Done(_))
+    }
+
+    fn progress(&self) -> Progress {
+        let length = self.composer.parameters.model_length;
+        match &self.stage {
+            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } | Sum2Stage::Opened(_) => {
+                Progress { done: 0, total: length }
+            }
+            Sum2Stage::Sum(sum) => {
+                let (done, total) = sum.progress();
+                Progress { done: done as u64, total: total as u64 }
+            }
+            Sum2Stage::Done(_) => Progress { done: length, total: length },
+        }
+    }
+
+    /// Each part adds up the masks of some of the seeds; this job adds up the parts.
+    fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
+        // The seeds must be known to be shared out.
+        while matches!(self.stage, Sum2Stage::Begin(_) | Sum2Stage::Open { .. }) {
+            self.advance();
+        }
+        let Sum2Stage::Opened(seeds) = &mut self.stage else {
+            return Vec::new();
+        };
+        let share = seeds.len().div_ceil(parts.max(1)).max(1);
+        let mut works: Vec<Box<dyn Work<Outcome>>> = Vec::new();
+        while works.len() < parts && !seeds.is_empty() {
+            let Ok(mut part) = self.composer.empty_sum() else {
+                break;
+            };
+            part.add_seeds(seeds.drain(seeds.len().saturating_sub(share)..));
+            works.push(Box::new(PartialSum(Box::new(part))));
+        }
+        works
+    }
+
+    fn absorb(&mut self, part: Outcome) {
+        let Outcome::MaskSum(part) = part else { return };
+        while !matches!(self.stage, Sum2Stage::Sum(_) | Sum2Stage::Done(_)) {
+            self.advance();
+        }
+        if let Sum2Stage::Sum(sum) = &mut self.stage {
+            // Both are of this round's config and length.
+            let merged = sum.merge(*part);
+            debug_assert!(merged.is_ok());
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Outcome {
+        match self.stage {
+            Sum2Stage::Done(result) => Outcome::Composed(result),
+            // Only called once `step` has said that all is done.
+            _ => unreachable!("the job is not done"),
+        }
+    }
+}
+
+/// The sum of some of the masks.
+struct PartialSum(Box<MaskSum>);
+
+impl Work<Outcome> for PartialSum {
+    fn name(&self) -> &'static str {
+        "add up masks"
+    }
+
+    fn step(&mut self) -> bool {
+        self.0.step(NUMBERS_PER_STEP)
+    }
+
+    fn progress(&self) -> Progress {
+        let (done, total) = self.0.progress();
+        Progress { done: done as u64, total: total as u64 }
+    }
+
+    fn finish(self: Box<Self>) -> Outcome {
+        Outcome::MaskSum(self.0)
+    }
+}
