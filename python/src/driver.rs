@@ -72,9 +72,9 @@ impl Driver {
         waiting: Option<Model>,
     ) -> std::io::Result<Arc<Self>> {
         let handle = participant.handle();
-        let parameters = handle.parameters();
-        let shape = parameters.map(|parameters| Shape::from(&*parameters));
-        let contents = Contents { inbox: Inbox::new(shape, waiting), stage: Stage::Running };
+        // Of a restored participant's round: it may be long over.
+        let presumed = handle.parameters().map(|parameters| Shape::from(&*parameters));
+        let contents = Contents { inbox: Inbox::new(presumed, waiting), stage: Stage::Running };
         let mailbox = Arc::new(Mailbox { contents: Mutex::new(contents), changed: Condvar::new() });
         let thread = Thread { participant, handle: handle.clone(), mailbox: mailbox.clone() };
         std::thread::Builder::new().name("xaynet-native".into()).spawn(move || thread.run())?;
@@ -140,7 +140,13 @@ impl Driver {
                 inbox.waiting_model = None;
                 inbox.model_needed = false;
             }
-            None => inbox.waiting_model = Some(model),
+            None => match fit(model, inbox.presumed) {
+                Ok(model) => {
+                    hand_over(&self.handle, model).map_err(SetError::Model)?;
+                    inbox.waiting_model = None;
+                }
+                Err(model) => inbox.waiting_model = Some(model),
+            },
         }
         Ok(())
     }
@@ -262,6 +268,16 @@ impl SetError {
     }
 }
 
+/// The model as the round wants it that the participant was saved in, or as it is if it does not fit:
+/// another round may have begun.
+fn fit(model: Model, presumed: Option<Shape>) -> Result<Model, Model> {
+    match presumed.filter(|shape| shape.length == model.len() as u64) {
+        None => Err(model),
+        Some(shape) if shape.data_type == model.data_type() => Ok(model),
+        Some(shape) => cast(model.clone(), shape.data_type).map_err(|_| model),
+    }
+}
+
 /// Gives the participant a model in the type that it wants.
 fn hand_over(handle: &Handle, model: Model) -> Result<(), LocalModelError> {
     match handle.set_model(model) {
@@ -292,16 +308,16 @@ impl Thread {
     }
 
     fn take_in(&self, event: Event) {
-        let new_round = matches!(event, Event::NewRound { .. });
         let mut contents = self.mailbox.lock();
         let inbox = &mut contents.inbox;
-        inbox.take_in(event);
+        let new_round = inbox.take_in(event);
         let waiting = inbox.waiting_model.take_if(|_| new_round);
         if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
             // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
             let outcome = cast(model, shape.data_type).map_err(LocalModelError::from);
-            if let Err(error) = outcome.and_then(|model| hand_over(&self.handle, model)) {
-                inbox.model_rejected(error);
+            match outcome.and_then(|model| hand_over(&self.handle, model)) {
+                Ok(()) => inbox.model_needed = false,
+                Err(error) => inbox.model_rejected(error),
             }
         }
         drop(contents);

@@ -37,10 +37,13 @@ pub(crate) struct Inbox {
     pub(crate) happened: u64,
     /// Grows with everything that brings the participant on.
     pub(crate) progress: u64,
-    /// How many rounds have begun.
+    /// How many rounds have begun; the one that a restored participant finds itself in is one of them.
     pub(crate) rounds: u64,
     /// Of the current round's models; unknown before the first contact.
     pub(crate) shape: Option<Shape>,
+    /// Of the models in the round that a participant was saved in, until it is known whether that round
+    /// goes on.
+    pub(crate) presumed: Option<Shape>,
     /// A new round has begun, and the global model was not fetched since.
     pub(crate) new_global_model: bool,
     /// The participant waits for a local model.
@@ -60,25 +63,28 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Of a participant that may know its round already, and may have a local model whose type is yet
-    /// to be checked.
-    pub(crate) fn new(shape: Option<Shape>, waiting_model: Option<Model>) -> Self {
-        Self { shape, waiting_model, ..Self::default() }
+    /// Of a participant that may have been saved in a round, and may have a local model whose type is
+    /// yet to be checked.
+    pub(crate) fn new(presumed: Option<Shape>, waiting_model: Option<Model>) -> Self {
+        Self { presumed, waiting_model, ..Self::default() }
     }
 
-    /// Takes in an event.
-    pub(crate) fn take_in(&mut self, event: Event) {
+    /// Takes in an event; tells whether a round has begun for this participant.
+    pub(crate) fn take_in(&mut self, event: Event) -> bool {
+        let rounds = self.rounds;
         self.happened += 1;
+        if goes_on(&event) {
+            if let Some(shape) = self.presumed.take() {
+                self.enter_round(shape);
+            }
+        }
         if !matches!(event, Event::Trouble(_) | Event::GlobalModelFailed(_)) {
             self.in_trouble = false;
         }
         match event {
             Event::NewRound { parameters, .. } => {
                 self.progress += 1;
-                self.rounds += 1;
-                self.shape = Some(Shape::from(&*parameters));
-                self.new_global_model = true;
-                self.model_needed = false;
+                self.enter_round(Shape::from(&*parameters));
             }
             Event::ModelNeeded { .. } => {
                 self.progress += 1;
@@ -100,6 +106,15 @@ impl Inbox {
             // An event of a newer core, which nobody can ask about.
             _ => {}
         }
+        self.rounds != rounds
+    }
+
+    fn enter_round(&mut self, shape: Shape) {
+        self.rounds += 1;
+        self.shape = Some(shape);
+        self.presumed = None;
+        self.new_global_model = true;
+        self.model_needed = false;
     }
 
     /// A local model was taken before, and cannot be used.
@@ -110,7 +125,8 @@ impl Inbox {
 
     fn answered(&mut self, answer: Answer) {
         self.answers += 1;
-        self.answer = Some(answer);
+        // Whoever asked may have given up meanwhile.
+        self.answer = Some(answer).filter(|_| self.fetchers > 0);
     }
 
     /// Once is enough: the coordinator is asked again every few seconds.
@@ -148,4 +164,17 @@ impl Inbox {
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices).into()
     }
+}
+
+/// Whether an event means that the round goes on that the participant knows: it comes of a look at the
+/// coordinator's parameters that has found the same.
+fn goes_on(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::ModelNeeded { .. }
+            | Event::ModelMasked(_)
+            | Event::Progress { .. }
+            | Event::Sent(_)
+            | Event::GaveUp(_)
+    )
 }

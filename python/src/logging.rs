@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::sync::Once;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tracing_subscriber::EnvFilter;
@@ -63,7 +63,11 @@ pub(crate) fn init_logging() -> PyResult<()> {
     Ok(())
 }
 
-/// Hands notices to Python's logger `participant`.
+/// Hands notices to Python's logger `participant`. A filter or handler that fails is reported as Python
+/// reports what nobody can catch: it must not keep the participant's news from the user.
+///
+/// # Errors
+/// What is meant to end the program, such as KeyboardInterrupt.
 pub(crate) fn tell(py: Python<'_>, notices: Vec<Notice>) -> PyResult<()> {
     if notices.is_empty() {
         return Ok(());
@@ -73,7 +77,12 @@ pub(crate) fn tell(py: Python<'_>, notices: Vec<Notice>) -> PyResult<()> {
         .call_method1(intern!(py, "getLogger"), ("participant",))?;
     for notice in notices {
         let arguments = (notice.level.number(), "%s", notice.text);
-        logger.call_method1(intern!(py, "log"), arguments)?;
+        match logger.call_method1(intern!(py, "log"), arguments) {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                error.write_unraisable(py, Some(&logger));
+            }
+            other => drop(other?),
+        }
     }
     Ok(())
 }

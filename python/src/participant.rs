@@ -137,7 +137,8 @@ impl Participant {
         Ok(self.driver.with_inbox(|inbox| inbox.new_global_model)?)
     }
 
-    /// How many rounds have begun while this participant was there.
+    /// How many rounds have begun while this participant was there. One that it is restored in counts, too,
+    /// as soon as it gets on in it.
     fn rounds(&self) -> PyResult<u64> {
         Ok(self.driver.with_inbox(|inbox| inbox.rounds)?)
     }
@@ -148,6 +149,8 @@ impl Participant {
     /// is wrong with it then is logged, and raised by the next call of this method or of
     /// `global_model()`, which does nothing else.
     ///
+    /// A restored participant, too, does not know the current round before the first contact.
+    ///
     /// Raises LocalModelLengthMisMatch or LocalModelDataTypeMisMatch.
     fn set_model(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<()> {
         self.raise_model_error(py)?;
@@ -155,6 +158,15 @@ impl Participant {
         let weights = weights_in::read(model, shape.map(|shape| shape.data_type))?;
         py.detach(|| self.driver.set_model(weights))?;
         Ok(())
+    }
+
+    /// Raises what was wrong with a local model that was set earlier and could not be checked then, once.
+    fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
+        self.tell(py)?;
+        match self.driver.with_inbox(|inbox| inbox.model_error.take())? {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 
     /// Fetches the global model: a list, or a NumPy array with `as_array`; None while there is none.
@@ -199,23 +211,14 @@ impl Participant {
 
     /// Stops the participant at once: calls that wait and later ones raise UninitializedParticipant,
     /// except for one of `save()`.
-    fn close(&self) -> PyResult<()> {
-        Ok(self.driver.close()?)
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.driver.close())?)
     }
 }
 
 impl Participant {
     fn ticks(&self) -> MutexGuard<'_, Ticks> {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An error that concerns a model that was set earlier.
-    fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
-        self.tell(py)?;
-        match self.driver.with_inbox(|inbox| inbox.model_error.take())? {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
     }
 
     fn tell(&self, py: Python<'_>) -> PyResult<()> {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from xaynet_sdk import xaynet_sdk
@@ -11,6 +13,8 @@ from xaynet_sdk._types import State, Weights
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+LOG = logging.getLogger("participant")
 
 # The longest wait in one go, in seconds; whatever happens ends it earlier.
 _TICK = 10.0
@@ -45,6 +49,14 @@ class AsyncParticipant(threading.Thread):
                     self._notifier.set()
         except xaynet_sdk.UninitializedParticipant:
             return
+        except BaseException:
+            # Nobody would announce anything any more: whoever waits is woken, and the next call raises.
+            try:
+                LOG.critical("the participant's thread ends", exc_info=True)
+            finally:
+                with suppress(xaynet_sdk.UninitializedParticipant):
+                    self._native.close()
+                self._notifier.set()
 
     @overload
     def get_global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
@@ -61,16 +73,24 @@ class AsyncParticipant(threading.Thread):
                 weight, instead of a list. (Not in Xaynet.)
 
         Raises:
-            GlobalModelUnavailable: The coordinator cannot be reached; try again later.
+            GlobalModelUnavailable: The coordinator cannot be reached; try again later. The event is
+                cleared nevertheless, so that a loop that waits for it does not spin.
             GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
             UninitializedParticipant: The participant was stopped.
             LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: A local model that was set before
                 the first contact with the coordinator, or for another configuration of it, does not
-                fit and was dropped. The call has done nothing else: repeat it.
+                fit and was dropped. The call has done nothing else, and the event is as it was:
+                repeat it.
         """
+        announced = self._notifier.is_set()
         # Before the fetch, so that a model that becomes available during it is announced again.
         self._notifier.clear()
-        return self._native.global_model(as_array)
+        try:
+            return self._native.global_model(as_array)
+        except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
+            if announced:
+                self._notifier.set()
+            raise
 
     def set_local_model(self, local_model: Weights) -> None:
         """Sets the local model, to be used when the participant is next an update participant.

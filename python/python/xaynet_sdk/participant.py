@@ -87,7 +87,8 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
 class InternalParticipant(threading.Thread):
     """The thread of a participant, made by :func:`xaynet_sdk.spawn_participant`."""
 
-    #: The latest exception of the user's class that its ``on_error`` did not settle. (Not in Xaynet.)
+    #: The latest exception of the user's class that its ``on_error`` did not settle, or what ended the
+    #: thread, such as SystemExit, of which ``on_error`` is not asked. (Not in Xaynet.)
     error: BaseException | None
 
     def __init__(
@@ -189,6 +190,10 @@ class InternalParticipant(threading.Thread):
         try:
             yield
         except Exception as error:
+            if isinstance(error, xaynet_sdk.UninitializedParticipant) and self._was_stopped():
+                # A call of stop() in the user's code, after the one that counts.
+                LOG.debug("the participant was stopped meanwhile", exc_info=True)
+                return
             LOG.exception("the participant's code has raised an exception, or given a wrong model")
             settled = False
             try:
@@ -209,6 +214,13 @@ class InternalParticipant(threading.Thread):
         finally:
             with self._changed:
                 self._training = False
+
+    def _was_stopped(self) -> bool:
+        try:
+            self._native.rounds()
+        except xaynet_sdk.UninitializedParticipant:
+            return True
+        return False
 
     def _close(self) -> None:
         with suppress(xaynet_sdk.UninitializedParticipant):
@@ -231,9 +243,8 @@ class _Participation:
         self._long_work = long_work
         self._rounds = 0
         self._training_input: Any = None
-        # Whether this round's global model is to be fetched, and whether one ever was.
+        # Whether this round's global model is to be fetched.
         self._wants_global_model = False
-        self._has_global_model = False
         # Whether this round's training was done, or declined, or is not possible.
         self._settled = False
         self._unavailable = False
@@ -241,20 +252,27 @@ class _Participation:
     def go_on(self) -> NoReturn:
         while True:
             self._native.tick(_TICK)
+            self._report_earlier_model()
+            # In this order, so that it is never asked for this round and answered with an older model.
+            needs_model = self._native.should_set_model()
             if self._native.rounds() != self._rounds:
                 self._rounds = self._native.rounds()
                 self._wants_global_model = True
                 self._settled = False
-            needs_model = self._native.should_set_model() and not self._settled
-            if needs_model and not self._has_global_model:
-                # Restored in the middle of a round.
-                self._wants_global_model = True
             if self._wants_global_model:
                 self._fetch_global_model()
             # Not without this round's global model: it is tried again after the next tick.
             if needs_model and not self._wants_global_model and not self._settled:
                 self._settled = True
                 self._train()
+
+    def _report_earlier_model(self) -> None:
+        """Has the user know of a local model that was set earlier and turned out not to fit."""
+        try:
+            self._native.raise_model_error()
+        except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
+            with self._guard(self._participant):
+                raise
 
     def _fetch_global_model(self) -> None:
         try:
@@ -266,7 +284,9 @@ class _Participation:
             self._unavailable = True
             return
         except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
-            # About a local model of earlier, and logged natively: the global model comes next time.
+            # About a local model of earlier: the global model comes next time.
+            with self._guard(self._participant):
+                raise
             return
         except xaynet_sdk.UninitializedParticipant:
             raise
@@ -279,7 +299,6 @@ class _Participation:
             return
         self._unavailable = False
         self._wants_global_model = False
-        self._has_global_model = True
         ready = False
         with self._guard(self._participant):
             self._training_input = None
@@ -291,14 +310,29 @@ class _Participation:
         self._settled = not ready
 
     def _train(self) -> None:
+        # Native calls stand outside of the guards: being stopped is no error of the user's.
+        takes_part = False
         with self._guard(self._participant):
-            if not self._participant.participate_in_update_task():
-                LOG.debug("not training in this round")
-                return
-            with self._long_work():
-                result = self._participant.train_round(self._training_input)
-                weights = self._participant.serialize_training_result(result)
-            try:
-                self._native.set_model(weights)
-            except xaynet_sdk.UninitializedParticipant:
-                LOG.debug("stopped before the training was done")
+            takes_part = self._participant.participate_in_update_task()
+        if not takes_part:
+            LOG.debug("not training in this round")
+            return
+        if not self._native.should_set_model():
+            # The round went on while the user's code was asked.
+            return
+        trained = False
+        with self._guard(self._participant), self._long_work():
+            result = self._participant.train_round(self._training_input)
+            weights = self._participant.serialize_training_result(result)
+            trained = True
+        if not trained:
+            return
+        # Otherwise set_model would raise what is wrong with the earlier one, and drop this one.
+        self._report_earlier_model()
+        try:
+            self._native.set_model(weights)
+        except xaynet_sdk.UninitializedParticipant:
+            raise
+        except Exception:
+            with self._guard(self._participant):
+                raise
