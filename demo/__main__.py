@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,10 @@ ROUND_SECONDS = 30.0
 MOST_FAILURES = 8
 
 
+class HospitalFailed(Exception):
+    """A hospital's own code has failed: what it trains is missing from the models."""
+
+
 def main() -> int:
     options = argparse.ArgumentParser(prog="demo", description=__doc__)
     options.add_argument(
@@ -47,7 +53,7 @@ def main() -> int:
         signal.signal(name, signal.default_int_handler)
     try:
         run(arguments.coordinator, arguments.plot, arguments.rounds)
-    except (CoordinatorFailed, WrongModel) as error:
+    except (CoordinatorFailed, HospitalFailed, WrongModel) as error:
         report.error(str(error))
         return 1
     except KeyboardInterrupt:
@@ -62,6 +68,7 @@ def run(binary: Path, plot: Path, rounds: int) -> None:
     # The weight of a hospital in the mean: how many patients it has, in parts of the largest one's.
     scalars = [size / max(sizes) for size in sizes]
     ledger = Ledger(scalars)
+    participants: list[InternalParticipant] = []
     begin = network.initial_weights()
     with ExitStack() as stack:
         coordinator = Coordinator(binary, len(begin))
@@ -72,7 +79,14 @@ def run(binary: Path, plot: Path, rounds: int) -> None:
                 coordinator.url, Hospital, args=(number, patients, ledger), scalar=scalar
             )
             stack.callback(participant.stop)
-        models = train_together(coordinator, ledger, data.test, rounds)
+            participants.append(participant)
+
+        def check() -> None:
+            coordinator.check()
+            check_hospitals(participants)
+
+        models = train_together(coordinator, ledger, data.test, rounds, check)
+    check_hospitals(participants)
 
     federated = [network.accuracy(model, data.test) for model in [begin, *models]]
     pooled = train_alone(data.pooled, data.test, rounds)
@@ -82,18 +96,36 @@ def run(binary: Path, plot: Path, rounds: int) -> None:
     report.say(f"The plot is in {plot}")
 
 
+def check_hospitals(participants: Sequence[InternalParticipant]) -> None:
+    """Raises HospitalFailed if any of them has raised an exception."""
+    for number, participant in enumerate(participants, start=1):
+        if participant.error is not None:
+            raise HospitalFailed(
+                f"hospital {number} has failed: {participant.error!r}"
+            ) from participant.error
+
+
 def train_together(
-    coordinator: Coordinator, ledger: Ledger, test: Patients, rounds: int
+    coordinator: Coordinator,
+    ledger: Ledger,
+    test: Patients,
+    rounds: int,
+    check: Callable[[], None],
 ) -> list[Weights]:
-    """Follows the rounds until enough are completed; gives their checked global models."""
+    """Follows the rounds until enough are completed; gives their checked global models.
+
+    Calls `check` now and then, which may raise.
+    """
     models: list[Weights] = []
     index = failures = 0
     while len(models) < rounds:
-        round = coordinator.round(index, ROUND_SECONDS)
+        round = coordinator.round(index, ROUND_SECONDS, check)
+        check()
         if round.failure is None:
-            ledger.wait_until_received(round, ROUND_SECONDS, coordinator.check)
+            ledger.wait_until_received(round, ROUND_SECONDS, check)
             before = models[-1] if models else None
-            verdict = ledger.judge(round, coordinator.time_of_next_model(index), before)
+            until = partial(coordinator.time_of_next_model, index)
+            verdict = ledger.judge(round, until, before)
             models.append(verdict.model)
             report.completed(round, verdict, network.accuracy(verdict.model, test))
         else:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -104,12 +105,15 @@ class Coordinator:
                 f"the coordinator ended with status {self._process.returncode}:\n{log}"
             )
 
-    def round(self, index: int, seconds: float) -> Round:
-        """Waits for the round with this index, from 0, to be completed or to fail."""
+    def round(self, index: int, seconds: float, check: Callable[[], None]) -> Round:
+        """Waits for the round with this index, from 0, to be completed or to fail.
+
+        Calls `check` now and then, which may raise.
+        """
         deadline = time.monotonic() + seconds
         with self._round_ended:
             while len(self._rounds) <= index:
-                self.check()
+                check()
                 if time.monotonic() > deadline:
                     raise CoordinatorFailed(f"no round has ended within {seconds:.0f} s")
                 self._round_ended.wait(0.2)

@@ -1,5 +1,8 @@
 """The check: is each global model the plain weighted mean of that round's local models?
 
+A model whose training took longer than its round belongs to the next round that its hospital is chosen
+to train in: that is what `xaynet_sdk` promises.
+
 In a real federation nobody could tell, for nobody sees the local models. Here all hospitals run in
 one process and note what they trained and what they received. They do not know the round's number;
 the times of the coordinator's log and of the notes come from the same clock and tell which belongs
@@ -56,6 +59,8 @@ class Ledger:
         self._scalars = scalars
         self._hospitals = set(range(len(scalars)))
         self._trained: list[Note] = []
+        # When each hospital has trained its latest model that is in a global one.
+        self._used: dict[int, float] = {}
         self._received: list[Note] = []
         self._changed = threading.Condition()
 
@@ -90,17 +95,23 @@ class Ledger:
                     )
                 self._changed.wait(min(remaining, 0.2))
 
-    def judge(self, round: Round, until: float, before: Weights | None) -> Verdict:
+    def judge(self, round: Round, until: Callable[[], float], before: Weights | None) -> Verdict:
         """Compares the model of a completed round with its hospitals' models.
 
-        It is what they received up to the time `until`; `before` is the global model of the round
-        before.
+        It is what they received first, up to the time that `until` gives; `before` is the global model
+        of the round before. Rounds are to be judged in their order.
         """
         with self._changed:
-            trained = {
-                n.hospital: n.weights for n in self._trained if round.began <= n.time <= round.ended
+            latest = {
+                n.hospital: n
+                for n in self._trained
+                if self._used.get(n.hospital, -np.inf) < n.time <= round.ended
             }
-            received = [n for n in self._received if round.ended <= n.time <= until]
+            received = [n for n in self._received if round.ended <= n.time]
+        # Asked only now: otherwise the next model could have come in between.
+        end = until()
+        received = [n for n in received if n.time <= end]
+        trained = {hospital: note.weights for hospital, note in latest.items()}
         model = self._the_model(round, received, before)
         accepted = round.phases["update"].accepted
         if len(trained) < accepted:
@@ -108,8 +119,9 @@ class Ledger:
                 f"round {round.number}: {accepted} models were accepted,"
                 f" but only {len(trained)} were trained"
             )
-        # As a rule all that were trained were accepted. One that came too late was not, and the
-        # coordinator cannot say whose: that would be telling. The mean itself does.
+        # As a rule all that were trained in this round were accepted. One that came too late was not,
+        # one of an earlier round may be, and the coordinator cannot say whose: that would be telling.
+        # The mean itself does.
         candidates = [
             self._compare(model, trained, group)
             for group in combinations(sorted(trained), accepted)
@@ -123,14 +135,23 @@ class Ledger:
                 f" {accepted} local models by {difference:.3g}, {excess:.3g} times as much as the mask"
                 " config's precision explains"
             )
-        late = tuple(sorted(set(trained) - set(group)))
+        self._used.update((hospital, latest[hospital].time) for hospital in group)
+        late = tuple(
+            hospital
+            for hospital, note in sorted(latest.items())
+            if hospital not in group and note.time >= round.began
+        )
         return Verdict(model, group, late, difference)
 
     @staticmethod
     def _the_model(round: Round, received: list[Note], before: Weights | None) -> Weights:
         """The one model that everybody has received."""
         # A hospital that was slow may only now have noted the model of the round before.
-        fresh = [n for n in received if before is None or not np.array_equal(n.weights, before)]
+        first: dict[int, Note] = {}
+        for note in received:
+            if before is None or not np.array_equal(note.weights, before):
+                first.setdefault(note.hospital, note)
+        fresh = list(first.values())
         if not fresh:
             raise WrongModel(f"round {round.number}: no hospital has received the global model")
         for note in fresh[1:]:

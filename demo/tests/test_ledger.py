@@ -17,6 +17,11 @@ SCALARS = [1.0, 0.75, 0.5, 0.125]
 MODELS = [np.array(weights, np.float32) for weights in ([1, -2], [0.5, 3], [-7, 0.25], [90, -90])]
 
 
+def never() -> float:
+    """When the next model comes."""
+    return np.inf
+
+
 class Clock:
     """Stands still until it is told to go on."""
 
@@ -61,7 +66,7 @@ def ended(accepted: int = 3) -> Round:
 
 
 def test_the_mean_passes(clock: Clock) -> None:
-    verdict = play(clock, [mean(0, 1, 2)] * 4).judge(ended(), np.inf, None)
+    verdict = play(clock, [mean(0, 1, 2)] * 4).judge(ended(), never, None)
     assert verdict.hospitals == (0, 1, 2)
     assert verdict.late == ()
     assert np.array_equal(verdict.model, mean(0, 1, 2))
@@ -73,54 +78,96 @@ def test_a_model_that_is_off_by_little_is_found(clock: Clock, weight: int) -> No
     wrong = mean(0, 1, 2)
     wrong[weight] = np.nextafter(np.nextafter(wrong[weight], np.float32(9)), np.float32(9))
     with pytest.raises(WrongModel, match=r"round 2: .* 3 local models"):
-        play(clock, [wrong] * 4).judge(ended(), np.inf, None)
+        play(clock, [wrong] * 4).judge(ended(), never, None)
 
 
 def test_a_model_that_is_no_number_is_found(clock: Clock) -> None:
     wrong = mean(0, 1, 2)
     wrong[1] = np.nan
     with pytest.raises(WrongModel, match="differs"):
-        play(clock, [wrong]).judge(ended(), np.inf, None)
+        play(clock, [wrong]).judge(ended(), never, None)
 
 
 def test_a_plain_mean_without_scalars_is_found(clock: Clock) -> None:
     wrong: Weights = np.mean(MODELS[:3], axis=0).astype(np.float32)
     with pytest.raises(WrongModel):
-        play(clock, [wrong] * 4).judge(ended(), np.inf, None)
+        play(clock, [wrong] * 4).judge(ended(), never, None)
 
 
 @pytest.mark.parametrize("late", range(4))
 def test_who_came_too_late_is_told_by_the_mean(clock: Clock, late: int) -> None:
     in_time = [hospital for hospital in range(4) if hospital != late]
     ledger = play(clock, [mean(*in_time)] * 4, trained=4)
-    verdict = ledger.judge(ended(accepted=3), np.inf, None)
+    verdict = ledger.judge(ended(accepted=3), never, None)
     assert verdict.hospitals == tuple(in_time)
     assert verdict.late == (late,)
 
 
+def test_a_model_that_missed_its_round_belongs_to_a_later_one(clock: Clock) -> None:
+    ledger = play(clock, [mean(0, 1, 2)] * 4, trained=4)
+    assert ledger.judge(ended(), never, None).late == (3,)
+    # Round 3: the hospitals 1 to 3 train anew, and the fourth, which was late, adds up masks. Round 4: its
+    # model of round 2 counts, and the second hospital is not in it.
+    for number, trained, group in [(3, (0, 1, 2), (0, 1, 2)), (4, (0, 2), (0, 2, 3))]:
+        began = 10.0 * (number + 8)
+        clock.now = began + 5
+        for hospital in trained:
+            ledger.note_trained(hospital, MODELS[hospital])
+        clock.now = began + 11
+        ledger.note_received(0, mean(*group))
+        phases = {"update": Phase(1.0, 3)}
+        verdict = ledger.judge(Round(number, began, began + 10, phases), never, None)
+        assert verdict.hospitals == group
+        assert verdict.late == ()
+
+
+def test_a_model_counts_only_once(clock: Clock) -> None:
+    ledger = play(clock, [mean(0, 1, 2)] * 4)
+    ledger.judge(ended(), never, None)
+    clock.now = 121.0
+    ledger.note_received(0, mean(0, 1, 2))
+    with pytest.raises(WrongModel, match="3 models were accepted, but only 0 were trained"):
+        ledger.judge(Round(3, 110.0, 120.0, {"update": Phase(1.0, 3)}), never, None)
+
+
+def test_the_next_model_may_come_while_this_one_is_judged(clock: Clock) -> None:
+    ledger = play(clock, [mean(0, 1, 2)] * 4)
+
+    def next_model() -> float:
+        ledger.note_received(0, mean(0, 3))
+        return 111.0
+
+    clock.now = 112.0
+    assert ledger.judge(ended(), next_model, None).hospitals == (0, 1, 2)
+    # Nor does it matter when the log tells of it later than the hospital.
+    again = play(clock, [mean(0, 1, 2)] * 4)
+    again.note_received(0, mean(0, 3))
+    assert again.judge(ended(), never, None).hospitals == (0, 1, 2)
+
+
 def test_a_model_from_nowhere_is_found(clock: Clock) -> None:
     with pytest.raises(WrongModel, match="3 models were accepted, but only 2 were trained"):
-        play(clock, [mean(0, 1, 2)] * 4, trained=2).judge(ended(), np.inf, None)
+        play(clock, [mean(0, 1, 2)] * 4, trained=2).judge(ended(), never, None)
 
 
 def test_hospitals_that_receive_different_models_are_found(clock: Clock) -> None:
     received = [mean(0, 1, 2), mean(0, 1, 2), mean(0, 1)]
     with pytest.raises(WrongModel, match="hospitals 1 and 3 have received different"):
-        play(clock, received).judge(ended(), np.inf, None)
+        play(clock, received).judge(ended(), never, None)
 
 
 def test_the_model_of_the_round_before_may_come_late(clock: Clock) -> None:
     before = mean(0, 3)
     ledger = play(clock, [before, mean(0, 1, 2)])
-    assert ledger.judge(ended(), np.inf, before).hospitals == (0, 1, 2)
+    assert ledger.judge(ended(), never, before).hospitals == (0, 1, 2)
     with pytest.raises(WrongModel, match="different"):
-        ledger.judge(ended(), np.inf, None)
+        ledger.judge(ended(), never, None)
 
 
 def test_no_model_at_all_is_found(clock: Clock) -> None:
     ledger = play(clock, [mean(0, 1, 2)] * 4)
     with pytest.raises(WrongModel, match="no hospital has received"):
-        ledger.judge(ended(), 110.5, None)
+        ledger.judge(ended(), lambda: 110.5, None)
 
 
 def test_waiting_ends_when_everybody_has_received(clock: Clock) -> None:
