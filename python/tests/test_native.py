@@ -165,6 +165,38 @@ def test_a_state_is_taken_in_many_forms(
     assert restored.save() == state
 
 
+def test_what_is_wrong_with_a_model_of_earlier_is_raised_once(fake: FakeCoordinator) -> None:
+    fake.set("/params", b"", status=503)
+    participant = Participant(fake.url, 1.0)
+    participant.set_model([0.25] * 2)
+    participant.raise_model_error()
+    fake.new_round(1, task="none")
+    while participant.rounds() == 0:
+        participant.tick(30)
+    with pytest.raises(xaynet_sdk.LocalModelLengthMisMatch):
+        participant.raise_model_error()
+    participant.raise_model_error()
+    participant.save()
+    with pytest.raises(xaynet_sdk.UninitializedParticipant):
+        participant.raise_model_error()
+
+
+def test_a_restored_participant_counts_the_round_that_goes_on(fake: FakeCoordinator) -> None:
+    fake.new_round(1)
+    fake.set("/sums", wire.sum_dict())
+    first = Participant(fake.url, 1.0)
+    while not first.should_set_model():
+        first.tick(30)
+    second = Participant(fake.url, 1.0, first.save())
+    assert second.rounds() == 0 and not second.new_global_model()
+    while not second.should_set_model():
+        second.tick(30)
+    assert second.rounds() == 1 and second.new_global_model()
+    assert second.global_model() is None
+    assert not second.new_global_model()
+    second.save()
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_wrong_states_are_refused(fake: FakeCoordinator, with_model: bool) -> None:
     fake.set("/params", b"", status=503)
