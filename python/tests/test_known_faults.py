@@ -720,6 +720,28 @@ def test_taking_part_is_asked_once_a_round(
     assert spawned.count("train_round") == 0
 
 
+def test_training_begins_with_the_model_of_the_round_that_it_is_for(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    go_on = threading.Event()
+    trained: list[Any] = []
+
+    def train(training_input: Any) -> list[float]:
+        trained.append(training_input)
+        return [0.5] * 4
+
+    spawned = spawn(update_round.url, participate=lambda: go_on.wait(30), train_round=train)
+    spawned.wait_for("participate")
+    update_round.set("/model", wire.model([1, 0, 1, 0]))
+    update_round.new_round(2)
+    native = spawned.internal._native
+    wait_until(lambda: native.rounds() == 2 and native.should_set_model(), "the next round")
+    go_on.set()
+    update_round.wait_for_message()
+    assert trained == [[1.0, 0.0, 1.0, 0.0]]
+    assert spawned.count("participate") == 2
+
+
 def test_taking_part_is_asked_only_when_chosen_to_update(
     fake: FakeCoordinator, spawn: Callable[..., Spawned]
 ) -> None:

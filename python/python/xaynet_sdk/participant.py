@@ -317,8 +317,8 @@ class _Participation:
         if not takes_part:
             LOG.debug("not training in this round")
             return
-        if not self._native.should_set_model():
-            # The round went on while the user's code was asked.
+        if self._native.rounds() != self._rounds or not self._native.should_set_model():
+            # The next round has begun while the user's code was asked: it has another global model.
             return
         trained = False
         with self._guard(self._participant), self._long_work():
