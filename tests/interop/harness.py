@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -251,9 +252,9 @@ class Participant(Process):
         return None
 
     def is_what_it_should_be(self) -> bool:
-        """Whether its interpreter has the package that was to be tested."""
+        """Whether its interpreter has the package that was to be tested; it must have said so."""
         published = {"old": "0.1.0", "ours": None}[self.kind]
-        return all(entry["published_version"] == published for entry in self.reports("ready"))
+        return {entry["published_version"] for entry in self.reports("ready")} == {published}
 
     def leave(self) -> None:
         """Stops it in good order."""
@@ -288,18 +289,25 @@ class Crowd:
     published: list[list[Fraction]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _observer: threading.Thread | None = None
+    _observer_error: Exception | None = None
 
     def watch(self) -> None:
         self._observer = threading.Thread(target=self._observe, daemon=True)
         self._observer.start()
 
     def _observe(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:
+            self._observer_error = error
+
+    def _follow(self) -> None:
         last_model = None
         while not self._stop.wait(POLL_SECONDS):
             try:
                 parameters = wire.get(self.address, "/params")
                 model = wire.get(self.address, "/model")
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 # It is restarting, or gone: the test finds out by its deadline.
                 continue
             if parameters is not None:
@@ -315,6 +323,9 @@ class Crowd:
         self._stop.set()
         if self._observer is not None:
             self._observer.join(STOP_SECONDS)
+        error, self._observer_error = self._observer_error, None
+        if error is not None:
+            raise AssertionError("the coordinator has published what cannot be read") from error
 
     def disperse(self) -> None:
         """Stops observer and participants in good order."""
@@ -413,3 +424,20 @@ class Crowd:
             return done(self.global_models())
 
         self.events.wait_until(done_or_failed, seconds, what)
+
+
+def is_beginning(seen: Sequence[int], counted: Sequence[int], repeats: bool) -> bool:
+    """Whether all rounds were seen up to some one: another may have ended after everybody had left.
+
+    With ``repeats``, one that counts as many as the round before may have been missed.
+    """
+    position, before = 0, None
+    for count in counted:
+        if position == len(seen):
+            break
+        if seen[position] == count:
+            position += 1
+        elif not (repeats and count == before):
+            return False
+        before = count
+    return position == len(seen)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import GlobalModel, Phase, Settings
+from harness import GlobalModel, Phase, Settings, is_beginning
 from models import Config
 
 F32 = Config("Prime", "F32", "B0", "M3", magnitude=1)
@@ -150,3 +150,20 @@ def test_old_participants_leave_and_come_back_with_their_state(world, tmp_path: 
 
     crowd.wait_until(finished, ROUND_SECONDS, "the interrupted round is finished")
     world.finish()
+
+
+@pytest.mark.parametrize(
+    ("seen", "repeats", "expected"),
+    [
+        ([7, 7, 6], False, True),
+        ([7, 7], False, True),
+        ([], False, True),
+        ([7, 6], False, False),
+        ([7, 6], True, True),
+        ([6], True, False),
+        ([7, 7, 6, 7], True, False),
+        ([7, 7, 7], True, False),
+    ],
+)
+def test_a_lost_round_is_found(seen: list[int], repeats: bool, expected: bool) -> None:
+    assert is_beginning(seen, [7, 7, 6], repeats) == expected
