@@ -135,7 +135,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod coordinator;
 pub mod crypto;
@@ -146,5 +146,6 @@ pub mod model;
 pub mod participant;
 pub mod request;
 pub mod round;
+mod simd;
 mod snapshot;
 pub mod time;
