@@ -16,12 +16,12 @@ use std::{
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Outcome, Output, PersistId, Phase,
-        Rejection, Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Phase, Rejection,
+        Ticket, Verified, Why,
     },
-    job::Part,
     time::Timestamp,
 };
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch, Semaphore},
@@ -311,29 +311,13 @@ async fn wait(until: Option<Instant>) {
     }
 }
 
-/// Runs a job on this thread, and what can be split off on as many more as there are cores. `None`
-/// if it was cancelled.
-fn run_job(mut job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
-    let go_on = || !cancelled.load(Ordering::Relaxed);
-    let cores = cores();
-    let parts = if cores > 1 { job.split(cores - 1) } else { Vec::new() };
-    let results: Vec<_> = thread::scope(|scope| {
-        let run_part = |mut part: Part<Outcome>| {
-            while go_on() && !part.step() {}
-            go_on().then(|| part.finish())
-        };
-        let threads: Vec<_> =
-            parts.into_iter().map(|part| scope.spawn(move || run_part(part))).collect();
-        while go_on() && !job.step() {}
-        threads.into_iter().map(|thread| thread.join()).collect()
-    });
-    for result in results {
-        match result {
-            Ok(part) => job.absorb(part?),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-    go_on().then(|| job.finish())
+/// Runs a job on this thread, and what it has to share out on the process's rayon threads. `None` if it was
+/// cancelled.
+fn run_job(job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
+    let cancelled = || cancelled.load(Ordering::Relaxed);
+    job.run(cores(), cancelled, |parts| {
+        parts.into_par_iter().map(|part| part.run(cancelled)).collect()
+    })
 }
 
 #[cfg(test)]

@@ -42,13 +42,15 @@ pub(crate) trait Work<R>: Send {
     /// How far it has come.
     fn progress(&self) -> Progress;
 
-    /// Takes what can be done independently out of the work, as up to `parts` pieces.
+    /// Takes what can be done independently at this point out of the work, as up to `parts` pieces: none
+    /// where `step` has to come first. Once all are absorbed, there may be more.
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<R>>> {
         let _ = parts;
         Vec::new()
     }
 
-    /// Takes back the finished work that a piece of this one has done.
+    /// Takes back the finished work that a piece of this one has done. Called for all pieces of a split, in
+    /// their order, before anything else.
     fn absorb(&mut self, part: R) {
         let _ = part;
     }
@@ -119,14 +121,16 @@ impl<R> Job<R> {
         self.work.progress()
     }
 
-    /// Takes what can be done in parallel out of the job, as up to `parts` pieces of about the same
-    /// size. Run them on any threads and hand what they give to [`Job::absorb`]; only then go on with
-    /// the job itself. Jobs that cannot be split give none.
+    /// Takes what can be done in parallel at this point out of the job, as up to `parts` pieces of about
+    /// the same size. Run them on any threads and hand what they give to [`Job::absorb`], all of it and in
+    /// the order of the pieces; only then go on with the job itself. When there is nothing to share
+    /// out there are none: after a [`step`](Self::step) or a round of pieces there may be some again.
+    /// [`run`](Self::run) does all this.
     pub fn split(&mut self, parts: usize) -> Vec<Part<R>> {
         self.work.split(parts).into_iter().map(|work| Part { work }).collect()
     }
 
-    /// Takes in what a part of this job has done, in any order.
+    /// Takes in what a part of this job has done.
     pub fn absorb(&mut self, part: PartResult<R>) {
         self.work.absorb(part.0);
     }
@@ -141,18 +145,25 @@ impl<R> Job<R> {
     /// it was cancelled.
     ///
     /// `run_parts` runs the parts that it is given, on whatever threads, with [`Part::run`], and gives
-    /// back all their results, or nothing if one of them was cancelled. It is not called for a job
-    /// that cannot be split.
+    /// back their results in the same order, or nothing if one of them was cancelled. It is called as
+    /// often as the job has something to share out: a long one comes in stretches, so that memory stays
+    /// small, and not at all for a job that cannot be split.
     pub fn run(
         mut self,
         parts: usize,
         cancelled: impl Fn() -> bool,
-        run_parts: impl FnOnce(Vec<Part<R>>) -> Option<Vec<PartResult<R>>>,
+        mut run_parts: impl FnMut(Vec<Part<R>>) -> Option<Vec<PartResult<R>>>,
     ) -> Option<JobResult<R>> {
-        let parts = if parts > 1 { self.work.split(parts) } else { Vec::new() };
-        if !parts.is_empty() {
-            let count = parts.len();
-            let results = run_parts(parts.into_iter().map(|work| Part { work }).collect())?;
+        while !cancelled() {
+            let pieces = if parts > 1 { self.split(parts) } else { Vec::new() };
+            if pieces.is_empty() {
+                if self.step() {
+                    return Some(self.finish());
+                }
+                continue;
+            }
+            let count = pieces.len();
+            let results = run_parts(pieces)?;
             if results.len() != count {
                 return None;
             }
@@ -160,12 +171,7 @@ impl<R> Job<R> {
                 if cancelled() {
                     return None;
                 }
-                self.work.absorb(result.0);
-            }
-        }
-        while !cancelled() {
-            if self.step() {
-                return Some(self.finish());
+                self.absorb(result);
             }
         }
         None
@@ -241,5 +247,83 @@ impl<R> JobResult<R> {
 impl<R> fmt::Debug for JobResult<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobResult").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds up numbers, four at a time, in as many pieces as there are.
+    #[derive(Default)]
+    struct Sum {
+        waiting: Vec<u64>,
+        sum: u64,
+    }
+
+    impl Work<u64> for Sum {
+        fn name(&self) -> &'static str {
+            "add up"
+        }
+
+        fn step(&mut self) -> bool {
+            self.sum += self.waiting.pop().unwrap_or(0);
+            self.waiting.is_empty()
+        }
+
+        fn progress(&self) -> Progress {
+            Progress::default()
+        }
+
+        fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<u64>>> {
+            if self.waiting.len() < 4 {
+                return Vec::new();
+            }
+            let stretch = self.waiting.split_off(self.waiting.len() - 4);
+            let pieces = stretch.chunks(4usize.div_ceil(parts));
+            pieces.map(|piece| Box::new(Sum { waiting: piece.to_vec(), sum: 0 }) as _).collect()
+        }
+
+        fn absorb(&mut self, part: u64) {
+            self.sum += part;
+        }
+
+        fn finish(self: Box<Self>) -> u64 {
+            self.sum
+        }
+    }
+
+    fn job() -> Job<u64> {
+        Job::new(JobId(7), Sum { waiting: (1..=10).collect(), sum: 0 })
+    }
+
+    #[test]
+    fn whatever_can_be_shared_out_is() {
+        for parts in 1..6 {
+            let mut sizes = Vec::new();
+            let run_parts = |parts: Vec<Part<u64>>| {
+                sizes.push(parts.len());
+                parts.into_iter().map(|part| part.run(|| false)).collect()
+            };
+            let result = job().run(parts, || false, run_parts).unwrap();
+            assert_eq!((result.id(), result.outcome), (JobId(7), 55));
+            let expected: &[usize] = if parts == 1 { &[] } else { &[parts.min(4), parts.min(4)] };
+            // Three parts of four numbers: two numbers each, so that two are enough.
+            assert_eq!(sizes, if parts == 3 { &[2, 2] } else { expected });
+        }
+        assert_eq!(job().finish().outcome, 55);
+    }
+
+    #[test]
+    fn a_cancelled_job_has_no_result() {
+        let parts =
+            |parts: Vec<Part<u64>>| parts.into_iter().map(|part| part.run(|| true)).collect();
+        assert!(job().run(2, || false, parts).is_none());
+        let lost = |mut parts: Vec<Part<u64>>| {
+            parts.pop();
+            parts.into_iter().map(|part| part.run(|| false)).collect()
+        };
+        assert!(job().run(2, || false, lost).is_none());
+        assert!(job().run(1, || true, |_| None).is_none());
     }
 }

@@ -17,7 +17,7 @@ pub struct Config {
     pub settings: Settings,
     /// What a single request must not exceed.
     pub limits: RequestLimits,
-    /// How many threads a job may use; adding up masks is what can use several.
+    /// How many threads a job may use.
     pub threads: NonZeroUsize,
 }
 

@@ -1,11 +1,14 @@
 //! The driver.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+use rayon::ThreadPoolBuilder;
 
 use crate::config::random_seed;
 use crate::handle::Shared;
@@ -146,17 +149,17 @@ impl Participant {
 }
 
 /// Runs a job on some threads; gives up, and gives nothing, once the participant is stopped.
+///
+/// The threads end with the job: a process that forks afterwards, as Python programs do, loses none that
+/// somebody waits for.
 fn run(job: Job, threads: usize, shared: &Shared) -> Option<JobResult> {
     let stopped = || shared.is_stopped();
-    job.run(threads, stopped, |parts| {
-        std::thread::scope(|scope| {
-            let running: Vec<_> =
-                parts.into_iter().map(|part| scope.spawn(move || part.run(stopped))).collect();
-            // A panic is a bug, and is passed on: running the same job again would only repeat it.
-            let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
-                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            running.into_iter().map(join).collect()
-        })
+    let pool = LazyCell::new(|| ThreadPoolBuilder::new().num_threads(threads).build().ok());
+    job.run(threads, stopped, |parts| match &*pool {
+        Some(pool) => {
+            pool.install(|| parts.into_par_iter().map(|part| part.run(stopped)).collect())
+        }
+        // The system gives no more threads: this one will do.
+        None => parts.into_iter().map(|part| part.run(stopped)).collect(),
     })
 }

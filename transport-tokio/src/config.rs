@@ -17,7 +17,7 @@ pub struct Config {
     pub settings: Settings,
     /// What a single request must not exceed.
     pub limits: RequestLimits,
-    /// How many blocking threads a job may use; adding up masks is what can use several.
+    /// How many parts of a job may run at the same time, on rayon's threads.
     pub threads: NonZeroUsize,
     /// The HTTP client to use, for instance one with certificates of its own, or one that many
     /// participants share; `None` for a new one. It must not follow redirects: a message that is

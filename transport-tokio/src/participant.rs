@@ -11,6 +11,7 @@ use pet_core::participant::{
     self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot, TransportFault,
 };
 use pet_core::request::RequestId;
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::config::random_seed;
@@ -225,19 +226,13 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Runs a job on a blocking thread, and its parts on others; gives nothing if it was cancelled.
+/// Runs a job on a blocking thread, and its parts on the process's rayon threads; gives nothing if it was
+/// cancelled.
 async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult> {
     let work = move || {
         let stopped = || shared.is_stopped();
         job.run(threads, stopped, |parts| {
-            std::thread::scope(|scope| {
-                let running: Vec<_> =
-                    parts.into_iter().map(|part| scope.spawn(move || part.run(stopped))).collect();
-                let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
-                    part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                };
-                running.into_iter().map(join).collect()
-            })
+            parts.into_par_iter().map(|part| part.run(stopped)).collect()
         })
     };
     joined(tokio::task::spawn_blocking(work).await)?
