@@ -23,7 +23,7 @@ pub(crate) struct Shape {
 
 impl From<&RoundParameters> for Shape {
     fn from(parameters: &RoundParameters) -> Self {
-        Self { data_type: parameters.mask_config.vect.data_type, length: parameters.model_length }
+        Self { data_type: parameters.mask_config.vect.data_type(), length: parameters.model_length }
     }
 }
 

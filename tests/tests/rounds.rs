@@ -54,14 +54,14 @@ fn every_data_type_and_mixed_configs_work() {
         let mut world = World::new(settings(pair, 3), participants(), 2, Calm);
         world.run(1, |client, _| {
             let weight = client as i32 * 100 - 450;
-            match pair.vect.data_type {
+            match pair.vect.data_type() {
                 DataType::F32 => Model::F32(vec![weight as f32 / 8.0, 1.5, -2.5]),
                 DataType::F64 => Model::F64(vec![f64::from(weight) / 8.0, 1.5, -42.0]),
                 DataType::I32 => Model::I32(vec![weight, 7, -900_000]),
                 DataType::I64 => Model::I64(vec![weight.into(), 7, -(1 << 40)]),
             }
         });
-        world.check_means(match pair.vect.data_type {
+        world.check_means(match pair.vect.data_type() {
             DataType::F32 => 1e-5,
             DataType::F64 => 1e-8,
             // Integers are cut toward zero.

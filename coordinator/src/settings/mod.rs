@@ -44,8 +44,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// `[pet]`: the phases of a round.
     pub pet: PetSettings,
-    /// `[mask]`: the mask configuration, used for the model's weights and for the scalar alike.
-    /// Default: Prime, F32, B0, M3.
+    /// `[mask]`: the mask configuration, used for the model's weights and for the scalar alike; with a
+    /// Word32 group the scalar's is Word64. Default: Prime, F32, B0, M3.
     pub mask: MaskConfig,
     /// `[model]`: the model.
     pub model: ModelSettings,
@@ -140,6 +140,12 @@ pub enum LogFormat {
     Json,
 }
 
+const DEFAULT_MASK: MaskConfig =
+    match MaskConfig::new(GroupType::Prime, DataType::F32, BoundType::B0, ModelType::M3) {
+        Ok(config) => config,
+        Err(_) => panic!("every combination with Prime exists"),
+    };
+
 impl Settings {
     /// The defaults, for a model of `length` weights.
     pub fn for_model_length(length: u64) -> Self {
@@ -160,12 +166,7 @@ impl Settings {
                 },
                 sum2: PhaseSettings { count: MinMax { min: 1, max: 100 }, time: seconds(1, 60) },
             },
-            mask: MaskConfig {
-                group_type: GroupType::Prime,
-                data_type: DataType::F32,
-                bound_type: BoundType::B0,
-                model_type: ModelType::M3,
-            },
+            mask: DEFAULT_MASK,
             model: ModelSettings { length },
             log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
         }

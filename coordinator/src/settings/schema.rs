@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pet_core::coordinator as protocol;
+use pet_core::{coordinator as protocol, mask::MaskConfig};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -118,30 +118,7 @@ impl Reader<'_> {
         self.count("pet.sum2", &mut s.pet.sum2.count);
         self.time("pet.sum2", &mut s.pet.sum2.time);
 
-        self.read(
-            "mask.group_type",
-            &mut s.mask.group_type,
-            "must be one of Integer, Prime, Power2",
-            |text| text.parse().ok(),
-        );
-        self.read(
-            "mask.data_type",
-            &mut s.mask.data_type,
-            "must be one of F32, F64, I32, I64",
-            |text| text.parse().ok(),
-        );
-        self.read(
-            "mask.bound_type",
-            &mut s.mask.bound_type,
-            "must be one of B0, B2, B4, B6, Bmax",
-            |text| text.parse().ok(),
-        );
-        self.read(
-            "mask.model_type",
-            &mut s.mask.model_type,
-            "must be one of M3, M6, M9, M12",
-            |text| text.parse().ok(),
-        );
+        self.mask(&mut s.mask);
 
         self.read("log.filter", &mut s.log.filter, "must be text", |text| Some(text.to_owned()));
         self.read("log.format", &mut s.log.format, "must be text or json", |text| {
@@ -158,6 +135,38 @@ impl Reader<'_> {
         let parse = |text: &str| text.parse().ok();
         self.read(&format!("{phase}.count.min"), &mut slot.min, WHOLE, parse);
         self.read(&format!("{phase}.count.max"), &mut slot.max, WHOLE, parse);
+    }
+
+    fn mask(&mut self, slot: &mut MaskConfig) {
+        let (mut group, mut data, mut bound, mut model) =
+            (slot.group_type(), slot.data_type(), slot.bound_type(), slot.model_type());
+        let problems = self.problems.len();
+        self.read(
+            "mask.group_type",
+            &mut group,
+            "must be one of Integer, Prime, Power2, Word32, Word64",
+            |text| text.parse().ok(),
+        );
+        self.read("mask.data_type", &mut data, "must be one of F32, F64, I32, I64", |text| {
+            text.parse().ok()
+        });
+        self.read("mask.bound_type", &mut bound, "must be one of B0, B2, B4, B6, Bmax", |text| {
+            text.parse().ok()
+        });
+        self.read("mask.model_type", &mut model, "must be one of M3, M6, M9, M12", |text| {
+            text.parse().ok()
+        });
+        match MaskConfig::new(group, data, bound, model) {
+            Ok(config) => *slot = config,
+            // Where one of them could not be read, the combination means nothing.
+            Err(_) if self.problems.len() > problems => {}
+            Err(error) => self.problems.push(Problem {
+                key: "mask.group_type".to_owned(),
+                value: Some(format!("{:?}", group.name())),
+                origin: origin(Some(self.layers), "mask.group_type"),
+                rule: error.to_string(),
+            }),
+        }
     }
 
     fn time(&mut self, phase: &str, slot: &mut MinMax<Duration>) {
@@ -244,14 +253,16 @@ fn check_except(
     }
 
     let (least, models) = (s.pet.update.count.min, s.mask.max_nb_models());
-    let readable = |key| !unreadable.contains(key);
-    if least > models && readable("mask.model_type") && readable("pet.update.count.min") {
+    let readable = ["mask.group_type", "mask.model_type", "pet.update.count.min"]
+        .iter()
+        .all(|key| !unreadable.contains(*key));
+    if least > models && readable {
         problems.push(problem(
             "pet.update.count.min",
             Some(least.to_string()),
             format!(
                 "must be at most {models}: mask.model_type {} allows no more models",
-                s.mask.model_type
+                s.mask.model_type()
             ),
         ));
     }

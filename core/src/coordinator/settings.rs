@@ -235,7 +235,7 @@ impl Check {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::mask::{BoundType, DataType, GroupType, MaskConfig, ModelType};
+    use crate::mask::MaskConfig;
 
     pub(crate) fn settings() -> Settings {
         let time = TimeRange { min: Duration::ZERO, max: Duration::from_secs(60) };
@@ -243,13 +243,7 @@ pub(crate) mod tests {
             sum: SumSettings { prob: 0.5, count: CountRange { min: 1, max: 10 }, time },
             update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
             sum2: Sum2Settings { count: CountRange { min: 1, max: 10 }, time },
-            mask: MaskConfig {
-                group_type: GroupType::Prime,
-                data_type: DataType::F32,
-                bound_type: BoundType::B0,
-                model_type: ModelType::M3,
-            }
-            .into(),
+            mask: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
             model_length: 4,
             reassembly: ReassemblyLimits::default(),
         }

@@ -2,7 +2,8 @@
 //!
 //! Spec section 5. Everything here follows from the four choices by formula, with two exceptions: the
 //! primes above the integer orders and the lengths in bits, which are tables (both checked against the
-//! formulas or the test vectors by tests).
+//! formulas or the test vectors by tests). The word groups are not in the specification: see
+//! `docs/word-groups.md`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,12 @@ use num_rational::BigRational;
 use num_traits::{One, Pow};
 use serde::{Deserialize, Serialize};
 
+use super::word::{self, UnusableMaskConfig};
+
 /// The kind of group, that is: how its order is chosen above the largest sum of encoded weights.
+///
+/// The last two are an extension: only this implementation knows them. They are the fastest, and how precise
+/// they are follows from the other choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GroupType {
     /// The order is just large enough.
@@ -21,6 +27,10 @@ pub enum GroupType {
     Prime,
     /// The order is a power of two.
     Power2,
+    /// The order is 2^32. Numbers are machine words that wrap around.
+    Word32,
+    /// The order is 2^64.
+    Word64,
 }
 
 /// The type of the weights.
@@ -64,20 +74,26 @@ pub enum ModelType {
     M12,
 }
 
-/// Four bytes that name no mask config.
+/// Four bytes that stand for no mask config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "byte {position} of the mask config is {value}, which names no {what} (allowed: {allowed})"
-)]
-pub struct InvalidMaskConfig {
-    /// Which of the four bytes is wrong (0 to 3).
-    pub position: usize,
-    /// What the byte names: "group type", "data type", "bound type" or "model type".
-    pub what: &'static str,
-    /// The byte.
-    pub value: u8,
-    /// The values that it may have.
-    pub allowed: &'static str,
+pub enum InvalidMaskConfig {
+    /// One of the bytes has no meaning.
+    #[error(
+        "byte {position} of the mask config is {value}, which names no {what} (allowed: {allowed})"
+    )]
+    UnknownByte {
+        /// Which of the four bytes is wrong (0 to 3).
+        position: usize,
+        /// What the byte names: "group type", "data type", "bound type" or "model type".
+        what: &'static str,
+        /// The byte.
+        value: u8,
+        /// The values that it may have.
+        allowed: &'static str,
+    },
+    /// Each has one, but the combination is of no use.
+    #[error("mask config {0}")]
+    Unusable(#[from] UnusableMaskConfig),
 }
 
 /// A name that is none of the values of a part of a mask config.
@@ -90,6 +106,17 @@ pub struct UnknownMaskConfigName {
     pub value: String,
     /// The names that there are.
     pub allowed: &'static str,
+}
+
+/// Text that names no mask config.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MaskConfigNameError {
+    /// It is not made of four known names.
+    #[error(transparent)]
+    Unknown(#[from] UnknownMaskConfigName),
+    /// It is, but the combination is of no use.
+    #[error("mask config {0}")]
+    Unusable(#[from] UnusableMaskConfig),
 }
 
 /// The values of one enum: its variants in order, with name and wire byte.
@@ -114,7 +141,7 @@ macro_rules! names {
             pub const fn from_byte(value: u8) -> Result<Self, InvalidMaskConfig> {
                 match value {
                     $($byte => Ok($type::$variant),)*
-                    _ => Err(InvalidMaskConfig {
+                    _ => Err(InvalidMaskConfig::UnknownByte {
                         position: $position, what: $what, value, allowed: $bytes,
                     }),
                 }
@@ -140,8 +167,8 @@ macro_rules! names {
     };
 }
 
-names!(GroupType, "group type", 0, "Integer, Prime, Power2", "0, 1, 2",
-    Integer "Integer" 0, Prime "Prime" 1, Power2 "Power2" 2);
+names!(GroupType, "group type", 0, "Integer, Prime, Power2, Word32, Word64", "0, 1, 2, 16, 17",
+    Integer "Integer" 0, Prime "Prime" 1, Power2 "Power2" 2, Word32 "Word32" 16, Word64 "Word64" 17);
 names!(DataType, "data type", 1, "F32, F64, I32, I64", "0, 1, 2, 3",
     F32 "F32" 0, F64 "F64" 1, I32 "I32" 2, I64 "I64" 3);
 names!(BoundType, "bound type", 2, "B0, B2, B4, B6, Bmax", "0, 2, 4, 6, 255",
@@ -149,22 +176,61 @@ names!(BoundType, "bound type", 2, "B0, B2, B4, B6, Bmax", "0, 2, 4, 6, 255",
 names!(ModelType, "model type", 3, "M3, M6, M9, M12", "3, 6, 9, 12",
     M3 "M3" 3, M6 "M6" 6, M9 "M9" 9, M12 "M12" 12);
 
-/// How weights are encoded and masked: the group, its order and the scaling (spec section 5).
-///
-/// serde (and so bincode) writes the four variant indices in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct MaskConfig {
-    /// The kind of group.
-    pub group_type: GroupType,
-    /// The type of the weights.
-    pub data_type: DataType,
-    /// The bound on scaled weights.
-    pub bound_type: BoundType,
-    /// The bound on the number of models.
-    pub model_type: ModelType,
+impl GroupType {
+    /// Is the order that of a machine word, whatever the other choices are?
+    pub const fn is_word(self) -> bool {
+        word::bits(self).is_some()
+    }
 }
 
-/// `bits(order - 1)` by data, bound and model type; the same for all three group types.
+impl ModelType {
+    /// The largest number of models that may be added up.
+    pub const fn max_nb_models(self) -> u64 {
+        match self {
+            ModelType::M3 => 1_000,
+            ModelType::M6 => 1_000_000,
+            ModelType::M9 => 1_000_000_000,
+            ModelType::M12 => 1_000_000_000_000,
+        }
+    }
+}
+
+/// How weights are encoded and masked: the group, its order and the scaling (spec section 5).
+///
+/// All 240 combinations with the groups of the specification exist. With a word group some do not, because
+/// too little would be left of the weights: see [`UnusableMaskConfig`].
+///
+/// serde (and so bincode) writes the four variant indices in this order, and refuses to read a combination
+/// that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Choices")]
+pub struct MaskConfig {
+    pub(super) group_type: GroupType,
+    pub(super) data_type: DataType,
+    pub(super) bound_type: BoundType,
+    pub(super) model_type: ModelType,
+}
+
+/// A mask config before it is checked.
+#[derive(Deserialize)]
+#[serde(rename = "MaskConfig")]
+struct Choices {
+    group_type: GroupType,
+    data_type: DataType,
+    bound_type: BoundType,
+    model_type: ModelType,
+}
+
+impl TryFrom<Choices> for MaskConfig {
+    type Error = UnusableMaskConfig;
+
+    fn try_from(choices: Choices) -> Result<Self, Self::Error> {
+        let Choices { group_type, data_type, bound_type, model_type } = choices;
+        Self::new(group_type, data_type, bound_type, model_type)
+    }
+}
+
+/// `bits(order - 1)` by data, bound and model type; the same for all three old group types.
 const BITS: [[[u16; 4]; 5]; 4] = [
     [[45, 55, 65, 75], [51, 61, 71, 81], [58, 68, 78, 88], [65, 75, 85, 95], [289, 299, 309, 319]],
     [
@@ -197,14 +263,53 @@ const F64_BMAX_PRIMES: [(&str, u32, u16); 4] = [
 ];
 
 impl MaskConfig {
-    /// All 240 configs, sorted.
+    /// The config of these four choices.
+    ///
+    /// # Errors
+    /// If the combination is of no use, which only happens with the word groups.
+    pub const fn new(
+        group_type: GroupType,
+        data_type: DataType,
+        bound_type: BoundType,
+        model_type: ModelType,
+    ) -> Result<Self, UnusableMaskConfig> {
+        if group_type.is_word() && !word::is_usable(group_type, data_type, bound_type, model_type) {
+            return Err(UnusableMaskConfig { group_type, data_type, bound_type, model_type });
+        }
+        Ok(MaskConfig { group_type, data_type, bound_type, model_type })
+    }
+
+    /// All configs, sorted: the 240 of the specification, then those of the word groups.
     pub fn all() -> impl Iterator<Item = MaskConfig> {
-        (0..240).map(|i: usize| MaskConfig {
-            group_type: GroupType::ALL[i / 80],
-            data_type: DataType::ALL[i / 20 % 4],
-            bound_type: BoundType::ALL[i / 4 % 5],
-            model_type: ModelType::ALL[i % 4],
+        (0..80 * GroupType::ALL.len()).filter_map(|i| {
+            MaskConfig::new(
+                GroupType::ALL[i / 80],
+                DataType::ALL[i / 20 % 4],
+                BoundType::ALL[i / 4 % 5],
+                ModelType::ALL[i % 4],
+            )
+            .ok()
         })
+    }
+
+    /// The kind of group.
+    pub const fn group_type(self) -> GroupType {
+        self.group_type
+    }
+
+    /// The type of the weights.
+    pub const fn data_type(self) -> DataType {
+        self.data_type
+    }
+
+    /// The bound on scaled weights.
+    pub const fn bound_type(self) -> BoundType {
+        self.bound_type
+    }
+
+    /// The bound on the number of models.
+    pub const fn model_type(self) -> ModelType {
+        self.model_type
     }
 
     /// The four bytes that stand for it in a message.
@@ -236,7 +341,10 @@ impl MaskConfig {
             Ok(value) => value,
             Err(error) => return Err(error),
         };
-        Ok(MaskConfig { group_type, data_type, bound_type, model_type })
+        match MaskConfig::new(group_type, data_type, bound_type, model_type) {
+            Ok(config) => Ok(config),
+            Err(error) => Err(InvalidMaskConfig::Unusable(error)),
+        }
     }
 
     /// The order q of the group: every number on the wire is below it.
@@ -244,7 +352,9 @@ impl MaskConfig {
         match self.group_type {
             GroupType::Integer => self.integer_order(),
             GroupType::Prime => self.prime_order(),
-            GroupType::Power2 => BigUint::one() << self.number_bits(),
+            GroupType::Power2 | GroupType::Word32 | GroupType::Word64 => {
+                BigUint::one() << self.number_bits()
+            }
         }
     }
 
@@ -277,7 +387,10 @@ impl MaskConfig {
 
     /// Length in bits of the largest number, order - 1.
     pub const fn number_bits(self) -> usize {
-        self.table(&BITS) as usize
+        match word::bits(self.group_type) {
+            Some(bits) => bits as usize,
+            None => self.table(&BITS) as usize,
+        }
     }
 
     /// Length in bytes of a number on the wire.
@@ -286,7 +399,8 @@ impl MaskConfig {
     }
 
     /// Length in bytes of one draw from the key stream: the bytes of the order itself, which for powers
-    /// of two can be one more than those of the largest number.
+    /// of two can be one more than those of the largest number. In a word group every word is an element,
+    /// and a draw is just one of them.
     pub(crate) const fn bytes_per_draw(self) -> usize {
         match self.group_type {
             GroupType::Power2 => self.number_bits() / 8 + 1,
@@ -312,8 +426,13 @@ impl MaskConfig {
         }
     }
 
-    /// E: shifted weights are multiplied by it before they are cut to integers.
+    /// E: shifted weights are multiplied by it before they are cut to integers. In a word group: the largest
+    /// power of two with which the most models allowed can be added up.
     pub fn exp_shift(self) -> BigUint {
+        let Self { group_type, data_type, bound_type, model_type } = self;
+        if let Some(e) = word::exponent(group_type, data_type, bound_type, model_type) {
+            return BigUint::one() << e;
+        }
         ten_to(match (self.data_type, self.bound_type) {
             (DataType::F32, BoundType::Bmax) => 45,
             (DataType::F64, BoundType::Bmax) => 324,
@@ -324,12 +443,7 @@ impl MaskConfig {
 
     /// The largest number of models that may be added up.
     pub const fn max_nb_models(self) -> u64 {
-        match self.model_type {
-            ModelType::M3 => 1_000,
-            ModelType::M6 => 1_000_000,
-            ModelType::M9 => 1_000_000_000,
-            ModelType::M12 => 1_000_000_000_000,
-        }
+        self.model_type.max_nb_models()
     }
 }
 
@@ -347,7 +461,7 @@ impl fmt::Display for MaskConfig {
 
 /// Reads what `Display` writes: the four names with slashes between them.
 impl FromStr for MaskConfig {
-    type Err = UnknownMaskConfigName;
+    type Err = MaskConfigNameError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = name.split('/').collect();
@@ -356,14 +470,15 @@ impl FromStr for MaskConfig {
                 what: "mask config",
                 value: name.into(),
                 allowed: "names such as Prime/F32/B0/M3",
-            });
+            }
+            .into());
         };
-        Ok(Self {
-            group_type: group_type.parse()?,
-            data_type: data_type.parse()?,
-            bound_type: bound_type.parse()?,
-            model_type: model_type.parse()?,
-        })
+        Ok(Self::new(
+            group_type.parse()?,
+            data_type.parse()?,
+            bound_type.parse()?,
+            model_type.parse()?,
+        )?)
     }
 }
 
@@ -376,10 +491,16 @@ pub struct MaskConfigPair {
     pub unit: MaskConfig,
 }
 
-/// The same config twice, as old deployments use it.
+/// The same config twice, as old deployments use it; except that the unit of a word group is always a
+/// `Word64`. It is a single number, and small scalars are the first to suffer from coarse steps.
 impl From<MaskConfig> for MaskConfigPair {
     fn from(config: MaskConfig) -> Self {
-        MaskConfigPair { vect: config, unit: config }
+        let unit = match config.group_type {
+            // There is one wherever there is a Word32: the same choices with 2^32 times finer steps.
+            GroupType::Word32 => MaskConfig { group_type: GroupType::Word64, ..config },
+            _ => config,
+        };
+        MaskConfigPair { vect: config, unit }
     }
 }
 
@@ -409,7 +530,11 @@ mod tests {
         for config in MaskConfig::all() {
             let order = config.order();
             assert_eq!((&order - 1u32).bits() as usize, config.number_bits(), "{config}");
-            assert_eq!(order.bits().div_ceil(8) as usize, config.bytes_per_draw(), "{config}");
+            let drawn = match config.group_type.is_word() {
+                true => &order - 1u32,
+                false => order.clone(),
+            };
+            assert_eq!(drawn.bits().div_ceil(8) as usize, config.bytes_per_draw(), "{config}");
             let (num, den) = config.add_shift().into();
             assert!(den.is_one());
             let range = num * 2 * BigInt::from(config.exp_shift());
@@ -420,7 +545,8 @@ mod tests {
     #[test]
     fn wire_bytes_round_trip_for_all_and_only_for_all() {
         let all: Vec<_> = MaskConfig::all().collect();
-        assert_eq!(all.len(), 240);
+        assert_eq!(all.iter().filter(|config| !config.group_type.is_word()).count(), 240);
+        assert_eq!(all.len(), 240 + 85);
         assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
         for config in all {
             assert_eq!(MaskConfig::from_bytes(config.to_bytes()), Ok(config));
@@ -428,7 +554,12 @@ mod tests {
         for (bytes, position) in
             [([3, 0, 0, 3], 0), ([0, 4, 0, 3], 1), ([0, 0, 1, 3], 2), ([0, 0, 0, 0], 3)]
         {
-            assert_eq!(MaskConfig::from_bytes(bytes).unwrap_err().position, position);
+            match MaskConfig::from_bytes(bytes) {
+                Err(InvalidMaskConfig::UnknownByte { position: found, .. }) => {
+                    assert_eq!(found, position);
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

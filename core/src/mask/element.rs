@@ -1,8 +1,8 @@
 //! Group elements as fixed-width little-endian integers.
 //!
-//! Three kinds of width: one 64-bit word, one 128-bit word, and arrays of 64-bit words for the few
-//! large orders. Everything works on values modulo 2^BITS; an order of exactly 2^128 is stored as 0 and
-//! all formulas below still hold for it.
+//! Four kinds of width: one word of 32, 64 or 128 bits, and arrays of 64-bit words for the few large orders.
+//! Everything works on values modulo 2^BITS; an order of exactly 2^BITS is stored as 0 and all formulas
+//! below still hold for it.
 
 use num_bigint::BigUint;
 use zeroize::Zeroize;
@@ -131,14 +131,15 @@ macro_rules! primitive_element {
             fn from_words(words: &[u64]) -> Self {
                 words
                     .iter()
-                    .take($bytes / 8)
+                    .take(usize::div_ceil($bytes, 8))
                     .enumerate()
-                    .fold(0, |value, (i, &word)| value | (<$type>::from(word) << (64 * i)))
+                    .fold(0, |value, (i, &word)| value | ((word as $type) << (64 * i)))
             }
         }
     };
 }
 
+primitive_element!(u32, 4);
 primitive_element!(u64, 8);
 primitive_element!(u128, 16);
 
@@ -350,6 +351,7 @@ mod tests {
             let mut full = [0; 40];
             full[..8].copy_from_slice(&low);
             full[8..].copy_from_slice(&order);
+            agrees_with_big_integers::<u32>(&bytes, &full);
             agrees_with_big_integers::<u64>(&bytes, &full);
             agrees_with_big_integers::<u128>(&bytes, &full);
             agrees_with_big_integers::<Wide<3>>(&bytes, &full);
@@ -370,6 +372,7 @@ mod tests {
                 assert_eq!(E::load(&bytes, before, len, mask), element);
                 assert_eq!(BigUint::from_bytes_le(&bytes[before..before + len]), value);
             }
+            check::<u32>(value, len, before, after);
             check::<u64>(value, len, before, after);
             check::<u128>(value, len, before, after);
             check::<Wide<3>>(value, len, before, after);
@@ -377,7 +380,9 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_two_to_the_128_is_zero() {
+    fn an_order_of_the_whole_range_is_zero() {
+        assert_eq!([u32::MAX.add_mod(5, 0, u32::MAX), 5u32.sub_mod(u32::MAX, 0)], [4, 6]);
+        assert_eq!([u64::MAX.add_mod(5, 0, u64::MAX), 5u64.sub_mod(u64::MAX, 0)], [4, 6]);
         let (a, b) = (u128::MAX, 5u128);
         assert_eq!(a.add_mod(b, 0, u128::MAX), 4);
         assert_eq!(b.sub_mod(a, 0), 6);

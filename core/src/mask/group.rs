@@ -1,4 +1,4 @@
-//! The groups of the 240 mask configs, and vectors of their elements.
+//! The groups of the mask configs, and vectors of their elements.
 
 use num_bigint::BigUint;
 use zeroize::Zeroize;
@@ -9,7 +9,7 @@ use super::element::{Element, Wide};
 /// What arithmetic, drawing and (de)serializing need to know about a mask config's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group<E> {
-    /// The order modulo 2^BITS of the element: 0 for an order of exactly 2^128.
+    /// The order modulo 2^BITS of the element: 0 for an order of exactly 2^BITS (word groups, and 2^128).
     pub order: E,
     /// The largest element, order - 1.
     pub max: E,
@@ -83,6 +83,7 @@ pub(crate) struct Numbers<E> {
 /// It may be a secret mask: no Debug, and wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Elements {
+    W0(Numbers<u32>),
     W1(Numbers<u64>),
     W2(Numbers<u128>),
     W3(Numbers<Wide<3>>),
@@ -94,6 +95,7 @@ pub(crate) enum Elements {
 macro_rules! with_elements {
     ($elements:expr, $numbers:ident => $body:expr) => {
         match $elements {
+            $crate::mask::group::Elements::W0($numbers) => $body,
             $crate::mask::group::Elements::W1($numbers) => $body,
             $crate::mask::group::Elements::W2($numbers) => $body,
             $crate::mask::group::Elements::W3($numbers) => $body,
@@ -108,6 +110,7 @@ macro_rules! with_both_elements {
     ($a:expr, $b:expr, ($x:ident, $y:ident) => $body:expr, $otherwise:expr) => {{
         use $crate::mask::group::Elements;
         match ($a, $b) {
+            (Elements::W0($x), Elements::W0($y)) => $body,
             (Elements::W1($x), Elements::W1($y)) => $body,
             (Elements::W2($x), Elements::W2($y)) => $body,
             (Elements::W3($x), Elements::W3($y)) => $body,
@@ -122,11 +125,15 @@ macro_rules! with_both_elements {
 macro_rules! with_element_type {
     ($config:expr, $type:ident => $body:expr) => {
         match $config.number_bits() {
-            0..=63 => {
+            0..=32 => {
+                type $type = u32;
+                $body
+            }
+            33..=64 => {
                 type $type = u64;
                 $body
             }
-            64..=128 => {
+            65..=128 => {
                 type $type = u128;
                 $body
             }
@@ -158,7 +165,7 @@ macro_rules! from_numbers {
     };
 }
 
-from_numbers!(u64 => W1, u128 => W2, Wide<3> => W3, Wide<5> => W5, Wide<34> => W34);
+from_numbers!(u32 => W0, u64 => W1, u128 => W2, Wide<3> => W3, Wide<5> => W5, Wide<34> => W34);
 
 impl<E: Element> Numbers<E> {
     pub(crate) fn new(config: MaskConfig, vector: Vec<E>) -> Self {

@@ -281,6 +281,7 @@ pub fn mask_ratios(
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::{BoundType, GroupType};
     use super::*;
     use crate::model::convert;
     use num_bigint::BigUint;
@@ -369,7 +370,7 @@ mod tests {
             let seed = MaskSeed::new(seed);
             for config in MaskConfig::all() {
                 // The largest bound there is for the unit: few scalars are clamped.
-                let unit = MaskConfig { data_type: DataType::I64, bound_type: super::super::BoundType::Bmax, ..config };
+                let unit = MaskConfig::new(GroupType::Integer, DataType::I64, BoundType::Bmax, config.model_type()).unwrap();
                 for config in [config.into(), MaskConfigPair { vect: config, unit }] {
                     let model = model(config.vect.data_type, &weights);
                     let ours = mask_model(&seed, config, &scalar, &model).unwrap();

@@ -17,14 +17,16 @@ mod object;
 mod seed;
 mod sum;
 mod unmask;
+mod word;
 
 pub use aggregation::{Aggregation, AggregationError, UnmaskError};
 pub use config::{
-    BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigPair, ModelType,
-    UnknownMaskConfigName,
+    BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
+    MaskConfigPair, ModelType, UnknownMaskConfigName,
 };
 pub use masker::{mask_model, mask_ratios, MaskError, MaskReport, Masker};
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
 pub use seed::MaskSeed;
 pub use sum::{derive_mask, MaskSum, SumMismatch};
 pub use unmask::{unmask_ratios, Unmasked, Unmasker, WeightOutOfRange};
+pub use word::UnusableMaskConfig;

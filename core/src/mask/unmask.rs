@@ -358,13 +358,17 @@ mod tests {
                     .iter()
                     .zip(scalars)
                     .map(|(weights, (numer, denom))| {
+                        // Where a scalar's steps are coarse only whole numbers are more than 0.
+                        let coarse = MaskConfigPair::from(config).unit.exp_shift() < 512u32.into();
+                        let denom = if coarse { 1 } else { denom };
                         let scalar = Scalar::from_ratio(numer.into(), denom.into()).unwrap();
                         (scalar, model(config.data_type, &weights.map(|w| w * scale)))
                     })
                     .collect();
                 check(config.into(), &models);
                 // Configs whose E differ: then p is not 1.
-                let unit = MaskConfig { data_type: DataType::F64, bound_type: BoundType::B2, ..config };
+                let unit = MaskConfig::new(config.group_type(), DataType::F64, BoundType::B2, config.model_type())
+                    .unwrap_or(MaskConfigPair::from(config).unit);
                 check(MaskConfigPair { vect: config, unit }, &models);
             }
         }

@@ -387,7 +387,7 @@ impl Participant {
                 }
                 None => {
                     let event = Event::ModelNeeded {
-                        data_type: round.parameters.mask_config.vect.data_type,
+                        data_type: round.parameters.mask_config.vect.data_type(),
                         length: round.parameters.model_length,
                     };
                     if !std::mem::replace(&mut self.model_asked, true) {
@@ -633,7 +633,7 @@ impl Participant {
             },
             Fetch::Model(expected, parameters) if expected == id => match read_body(answer) {
                 Ok(Some(body)) => {
-                    let data_type = parameters.mask_config.vect.data_type;
+                    let data_type = parameters.mask_config.vect.data_type();
                     let id = self.job(DecodeModel::new(body, data_type));
                     self.fetch = Fetch::Job(id, parameters);
                     return Ok(());
@@ -674,7 +674,7 @@ fn read_body(answer: Result<Response, TransportFault>) -> Result<Option<Bytes>, 
 }
 
 fn fits(model: &Model, parameters: &RoundParameters) -> Result<(), ModelMismatch> {
-    let (expected, actual) = (parameters.mask_config.vect.data_type, model.data_type());
+    let (expected, actual) = (parameters.mask_config.vect.data_type(), model.data_type());
     if expected != actual {
         return Err(ModelMismatch::DataType { expected, actual });
     }

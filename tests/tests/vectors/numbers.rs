@@ -80,10 +80,10 @@ fn mask_configs() {
     for case in &configs {
         let config = config(text(case, "bytes"));
         assert_eq!(hex::encode(config.to_bytes()), text(case, "bytes"));
-        assert_eq!(text(case, "group").parse(), Ok(config.group_type));
-        assert_eq!(text(case, "data").parse(), Ok(config.data_type));
-        assert_eq!(text(case, "bound").parse(), Ok(config.bound_type));
-        assert_eq!(text(case, "model").parse(), Ok(config.model_type));
+        assert_eq!(text(case, "group").parse(), Ok(config.group_type()));
+        assert_eq!(text(case, "data").parse(), Ok(config.data_type()));
+        assert_eq!(text(case, "bound").parse(), Ok(config.bound_type()));
+        assert_eq!(text(case, "model").parse(), Ok(config.model_type()));
         assert_eq!(config.order(), uint(text(case, "order")), "{config}");
         assert_eq!(config.bytes_per_number() as u64, count(case, "bytes_per_number"), "{config}");
         assert_eq!(show(&config.add_shift()), text(case, "add_shift"), "{config}");
@@ -186,7 +186,7 @@ pub(crate) fn check_masking(case: &Value, config: MaskConfigPair) -> Vec<u8> {
     let (masked, exact_report) = mask_ratios(&seed, config, &scalar, &exact).unwrap();
     assert_eq!(hex::encode(masked), text(case, "masked"), "{config} exactly");
     if let Weights::Typed(given, model) = weights {
-        if model.data_type() != config.vect.data_type {
+        if model.data_type() != config.vect.data_type() {
             let error = mask_model(&seed, config, &scalar, &model).unwrap_err();
             assert!(matches!(error, MaskError::DataType { .. }));
             return expected;
@@ -282,7 +282,7 @@ fn aggregation() {
             texts(&case, "unmasked").into_iter().map(fraction).collect();
         assert_eq!(unmask_ratios(&aggregation, &view(&mask)).unwrap(), unmasked, "{name}");
 
-        let data_type = aggregation.config().vect.data_type;
+        let data_type = aggregation.config().vect.data_type();
         let aggregation = Arc::new(aggregation);
         let mut unmasker = Unmasker::new(aggregation.clone(), mask.clone()).unwrap();
         while !unmasker.step(2) {}

@@ -64,10 +64,10 @@ fn every_key_is_read() {
     assert_eq!(s.pet.update.time, secs(5, 50));
     assert_eq!(s.pet.sum2.count, MinMax { min: 6, max: 16 });
     assert_eq!(s.pet.sum2.time, secs(7, 70));
-    assert_eq!(s.mask.group_type, GroupType::Power2);
-    assert_eq!(s.mask.data_type, DataType::I64);
-    assert_eq!(s.mask.bound_type, BoundType::Bmax);
-    assert_eq!(s.mask.model_type, ModelType::M12);
+    assert_eq!(s.mask.group_type(), GroupType::Power2);
+    assert_eq!(s.mask.data_type(), DataType::I64);
+    assert_eq!(s.mask.bound_type(), BoundType::Bmax);
+    assert_eq!(s.mask.model_type(), ModelType::M12);
     assert_eq!(s.log.filter, "warn,pet_coordinator=trace");
     assert_eq!(s.log.format, LogFormat::Json);
     assert_eq!(s.model.length, 10);
@@ -250,8 +250,16 @@ fn every_rule_holds_and_names_key_value_and_rule() {
             "mask.group_type = \"Odd\"",
             "mask.group_type",
             "\"Odd\"",
-            "Integer, Prime, Power2",
+            "Integer, Prime, Power2, Word32, Word64",
             "mask.group_type = \"prime\"",
+        ),
+        (
+            "mask.group_type = \"word32\"\nmask.bound_type = \"B6\"",
+            "mask.group_type",
+            "\"Word32\"",
+            "Word32/F32/B6/M3 is of no use: weights would be rounded down to multiples of 1/2; use group type \
+             Word64 or bound type B4 or group type Prime",
+            "mask.group_type = \"word32\"\nmask.bound_type = \"B4\"",
         ),
         (
             "mask.data_type = \"F16\"",
