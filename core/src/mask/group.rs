@@ -40,6 +40,16 @@ impl<E: Element> Group<E> {
         }
     }
 
+    /// The share of candidates that are below the order (rounded): above 0, at most 1.
+    pub(crate) fn acceptance(&self) -> f64 {
+        // The first 64 bits tell enough; all others only move the result by 1 in 2^63.
+        let bits = self.max.to_biguint().bits().max(1);
+        let shift = bits.saturating_sub(64);
+        let top =
+            (self.max.to_biguint() >> shift).to_u64_digits().first().map_or(0.0, |&top| top as f64);
+        (top + 1.0) * 2f64.powi(shift as i32 - 8 * self.draw_bytes as i32)
+    }
+
     #[inline(always)]
     pub(crate) fn add(&self, a: E, b: E) -> E {
         a.add_mod(b, self.order, self.max)
