@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 use super::config::{DataType, MaskConfig, MaskConfigPair};
 use super::draw::MaskStream;
 use super::element::Element;
-use super::encode::{clamp_scalar, encode_exact, encode_unit, Encoded, Encoder, Weight};
+use super::encode::{clamp_scalar, encode_exact, encode_unit, Clamped, Encoder, Weight};
 use super::group::{with_element_type, Elements, Group};
 use super::object::{write_unit, write_vector_header, MaskObjectView};
 use super::seed::MaskSeed;
 use crate::model::{Model, Scalar};
+use crate::simd::{Kernel, Level};
 
 /// Numbers made at a time: they and their masks fit the L1 cache.
 const BLOCK: usize = 512;
@@ -61,12 +62,13 @@ pub struct Masker {
     model: Arc<Model>,
     /// The scalar, for the report.
     scalar: f64,
+    scalar_clamped: bool,
     /// The unit's number, masked.
     unit: Elements,
     blocks: Box<dyn Blocks + Send>,
     out: Vec<u8>,
     done: usize,
-    report: MaskReport,
+    clamped: Clamped,
     error: Option<MaskError>,
 }
 
@@ -114,17 +116,21 @@ impl Masker {
         let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
         let stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
         let unit = mask_unit(&scalar, &stream, config.unit);
-        let blocks: Box<dyn Blocks + Send> = with_element_type!(config.vect, E => {
-            Box::new(TypedBlocks::<E> {
-                stream,
-                group: Group::new(config.vect),
-                encoder: Encoder::new(config.vect, &scalar),
-                block: Zeroizing::new(vec![E::default(); BLOCK]),
-            })
-        });
-        let report = MaskReport { scalar_clamped, ..MaskReport::default() };
+        let blocks = blocks(stream, config.vect, &scalar);
+        let clamped = Clamped::default();
         let scalar = crate::model::convert::nearest_f64(&scalar);
-        Ok(Masker { config, model, scalar, unit, blocks, out, done: 0, report, error: None })
+        Ok(Masker {
+            config,
+            model,
+            scalar,
+            scalar_clamped,
+            unit,
+            blocks,
+            out,
+            done: 0,
+            clamped,
+            error: None,
+        })
     }
 
     /// Masks at most `max_weights` more; returns whether it is done. An error also ends it.
@@ -133,7 +139,7 @@ impl Masker {
         while self.done < end && self.error.is_none() {
             let range = self.done..end.min(self.done + BLOCK);
             self.done = range.end;
-            let result = self.blocks.mask(&self.model, range, &mut self.out, &mut self.report);
+            let result = self.blocks.mask(&self.model, range, &mut self.out, &mut self.clamped);
             self.error = result.err();
         }
         self.error.is_some() || self.done == self.model.len()
@@ -154,9 +160,12 @@ impl Masker {
             return Err(error);
         }
         write_unit(self.config.unit, &self.unit, &mut self.out);
-        // So far the largest weight was kept as it is; the report is about scaled ones.
-        self.report.largest_clamped *= self.scalar;
-        Ok((self.out, self.report))
+        let report = MaskReport {
+            clamped: self.clamped.count,
+            largest_clamped: self.clamped.largest * self.scalar,
+            scalar_clamped: self.scalar_clamped,
+        };
+        Ok((self.out, report))
     }
 }
 
@@ -166,7 +175,7 @@ fn mask_unit(scalar: &BigRational, stream: &MaskStream, config: MaskConfig) -> E
     unit
 }
 
-/// Masking with the element type erased.
+/// Masking with the types erased.
 trait Blocks {
     /// Appends the masked numbers of a range of at most `BLOCK` weights.
     fn mask(
@@ -174,61 +183,79 @@ trait Blocks {
         model: &Model,
         range: Range<usize>,
         out: &mut Vec<u8>,
-        report: &mut MaskReport,
+        clamped: &mut Clamped,
     ) -> Result<(), MaskError>;
 }
 
-struct TypedBlocks<E: Element> {
-    stream: MaskStream,
-    group: Group<E>,
-    encoder: Encoder<E>,
-    block: Zeroizing<Vec<E>>,
+fn blocks(stream: MaskStream, config: MaskConfig, scalar: &BigRational) -> Box<dyn Blocks + Send> {
+    with_element_type!(config, E => match config.data_type {
+        DataType::F32 => Box::new(TypedBlocks::<E, f32>::new(stream, config, scalar)),
+        DataType::F64 => Box::new(TypedBlocks::<E, f64>::new(stream, config, scalar)),
+        DataType::I32 => Box::new(TypedBlocks::<E, i32>::new(stream, config, scalar)),
+        DataType::I64 => Box::new(TypedBlocks::<E, i64>::new(stream, config, scalar)),
+    })
 }
 
-impl<E: Element> Blocks for TypedBlocks<E> {
+struct TypedBlocks<E: Element, W: Weight> {
+    stream: MaskStream,
+    group: Group<E>,
+    encoder: Encoder<E, W>,
+    masks: Zeroizing<Vec<E>>,
+    numbers: Zeroizing<Vec<E>>,
+}
+
+impl<E: Element, W: Weight> TypedBlocks<E, W> {
+    fn new(stream: MaskStream, config: MaskConfig, scalar: &BigRational) -> Self {
+        TypedBlocks {
+            stream,
+            group: Group::new(config),
+            encoder: Encoder::new(config, scalar),
+            masks: Zeroizing::new(vec![E::default(); BLOCK]),
+            numbers: Zeroizing::new(vec![E::default(); BLOCK]),
+        }
+    }
+}
+
+impl<E: Element, W: Weight> Blocks for TypedBlocks<E, W> {
     fn mask(
         &mut self,
         model: &Model,
         range: Range<usize>,
         out: &mut Vec<u8>,
-        report: &mut MaskReport,
+        clamped: &mut Clamped,
     ) -> Result<(), MaskError> {
         let start = range.start;
-        let result = match model {
-            Model::F32(weights) => self.mask_weights(&weights[range], out, report),
-            Model::F64(weights) => self.mask_weights(&weights[range], out, report),
-            Model::I32(weights) => self.mask_weights(&weights[range], out, report),
-            Model::I64(weights) => self.mask_weights(&weights[range], out, report),
-        };
-        result.map_err(|index| MaskError::NotFinite { index: start + index })
+        // The type was checked at the beginning.
+        let weights = &W::of(model).unwrap_or_default()[range];
+        let (masks, numbers) =
+            (&mut self.masks[..weights.len()], &mut self.numbers[..weights.len()]);
+        self.stream.fill(&self.group, masks);
+        let level = Level::detected();
+        self.encoder
+            .encode(level, weights, numbers, clamped)
+            .map_err(|index| MaskError::NotFinite { index: start + index })?;
+        level.run(Add { group: &self.group, numbers, masks });
+        self.group.write(numbers, out);
+        Ok(())
     }
 }
 
-impl<E: Element> TypedBlocks<E> {
-    /// The error is the index of a weight that is not finite.
-    fn mask_weights<W: Weight>(
-        &mut self,
-        weights: &[W],
-        out: &mut Vec<u8>,
-        report: &mut MaskReport,
-    ) -> Result<(), usize> {
-        let block = &mut self.block[..weights.len()];
-        self.stream.fill(&self.group, block);
-        let limit = self.encoder.limit::<W>();
-        for (i, (masked, &weight)) in block.iter_mut().zip(weights).enumerate() {
-            let number = match self.encoder.encode(weight, limit) {
-                Encoded::Within(number) => number,
-                Encoded::Clamped(number) => {
-                    report.clamped += 1;
-                    report.largest_clamped = report.largest_clamped.max(weight.abs_f64());
-                    number
-                }
-                Encoded::NotFinite => return Err(i),
-            };
-            *masked = self.group.add(number, *masked);
+/// Adds masks to numbers.
+struct Add<'a, E> {
+    group: &'a Group<E>,
+    numbers: &'a mut [E],
+    masks: &'a [E],
+}
+
+impl<E: Element> Kernel for Add<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let group = *self.group;
+        for (number, mask) in self.numbers.iter_mut().zip(self.masks) {
+            *number = group.add(*number, *mask);
         }
-        self.group.write(block, out);
-        Ok(())
     }
 }
 
