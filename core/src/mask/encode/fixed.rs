@@ -15,7 +15,7 @@
 //! are left to the compiler to vectorize. Lanes of 128 bits are for all else but floats with Bmax.
 
 use num_bigint::BigUint;
-use num_traits::{ToPrimitive, Zero};
+use num_traits::Zero;
 
 use super::factor::{Approximation, Factor};
 use super::weight::Weight;
@@ -67,7 +67,7 @@ macro_rules! fixed_point {
             /// The number of weight 0, and of the upper bound.
             zero: $word,
             top: $word,
-            steps: Steps,
+            pub(super) steps: Steps,
         }
 
         impl $lanes {

@@ -6,6 +6,8 @@
 mod exact;
 mod factor;
 mod fixed;
+#[cfg(test)]
+pub(crate) mod samples;
 mod weight;
 
 use num_bigint::BigUint;
@@ -158,5 +160,160 @@ impl<E: Element, W: Weight> Encoder<E, W> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::with_element_type;
+    use super::fixed::Steps;
+    use super::samples::{any_f64, any_scalar, model};
+    use super::*;
+    use crate::model::{convert, DataType, Model};
+    use num_bigint::BigInt;
+    use proptest::prelude::*;
+
+    trait Exact {
+        fn exact(self) -> BigRational;
+    }
+
+    impl Exact for f32 {
+        fn exact(self) -> BigRational {
+            convert::from_f32(self).unwrap()
+        }
+    }
+
+    impl Exact for f64 {
+        fn exact(self) -> BigRational {
+            convert::from_f64(self).unwrap()
+        }
+    }
+
+    impl Exact for i32 {
+        fn exact(self) -> BigRational {
+            BigRational::from_integer(self.into())
+        }
+    }
+
+    impl Exact for i64 {
+        fn exact(self) -> BigRational {
+            BigRational::from_integer(self.into())
+        }
+    }
+
+    /// Every level gives what exact rational arithmetic gives.
+    fn check<E: Element, W: Weight + Exact>(
+        config: MaskConfig,
+        scalar: &BigRational,
+        weights: &[W],
+    ) {
+        let expected: Vec<_> =
+            weights.iter().map(|weight| encode_exact(&weight.exact(), scalar, config)).collect();
+        let encoder = Encoder::<E, W>::new(config, scalar);
+        for level in Level::available() {
+            let mut numbers = vec![E::default(); weights.len()];
+            let mut clamped = Clamped::default();
+            encoder.encode(*level, weights, &mut numbers, &mut clamped).unwrap();
+            for ((number, (expected, _)), weight) in numbers.iter().zip(&expected).zip(weights) {
+                let found = number.to_biguint();
+                assert_eq!(found, *expected, "{config} {level:?} {scalar} {}", weight.exact());
+            }
+            let count = expected.iter().filter(|(_, clamped)| *clamped).count();
+            assert_eq!(clamped.count, count as u64, "{config} {level:?} {scalar}");
+        }
+    }
+
+    fn check_model(config: MaskConfig, scalar: &BigRational, model: &Model) {
+        with_element_type!(config, E => match model {
+            Model::F32(weights) => check::<E, _>(config, scalar, weights),
+            Model::F64(weights) => check::<E, _>(config, scalar, weights),
+            Model::I32(weights) => check::<E, _>(config, scalar, weights),
+            Model::I64(weights) => check::<E, _>(config, scalar, weights),
+        });
+    }
+
+    /// Weights near which the number changes: with `s * w * E` next to a given integer.
+    fn at_steps(config: MaskConfig, scalar: &BigRational, shares: &[f64]) -> Vec<f64> {
+        let step = BigRational::from_integer(BigInt::from(config.exp_shift())) * scalar;
+        if step.is_zero() {
+            return Vec::new();
+        }
+        let top = config.add_shift() * BigRational::from_integer(config.exp_shift().into());
+        let mut weights = Vec::new();
+        for share in shares {
+            let number = (&top * share.exact()).floor();
+            let near = convert::nearest_f64(&(number / &step));
+            for bits in near.to_bits().saturating_sub(2)..near.to_bits() + 3 {
+                let weight = convert::bounded_f64(f64::from_bits(bits));
+                weights.extend([weight, -weight]);
+                let single = weight as f32;
+                weights.extend(
+                    [single.to_bits().saturating_sub(1), single.to_bits() + 1]
+                        .map(|bits| f64::from(convert::bounded_f32(f32::from_bits(bits)))),
+                );
+            }
+        }
+        weights
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn every_level_encodes_exactly(
+            scalar in any_scalar(), weights in prop::collection::vec(any_f64(), 3..20), share in 0.0..1.0,
+            tiny in 0i32..60,
+        ) {
+            let scalar = scalar.to_rational();
+            for config in MaskConfig::all() {
+                let (scalar, _) = clamp_scalar_to(&scalar, config);
+                let mut weights = weights.clone();
+                let shares = [1.0, share, share * f64::from(-tiny).exp2()];
+                weights.extend(at_steps(config, &scalar, &shares));
+                check_model(config, &scalar, &model(config.data_type(), &weights));
+            }
+        }
+    }
+
+    /// No scalar that the unit of any config lets through.
+    fn clamp_scalar_to(scalar: &BigRational, config: MaskConfig) -> (BigRational, bool) {
+        let bound = config.add_shift() * BigRational::from_integer(1_000_000_000.into());
+        (scalar.clone().min(bound), false)
+    }
+
+    /// What each way through the fast path is for.
+    #[test]
+    fn the_usual_scalars_need_no_exact_path() {
+        let config: MaskConfig = "Prime/F32/B0/M3".parse().unwrap();
+        let steps =
+            |scalar: Scalar| match Encoder::<u64, f32>::new(config, &scalar.to_rational()).lanes {
+                Lanes::Narrow(lanes) => Some(lanes.steps),
+                _ => None,
+            };
+        let ratio = |n: u64, d: u64| Scalar::from_ratio(n.into(), d.into()).unwrap();
+        assert_eq!(steps(Scalar::one()), Some(Steps::Half));
+        assert_eq!(steps(Scalar::from(0)), Some(Steps::Half));
+        assert_eq!(steps(ratio(1, 3)), Some(Steps::Certain));
+        assert_eq!(steps(ratio(1, 1000)), Some(Steps::Half));
+        assert_eq!(steps(Scalar::from_f64(0.1).unwrap()), Some(Steps::Doubtful));
+        for config in MaskConfig::all() {
+            let is_large = config.number_bits() > 128 && config.data_type() != DataType::I64;
+            with_element_type!(config, E => {
+                let scalar = BigRational::one();
+                let is_fast = match config.data_type() {
+                    DataType::F32 => Encoder::<E, f32>::new(config, &scalar).is_fast(),
+                    DataType::F64 => Encoder::<E, f64>::new(config, &scalar).is_fast(),
+                    DataType::I32 => Encoder::<E, i32>::new(config, &scalar).is_fast(),
+                    DataType::I64 => Encoder::<E, i64>::new(config, &scalar).is_fast(),
+                };
+                assert_eq!(is_fast, !is_large, "{config}");
+            });
+        }
+    }
+
+    impl<E: Element, W: Weight> Encoder<E, W> {
+        fn is_fast(&self) -> bool {
+            !matches!(self.lanes, Lanes::None)
+        }
     }
 }
