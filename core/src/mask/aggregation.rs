@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::MaskConfigPair;
 use super::group::{with_elements, Elements};
-use super::object::{clip, MaskObject, MaskObjectError, MaskObjectView};
+use super::object::{clip, MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
+use super::wire::WireNumbers;
+use crate::simd::Level;
 
 /// Why a masked model cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -195,8 +197,16 @@ impl Aggregation {
     /// # Errors
     /// As [`validate_aggregation`](Self::validate_aggregation); nothing has changed then.
     pub fn aggregate(&mut self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
-        self.validate_aggregation(view)?;
-        self.add_range(view, 0..view.len());
+        self.validate_shape(view)?;
+        view.check_unit()?;
+        let added = with_elements!(&mut self.sum.vector, sums => {
+            WireNumbers::new(Level::detected(), &sums.group, view.vector(), 0..view.len())
+                .add_checked(&mut sums.vector)
+        });
+        added.map_err(|index| MaskObjectError::NotBelowOrder {
+            part: MaskObjectPart::Vector,
+            index,
+        })?;
         self.add_unit(view);
         Ok(())
     }
@@ -212,10 +222,8 @@ impl Aggregation {
         }
         let range = clip(range, self.sum.len().min(view.len()));
         with_elements!(&mut self.sum.vector, sums => {
-            let (group, vector) = (*sums.group, view.vector());
-            for (sum, i) in sums.vector[range.clone()].iter_mut().zip(range) {
-                *sum = group.add(*sum, group.load(vector, i));
-            }
+            WireNumbers::new(Level::detected(), &sums.group, view.vector(), range.clone())
+                .add(&mut sums.vector[range]);
         });
     }
 

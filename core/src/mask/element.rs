@@ -7,7 +7,13 @@
 use num_bigint::BigUint;
 use zeroize::Zeroize;
 
+use super::pack;
+use crate::simd::Level;
+
 /// A fixed-width unsigned integer.
+///
+/// Arithmetic modulo an order has no branches and no early exits: the numbers may be secret. For `u32` and
+/// `u64` the order is below half of the range, or all of it, which takes fewer instructions.
 pub(crate) trait Element:
     Copy + Ord + Default + Zeroize + Send + Sync + std::fmt::Debug + 'static
 {
@@ -25,11 +31,17 @@ pub(crate) trait Element:
     /// writes numbers in ascending order overwrites them.
     fn store(self, bytes: &mut [u8], at: usize, len: usize);
 
+    /// Reads as many numbers of `width` bytes as there are elements; `bytes` has exactly those.
+    fn unpack(level: Level, bytes: &[u8], width: usize, numbers: &mut [Self]);
+
+    /// Writes every element in `width` bytes, which it fits in; `bytes` has room for exactly those.
+    fn pack(level: Level, numbers: &[Self], width: usize, bytes: &mut [u8]);
+
     /// `self <= max`, without a branch or an early exit: `self` may be secret.
     fn at_most(self, max: Self) -> bool;
 
-    /// `self + other` modulo the order, both below it. `max` is order - 1.
-    fn add_mod(self, other: Self, order: Self, max: Self) -> Self;
+    /// `self + other` modulo the order, both below it.
+    fn add_mod(self, other: Self, order: Self) -> Self;
 
     /// `self - other` modulo the order, both below it.
     fn sub_mod(self, other: Self, order: Self) -> Self;
@@ -52,8 +64,78 @@ pub(crate) trait Element:
     fn from_words(words: &[u64]) -> Self;
 }
 
+/// Sum and difference of single words, of an order that leaves the sign bit of differences meaningful or is 0.
+macro_rules! short_arithmetic {
+    ($signed:ty) => {
+        #[inline(always)]
+        fn add_mod(self, other: Self, order: Self) -> Self {
+            let sum = self.wrapping_add(other);
+            let less = sum.wrapping_sub(order);
+            if (less as $signed) < 0 {
+                sum
+            } else {
+                less
+            }
+        }
+
+        #[inline(always)]
+        fn sub_mod(self, other: Self, order: Self) -> Self {
+            let difference = self.wrapping_sub(other);
+            let more = difference.wrapping_add(order);
+            if (difference as $signed) < 0 {
+                more
+            } else {
+                difference
+            }
+        }
+    };
+}
+
+/// The same for any order.
+macro_rules! long_arithmetic {
+    () => {
+        #[inline(always)]
+        fn add_mod(self, other: Self, order: Self) -> Self {
+            let (sum, carry) = self.overflowing_add(other);
+            let (less, borrow) = sum.overflowing_sub(order);
+            less.or(sum, borrow & !carry)
+        }
+
+        #[inline(always)]
+        fn sub_mod(self, other: Self, order: Self) -> Self {
+            let (difference, borrow) = self.overflowing_sub(other);
+            difference.or(Element::wrapping_add(difference, order), borrow)
+        }
+    };
+}
+
+/// Chooses without a branch.
+trait Choose {
+    /// `other` if `choose`, else `self`.
+    fn or(self, other: Self, choose: bool) -> Self;
+}
+
+impl Choose for u128 {
+    #[inline(always)]
+    fn or(self, other: Self, choose: bool) -> Self {
+        let mask = Self::from(choose).wrapping_neg();
+        self ^ ((self ^ other) & mask)
+    }
+}
+
+impl<const N: usize> Choose for Wide<N> {
+    #[inline(always)]
+    fn or(mut self, other: Self, choose: bool) -> Self {
+        let mask = u64::from(choose).wrapping_neg();
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a ^= (*a ^ b) & mask;
+        }
+        self
+    }
+}
+
 macro_rules! primitive_element {
-    ($type:ty, $bytes:literal) => {
+    ($type:ty, $bytes:literal, $($arithmetic:tt)*) => {
         impl Element for $type {
             const BYTES: usize = $bytes;
 
@@ -79,30 +161,20 @@ macro_rules! primitive_element {
                 }
             }
 
+            fn unpack(level: Level, bytes: &[u8], width: usize, numbers: &mut [Self]) {
+                pack::unpack(level, bytes, width, numbers);
+            }
+
+            fn pack(level: Level, numbers: &[Self], width: usize, bytes: &mut [u8]) {
+                pack::pack(level, numbers, width, bytes);
+            }
+
             #[inline(always)]
             fn at_most(self, max: Self) -> bool {
                 self <= max
             }
 
-            #[inline(always)]
-            fn add_mod(self, other: Self, order: Self, max: Self) -> Self {
-                let (sum, carry) = self.overflowing_add(other);
-                if carry | (sum > max) {
-                    sum.wrapping_sub(order)
-                } else {
-                    sum
-                }
-            }
-
-            #[inline(always)]
-            fn sub_mod(self, other: Self, order: Self) -> Self {
-                let (difference, borrow) = self.overflowing_sub(other);
-                if borrow {
-                    difference.wrapping_add(order)
-                } else {
-                    difference
-                }
-            }
+            $($arithmetic)*
 
             #[inline(always)]
             fn wrapping_add(self, other: Self) -> Self {
@@ -139,9 +211,9 @@ macro_rules! primitive_element {
     };
 }
 
-primitive_element!(u32, 4);
-primitive_element!(u64, 8);
-primitive_element!(u128, 16);
+primitive_element!(u32, 4, short_arithmetic!(i32););
+primitive_element!(u64, 8, short_arithmetic!(i64););
+primitive_element!(u128, 16, long_arithmetic!(););
 
 /// `N` 64-bit words, least significant first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,30 +330,28 @@ macro_rules! wide_element {
                 }
             }
 
+            fn unpack(_: Level, bytes: &[u8], width: usize, numbers: &mut [Self]) {
+                let mask = Wide(std::array::from_fn(|i| match width.saturating_sub(8 * i) {
+                    0 => 0,
+                    bytes => u64::MAX >> (64 - 8 * bytes.min(8)),
+                }));
+                for (i, number) in numbers.iter_mut().enumerate() {
+                    *number = Self::load(bytes, i * width, width, mask);
+                }
+            }
+
+            fn pack(_: Level, numbers: &[Self], width: usize, bytes: &mut [u8]) {
+                for (i, number) in numbers.iter().enumerate() {
+                    number.store(bytes, i * width, width);
+                }
+            }
+
             #[inline(always)]
             fn at_most(self, max: Self) -> bool {
                 !max.overflowing_sub(self).1
             }
 
-            #[inline(always)]
-            fn add_mod(self, other: Self, order: Self, max: Self) -> Self {
-                let (sum, carry) = self.overflowing_add(other);
-                if carry | (sum > max) {
-                    sum.overflowing_sub(order).0
-                } else {
-                    sum
-                }
-            }
-
-            #[inline(always)]
-            fn sub_mod(self, other: Self, order: Self) -> Self {
-                let (difference, borrow) = self.overflowing_sub(other);
-                if borrow {
-                    difference.overflowing_add(order).0
-                } else {
-                    difference
-                }
-            }
+            long_arithmetic!();
 
             #[inline(always)]
             fn wrapping_add(self, other: Self) -> Self {
@@ -330,15 +400,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn agrees_with_big_integers<E: Element>(bytes: &[u8; 80], order_bytes: &[u8; 40]) {
-        let modulus = BigUint::from(1u32) << (8 * E::BYTES);
-        // An order between half the element's range and all of it, as hard as it gets for the carry.
-        let order = (BigUint::from_bytes_le(order_bytes) % &modulus) | (&modulus >> 1u32);
+        let range = BigUint::from(1u32) << (8 * E::BYTES);
+        let bytes_of_order = BigUint::from_bytes_le(order_bytes);
+        if E::BYTES > 8 {
+            // Between half the element's range and all of it, as hard as it gets for the carry.
+            agrees_with_order::<E>(bytes, (bytes_of_order % &range) | (&range >> 1u32));
+        } else {
+            // Up to half of it.
+            agrees_with_order::<E>(bytes, (bytes_of_order % (&range >> 1u32)) | (&range >> 2u32));
+        }
+        agrees_with_order::<E>(bytes, range);
+    }
+
+    fn agrees_with_order<E: Element>(bytes: &[u8; 80], order: BigUint) {
         let a = BigUint::from_bytes_le(&bytes[..40]) % &order;
         let b = BigUint::from_bytes_le(&bytes[40..]) % &order;
         let (ea, eb) = (E::from_biguint(&a), E::from_biguint(&b));
-        let (eo, max) = (E::from_biguint(&order), E::from_biguint(&(&order - 1u32)));
+        let eo = E::from_biguint(&order);
         assert_eq!(ea.to_biguint(), a);
-        assert_eq!(ea.add_mod(eb, eo, max).to_biguint(), (&a + &b) % &order);
+        assert_eq!(ea.add_mod(eb, eo).to_biguint(), (&a + &b) % &order);
         assert_eq!(ea.sub_mod(eb, eo).to_biguint(), (&a + &order - &b) % &order);
         assert_eq!(ea.cmp(&eb), a.cmp(&b));
         assert_eq!([ea.at_most(eb), ea.at_most(ea)], [a <= b, true]);
@@ -381,10 +461,10 @@ mod tests {
 
     #[test]
     fn an_order_of_the_whole_range_is_zero() {
-        assert_eq!([u32::MAX.add_mod(5, 0, u32::MAX), 5u32.sub_mod(u32::MAX, 0)], [4, 6]);
-        assert_eq!([u64::MAX.add_mod(5, 0, u64::MAX), 5u64.sub_mod(u64::MAX, 0)], [4, 6]);
+        assert_eq!([u32::MAX.add_mod(5, 0), 5u32.sub_mod(u32::MAX, 0)], [4, 6]);
+        assert_eq!([u64::MAX.add_mod(5, 0), 5u64.sub_mod(u64::MAX, 0)], [4, 6]);
         let (a, b) = (u128::MAX, 5u128);
-        assert_eq!(a.add_mod(b, 0, u128::MAX), 4);
+        assert_eq!(a.add_mod(b, 0), 4);
         assert_eq!(b.sub_mod(a, 0), 6);
     }
 }

@@ -5,6 +5,7 @@ use zeroize::Zeroize;
 
 use super::config::MaskConfig;
 use super::element::{Element, Wide};
+use crate::simd::{Kernel, Level};
 
 /// What arithmetic, drawing and (de)serializing need to know about a mask config's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,27 @@ impl<E: Element> Group<E> {
 
     #[inline(always)]
     pub(crate) fn add(&self, a: E, b: E) -> E {
-        a.add_mod(b, self.order, self.max)
+        a.add_mod(b, self.order)
     }
 
     #[inline(always)]
     pub(crate) fn sub(&self, a: E, b: E) -> E {
         a.sub_mod(b, self.order)
+    }
+
+    /// Adds numbers to sums one by one.
+    pub(crate) fn add_all(&self, level: Level, sums: &mut [E], numbers: &[E]) {
+        level.run(AddAll { group: self, sums, numbers });
+    }
+
+    /// Takes numbers from sums one by one.
+    pub(crate) fn sub_all(&self, level: Level, sums: &mut [E], numbers: &[E]) {
+        level.run(SubAll { group: self, sums, numbers });
+    }
+
+    /// Are all numbers below the order?
+    pub(crate) fn all_below(&self, level: Level, numbers: &[E]) -> bool {
+        level.run(AllBelow { group: self, numbers })
     }
 
     /// Number `index` of a wire vector; not necessarily below the order.
@@ -70,9 +86,62 @@ impl<E: Element> Group<E> {
     pub(crate) fn write(&self, numbers: &[E], out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + numbers.len() * self.wire_bytes, 0);
-        for (i, number) in numbers.iter().enumerate() {
-            number.store(out, start + i * self.wire_bytes, self.wire_bytes);
+        E::pack(Level::detected(), numbers, self.wire_bytes, &mut out[start..]);
+    }
+}
+
+/// See [`Group::add_all`].
+struct AddAll<'a, E> {
+    group: &'a Group<E>,
+    sums: &'a mut [E],
+    numbers: &'a [E],
+}
+
+impl<E: Element> Kernel for AddAll<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let order = self.group.order;
+        for (sum, number) in self.sums.iter_mut().zip(self.numbers) {
+            *sum = sum.add_mod(*number, order);
         }
+    }
+}
+
+/// See [`Group::sub_all`].
+struct SubAll<'a, E> {
+    group: &'a Group<E>,
+    sums: &'a mut [E],
+    numbers: &'a [E],
+}
+
+impl<E: Element> Kernel for SubAll<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let order = self.group.order;
+        for (sum, number) in self.sums.iter_mut().zip(self.numbers) {
+            *sum = sum.sub_mod(*number, order);
+        }
+    }
+}
+
+/// See [`Group::all_below`].
+struct AllBelow<'a, E> {
+    group: &'a Group<E>,
+    numbers: &'a [E],
+}
+
+impl<E: Element> Kernel for AllBelow<'_, E> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let max = self.group.max;
+        // Counting has no early exit and so vectorizes.
+        self.numbers.iter().filter(|number| !number.at_most(max)).count() == 0
     }
 }
 
@@ -209,10 +278,7 @@ impl Elements {
     /// Adds numbers of the same config one by one.
     pub(crate) fn add(&mut self, other: &Elements) {
         with_both_elements!(self, other, (sums, numbers) => {
-            let group = *sums.group;
-            for (sum, number) in sums.vector.iter_mut().zip(&numbers.vector) {
-                *sum = group.add(*sum, *number);
-            }
+            sums.group.add_all(Level::detected(), &mut sums.vector, &numbers.vector);
         }, debug_assert!(false, "numbers of another width"));
     }
 }

@@ -14,9 +14,11 @@ mod group;
 mod keystream;
 mod masker;
 mod object;
+mod pack;
 mod seed;
 mod sum;
 mod unmask;
+mod wire;
 mod word;
 
 pub use aggregation::{Aggregation, AggregationError, UnmaskError};

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::config::{InvalidMaskConfig, MaskConfig, MaskConfigPair};
 use super::element::Element;
 use super::group::{with_element_type, with_elements, Elements, Group, Numbers};
+use super::wire::WireNumbers;
+use crate::simd::Level;
 
 /// Bytes before the numbers of the vector: config and count.
 const VECTOR_HEADER: usize = 8;
@@ -190,10 +192,9 @@ impl<'a> MaskObjectView<'a> {
         let range = clip(range, self.count);
         let first_bad = with_element_type!(self.config.vect, E => {
             let group = Group::<E>::new(self.config.vect);
-            let bad = |i: &usize| group.load(self.vector, *i) > group.max;
-            // Counting has no early exit and so vectorizes better; looking for the culprit is rare.
-            let all_good = range.clone().filter(bad).count() == 0;
-            if all_good { None } else { range.clone().find(bad) }
+            WireNumbers::new(Level::detected(), &group, self.vector, range.clone())
+                .first_not_below()
+                .map(|index| range.start + index)
         });
         match first_bad {
             None => Ok(()),
@@ -291,9 +292,10 @@ impl MaskObject {
     pub fn from_view(view: &MaskObjectView<'_>) -> Result<Self, MaskObjectError> {
         view.check_elements()?;
         let vector = with_element_type!(view.config.vect, E => {
-            let group = Group::<E>::new(view.config.vect);
-            let numbers = (0..view.count).map(|i| group.load(view.vector, i));
-            Numbers { vector: numbers.collect(), group: Box::new(group) }.into()
+            let mut numbers = Numbers::<E>::new(view.config.vect, vec![E::default(); view.count]);
+            let width = numbers.group.wire_bytes;
+            E::unpack(Level::detected(), view.vector, width, &mut numbers.vector);
+            numbers.into()
         });
         Ok(MaskObject { config: view.config, vector, unit: view.unit_element() })
     }
