@@ -4,24 +4,30 @@
 //! U = n_unit - count*A1*E1, both integers, that is `X * p / q` where `p / q = E1 / (E * U)` in lowest
 //! terms is the same for all weights.
 
+mod factors;
+mod lowest;
+mod nearest;
+mod number;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use num_bigint::{BigInt, BigUint};
-use num_integer::Integer;
+use num_bigint::BigUint;
 use num_rational::BigRational;
-use num_traits::{Signed, ToPrimitive, Zero};
 
+use self::factors::Factors;
+use self::lowest::Ratios;
+use self::nearest::{Scale, BLOCK};
+use self::number::Number;
 use super::aggregation::{Aggregation, UnmaskError};
-use super::element::Element;
-use super::group::with_elements;
+use super::group::{with_elements, Group, Numbers};
 use super::object::{MaskObjectError, MaskObjectPart, MaskObjectView};
-use crate::model::ratio::{
-    max_weight_len, push_big, push_small, write_count, write_weight, write_weight_small,
-};
+use crate::model::ratio::write_count;
+use crate::model::weight::with_weights;
 use crate::model::{Model, OutOfRange};
+use crate::simd::{Kernel, Level};
 
 /// A weight of the global model that is beyond the range of the round's data type.
 ///
@@ -41,112 +47,69 @@ pub struct WeightOutOfRange {
 pub struct Unmasked {
     /// The weights in the round's data type: floats correctly rounded, integers truncated toward zero.
     pub model: Result<Model, WeightOutOfRange>,
-    /// The exact weights in the old form (see [`crate::model::ratio`]).
+    /// The exact weights in the old form (see [`crate::model::ratio`]); empty if only the model was wanted.
     pub ratios: Vec<u8>,
 }
 
-/// Unmasks an aggregate, in steps; one pass makes both forms of the model.
+/// About how many bytes a part of the work leaves, at most.
+const PART_BYTES: usize = 1 << 22;
+
+/// Unmasks an aggregate, in steps, to the model alone or to both forms of it.
+///
+/// To use several threads: [`split`](Self::split), [`UnmaskPart::step`] on any threads,
+/// [`absorb`](Self::absorb) in the order of the parts, and that again until there are no more parts. The result
+/// is the same.
+///
+/// Memory: the output, and what parts are around.
 pub struct Unmasker {
+    source: Arc<Source>,
+    output: Output,
+}
+
+/// Some weights of the model, for another thread.
+pub struct UnmaskPart {
+    source: Arc<Source>,
+    output: Output,
+}
+
+/// What is read.
+struct Source {
     aggregation: Arc<Aggregation>,
     mask: Bytes,
     factors: Factors,
+    scale: Scale,
+    /// None if only the model is wanted.
+    ratios: Option<Ratios>,
+    level: Level,
+}
+
+/// What is written.
+struct Output {
+    range: Range<usize>,
+    done: usize,
     model: Result<Model, WeightOutOfRange>,
     ratios: Vec<u8>,
-    done: usize,
     error: Option<UnmaskError>,
 }
 
 /// Shows the shape and the progress.
 impl fmt::Debug for Unmasker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unmasker({:?}, {} weights done)", self.aggregation, self.done)
+        write!(f, "Unmasker({:?}, {} weights done)", self.source.aggregation, self.output.done)
     }
 }
 
-/// What is the same for all weights.
-struct Factors {
-    /// `count * A * E`.
-    offset: BigUint,
-    negative: bool,
-    p: BigUint,
-    q: BigUint,
-    small: Option<SmallFactors>,
-}
-
-/// The same, where it fits.
-#[derive(Clone, Copy)]
-struct SmallFactors {
-    offset: u128,
-    p: u128,
-    q: u128,
-}
-
-impl Factors {
-    fn new(aggregation: &Aggregation, mask: &MaskObjectView<'_>) -> Result<Self, UnmaskError> {
-        let (config, count) = (aggregation.config(), aggregation.nb_models());
-        let (e, e1) = (config.vect.exp_shift(), config.unit.exp_shift());
-        let order = config.unit.order();
-        let unit = (aggregation.object().unit() + &order - mask.unit_number()) % order;
-        let scalars = BigInt::from(unit)
-            - BigInt::from(config.unit.add_shift_integer() * &e1 * BigUint::from(count));
-        if scalars.is_zero() {
-            return Err(UnmaskError::ScalarSumZero);
-        }
-        let q = &e * scalars.magnitude();
-        let common = e1.gcd(&q);
-        let (p, q) = (e1 / &common, q / common);
-        let offset = config.vect.add_shift_integer() * e * count;
-        let small = match (offset.to_u128(), p.to_u128(), q.to_u128()) {
-            (Some(offset), Some(p), Some(q)) => Some(SmallFactors { offset, p, q }),
-            _ => None,
-        };
-        Ok(Factors { offset, negative: scalars.is_negative(), p, q, small })
-    }
-
-    /// The most bytes that a weight takes in the old form, for numbers below an order.
-    fn max_weight_len(&self, order: &BigUint) -> usize {
-        let above = if *order > self.offset { order - &self.offset } else { BigUint::zero() };
-        let magnitude = above.max(self.offset.clone());
-        max_weight_len((magnitude * &self.p).bits(), self.q.bits())
-    }
-
-    /// The exact weight of an unmasked number.
-    fn weight(&self, number: BigUint) -> BigRational {
-        let mut x = (BigInt::from(number) - BigInt::from(self.offset.clone()))
-            * BigInt::from(self.p.clone());
-        if self.negative {
-            x = -x;
-        }
-        BigRational::new(x, BigInt::from(self.q.clone()))
-    }
-}
-
-impl SmallFactors {
-    /// Sign, numerator and denominator in lowest terms.
-    #[inline(always)]
-    fn weight(&self, number: u128) -> Option<(bool, u128, u128)> {
-        let (magnitude, negative) = match number.checked_sub(self.offset) {
-            Some(magnitude) => (magnitude, false),
-            None => (self.offset - number, true),
-        };
-        // p and q have no common factor.
-        let common = gcd(magnitude, self.q);
-        Some((negative, (magnitude / common).checked_mul(self.p)?, self.q / common))
-    }
-}
-
-/// `b` is not 0.
-#[inline(always)]
-fn gcd(a: u128, b: u128) -> u128 {
-    match (u64::try_from(a), u64::try_from(b)) {
-        (Ok(a), Ok(b)) => a.gcd(&b).into(),
-        (Err(_), Ok(small)) => ((a % b) as u64).gcd(&small).into(),
-        _ => a.gcd(&b),
+/// Shows the weights and the progress.
+impl fmt::Debug for UnmaskPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Output { range, done, .. } = &self.output;
+        write!(f, "UnmaskPart(weights {range:?}, done up to {done})")
     }
 }
 
 impl Unmasker {
-    /// Begins to unmask with a mask as it travels. The time does not depend on the model's length.
+    /// Begins to unmask with a mask as it travels, to both forms of the model. The time does not depend on the
+    /// model's length.
     ///
     /// # Errors
     /// If there are no or too many models, the mask does not fit, the scalars' sum is zero, or there is
@@ -155,38 +118,79 @@ impl Unmasker {
         aggregation: impl Into<Arc<Aggregation>>,
         mask: impl Into<Bytes>,
     ) -> Result<Self, UnmaskError> {
-        let (aggregation, mask) = (aggregation.into(), mask.into());
+        Self::with_forms(aggregation.into(), mask.into(), true, Level::detected())
+    }
+
+    /// The same to the model alone, which takes a small part of the time: [`Unmasked::ratios`] will be empty.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn model_only(
+        aggregation: impl Into<Arc<Aggregation>>,
+        mask: impl Into<Bytes>,
+    ) -> Result<Self, UnmaskError> {
+        Self::with_forms(aggregation.into(), mask.into(), false, Level::detected())
+    }
+
+    fn with_forms(
+        aggregation: Arc<Aggregation>,
+        mask: Bytes,
+        ratios: bool,
+        level: Level,
+    ) -> Result<Self, UnmaskError> {
         let view = MaskObjectView::parse_exact(&mask)?;
         aggregation.validate_mask_shape(&view)?;
         view.check_unit()?;
         let factors = Factors::new(&aggregation, &view)?;
-        let (len, config) = (aggregation.len(), aggregation.config().vect);
-        // Never more than this, so that no step has to move what is there already. Memory that is not
-        // used in the end is not touched either.
-        let bytes = factors.max_weight_len(&config.order()).saturating_mul(len).saturating_add(8);
-        let (mut model, mut ratios) = (Model::empty(config.data_type), Vec::new());
-        ratios
-            .try_reserve_exact(bytes)
-            .and_then(|()| model.try_reserve_exact(len))
-            .map_err(|_| UnmaskError::OutOfMemory { len, bytes })?;
-        write_count(len, &mut ratios);
-        Ok(Unmasker { aggregation, mask, factors, model: Ok(model), ratios, done: 0, error: None })
+        let order = aggregation.config().vect.order();
+        let ratios = ratios.then(|| Ratios::new(&factors, &order));
+        let scale = Scale::new(&factors);
+        let len = aggregation.len();
+        let source = Source { aggregation, mask, factors, scale, ratios, level };
+        let mut output = source.output(0..len)?;
+        if source.ratios.is_some() {
+            write_count(len, &mut output.ratios);
+        }
+        Ok(Unmasker { source: Arc::new(source), output })
     }
 
     /// Unmasks at most `max_weights` more; returns whether it is done. An error also ends it.
     pub fn step(&mut self, max_weights: usize) -> bool {
-        let len = self.aggregation.len();
-        if self.error.is_none() {
-            let range = self.done..len.min(self.done.saturating_add(max_weights));
-            self.done = range.end;
-            self.error = self.unmask(range).err();
-        }
-        self.error.is_some() || self.done == len
+        self.output.step(&self.source, max_weights)
     }
 
     /// Weights done, and in all.
     pub fn progress(&self) -> (usize, usize) {
-        (self.done, self.aggregation.len())
+        (self.output.done, self.output.range.end)
+    }
+
+    /// The next weights, as up to `parts` pieces of work for any threads; none once nothing is left. Pieces are
+    /// not all that is left: they are small enough to bound the memory that they take together.
+    ///
+    /// Nothing is lost if a part is: what is not absorbed is still left to do here.
+    pub fn split(&self, parts: usize) -> Vec<UnmaskPart> {
+        let Output { done, range, .. } = &self.output;
+        let left = if self.output.is_done() { 0 } else { range.end - done };
+        let size = left.div_ceil(parts.max(1)).min(self.source.part_len());
+        let ranges = (0..parts).map(|i| {
+            let at = |i: usize| range.end.min(done + i * size);
+            at(i)..at(i + 1)
+        });
+        let parts = ranges.take_while(|range| !range.is_empty()).map(|range| {
+            let output = self.source.output(range).ok()?;
+            Some(UnmaskPart { source: self.source.clone(), output })
+        });
+        // Without memory for parts it goes on without.
+        parts.collect::<Option<Vec<_>>>().unwrap_or_default()
+    }
+
+    /// Takes in what a part has done, and does what it has not. Parts come in the order of
+    /// [`split`](Self::split); one that is not the next is dropped, and its weights are left to do.
+    pub fn absorb(&mut self, mut part: UnmaskPart) {
+        while !part.step(usize::MAX) {}
+        if Arc::ptr_eq(&part.source, &self.source) && part.output.range.start == self.output.done {
+            self.output.append(part.output);
+        }
     }
 
     /// The global model; unmasks what is left of it.
@@ -195,57 +199,154 @@ impl Unmasker {
     /// If a number of the mask is not below its order.
     pub fn finish(mut self) -> Result<Unmasked, UnmaskError> {
         self.step(usize::MAX);
-        match self.error {
+        match self.output.error {
             Some(error) => Err(error),
-            None => Ok(Unmasked { model: self.model, ratios: self.ratios }),
+            None => Ok(Unmasked { model: self.output.model, ratios: self.output.ratios }),
+        }
+    }
+}
+
+impl UnmaskPart {
+    /// Unmasks at most `max_weights` more; returns whether it is done.
+    pub fn step(&mut self, max_weights: usize) -> bool {
+        self.output.step(&self.source, max_weights)
+    }
+
+    /// Weights done, and in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let Output { range, done, .. } = &self.output;
+        (done - range.start, range.len())
+    }
+}
+
+impl Output {
+    fn step(&mut self, source: &Source, max_weights: usize) -> bool {
+        if self.error.is_none() {
+            let range = self.done..self.range.end.min(self.done.saturating_add(max_weights));
+            self.done = range.end;
+            self.error = source.unmask(range, self).err();
+        }
+        self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.error.is_some() || self.done == self.range.end
+    }
+
+    /// Appends what follows.
+    fn append(&mut self, next: Output) {
+        self.done = next.done;
+        self.error = next.error;
+        self.ratios.extend_from_slice(&next.ratios);
+        match (&mut self.model, next.model) {
+            (Ok(model), Ok(next)) => model.append(&next),
+            (Ok(_), Err(error)) => self.model = Err(error),
+            // The first one counts.
+            (Err(_), _) => {}
+        }
+    }
+}
+
+impl Source {
+    fn max_weight_len(&self) -> usize {
+        match &self.ratios {
+            Some(_) => self.factors.max_weight_len(&self.aggregation.config().vect.order()),
+            None => 0,
         }
     }
 
-    fn unmask(&mut self, range: Range<usize>) -> Result<(), UnmaskError> {
-        let Self { aggregation, mask, factors, model, ratios, .. } = self;
-        let view = MaskObjectView::parse_exact(mask)?;
-        with_elements!(&aggregation.object().vector, sums => {
-            let group = *sums.group;
-            for index in range {
-                let mask = group.load(view.vector(), index);
-                if mask > group.max {
-                    let part = MaskObjectPart::Vector;
-                    return Err(MaskObjectError::NotBelowOrder { part, index }.into());
-                }
-                let number = group.sub(sums.vector[index], mask);
-                unmask_one(factors, number, index, model, ratios);
+    /// How many weights a part has, at most.
+    fn part_len(&self) -> usize {
+        (PART_BYTES / (self.max_weight_len() + 8)).next_multiple_of(BLOCK)
+    }
+
+    /// Room for the weights of a range.
+    fn output(&self, range: Range<usize>) -> Result<Output, UnmaskError> {
+        let len = range.len();
+        // Never more than this, so that no step has to move what is there already. Memory that is not
+        // used in the end is not touched either.
+        let bytes = match self.ratios {
+            Some(_) => self.max_weight_len().saturating_mul(len).saturating_add(8),
+            None => 0,
+        };
+        let mut model = Model::empty(self.aggregation.config().vect.data_type);
+        let mut ratios = Vec::new();
+        ratios
+            .try_reserve_exact(bytes)
+            .and_then(|()| model.try_reserve_exact(len))
+            .map_err(|_| UnmaskError::OutOfMemory { len, bytes })?;
+        Ok(Output { done: range.start, range, model: Ok(model), ratios, error: None })
+    }
+
+    fn unmask(&self, range: Range<usize>, output: &mut Output) -> Result<(), UnmaskError> {
+        let view = MaskObjectView::parse_exact(&self.mask)?;
+        with_elements!(&self.aggregation.object().vector, sums => {
+            self.unmask_numbers(sums, view.vector(), range, output)
+        })
+    }
+
+    fn unmask_numbers<E: Number>(
+        &self,
+        sums: &Numbers<E>,
+        masks: &[u8],
+        range: Range<usize>,
+        output: &mut Output,
+    ) -> Result<(), UnmaskError> {
+        let mut block = [E::default(); BLOCK];
+        for start in range.clone().step_by(BLOCK) {
+            let sums_range = start..range.end.min(start + BLOCK);
+            let (sums, group) = (&sums.vector[sums_range.clone()], *sums.group);
+            let numbers = &mut block[..sums.len()];
+            let masks =
+                &masks[sums_range.start * group.wire_bytes..sums_range.end * group.wire_bytes];
+            if !self.level.run(Subtract { group, sums, masks, numbers }) {
+                let below = |index: &usize| group.load(masks, *index) <= group.max;
+                let index = start + (0..sums.len()).take_while(below).count();
+                let part = MaskObjectPart::Vector;
+                return Err(MaskObjectError::NotBelowOrder { part, index }.into());
             }
-        });
+            if let Ok(model) = &mut output.model {
+                let pushed = with_weights!(model, weights => {
+                    nearest::push(self.level, &self.factors, self.scale, numbers, weights)
+                });
+                if let Err((index, source)) = pushed {
+                    output.model = Err(WeightOutOfRange { index: start + index, source });
+                }
+            }
+            if let Some(ratios) = &self.ratios {
+                ratios.write(self.level, &self.factors, numbers, &mut output.ratios);
+            }
+        }
         Ok(())
     }
 }
 
-#[inline(always)]
-fn unmask_one<E: Element>(
-    factors: &Factors,
-    number: E,
-    index: usize,
-    model: &mut Result<Model, WeightOutOfRange>,
-    ratios: &mut Vec<u8>,
-) {
-    let small = factors.small.zip(number.to_u128()).and_then(|(f, number)| f.weight(number));
-    let pushed = match small {
-        Some((negative, numer, denom)) => {
-            let negative = negative != factors.negative;
-            write_weight_small(negative, numer, denom, ratios);
-            model.as_mut().map_or(Ok(()), |model| push_small(model, negative, numer, denom))
+/// Takes masks off.
+struct Subtract<'a, E> {
+    group: Group<E>,
+    sums: &'a [E],
+    /// As they travel.
+    masks: &'a [u8],
+    numbers: &'a mut [E],
+}
+
+impl<E: Number> Kernel for Subtract<'_, E> {
+    /// Are all masks below the order?
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { group, sums, masks, numbers } = self;
+        for (index, number) in numbers.iter_mut().enumerate() {
+            *number = group.load(masks, index);
         }
-        None => {
-            let weight = factors.weight(number.to_biguint());
-            write_weight(&weight, ratios);
-            model.as_mut().map_or(Ok(()), |model| {
-                let (numer, denom) = (weight.numer().magnitude(), weight.denom().magnitude());
-                push_big(model, weight.is_negative(), numer, denom)
-            })
+        // Apart from the loads, so that this one becomes vector instructions.
+        let mut below = true;
+        for (number, &sum) in numbers.iter_mut().zip(sums) {
+            below &= number.at_most(group.max);
+            *number = group.sub(sum, *number);
         }
-    };
-    if let Err(source) = pushed {
-        *model = Err(WeightOutOfRange { index, source });
+        below
     }
 }
 
@@ -278,7 +379,9 @@ mod tests {
     use super::super::BoundType;
     use super::*;
     use crate::mask::DataType;
+    use crate::model::weight::push_big;
     use crate::model::{convert, ratio, Scalar};
+    use num_traits::Signed;
     use proptest::prelude::*;
 
     /// A round: models masked, added up, and their masks too.
@@ -328,7 +431,7 @@ mod tests {
         let view = MaskObjectView::parse_exact(&mask).unwrap();
         assert_eq!(unmask_ratios(&aggregation, &view).unwrap(), exact, "{config}");
         let unmasker = Unmasker::new(aggregation, mask).unwrap();
-        let reserved = unmasker.ratios.capacity();
+        let reserved = unmasker.output.ratios.capacity();
         let unmasked = unmasker.finish().unwrap();
         assert_eq!(unmasked.ratios.capacity(), reserved, "{config}");
         assert_eq!(unmasked.ratios, ratio::encode_ratios(&exact), "{config}");
@@ -414,7 +517,7 @@ mod tests {
                 let mask = super::super::derive_mask(&MaskSeed::new([seed; 32]), config, 2);
                 let unmasker =
                     Unmasker::new(aggregation.clone(), mask.to_bytes().unwrap()).unwrap();
-                let reserved = unmasker.ratios.capacity();
+                let reserved = unmasker.output.ratios.capacity();
                 let unmasked = unmasker.finish().unwrap();
                 assert_eq!(unmasked.ratios.capacity(), reserved, "{mask_config}");
                 let exact = unmask_ratios(

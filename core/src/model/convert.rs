@@ -201,6 +201,24 @@ impl Format {
         // A subnormal has biased exponent 0; the implied bit of a normal one adds the 1.
         (((last - self.least_exponent) as u64) << fraction_bits) + kept
     }
+
+    /// The bits of the float nearest to a value from `significand * 2^exponent` on and less than
+    /// `(significand + error) * 2^exponent`; the highest bit of `significand` is set. None if that can be
+    /// either of two floats, or is subnormal or close to infinity.
+    #[inline(always)]
+    pub(crate) fn round_estimate(self, significand: u64, error: u64, exponent: i32) -> Option<u64> {
+        let drop = 64 - self.precision as u32;
+        let (low, half) = (significand & ((1 << drop) - 1), 1 << (drop - 1));
+        let last = i64::from(exponent) + i64::from(drop);
+        // At half itself it depends on what comes after it, and below it on whether the error leads there.
+        let near = low.wrapping_sub(half - error) <= error;
+        if near || last < self.least_exponent || last >= self.greatest_exponent {
+            return None;
+        }
+        let kept = (significand >> drop) + u64::from(low > half);
+        // As in `round`. If `kept` has a bit too many, then all its others are 0, and the sum is right too.
+        Some((((last - self.least_exponent) as u64) << (self.precision - 1)) + kept)
+    }
 }
 
 /// The bits of the float nearest to `numer / denom`; `denom` is not 0.

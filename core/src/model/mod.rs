@@ -13,6 +13,7 @@ pub use crate::mask::DataType;
 pub mod convert;
 pub mod ratio;
 mod scalar;
+pub(crate) mod weight;
 
 pub use convert::OutOfRange;
 pub use ratio::{RatioDecoder, RatioError};
@@ -64,6 +65,18 @@ impl Model {
             DataType::F64 => Model::F64(Vec::new()),
             DataType::I32 => Model::I32(Vec::new()),
             DataType::I64 => Model::I64(Vec::new()),
+        }
+    }
+
+    /// Appends weights of the same type; others are left out.
+    pub(crate) fn append(&mut self, other: &Model) {
+        debug_assert_eq!(self.data_type(), other.data_type());
+        match (self, other) {
+            (Model::F32(weights), Model::F32(more)) => weights.extend_from_slice(more),
+            (Model::F64(weights), Model::F64(more)) => weights.extend_from_slice(more),
+            (Model::I32(weights), Model::I32(more)) => weights.extend_from_slice(more),
+            (Model::I64(weights), Model::I64(more)) => weights.extend_from_slice(more),
+            _ => {}
         }
     }
 

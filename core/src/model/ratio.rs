@@ -5,9 +5,9 @@
 
 use num_bigint::{BigInt, BigUint, Sign};
 use num_rational::BigRational;
-use num_traits::ToPrimitive;
 
-use super::convert::{self, Format};
+use super::convert;
+use super::weight::{with_weights, FromRatio};
 use super::{DataType, Model, OutOfRange};
 
 /// The most u32 digits of a numerator or denominator: ten times as many as any mask config leads to.
@@ -142,20 +142,84 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
     }
 
     fn decode_up_to(&mut self, end: usize) -> Result<(), RatioError> {
-        let bytes = self.bytes.as_ref();
-        for index in self.model.len()..end {
-            let mut cursor = Cursor { bytes, position: self.position, index, count: self.count };
-            let numer = cursor.number()?;
-            let denom = cursor.number()?;
-            if denom.sign <= 0 {
-                return Err(RatioError::Denominator { index });
-            }
-            self.position = cursor.position;
-            push(&mut self.model, &numer, &denom)
-                .map_err(|source| RatioError::OutOfRange { index, source })?;
-        }
-        Ok(())
+        let Self { bytes, position, count, model, .. } = self;
+        with_weights!(model, weights => {
+            decode_weights(bytes.as_ref(), position, *count, end, weights)
+        })
     }
+}
+
+/// Decodes weights from `position` on until there are `end` of `count`.
+fn decode_weights<W: FromRatio>(
+    bytes: &[u8],
+    position: &mut usize,
+    count: usize,
+    end: usize,
+    weights: &mut Vec<W>,
+) -> Result<(), RatioError> {
+    for index in weights.len()..end {
+        if let Some((weight, len)) = Short::read(bytes, *position).and_then(|short| {
+            Some((W::from_words(short.negative, short.numer, short.denom)?, short.len))
+        }) {
+            weights.push(weight);
+            *position += len;
+            continue;
+        }
+        let mut cursor = Cursor { bytes, position: *position, index, count };
+        let numer = cursor.number()?;
+        let denom = cursor.number()?;
+        if denom.sign <= 0 {
+            return Err(RatioError::Denominator { index });
+        }
+        *position = cursor.position;
+        let weight = number_weight(&numer, &denom)
+            .map_err(|source| RatioError::OutOfRange { index, source })?;
+        weights.push(weight);
+    }
+    Ok(())
+}
+
+/// A well-formed weight of at most two digits each, as most are.
+struct Short {
+    negative: bool,
+    numer: u64,
+    denom: u64,
+    /// Bytes that it takes.
+    len: usize,
+}
+
+impl Short {
+    /// None if there is no such weight, or if it is too close to the end to be read in one go.
+    #[inline(always)]
+    fn read(bytes: &[u8], position: usize) -> Option<Self> {
+        /// A number of two digits.
+        const MOST: usize = 9 + 8;
+        let window: &[u8; 2 * MOST] = bytes.get(position..)?.first_chunk()?;
+        let (sign, numer, numer_len) = short_number(window.first_chunk()?)?;
+        let (denom_sign, denom, denom_len) = short_number(window.get(numer_len..)?.first_chunk()?)?;
+        let sign_fits = match sign {
+            0 => numer == 0,
+            1 | -1 => numer != 0,
+            _ => false,
+        };
+        (sign_fits && denom_sign == 1 && denom != 0).then_some(Short {
+            negative: sign < 0,
+            numer,
+            denom,
+            len: numer_len + denom_len,
+        })
+    }
+}
+
+/// Sign, magnitude and length in bytes of a number of at most two digits.
+#[inline(always)]
+fn short_number(window: &[u8; 17]) -> Option<(i8, u64, usize)> {
+    const MASKS: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
+    let [sign, rest @ ..] = window;
+    let digits = u64::from_le_bytes(*rest.first_chunk()?);
+    let value = u64::from_le_bytes(*rest.last_chunk()?);
+    let mask = MASKS.get(usize::try_from(digits).ok()?)?;
+    Some((*sign as i8, value & mask, 9 + 4 * digits as usize))
 }
 
 struct Cursor<'a> {
@@ -211,70 +275,12 @@ impl Number<'_> {
     }
 }
 
-fn push(model: &mut Model, numer: &Number<'_>, denom: &Number<'_>) -> Result<(), OutOfRange> {
+fn number_weight<W: FromRatio>(numer: &Number<'_>, denom: &Number<'_>) -> Result<W, OutOfRange> {
     let negative = numer.sign < 0;
     match (numer.small().map(u128::from_le_bytes), denom.small().map(u128::from_le_bytes)) {
-        (Some(numer), Some(denom)) => push_small(model, negative, numer, denom),
-        _ => push_big(model, negative, &numer.big(), &denom.big()),
+        (Some(numer), Some(denom)) => W::from_small(negative, numer, denom),
+        _ => W::from_big(negative, &numer.big(), &denom.big()),
     }
-}
-
-/// Appends `±numer / denom` to a model; `denom` is not 0.
-pub(crate) fn push_big(
-    model: &mut Model,
-    negative: bool,
-    numer: &BigUint,
-    denom: &BigUint,
-) -> Result<(), OutOfRange> {
-    match model {
-        Model::F32(weights) => weights.push(convert::f32_from(negative, numer, denom)?),
-        Model::F64(weights) => weights.push(convert::f64_from(negative, numer, denom)?),
-        Model::I32(weights) => weights.push(convert::i32_from(negative, numer, denom)?),
-        Model::I64(weights) => weights.push(convert::i64_from(negative, numer, denom)?),
-    }
-    Ok(())
-}
-
-/// The same in words.
-#[inline]
-pub(crate) fn push_small(
-    model: &mut Model,
-    negative: bool,
-    numer: u128,
-    denom: u128,
-) -> Result<(), OutOfRange> {
-    match model {
-        Model::F32(weights) => {
-            let value =
-                f32::from_bits(convert::nearest_bits_small(numer, denom, Format::F32) as u32);
-            // The largest finite float is just below 2^128, and rounding leads to it from beyond it too.
-            if value >= f32::MAX {
-                return push_big(model, negative, &numer.into(), &denom.into());
-            }
-            weights.push(if negative { -value } else { value });
-        }
-        Model::F64(weights) => {
-            let value = f64::from_bits(convert::nearest_bits_small(numer, denom, Format::F64));
-            weights.push(if negative { -value } else { value });
-        }
-        Model::I32(weights) => {
-            let value = truncated(negative, numer, denom).and_then(|value| value.to_i32());
-            weights.push(value.ok_or(OutOfRange(DataType::I32))?);
-        }
-        Model::I64(weights) => {
-            let value = truncated(negative, numer, denom).and_then(|value| value.to_i64());
-            weights.push(value.ok_or(OutOfRange(DataType::I64))?);
-        }
-    }
-    Ok(())
-}
-
-fn truncated(negative: bool, numer: u128, denom: u128) -> Option<i128> {
-    let magnitude = match (u64::try_from(numer), u64::try_from(denom)) {
-        (Ok(numer), Ok(denom)) => (numer / denom).into(),
-        _ => i128::try_from(numer / denom).ok()?,
-    };
-    Some(if negative { -magnitude } else { magnitude })
 }
 
 /// The bytes of a weight whose numerator and denominator have at most so many bits. Saturating.
@@ -310,21 +316,6 @@ fn write_number(number: &BigInt, out: &mut Vec<u8>) {
 fn write_header(sign: i8, digits: usize, out: &mut Vec<u8>) {
     out.push(sign as u8);
     out.extend_from_slice(&(digits as u64).to_le_bytes());
-}
-
-/// Appends `±numer / denom`, which is in lowest terms; `denom` is not 0.
-#[inline]
-pub(crate) fn write_weight_small(negative: bool, numer: u128, denom: u128, out: &mut Vec<u8>) {
-    let sign = if numer == 0 { 0 } else { 1 - 2 * i8::from(negative) };
-    write_number_small(sign, numer, out);
-    write_number_small(1, denom, out);
-}
-
-#[inline]
-fn write_number_small(sign: i8, value: u128, out: &mut Vec<u8>) {
-    let digits = (128 - value.leading_zeros()).div_ceil(32) as usize;
-    write_header(sign, digits, out);
-    out.extend_from_slice(&value.to_le_bytes()[..4 * digits]);
 }
 
 /// The old form of a model of exact weights.
@@ -390,6 +381,7 @@ pub fn decode_ratios(bytes: &[u8]) -> Result<Vec<BigRational>, RatioError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::weight::push_big;
     use num_traits::Signed;
     use proptest::prelude::*;
 
@@ -412,18 +404,6 @@ mod tests {
         fn encodes_as_serde_does(weights in prop::collection::vec(any_ratio(), 0..10)) {
             prop_assert_eq!(encode_ratios(&weights), with_serde(&weights));
             prop_assert_eq!(decode_ratios(&with_serde(&weights)), Ok(weights));
-        }
-
-        #[test]
-        fn small_weights_are_written_alike(negative: bool, numer: u128, cut in 0u32..=128, denom in 1u128..) {
-            let numer = numer.checked_shr(cut).unwrap_or(0);
-            let value = convert::rational(negative, numer.into(), denom.into());
-            let (n, d) = (value.numer().magnitude(), value.denom().magnitude());
-            let mut ours = Vec::new();
-            write_weight_small(negative, n.to_u128().unwrap(), d.to_u128().unwrap(), &mut ours);
-            let mut expected = Vec::new();
-            write_weight(&value, &mut expected);
-            prop_assert_eq!(ours, expected);
         }
 
         #[test]
