@@ -76,6 +76,10 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 	cd demo && ../$(BIN)/python -m pytest -q
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
 
+.PHONY: docs-tables
+docs-tables: ## write docs/state-machines.md anew
+	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables the_documentation
+
 .PHONY: bench
 bench: coordinator ## a round with a million weights, with either transport: time, processor time, peak memory
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking

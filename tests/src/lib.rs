@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod by_hand;
 pub mod fake;
 pub mod world;

@@ -1,0 +1,104 @@
+//! Every state of both machines against every kind of input.
+//!
+//! The tables are functions whose matches the compiler proves to be total. Each of their entries is
+//! tried on a real machine that was brought into the state. `docs/state-machines.md` is made of them.
+
+mod coordinator_drive;
+mod coordinator_table;
+mod enumeration;
+mod participant_drive;
+mod participant_table;
+mod render;
+
+use std::fmt::Debug;
+
+/// Where a machine does something else than its table says.
+fn differences<State: Copy + Debug, Stimulus: Copy + Debug, Cell: Debug + PartialEq>(
+    states: &[State],
+    stimuli: &[Stimulus],
+    expected: impl Fn(State, Stimulus) -> Cell,
+    observed: impl Fn(State, Stimulus) -> Cell,
+) -> Vec<String> {
+    let pairs = states.iter().flat_map(|state| stimuli.iter().map(|stimulus| (*state, *stimulus)));
+    pairs
+        .filter_map(|(state, stimulus)| {
+            let (observed, expected) = (observed(state, stimulus), expected(state, stimulus));
+            (observed != expected)
+                .then(|| format!("{state:?} x {stimulus:?}: {observed:?}, not {expected:?}"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_coordinator_does_what_its_table_says() {
+    use coordinator_drive::observed;
+    use coordinator_table::{expected, State, Stimulus};
+    let wrong = differences(State::ALL, Stimulus::ALL, expected, observed);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_participant_does_what_its_table_says() {
+    use participant_drive::observed;
+    use participant_table::{expected, State, Stimulus};
+    let wrong = differences(&State::all(), Stimulus::ALL, expected, observed);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn getting_the_global_model_goes_as_its_table_says() {
+    use participant_drive::fetch_observed;
+    use participant_table::{fetch_expected, FetchStimulus, Fetching};
+    let wrong = differences(Fetching::ALL, FetchStimulus::ALL, fetch_expected, fetch_observed);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Tables with a wrong entry do not pass.
+#[test]
+fn a_wrong_entry_is_found() {
+    use coordinator_table::{Cell, State, Stimulus};
+    let lenient = |state, stimulus| match (state, stimulus) {
+        (State::Update, Stimulus::Sum) => Cell::Accepted(State::Update),
+        _ => coordinator_table::expected(state, stimulus),
+    };
+    let stimuli = [Stimulus::Tick, Stimulus::Sum];
+    let wrong = differences(&[State::Update], &stimuli, lenient, coordinator_drive::observed);
+    assert_eq!(
+        wrong,
+        ["Update x Sum: Rejected(\"wrong_phase\"), not Accepted(Update)"],
+        "a late sum message is not accepted"
+    );
+}
+
+/// Each kind of input that the machines have is tried.
+#[test]
+fn no_kind_of_input_is_left_out() {
+    use pet_core::coordinator::{Input, PersistId};
+    use pet_core::job::JobId;
+    use pet_core::participant;
+    for input in
+        [Input::Tick, Input::JobLost(JobId(1)), Input::Persisted(PersistId(1)), Input::Stop]
+    {
+        assert!(!coordinator_drive::tried_by(&input).is_empty(), "{input:?}");
+    }
+    for input in [
+        participant::Input::Tick,
+        participant::Input::JobLost(JobId(1)),
+        participant::Input::FetchModel,
+        participant::Input::Stop,
+    ] {
+        assert!(!participant_drive::tried_by(&input).is_empty(), "{input:?}");
+    }
+}
+
+/// With `PET_WRITE_DOCS` set the page is written instead (`make docs-tables`).
+#[test]
+fn the_documentation_shows_these_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/state-machines.md");
+    let page = render::page();
+    if std::env::var_os("PET_WRITE_DOCS").is_some() {
+        std::fs::write(path, &page).expect("docs can be written to");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == page, "docs/state-machines.md is stale: run make docs-tables");
+}
