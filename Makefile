@@ -10,7 +10,7 @@ VENV := .venv
 VENV_OLD := .venv-old
 BIN := $(VENV)/bin
 COORDINATOR := target/release/pet-coordinator
-OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml)
+OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml bench/Cargo.toml)
 
 # PyO3 looks at an interpreter even for modules that suit any.
 export PYO3_PYTHON := $(PYTHON)
@@ -80,8 +80,21 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 docs-tables: ## write docs/state-machines.md anew
 	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables the_documentation
 
-.PHONY: bench
-bench: coordinator ## a round with a million weights, with either transport: time, processor time, peak memory
+# Measuring it. Nothing else should run meanwhile.
+
+BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
+
+.PHONY: bench bench-quick bench-round
+bench: ## each step of masking, against the old crate and the machine's limits: target/bench/masking.json
+	$(call say,masking)
+	$(BENCH)
+
+bench-quick: ## the same in a hurry: shows that it works
+	$(call say,masking, in a hurry)
+	$(CARGO) test --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target
+	$(BENCH) --quick --json target/bench/masking-quick.json
+
+bench-round: coordinator ## a round with a million weights, with either transport: time, processor time, peak memory
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
