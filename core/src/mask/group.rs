@@ -277,8 +277,14 @@ impl Elements {
 
     /// Adds numbers of the same config one by one.
     pub(crate) fn add(&mut self, other: &Elements) {
+        self.add_at(0, other);
+    }
+
+    /// Adds numbers of the same config one by one to those from `start` on.
+    pub(crate) fn add_at(&mut self, start: usize, other: &Elements) {
         with_both_elements!(self, other, (sums, numbers) => {
-            sums.group.add_all(Level::detected(), &mut sums.vector, &numbers.vector);
+            let sums_from = sums.vector.get_mut(start..).unwrap_or_default();
+            sums.group.add_all(Level::detected(), sums_from, &numbers.vector);
         }, debug_assert!(false, "numbers of another width"));
     }
 }

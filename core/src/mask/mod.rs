@@ -29,6 +29,6 @@ pub use config::{
 pub use masker::{mask_model, mask_ratios, MaskError, MaskReport, Masker};
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
 pub use seed::MaskSeed;
-pub use sum::{derive_mask, MaskSum, SumMismatch};
+pub use sum::{derive_mask, MaskSum, MaskSumPart, SumMismatch};
 pub use unmask::{unmask_ratios, UnmaskPart, Unmasked, Unmasker, WeightOutOfRange};
 pub use word::UnusableMaskConfig;

@@ -1,38 +1,58 @@
 //! Deriving masks and adding them up: the work of a sum participant (spec section 5).
+//!
+//! No mask is ever whole in memory. The sums are gone through in windows that fit the L2 cache, and in each
+//! window the masks of all seeds are drawn, piece by piece in the L1 cache, and added. Of a seed only
+//! the place in its key stream is kept.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
 
 use zeroize::Zeroizing;
 
 use super::config::MaskConfigPair;
-use super::draw::MaskStream;
-use super::group::{with_elements, Elements};
+use super::draw::Draws;
+use super::element::Element;
+use super::group::{with_elements, Elements, Group};
 use super::object::MaskObject;
 use super::seed::MaskSeed;
+use crate::simd::Level;
 
-/// Numbers drawn at a time: they fit the L1 cache.
-const BLOCK: usize = 512;
+/// Bytes of numbers that are drawn at a time: with the key stream they fit the L1 cache.
+const PIECE_BYTES: usize = 16 << 10;
 
-/// What beginning a seed costs, as a number of numbers: its first batch of key stream is made whole.
-const SEED_COST: usize = 512;
+/// Bytes of the sums that one mask after the other is added to: they fit the L2 cache, and are long
+/// enough for what beginning in the middle of a stream costs.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// What beginning a seed, or going on with it, costs beside its numbers, as a number of numbers.
+const SEED_COST: usize = 64;
+
+/// Fewer numbers than this are not worth sharing out among threads.
+const MIN_SHARE: usize = 4096;
 
 /// Adds up the masks of many seeds, in steps.
 ///
-/// Memory: one vector of numbers, however many seeds. To use several cores, give each its own sum of a
-/// part of the seeds and [`merge`](Self::merge) them. Everything is wiped on drop.
+/// Memory: one vector of numbers, and some 50 bytes a seed. To use several cores, give each its own sum of
+/// a part of the seeds and [`merge`](Self::merge) them, or, since that takes a vector for each core,
+/// [`split`](Self::split) the work. Everything is wiped on drop.
 pub struct MaskSum {
     config: MaskConfigPair,
-    vector: Elements,
+    /// The whole vector.
+    vector: Window,
     /// A single number.
     unit: Elements,
     /// What the unit of every seed is drawn to.
-    no_unit: Elements,
+    one_unit: Elements,
     waiting: VecDeque<MaskSeed>,
-    /// The seed at work, and how many of its numbers are added.
-    current: Option<(MaskStream, usize)>,
     seeds_done: usize,
+    /// Numbers added, and to be added, of seeds that are at work.
+    begun_numbers: usize,
+    /// How many seeds are at work, here or in parts.
+    begun: usize,
+    /// The parts that are not back yet: their numbers and where their streams stood.
+    lent: Vec<(u64, Vec<Stream>)>,
+    /// The next part's number.
+    next_part: u64,
 }
 
 /// Two sums that do not belong to the same round.
@@ -53,71 +73,140 @@ impl MaskSum {
     pub fn new(config: MaskConfigPair, length: usize) -> Self {
         MaskSum {
             config,
-            vector: Elements::zeros(config.vect, length),
+            vector: Window::new(config, 0, length),
             unit: Elements::zeros(config.unit, 1),
-            no_unit: Elements::zeros(config.unit, 1),
+            one_unit: Elements::zeros(config.unit, 1),
             waiting: VecDeque::new(),
-            current: None,
             seeds_done: 0,
+            begun_numbers: 0,
+            begun: 0,
+            lent: Vec::new(),
+            next_part: 0,
         }
     }
 
-    /// Queues the masks of these seeds; [`step`](Self::step) adds them.
+    /// Queues the masks of these seeds; [`step`](Self::step) adds them. Those that come while others are
+    /// half added make a pass of their own over the vector, until they are as far.
     pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = MaskSeed>) {
         self.waiting.extend(seeds);
     }
 
     /// Adds at most `max_numbers` more numbers; returns whether all queued masks are added.
     ///
-    /// Beginning a seed counts as 512 of them, so that a step takes its time however short the models
-    /// are.
+    /// Beginning a seed counts as 64 of them, and so does going on with it after others, so that a step
+    /// takes its time however short the models are.
     pub fn step(&mut self, max_numbers: usize) -> bool {
+        self.call_back();
         let mut budget = max_numbers;
         while budget > 0 {
-            let (mut stream, begun) = match self.current.take() {
-                Some(current) => current,
-                None => match self.waiting.pop_front() {
-                    Some(seed) => {
-                        budget = budget.saturating_sub(SEED_COST);
-                        (MaskStream::new(&seed, self.no_unit.clone()), 0)
-                    }
-                    None => break,
-                },
-            };
-            let done = self.vector.len().min(begun.saturating_add(budget));
-            self.add_range(&mut stream, begun..done);
-            budget -= done - begun;
-            if done < self.vector.len() {
-                self.current = Some((stream, done));
+            let Some(seed) = self.waiting.pop_front() else { break };
+            self.begin(&seed);
+            budget = budget.saturating_sub(SEED_COST);
+        }
+        while budget > 0 && !self.vector.streams.is_empty() {
+            let added = self.vector.step(budget);
+            self.begun_numbers += added;
+            budget = budget.saturating_sub(added + SEED_COST);
+            let streams = std::mem::take(&mut self.vector.done);
+            self.take_back(streams);
+        }
+        self.waiting.is_empty() && self.begun == 0
+    }
+
+    /// Adds a seed's unit, and puts its vector in front of all others.
+    fn begin(&mut self, seed: &MaskSeed) {
+        let mut draws = Draws::new(seed);
+        with_elements!(&mut self.one_unit, unit => draws.fill(&unit.group, &mut unit.vector));
+        self.unit.add(&self.one_unit);
+        self.begun += 1;
+        let stream = Stream { draws, next: 0 };
+        if self.vector.sums.len() == 0 {
+            self.take_back(vec![stream]);
+        } else {
+            self.vector.streams.push_front(stream);
+        }
+    }
+
+    /// Goes on with streams after all others, or is done with them.
+    fn take_back(&mut self, streams: Vec<Stream>) {
+        let length = self.vector.sums.len();
+        for stream in streams {
+            if stream.next < length {
+                self.vector.streams.push_back(stream);
             } else {
-                self.unit.add(stream.unit());
+                self.begun -= 1;
+                self.begun_numbers -= length;
                 self.seeds_done += 1;
             }
         }
-        self.current.is_none() && self.waiting.is_empty()
     }
 
-    /// Adds the stream's next numbers to those of a range.
-    fn add_range(&mut self, stream: &mut MaskStream, range: Range<usize>) {
-        with_elements!(&mut self.vector, sums => {
-            let group = *sums.group;
-            let mut block = Zeroizing::new(vec![group.max; BLOCK.min(range.len())]);
-            for sums in sums.vector[range].chunks_mut(BLOCK) {
-                let masks = &mut block[..sums.len()];
-                stream.fill(&group, masks);
-                for (sum, mask) in sums.iter_mut().zip(masks) {
-                    *sum = group.add(*sum, *mask);
+    /// Shares out what comes next as up to `parts` parts, which can be done at the same time; none if it
+    /// takes a step first (for seeds that are not begun), or there is too little to do. All of them are to
+    /// be handed back to [`absorb`](Self::absorb), and then there may be more.
+    ///
+    /// Together they hold about a quarter of a vector. A part that is not back when something else is
+    /// asked of the sum is done again, and not taken any more.
+    pub fn split(&mut self, parts: usize) -> Vec<MaskSumPart> {
+        self.call_back();
+        let length = self.vector.sums.len();
+        let streams = self.vector.streams.len();
+        if parts < 2 || streams < 2 || !self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let window = (length / (4 * parts)).max(MIN_SHARE);
+        if streams.saturating_mul(window.min(length)) < 2 * MIN_SHARE {
+            return Vec::new();
+        }
+        // Many seeds are shared out at once. Few are not all at work at the same time, so that each part has
+        // the same number of them: those that are furthest behind come first.
+        let share = if streams < 8 * parts { streams / parts } else { streams.div_ceil(parts) };
+        let mut pieces = Vec::new();
+        while let Some(next) = self.vector.streams.front().map(|stream| stream.next) {
+            if pieces.len() == parts {
+                break;
+            }
+            let mut piece = Window::new(self.config, next, window.min(length - next));
+            while piece.streams.len() < share.max(1) {
+                match self.vector.streams.pop_front_if(|stream| stream.next == next) {
+                    Some(stream) => piece.streams.push_back(stream),
+                    None => break,
                 }
             }
-        });
+            let (number, total) = (self.next_part, piece.streams.len() * piece.sums.len());
+            self.next_part += 1;
+            self.lent.push((number, piece.streams.iter().cloned().collect()));
+            pieces.push(MaskSumPart { number, total, window: piece });
+        }
+        pieces
+    }
+
+    /// Takes in what a part of this sum has added; adds what it has not.
+    pub fn absorb(&mut self, part: MaskSumPart) {
+        let MaskSumPart { number, total, mut window } = part;
+        let Some(at) = self.lent.iter().position(|(lent, _)| *lent == number) else { return };
+        self.lent.swap_remove(at);
+        while window.step(usize::MAX) > 0 {}
+        self.begun_numbers += total;
+        self.vector.sums.add_at(window.start, &window.sums);
+        self.take_back(window.done);
+    }
+
+    /// Gives up the parts that are not back.
+    fn call_back(&mut self) {
+        for (_, streams) in self.lent.drain(..) {
+            for stream in streams.into_iter().rev() {
+                self.vector.streams.push_front(stream);
+            }
+        }
     }
 
     /// Numbers added, and in all of the seeds so far (saturating).
     pub fn progress(&self) -> (usize, usize) {
-        let length = self.vector.len();
-        let begun = self.current.as_ref().map_or(0, |(_, done)| *done);
-        let seeds = self.seeds_done + usize::from(self.current.is_some()) + self.waiting.len();
-        (self.seeds_done.saturating_mul(length).saturating_add(begun), seeds.saturating_mul(length))
+        let length = self.vector.sums.len();
+        let seeds = self.seeds_done + self.begun + self.waiting.len();
+        let done = self.seeds_done.saturating_mul(length).saturating_add(self.begun_numbers);
+        (done, seeds.saturating_mul(length))
     }
 
     /// Takes over another sum, done or not: its masks, and the seeds that are still queued there.
@@ -125,17 +214,17 @@ impl MaskSum {
     /// # Errors
     /// If config or length differ; nothing has changed then.
     pub fn merge(&mut self, mut other: MaskSum) -> Result<(), SumMismatch> {
-        if self.config != other.config || self.vector.len() != other.vector.len() {
+        if self.config != other.config || self.vector.sums.len() != other.vector.sums.len() {
             return Err(SumMismatch);
         }
-        // A mask half added there can only be completed there.
-        while let Some((_, done)) = &other.current {
-            let rest = other.vector.len() - done;
-            other.step(rest);
-        }
-        self.vector.add(&other.vector);
+        self.call_back();
+        other.call_back();
+        self.vector.sums.add_at(0, &other.vector.sums);
         self.unit.add(&other.unit);
+        self.vector.streams.append(&mut other.vector.streams);
         self.seeds_done += other.seeds_done;
+        self.begun += other.begun;
+        self.begun_numbers += other.begun_numbers;
         self.waiting.append(&mut other.waiting);
         Ok(())
     }
@@ -143,15 +232,124 @@ impl MaskSum {
     /// The sum of the masks; adds what is still queued.
     pub fn finish(mut self) -> MaskObject {
         while !self.step(usize::MAX) {}
-        MaskObject { config: self.config, vector: self.vector, unit: self.unit }
+        MaskObject { config: self.config, vector: self.vector.sums, unit: self.unit }
+    }
+}
+
+/// A part of the work of a [`MaskSum`]: some of the masks in a window of the vector.
+///
+/// For any thread. Everything is wiped on drop.
+pub struct MaskSumPart {
+    number: u64,
+    window: Window,
+    /// How many numbers it adds.
+    total: usize,
+}
+
+/// Shows the progress: the rest is secret.
+impl fmt::Debug for MaskSumPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, total) = self.progress();
+        write!(f, "MaskSumPart({done} of {total} numbers)")
+    }
+}
+
+impl MaskSumPart {
+    /// Adds at most `max_numbers` more numbers, as [`MaskSum::step`]; returns whether all are added.
+    pub fn step(&mut self, max_numbers: usize) -> bool {
+        let mut budget = max_numbers;
+        while budget > 0 && !self.window.streams.is_empty() {
+            budget = budget.saturating_sub(self.window.step(budget) + SEED_COST);
+        }
+        self.window.streams.is_empty()
+    }
+
+    /// Numbers added, and in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let window = &self.window;
+        let missing = window.streams.iter().map(|stream| window.end() - stream.next).sum::<usize>();
+        (self.total - missing, self.total)
+    }
+
+    /// About how much memory it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        with_elements!(&self.window.sums, sums => std::mem::size_of_val(&sums.vector[..]))
+    }
+}
+
+/// Where the mask of one seed stands.
+#[derive(Clone)]
+struct Stream {
+    draws: Draws,
+    /// The number of the vector that comes next.
+    next: usize,
+}
+
+/// A part of a vector of sums, and the masks that are still to be added to it.
+struct Window {
+    /// The first number's index in the vector.
+    start: usize,
+    sums: Elements,
+    streams: VecDeque<Stream>,
+    /// The streams that have come to the end.
+    done: Vec<Stream>,
+}
+
+impl Window {
+    fn new(config: MaskConfigPair, start: usize, length: usize) -> Self {
+        let sums = Elements::zeros(config.vect, length);
+        Window { start, sums, streams: VecDeque::new(), done: Vec::new() }
+    }
+
+    fn end(&self) -> usize {
+        self.start + self.sums.len()
+    }
+
+    /// Adds up to `max_numbers` of the first stream's numbers; returns how many. If it has come to the end
+    /// of a piece of the window that fits the cache, the next time is another stream's turn.
+    fn step(&mut self, max_numbers: usize) -> usize {
+        let Some(mut stream) = self.streams.pop_front() else { return 0 };
+        let first = stream.next - self.start;
+        let (last, cached) = with_elements!(&mut self.sums, sums => {
+            let group = *sums.group;
+            let cached = (WINDOW_BYTES / std::mem::size_of_val(&group.max)).max(1);
+            let cached = (first / cached + 1).saturating_mul(cached).min(sums.vector.len());
+            let last = first.saturating_add(max_numbers).min(cached);
+            add_masks(&group, &mut stream.draws, &mut sums.vector[first..last]);
+            (last, cached)
+        });
+        stream.next = self.start + last;
+        if last < cached {
+            self.streams.push_front(stream);
+        } else if last < self.sums.len() {
+            self.streams.push_back(stream);
+        } else {
+            self.done.push(stream);
+        }
+        last - first
+    }
+}
+
+/// Adds a stream's next numbers.
+fn add_masks<E: Element>(group: &Group<E>, draws: &mut Draws, sums: &mut [E]) {
+    let level = Level::detected();
+    let piece = (PIECE_BYTES / std::mem::size_of::<E>()).max(1);
+    let mut masks = Zeroizing::new(vec![group.max; piece.min(sums.len())]);
+    for sums in sums.chunks_mut(piece) {
+        let masks = &mut masks[..sums.len()];
+        draws.fill(group, masks);
+        group.add_all(level, sums, masks);
     }
 }
 
 /// The mask of one seed, for a model of `length` weights.
 pub fn derive_mask(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> MaskObject {
-    let mut sum = MaskSum::new(config, length);
-    sum.add_seeds([seed.clone()]);
-    sum.finish()
+    let mut draws = Draws::new(seed);
+    let mut unit = Elements::zeros(config.unit, 1);
+    with_elements!(&mut unit, unit => draws.fill(&unit.group, &mut unit.vector));
+    let mut vector = Elements::zeros(config.vect, length);
+    with_elements!(&mut vector, vector => draws.fill(&vector.group, &mut vector.vector));
+    MaskObject { config, vector, unit }
 }
 
 #[cfg(test)]
@@ -190,9 +388,10 @@ mod tests {
     #[test]
     fn steps_and_parts_do_not_matter() {
         let config = MaskConfig::from_bytes([0, 1, 6, 9]).unwrap().into();
-        let length = 2 * BLOCK + 3;
+        let cached = WINDOW_BYTES / 16;
+        let length = 2 * cached + 3;
         let expected = naive(config, length, &seeds(4));
-        for step in [1, 7, BLOCK, length, 3 * length] {
+        for step in [333, SEED_COST, cached, length, 3 * length] {
             let mut sum = MaskSum::new(config, length);
             sum.add_seeds(seeds(4));
             let mut steps = 1;
@@ -202,21 +401,131 @@ mod tests {
                 assert!(done < total && total == 4 * length);
                 assert!(done <= (steps - 1) * step);
             }
-            // No seed's beginning makes a step longer; the last one of a step makes it shorter.
+            // No seed makes a step longer; the last one of a step makes it shorter.
             assert!((4 * length).div_ceil(step) <= steps);
-            assert!(steps <= (4 * (length + SEED_COST)).div_ceil(step));
             assert_eq!(sum.progress(), (4 * length, 4 * length));
-            assert_eq!(sum.finish(), expected);
+            assert!(sum.finish() == expected);
         }
-        // The other part is half done, in the middle of a mask and with another in the queue.
+        // The other sum is half done, in the middle of two masks and with another in the queue.
         let mut sum = MaskSum::new(config, length);
         sum.add_seeds(seeds(4)[..1].to_vec());
         let mut other = MaskSum::new(config, length);
-        other.add_seeds(seeds(4)[1..].to_vec());
-        other.step(length + 5);
-        sum.step(3);
+        other.add_seeds(seeds(4)[1..3].to_vec());
+        other.step(cached + 500);
+        other.add_seeds(seeds(4)[3..].to_vec());
+        sum.step(300);
+        let (done, other_done) = (sum.progress().0, other.progress().0);
+        assert!(0 < done && done < other_done);
         sum.merge(other).unwrap();
-        assert_eq!(sum.finish(), expected);
+        assert_eq!(sum.progress(), (done + other_done, 4 * length));
+        assert!(sum.finish() == expected);
+    }
+
+    /// All configs would take long: one for each kind of number.
+    #[test]
+    fn pieces_for_threads_add_up() {
+        for bytes in [[16, 0, 0, 3], [1, 0, 0, 3], [0, 1, 2, 6], [2, 0, 255, 3]] {
+            let config = MaskConfig::from_bytes(bytes).unwrap().into();
+            for (length, count) in [(1, 9000), (MIN_SHARE + 1, 2), (5 * MIN_SHARE, 3), (30_000, 40)]
+            {
+                let seeds: Vec<_> = (0..count)
+                    .map(|i: u64| {
+                        let mut seed = [1; 32];
+                        seed[..8].copy_from_slice(&i.to_le_bytes());
+                        MaskSeed::new(seed)
+                    })
+                    .collect();
+                if count == 40 && bytes[2] == 255 {
+                    continue;
+                }
+                let mut expected = MaskSum::new(config, length);
+                expected.add_seeds(seeds.clone());
+                let expected = expected.finish();
+                for parts in [2, 3, 16] {
+                    let mut sum = MaskSum::new(config, length);
+                    sum.add_seeds(seeds.clone());
+                    let (mut rounds, mut most) = (0, 0);
+                    loop {
+                        let pieces = sum.split(parts);
+                        if pieces.is_empty() {
+                            if sum.step(SEED_COST * seeds.len()) {
+                                break;
+                            }
+                            continue;
+                        }
+                        rounds += 1;
+                        most = most.max(pieces.len());
+                        let before = sum.progress().0;
+                        let mut added = 0;
+                        for mut piece in pieces {
+                            assert_eq!(piece.progress().0, 0);
+                            while !piece.step(1000) {}
+                            let (done, total) = piece.progress();
+                            assert_eq!(done, total);
+                            assert!(
+                                piece.bytes() <= 34 * 8 * length.div_ceil(4 * parts).max(MIN_SHARE)
+                            );
+                            added += done;
+                            sum.absorb(piece);
+                        }
+                        assert_eq!(sum.progress().0, before + added);
+                    }
+                    assert!(rounds > 0);
+                    assert_eq!(most, parts.min(count as usize));
+                    assert!(sum.finish() == expected);
+                }
+            }
+        }
+    }
+
+    /// A part that is lost, or comes too late, changes nothing.
+    #[test]
+    fn parts_may_be_lost() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let length = 3 * MIN_SHARE;
+        let mut sum = MaskSum::new(config, length);
+        sum.add_seeds(seeds(4));
+        sum.step(4 * SEED_COST);
+        let mut lost = sum.split(2);
+        assert_eq!(lost.len(), 2);
+        // One of them is back in time.
+        sum.absorb(lost.remove(0));
+        let done = sum.progress().0;
+        assert!(done > 0);
+        let mut again = sum.split(2);
+        assert_eq!(sum.progress().0, done);
+        sum.absorb(lost.remove(0));
+        assert_eq!(sum.progress().0, done);
+        again.truncate(1);
+        sum.absorb(again.remove(0));
+        assert!(sum.progress().0 > done);
+        assert!(sum.finish() == naive(config, length, &seeds(4)));
+    }
+
+    /// With few seeds, too, all parts have something to do nearly all of the time.
+    #[test]
+    fn three_seeds_keep_two_threads_busy() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let length = 16 * MIN_SHARE;
+        let mut sum = MaskSum::new(config, length);
+        sum.add_seeds(seeds(3));
+        assert!(sum.split(2).is_empty());
+        sum.step(3 * SEED_COST);
+        let mut time = 0;
+        loop {
+            let pieces = sum.split(2);
+            if pieces.is_empty() {
+                break;
+            }
+            time += pieces.iter().map(|piece| piece.total).max().unwrap();
+            for piece in pieces {
+                sum.absorb(piece);
+            }
+        }
+        let (done, total) = sum.progress();
+        time += total - done;
+        assert!(10 * time <= 17 * length, "{time}");
+        assert!(sum.finish() == naive(config, length, &seeds(3)));
     }
 
     #[test]
@@ -236,13 +545,15 @@ mod tests {
         let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
         let mut sum = MaskSum::new(config, 3);
         sum.add_seeds(seeds(100));
-        let mut seeds_begun = 0;
+        let (mut steps, mut before) = (1, 0);
         while !sum.step(4 * SEED_COST) {
             let (done, _) = sum.progress();
-            assert!(done.div_ceil(3) - seeds_begun <= 4);
-            seeds_begun = done.div_ceil(3);
+            assert!(done - before <= 4 * 3);
+            before = done;
+            steps += 1;
         }
-        assert!(seeds_begun > 90);
+        // Four seeds a step are begun, and then added.
+        assert_eq!(steps, 50);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::crypto::{
     SigningKeyPair, TaskSignatures,
 };
 use crate::job::Work;
-use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskReport, MaskSum};
+use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskReport, MaskSumPart};
 use crate::message::{
     ChunkError, Frame, MessageId, MessageSize, SeedOpenError, Tag, FRAME_HEADROOM,
 };
@@ -92,7 +92,7 @@ pub enum Outcome {
     #[doc(hidden)]
     Sealed(Result<Bytes, ComposeError>),
     #[doc(hidden)]
-    MaskSum(Box<MaskSum>),
+    MaskSum(Box<MaskSumPart>),
     #[doc(hidden)]
     Model(Result<Arc<Model>, RatioError>),
     #[doc(hidden)]
@@ -105,7 +105,7 @@ impl Outcome {
         match self {
             Self::Composed(Ok(upload)) | Self::Masked(Ok((upload, _))) => upload.bytes(),
             Self::Sealed(Ok(sealed)) => sealed.len(),
-            Self::MaskSum(sum) => sum.progress().1 * 8,
+            Self::MaskSum(part) => part.bytes(),
             Self::Model(Ok(model)) => model.len() * 8,
             _ => 0,
         }

@@ -6,7 +6,7 @@ use super::super::stage::Upload;
 use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, MIN_SEEDS, NUMBERS_PER_STEP};
 use crate::crypto::PublicSigningKey;
 use crate::job::{Progress, Work};
-use crate::mask::{MaskObjectView, MaskSeed, MaskSum};
+use crate::mask::{MaskObjectView, MaskSeed, MaskSum, MaskSumPart};
 use crate::message::{EncryptedMaskSeed, Frame, Tag};
 use crate::round::UpdateSeedDict;
 
@@ -18,12 +18,7 @@ pub(super) struct ComposeSum2 {
 
 enum Sum2Stage {
     Begin(Bytes),
-    Open {
-        sealed: std::vec::IntoIter<(PublicSigningKey, EncryptedMaskSeed)>,
-        seeds: Vec<MaskSeed>,
-    },
-    /// All seeds are known, none is used yet.
-    Opened(Vec<MaskSeed>),
+    Open { sealed: std::vec::IntoIter<(PublicSigningKey, EncryptedMaskSeed)>, seeds: Vec<MaskSeed> },
     Sum(Box<MaskSum>),
     Done(Result<Upload, ComposeError>),
 }
@@ -57,9 +52,6 @@ impl ComposeSum2 {
                 if !sealed.as_slice().is_empty() {
                     return Ok(Sum2Stage::Open { sealed, seeds });
                 }
-                Sum2Stage::Opened(seeds)
-            }
-            Sum2Stage::Opened(seeds) => {
                 let mut sum = composer.empty_sum()?;
                 sum.add_seeds(seeds);
                 Sum2Stage::Sum(Box::new(sum))
@@ -106,9 +98,7 @@ impl Work<Outcome> for ComposeSum2 {
     fn progress(&self) -> Progress {
         let length = self.composer.parameters.model_length;
         match &self.stage {
-            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } | Sum2Stage::Opened(_) => {
-                Progress { done: 0, total: length }
-            }
+            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } => Progress { done: 0, total: length },
             Sum2Stage::Sum(sum) => {
                 let (done, total) = sum.progress();
                 Progress { done: done as u64, total: total as u64 }
@@ -117,36 +107,18 @@ impl Work<Outcome> for ComposeSum2 {
         }
     }
 
-    /// Each part adds up the masks of some of the seeds; this job adds up the parts.
+    /// Each part adds some of the masks in a window of the sum.
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
-        // The seeds must be known to be shared out.
-        while matches!(self.stage, Sum2Stage::Begin(_) | Sum2Stage::Open { .. }) {
-            self.advance();
-        }
-        let Sum2Stage::Opened(seeds) = &mut self.stage else {
+        let Sum2Stage::Sum(sum) = &mut self.stage else {
             return Vec::new();
         };
-        let share = seeds.len().div_ceil(parts.max(1)).max(1);
-        let mut works: Vec<Box<dyn Work<Outcome>>> = Vec::new();
-        while works.len() < parts && !seeds.is_empty() {
-            let Ok(mut part) = self.composer.empty_sum() else {
-                break;
-            };
-            part.add_seeds(seeds.drain(seeds.len().saturating_sub(share)..));
-            works.push(Box::new(PartialSum(Box::new(part))));
-        }
-        works
+        let parts = sum.split(parts).into_iter();
+        parts.map(|part| Box::new(PartialSum(Box::new(part))) as Box<dyn Work<Outcome>>).collect()
     }
 
     fn absorb(&mut self, part: Outcome) {
-        let Outcome::MaskSum(part) = part else { return };
-        while !matches!(self.stage, Sum2Stage::Sum(_) | Sum2Stage::Done(_)) {
-            self.advance();
-        }
-        if let Sum2Stage::Sum(sum) = &mut self.stage {
-            // Both are of this round's config and length.
-            let merged = sum.merge(*part);
-            debug_assert!(merged.is_ok());
+        if let (Sum2Stage::Sum(sum), Outcome::MaskSum(part)) = (&mut self.stage, part) {
+            sum.absorb(*part);
         }
     }
 
@@ -159,8 +131,8 @@ impl Work<Outcome> for ComposeSum2 {
     }
 }
 
-/// The sum of some of the masks.
-struct PartialSum(Box<MaskSum>);
+/// A part of the sum.
+struct PartialSum(Box<MaskSumPart>);
 
 impl Work<Outcome> for PartialSum {
     fn name(&self) -> &'static str {
