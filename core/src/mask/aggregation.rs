@@ -240,6 +240,17 @@ impl Aggregation {
     /// # Errors
     /// If it does not fit, or that would be too many models; nothing has changed then.
     pub fn merge(&mut self, other: &Aggregation) -> Result<(), AggregationError> {
+        self.validate_merge(other)?;
+        self.merge_range(other, 0..other.len());
+        self.merge_unit(other);
+        Ok(())
+    }
+
+    /// The part of [`merge`](Self::merge) that takes no time.
+    ///
+    /// # Errors
+    /// As for `merge`.
+    pub fn validate_merge(&self, other: &Aggregation) -> Result<(), AggregationError> {
         let (expected, found) = (self.config(), other.config());
         if expected != found || self.len() != other.len() {
             return Err(AggregationError::ModelMismatch {
@@ -256,10 +267,20 @@ impl Aggregation {
         if nb_models > expected.unit.max_nb_models() {
             return Err(AggregationError::TooManyScalars(expected.unit.max_nb_models()));
         }
-        self.sum.vector.add(&other.sum.vector);
-        self.sum.unit.add(&other.sum.unit);
-        self.nb_models = nb_models;
         Ok(())
+    }
+
+    /// Adds some numbers of another sum's vector (indices beyond its end are left out). The other sum has
+    /// been validated; with one that was not, this one is worthless afterwards.
+    pub fn merge_range(&mut self, other: &Aggregation, range: Range<usize>) {
+        let range = clip(range, self.len().min(other.len()));
+        self.sum.vector.add_range(&other.sum.vector, range);
+    }
+
+    /// Adds another sum's unit and counts its models; follows [`merge_range`](Self::merge_range).
+    pub fn merge_unit(&mut self, other: &Aggregation) {
+        self.sum.unit.add(&other.sum.unit);
+        self.nb_models = self.nb_models.saturating_add(other.nb_models);
     }
 
     /// May the sum be unmasked with this mask?
@@ -303,6 +324,72 @@ impl Aggregation {
         Ok(())
     }
 }
+
+/// The sums of a range of weights while masked models are added. Those of ranges that follow each other can be
+/// made by different threads, and put together in the end.
+pub struct RangeSum {
+    config: MaskConfigPair,
+    range: Range<usize>,
+    /// From the range's beginning, as far as they are done.
+    sums: Elements,
+}
+
+impl RangeSum {
+    /// Nothing of the range is done; there is room for `capacity` sums.
+    pub(crate) fn new(config: MaskConfigPair, range: Range<usize>, capacity: usize) -> Self {
+        RangeSum { config, range, sums: Elements::with_capacity(config.vect, capacity) }
+    }
+
+    /// The part of the range that is left to do.
+    pub(crate) fn rest(&self) -> Range<usize> {
+        self.range.start + self.sums.len()..self.range.end
+    }
+
+    /// Does the next `max` numbers: those of `base`, or zeros, plus those of all models. The objects have
+    /// been validated.
+    pub(crate) fn step<'a>(
+        &mut self,
+        base: Option<&Aggregation>,
+        models: impl Iterator<Item = MaskObjectView<'a>> + Clone,
+        max: usize,
+    ) {
+        let end = self.rest().start.saturating_add(max).min(self.range.end);
+        while self.rest().start < end {
+            // A block stays in the cache while number after number is added to each of its sums.
+            let start = self.rest().start;
+            let block = start..end.min(start + BLOCK);
+            self.sums.extend(base.map(|base| &base.sum.vector), block.clone());
+            for model in models.clone().filter(|model| model.config() == self.config) {
+                with_elements!(&mut self.sums, sums => {
+                    let offset = sums.vector.len() - block.len();
+                    let block = clip(block.clone(), model.len());
+                    WireNumbers::new(Level::detected(), &sums.group, model.vector(), block)
+                        .add(&mut sums.vector[offset..]);
+                });
+            }
+        }
+    }
+
+    /// Takes over the sums of the range that follows on what is done here, of the same models.
+    pub(crate) fn append(&mut self, next: RangeSum) {
+        debug_assert!(self.rest().start == next.range.start && next.rest().is_empty());
+        self.sums.append(next.sums);
+    }
+
+    /// The sum, when the whole vector is done: of the models in `base` and those added. Their units are still to
+    /// be added.
+    pub(crate) fn finish(self, base: Option<&Aggregation>) -> Aggregation {
+        let RangeSum { config, sums, .. } = self;
+        let (nb_models, unit) = match base {
+            Some(base) => (base.nb_models, base.sum.unit.clone()),
+            None => (0, Elements::zeros(config.unit, 1)),
+        };
+        Aggregation { nb_models, sum: MaskObject { config, vector: sums, unit } }
+    }
+}
+
+/// Sums that models are added to at a time: they stay in the L2 cache.
+const BLOCK: usize = 8192;
 
 impl Serialize for Aggregation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

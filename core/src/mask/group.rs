@@ -1,5 +1,7 @@
 //! The groups of the mask configs, and vectors of their elements.
 
+use std::ops::Range;
+
 use num_bigint::BigUint;
 use zeroize::Zeroize;
 
@@ -259,6 +261,11 @@ impl Elements {
         with_element_type!(config, E => Numbers::new(config, vec![E::default(); len]).into())
     }
 
+    /// No numbers yet, but room for them.
+    pub(crate) fn with_capacity(config: MaskConfig, capacity: usize) -> Self {
+        with_element_type!(config, E => Numbers::<E>::new(config, Vec::with_capacity(capacity)).into())
+    }
+
     /// A single number, which is below the config's order.
     pub(crate) fn one(config: MaskConfig, number: &BigUint) -> Self {
         with_element_type!(config, E => Numbers::new(config, vec![E::from_biguint(number)]).into())
@@ -275,6 +282,30 @@ impl Elements {
         })
     }
 
+    /// Appends copies of some numbers of the same config, or as many zeros.
+    pub(crate) fn extend(&mut self, from: Option<&Elements>, range: Range<usize>) {
+        match from {
+            Some(from) => with_both_elements!(self, from, (to, from) => {
+                to.vector.extend_from_slice(&from.vector[range]);
+            }, debug_assert!(false, "numbers of another width")),
+            None => with_elements!(self, to => {
+                to.vector.resize(to.vector.len() + range.len(), Default::default());
+            }),
+        }
+    }
+
+    /// Appends numbers of the same config. They are not secret: what they leave behind is not wiped.
+    pub(crate) fn append(&mut self, mut other: Elements) {
+        with_both_elements!(self, &mut other, (to, from) => {
+            let from = std::mem::take(&mut from.vector);
+            if to.vector.is_empty() && to.vector.capacity() < from.capacity() {
+                to.vector = from;
+            } else {
+                to.vector.extend_from_slice(&from);
+            }
+        }, debug_assert!(false, "numbers of another width"));
+    }
+
     /// Adds numbers of the same config one by one.
     pub(crate) fn add(&mut self, other: &Elements) {
         self.add_at(0, other);
@@ -285,6 +316,14 @@ impl Elements {
         with_both_elements!(self, other, (sums, numbers) => {
             let sums_from = sums.vector.get_mut(start..).unwrap_or_default();
             sums.group.add_all(Level::detected(), sums_from, &numbers.vector);
+        }, debug_assert!(false, "numbers of another width"));
+    }
+
+    /// Adds some numbers of the same config to those with the same indices. The range is within both.
+    pub(crate) fn add_range(&mut self, other: &Elements, range: Range<usize>) {
+        with_both_elements!(self, other, (sums, numbers) => {
+            let (to, from) = (&mut sums.vector[range.clone()], &numbers.vector[range]);
+            sums.group.add_all(Level::detected(), to, from);
         }, debug_assert!(false, "numbers of another width"));
     }
 }

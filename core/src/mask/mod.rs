@@ -21,6 +21,7 @@ mod unmask;
 mod wire;
 mod word;
 
+pub(crate) use aggregation::RangeSum;
 pub use aggregation::{Aggregation, AggregationError, UnmaskError};
 pub use config::{
     BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
