@@ -9,7 +9,8 @@ use super::{Rejection, RoundContext, Verified};
 use crate::crypto::PublicSigningKey;
 use crate::job::{Progress, Work};
 use crate::mask::{
-    Aggregation, MaskConfigPair, MaskObjectView, RangeSum, UnmaskError, Unmasked, Unmasker,
+    Aggregation, MaskConfigPair, MaskObjectView, RangeSum, UnmaskError, UnmaskPart, Unmasked,
+    Unmasker,
 };
 use crate::message::Complete;
 
@@ -26,6 +27,8 @@ pub enum Outcome {
     Summed(RangeSum),
     #[doc(hidden)]
     Aggregated(Arc<Aggregation>),
+    #[doc(hidden)]
+    UnmaskedRange(UnmaskPart),
     #[doc(hidden)]
     Unmasked(Result<Unmasked, UnmaskError>),
     #[doc(hidden)]
@@ -208,6 +211,23 @@ impl Work<Outcome> for Unmask {
         Progress { done: done as u64, total: total as u64 }
     }
 
+    fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
+        let Self::Run(unmasker) = self else { return Vec::new() };
+        let (done, total) = unmasker.progress();
+        let parts = parts.min((total - done) / UNMASKED_PER_STEP);
+        if parts < 2 {
+            return Vec::new();
+        }
+        let boxed = |part| -> Box<dyn Work<Outcome>> { Box::new(UnmaskRange(part)) };
+        unmasker.split(parts).into_iter().map(boxed).collect()
+    }
+
+    fn absorb(&mut self, part: Outcome) {
+        if let (Self::Run(unmasker), Outcome::UnmaskedRange(part)) = (self, part) {
+            unmasker.absorb(part);
+        }
+    }
+
     fn finish(mut self: Box<Self>) -> Outcome {
         while !self.step() {}
         Outcome::Unmasked(match *self {
@@ -216,6 +236,28 @@ impl Work<Outcome> for Unmask {
             // `step` leaves this stage.
             Self::Begin { .. } => unreachable!("the job is not done"),
         })
+    }
+}
+
+/// Does that for a range of the weights.
+struct UnmaskRange(UnmaskPart);
+
+impl Work<Outcome> for UnmaskRange {
+    fn name(&self) -> &'static str {
+        "unmask global model"
+    }
+
+    fn step(&mut self) -> bool {
+        self.0.step(UNMASKED_PER_STEP)
+    }
+
+    fn progress(&self) -> Progress {
+        let (done, total) = self.0.progress();
+        Progress { done: done as u64, total: total as u64 }
+    }
+
+    fn finish(self: Box<Self>) -> Outcome {
+        Outcome::UnmaskedRange(self.0)
     }
 }
 
@@ -243,5 +285,103 @@ impl Work<Outcome> for Assemble {
         let Self { context, participant, complete } = *self;
         let payload = complete.payload().into();
         Outcome::Assembled(context.check_payload(participant, complete.tag, false, payload))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Job, JobId};
+    use crate::mask::{derive_mask, MaskConfig, MaskSeed, MaskSum};
+
+    fn mask(seed: u8, config: MaskConfigPair, length: usize) -> Bytes {
+        derive_mask(&MaskSeed::new([seed; 32]), config, length).to_bytes().unwrap().into()
+    }
+
+    /// Does `steps` steps, and then all there is in parts; returns how many of those there were.
+    fn run(work: impl Work<Outcome> + 'static, steps: usize, parts: usize) -> (Outcome, usize) {
+        let mut job = Job::new(JobId(0), work);
+        for _ in 0..steps {
+            job.step();
+        }
+        let mut count = 0;
+        let done = job.run(
+            parts,
+            || false,
+            |pieces| {
+                count += pieces.len();
+                assert!(pieces.len() <= parts);
+                Some(pieces.into_iter().map(|piece| piece.finish()).collect())
+            },
+        );
+        (done.unwrap().outcome, count)
+    }
+
+    #[test]
+    fn updates_are_added_in_steps_and_parts() {
+        let length = ADDED_PER_STEP / 4 + 3;
+        for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Prime/I64/Bmax/M12"] {
+            let config: MaskConfigPair = name.parse::<MaskConfig>().unwrap().into();
+            let updates: Vec<_> = (0..4).map(|seed| mask(seed, config, length)).collect();
+            let mut expected = Aggregation::new(config, length);
+            for update in &updates {
+                expected.aggregate(&MaskObjectView::parse_exact(update).unwrap()).unwrap();
+            }
+            let mut base = Aggregation::new(config, length);
+            base.aggregate(&MaskObjectView::parse_exact(&updates[0]).unwrap()).unwrap();
+            let base = Arc::new(base);
+            for (with_base, steps, parts, count) in [
+                (false, 0, 1, 0),
+                (true, 0, 2, 2),
+                (false, 0, 3, 3),
+                (true, 1, 7, 7),
+                (true, 9, 2, 0),
+            ] {
+                let (base, updates) = match with_base {
+                    true => (Some(base.clone()), updates[1..].to_vec()),
+                    false => (None, updates.clone()),
+                };
+                let job = Aggregate::new(config, length, base, updates);
+                match run(job, steps, parts) {
+                    (Outcome::Aggregated(sum), found) => {
+                        assert_eq!(found, count);
+                        assert!(*sum == expected, "{name}, {steps} steps, {parts} parts");
+                    }
+                    _ => panic!("another outcome"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn little_work_is_not_shared_out() {
+        let config: MaskConfigPair = "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into();
+        let updates = vec![mask(1, config, 100), mask(2, config, 100)];
+        assert_eq!(run(Aggregate::new(config, 100, None, updates), 0, 8).1, 0);
+    }
+
+    #[test]
+    fn models_are_unmasked_in_steps_and_parts() {
+        let length = 5 * UNMASKED_PER_STEP + 7;
+        let config: MaskConfigPair = "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into();
+        let mut masks = MaskSum::new(config, length);
+        masks.add_seeds([MaskSeed::new([9; 32])]);
+        let mut sum = Aggregation::new(config, length);
+        sum.aggregate(&MaskObjectView::parse_exact(&mask(1, config, length)).unwrap()).unwrap();
+        let (sum, masks) = (Arc::new(sum), Bytes::from(masks.finish().to_bytes().unwrap()));
+        let expected = Unmasker::new(sum.clone(), masks.clone()).unwrap().finish();
+        for (steps, parts, count) in [(0, 1, 0), (0, 2, 2), (2, 4, 4), (0, 100, 5), (10, 4, 0)] {
+            let job = Unmask::new(sum.clone(), masks.clone());
+            match run(job, steps, parts) {
+                (Outcome::Unmasked(found), pieces) => {
+                    assert_eq!(
+                        (&found, pieces),
+                        (&expected, count),
+                        "{steps} steps, {parts} parts"
+                    );
+                }
+                _ => panic!("another outcome"),
+            }
+        }
     }
 }

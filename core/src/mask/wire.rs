@@ -94,3 +94,96 @@ impl<'a, E: Element> WireNumbers<'a, E> {
         self.group.max == self.group.wire_mask
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::MaskConfig;
+    use super::super::group::with_element_type;
+    use super::super::{derive_mask, MaskSeed};
+    use super::*;
+
+    /// The numbers of a mask as they travel.
+    fn numbers(config: MaskConfig, seed: u8, count: usize) -> Vec<u8> {
+        let object =
+            derive_mask(&MaskSeed::new([seed; 32]), config.into(), count).to_bytes().unwrap();
+        object[8..8 + count * config.bytes_per_number()].to_vec()
+    }
+
+    /// One by one and without vector instructions.
+    fn naive<E: Element>(
+        group: &Group<E>,
+        sums: &[E],
+        bytes: &[u8],
+        range: Range<usize>,
+    ) -> Vec<E> {
+        let numbers = range.map(|i| group.load(bytes, i));
+        sums.iter().zip(numbers).map(|(sum, number)| group.add(*sum, number)).collect()
+    }
+
+    #[test]
+    fn every_level_adds_what_is_in_the_bytes() {
+        for config in MaskConfig::all() {
+            with_element_type!(config, E => {
+                let (group, block) = (Group::<E>::new(config), BLOCK_BYTES / E::BYTES);
+                for count in [0, 1, block - 1, block, 2 * block + 5] {
+                    let bytes = numbers(config, 1, count + 2);
+                    let old = numbers(config, 2, count);
+                    let mut sums = vec![E::default(); count];
+                    E::unpack(Level::Portable, &old, group.wire_bytes, &mut sums);
+                    let range = 1..1 + count;
+                    let expected = naive(&group, &sums, &bytes, range.clone());
+                    for &level in Level::available() {
+                        let wire = || WireNumbers::new(level, &group, &bytes, range.clone());
+                        let mut added = sums.clone();
+                        wire().add(&mut added);
+                        assert!(added == expected, "{config}, {level:?}, {count}");
+                        assert_eq!(wire().first_not_below(), None);
+                        let mut added = sums.clone();
+                        assert_eq!(wire().add_checked(&mut added), Ok(()));
+                        assert!(added == expected, "{config}, {level:?}, {count}");
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_bad_number_is_found_wherever_it_is_and_changes_nothing() {
+        for config in MaskConfig::all() {
+            with_element_type!(config, E => {
+                let (group, block) = (Group::<E>::new(config), BLOCK_BYTES / E::BYTES);
+                let width = group.wire_bytes;
+                let count = 2 * block + 5;
+                let mut sums = vec![E::default(); count];
+                E::unpack(Level::Portable, &numbers(config, 2, count), width, &mut sums);
+                // The smallest that is not below the order, and the largest that fits the bytes.
+                let order = config.order().to_bytes_le();
+                let fits = order.len() <= width;
+                let bad = [order, vec![0xff; width]];
+                for (at, bad) in [0, 1, block - 1, block, 2 * block - 1, count - 1]
+                    .into_iter()
+                    .flat_map(|at| bad.iter().filter(|bad| bad.len() <= width).map(move |bad| (at, bad)))
+                {
+                    let mut bytes = numbers(config, 1, count);
+                    bytes[at * width..][..width].fill(0);
+                    bytes[at * width..][..bad.len()].copy_from_slice(bad);
+                    // And a second one, which comes later.
+                    bytes[(count - 1) * width..].fill(0xff);
+                    for &level in Level::available() {
+                        let wire = || WireNumbers::new(level, &group, &bytes, 0..count);
+                        let mut added = sums.clone();
+                        if fits {
+                            assert_eq!(wire().first_not_below(), Some(at), "{config}, {level:?}");
+                            assert_eq!(wire().add_checked(&mut added), Err(at));
+                            assert!(added == sums, "{config}, {level:?}, {at}");
+                        } else {
+                            assert!(config.group_type().is_word() || config.number_bits() % 8 == 0);
+                            assert_eq!(wire().first_not_below(), None, "{config}, {level:?}");
+                            assert_eq!(wire().add_checked(&mut added), Ok(()));
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
