@@ -246,7 +246,7 @@ impl<const N: usize> PartialOrd for Wide<N> {
 }
 
 /// A number as 64-bit words, least significant first.
-pub(crate) trait Words: Copy + Default + Send + 'static {
+pub(crate) trait Words: Copy + Default + Send + Sync + 'static {
     const WORDS: usize;
 
     fn words(&self) -> &[u64];

@@ -27,6 +27,7 @@ pub use config::{
     BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
     MaskConfigPair, ModelType, UnknownMaskConfigName,
 };
+pub(crate) use masker::MaskPart;
 pub use masker::{mask_model, mask_ratios, MaskError, MaskReport, Masker};
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
 pub use seed::MaskSeed;

@@ -534,7 +534,11 @@ impl Participant {
             | Outcome::Composed(Err(error))
             | Outcome::Sealed(Err(error)) => self.not_composed(error),
             // These belong to other jobs; none of them runs as the main line's.
-            Outcome::Model(_) | Outcome::MaskSum(_) | Outcome::Released => self.go_on(),
+            Outcome::Model(_)
+            | Outcome::MaskSum(_)
+            | Outcome::Leaves(_)
+            | Outcome::MaskPart(_)
+            | Outcome::Released => self.go_on(),
         }
     }
 

@@ -124,12 +124,21 @@ impl MaskStream {
         self.next.fill(group, out);
     }
 
+    /// How many of the vector's candidates are used up.
+    pub(crate) fn place<E: Element>(&self, group: &Group<E>) -> u64 {
+        self.next.word.wrapping_sub(self.vector.word) / words(group)
+    }
+
+    /// Goes on with another of the vector's candidates.
+    pub(crate) fn seek<E: Element>(&mut self, group: &Group<E>, candidate: u64) {
+        self.next.word = self.vector.word.wrapping_add(candidate.wrapping_mul(words(group)));
+    }
+
     /// Appends the numbers that a range of the vector's candidates gives, in order. Has nothing to do with
     /// [`fill`](Self::fill): any thread may do any range. The vector is what the ranges 0..a, a..b and so on
     /// give, one after another; of n candidates about n * `Group::acceptance` are accepted.
     ///
     /// Reserve room in `out`: a vector that grows leaves copies behind that are not wiped.
-    #[allow(dead_code)]
     pub(crate) fn stretch<E: Element>(
         &self,
         group: &Group<E>,

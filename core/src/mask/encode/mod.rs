@@ -78,6 +78,13 @@ pub(crate) struct Clamped {
     pub(crate) largest: f64,
 }
 
+impl Clamped {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
 impl<E: Element, W: Weight> Encoder<E, W> {
     /// For a scalar that is already clamped.
     pub(crate) fn new(config: MaskConfig, scalar: &BigRational) -> Self {

@@ -18,11 +18,11 @@ use update::ComposeUpdate;
 use super::io::ModelMismatch;
 use super::stage::{Content, Upload};
 use crate::crypto::{
-    Blake2b, CryptoError, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose, RootSeed,
-    SigningKeyPair, TaskSignatures,
+    Blake2b, CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose,
+    RootSeed, SigningKeyPair, TaskSignatures,
 };
 use crate::job::Work;
-use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskReport, MaskSumPart};
+use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
 use crate::message::{
     ChunkError, Frame, MessageId, MessageSize, SeedOpenError, Tag, FRAME_HEADROOM,
 };
@@ -88,6 +88,10 @@ pub enum Outcome {
     #[doc(hidden)]
     Composed(Result<Upload, ComposeError>),
     #[doc(hidden)]
+    Leaves(Vec<Digest>),
+    #[doc(hidden)]
+    MaskPart(Box<MaskPart>),
+    #[doc(hidden)]
     Masked(Result<(Upload, MaskReport), ComposeError>),
     #[doc(hidden)]
     Sealed(Result<Bytes, ComposeError>),
@@ -105,6 +109,7 @@ impl Outcome {
         match self {
             Self::Composed(Ok(upload)) | Self::Masked(Ok((upload, _))) => upload.bytes(),
             Self::Sealed(Ok(sealed)) => sealed.len(),
+            Self::MaskPart(part) => part.bytes(),
             Self::MaskSum(part) => part.bytes(),
             Self::Model(Ok(model)) => model.len() * 8,
             _ => 0,

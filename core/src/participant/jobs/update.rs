@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::super::stage::Upload;
 use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, NUMBERS_PER_STEP};
 use crate::crypto::{Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose};
 use crate::job::{Progress, Work};
-use crate::mask::{MaskObjectView, MaskReport, MaskSeed, Masker};
+use crate::mask::{MaskPart, MaskReport, MaskSeed, Masker};
 use crate::message::{EncryptedMaskSeed, Frame, LocalSeedDict, Tag};
 use crate::model::Model;
 use crate::round::{DecodeError, SumDict};
 
-/// How many weights are hashed in a step.
-const HASHED_PER_STEP: usize = 1 << 17;
+/// How many weights are hashed in a step, and make a leaf of the model's hash.
+const LEAF: usize = 1 << 17;
 
 /// Masks the local model and makes an update message.
 pub(super) struct ComposeUpdate {
@@ -26,11 +27,10 @@ pub(super) struct ComposeUpdate {
 
 enum UpdateStage {
     Begin,
-    /// Hashing the model, for its mask seed.
+    /// Hashing the model, for its mask seed: its first leaves.
     Hash {
         sums: SumDict,
-        hash: Box<Blake2b>,
-        done: usize,
+        leaves: Vec<Digest>,
     },
     Mask {
         sums: SumDict,
@@ -61,29 +61,24 @@ impl ComposeUpdate {
             UpdateStage::Begin => {
                 let sums = SumDict::from_bytes(&self.sums)
                     .map_err(|source| ComposeError::BadAnswer { call: "sums", source })?;
-                UpdateStage::Hash { sums, hash: Box::default(), done: 0 }
+                UpdateStage::Hash { sums, leaves: Vec::new() }
             }
-            UpdateStage::Hash { sums, mut hash, done } => {
-                let end = self.model.len().min(done + HASHED_PER_STEP);
-                hash_weights(&mut hash, &self.model, done..end);
-                if end < self.model.len() {
-                    return Ok(UpdateStage::Hash { sums, hash, done: end });
+            UpdateStage::Hash { sums, mut leaves } => {
+                if leaves.len() < leaf_count(&self.model) {
+                    leaves.push(hash_leaf(&self.model, leaves.len()));
+                    return Ok(UpdateStage::Hash { sums, leaves });
                 }
-                let seed = composer.mask_seed(&hash.finish());
-                let mut frame = Frame::with_capacity(0);
+                let seed = composer.mask_seed(&hash_model(&self.model, &leaves));
+                let mut frame = Frame::with_capacity(128);
                 let buffer = frame.buffer_mut();
-                let config = composer.parameters.mask_config;
-                // All at once: growing a large buffer would copy it.
-                let object = MaskObjectView::serialized_len(config, self.model.len());
-                buffer.reserve_exact(
-                    object.unwrap_or(0) + 128 + LocalSeedDict::serialized_len(sums.len()),
-                );
                 buffer.extend_from_slice(composer.signatures.sum.as_bytes());
                 buffer.extend_from_slice(composer.signatures.update.as_bytes());
-                let masker = Masker::append_to(
-                    frame.into_buffer(),
+                // Memory for all of it at once: growing a large buffer would copy it.
+                let masker = Masker::behind(
+                    &frame.into_buffer(),
+                    LocalSeedDict::serialized_len(sums.len()),
                     &seed,
-                    config,
+                    composer.parameters.mask_config,
                     &composer.scalar,
                     self.model.clone(),
                 )?;
@@ -173,6 +168,40 @@ impl Work<Outcome> for ComposeUpdate {
         Progress { done, total: length }
     }
 
+    /// Parts hash leaves of the model, and later mask it, in as many turns as it takes.
+    fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
+        match &mut self.stage {
+            UpdateStage::Hash { leaves, .. } => {
+                let all = leaf_count(&self.model);
+                let share = (all - leaves.len().min(all)).div_ceil(parts.max(1)).max(1);
+                (leaves.len()..all)
+                    .step_by(share)
+                    .map(|first| HashLeaves {
+                        model: self.model.clone(),
+                        next: first,
+                        end: all.min(first + share),
+                        leaves: Vec::new(),
+                    })
+                    .map(|part| Box::new(part) as Box<dyn Work<Outcome>>)
+                    .collect()
+            }
+            UpdateStage::Mask { masker, .. } => masker
+                .split(parts)
+                .into_iter()
+                .map(|part| Box::new(MaskWeights(part)) as Box<dyn Work<Outcome>>)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn absorb(&mut self, part: Outcome) {
+        match (&mut self.stage, part) {
+            (UpdateStage::Hash { leaves, .. }, Outcome::Leaves(more)) => leaves.extend(more),
+            (UpdateStage::Mask { masker, .. }, Outcome::MaskPart(part)) => masker.absorb(*part),
+            _ => {}
+        }
+    }
+
     fn finish(self: Box<Self>) -> Outcome {
         match self.stage {
             UpdateStage::Done(result) => Outcome::Masked(result),
@@ -182,26 +211,96 @@ impl Work<Outcome> for ComposeUpdate {
     }
 }
 
-fn hash_weights(hash: &mut Blake2b, model: &Model, range: std::ops::Range<usize>) {
-    const LANE: usize = 1024;
-    let mut bytes = Vec::with_capacity(8 * LANE);
+/// Hashes some leaves of a model.
+struct HashLeaves {
+    model: Arc<Model>,
+    next: usize,
+    end: usize,
+    leaves: Vec<Digest>,
+}
+
+impl Work<Outcome> for HashLeaves {
+    fn name(&self) -> &'static str {
+        "mask local model"
+    }
+
+    fn step(&mut self) -> bool {
+        if self.next < self.end {
+            self.leaves.push(hash_leaf(&self.model, self.next));
+            self.next += 1;
+        }
+        self.next == self.end
+    }
+
+    fn progress(&self) -> Progress {
+        let done = self.leaves.len() as u64;
+        Progress { done, total: done + (self.end - self.next) as u64 }
+    }
+
+    fn finish(self: Box<Self>) -> Outcome {
+        Outcome::Leaves(self.leaves)
+    }
+}
+
+/// Masks some of the weights, and draws the masks of others.
+struct MaskWeights(MaskPart);
+
+impl Work<Outcome> for MaskWeights {
+    fn name(&self) -> &'static str {
+        "mask local model"
+    }
+
+    fn step(&mut self) -> bool {
+        self.0.step()
+    }
+
+    fn progress(&self) -> Progress {
+        let (done, total) = self.0.progress();
+        Progress { done: done as u64, total: total as u64 }
+    }
+
+    fn finish(self: Box<Self>) -> Outcome {
+        Outcome::MaskPart(Box::new(self.0))
+    }
+}
+
+fn leaf_count(model: &Model) -> usize {
+    model.len().div_ceil(LEAF)
+}
+
+/// The root of the hash tree of a model: all leaves but the last are as long, so that type, length and leaves
+/// tell the model. Leaves and root cannot be mistaken for each other, as they begin differently.
+fn hash_model(model: &Model, leaves: &[Digest]) -> Digest {
+    let mut hash = Blake2b::default();
+    hash.update(&[1, model.data_type() as u8]);
+    hash.update(&(model.len() as u64).to_le_bytes());
+    for leaf in leaves {
+        hash.update(leaf.as_bytes());
+    }
+    hash.finish()
+}
+
+fn hash_leaf(model: &Model, index: usize) -> Digest {
+    /// Fits the L1 cache.
+    const PIECE: usize = 1024;
+    let range = index * LEAF..model.len().min((index + 1) * LEAF);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * PIECE));
+    let mut hash = Blake2b::default();
+    hash.update(&[0]);
     macro_rules! hash_all {
-        ($tag:expr, $weights:expr) => {{
-            if range.start == 0 {
-                hash.update(&[$tag]);
-            }
-            for lane in $weights[range].chunks(LANE) {
+        ($weights:expr) => {
+            for piece in $weights[range].chunks(PIECE) {
                 bytes.clear();
-                lane.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
+                piece.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
                 hash.update(&bytes);
             }
-        }};
+        };
     }
     match model {
-        Model::F32(weights) => hash_all!(0, weights),
-        Model::F64(weights) => hash_all!(1, weights),
-        Model::I32(weights) => hash_all!(2, weights),
-        Model::I64(weights) => hash_all!(3, weights),
+        Model::F32(weights) => hash_all!(weights),
+        Model::F64(weights) => hash_all!(weights),
+        Model::I32(weights) => hash_all!(weights),
+        Model::I64(weights) => hash_all!(weights),
     }
-    zeroize::Zeroize::zeroize(&mut bytes);
+    hash.finish()
 }

@@ -1,24 +1,26 @@
 //! Masking a model (spec section 5): from weights straight to the bytes of a message.
 
+mod blocks;
+mod parts;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use num_rational::BigRational;
-use zeroize::Zeroizing;
 
 use super::config::{DataType, MaskConfig, MaskConfigPair};
 use super::draw::MaskStream;
 use super::element::Element;
-use super::encode::{clamp_scalar, encode_exact, encode_unit, Clamped, Encoder, Weight};
+use super::encode::{clamp_scalar, encode_exact, encode_unit, Clamped, Weight};
 use super::group::{with_element_type, Elements, Group};
 use super::object::{write_unit, write_vector_header, MaskObjectView};
 use super::seed::MaskSeed;
 use crate::model::{Model, Scalar};
-use crate::simd::{Kernel, Level};
-
-/// Numbers made at a time: they and their masks fit the L1 cache.
-const BLOCK: usize = 512;
+use blocks::{Line, Recipe};
+pub(crate) use parts::MaskPart;
+use parts::Split;
 
 /// Why a model cannot be masked: the caller is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,14 +61,18 @@ pub struct MaskReport {
 /// wiped after use. The scalar is not: it is the caller's, and enters as big integers.
 pub struct Masker {
     config: MaskConfigPair,
-    model: Arc<Model>,
+    length: usize,
     /// The scalar, for the report.
     scalar: f64,
     scalar_clamped: bool,
     /// The unit's number, masked.
     unit: Elements,
-    blocks: Box<dyn Blocks + Send>,
-    out: Vec<u8>,
+    blocks: Box<dyn Blocks>,
+    /// In one piece from the beginning, so that parts write where their bytes belong.
+    out: BytesMut,
+    /// What comes behind the bytes that parts are writing, and how many parts there are.
+    tail: BytesMut,
+    parts: usize,
     done: usize,
     clamped: Clamped,
     error: Option<MaskError>,
@@ -75,7 +81,7 @@ pub struct Masker {
 /// Shows the shape and the progress: the rest is secret.
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Masker({}, {} of {} weights)", self.config, self.done, self.model.len())
+        write!(f, "Masker({}, {} of {} weights)", self.config, self.done, self.length)
     }
 }
 
@@ -98,56 +104,103 @@ impl Masker {
     /// # Errors
     /// As for `new`.
     pub fn append_to(
-        mut out: Vec<u8>,
+        out: Vec<u8>,
         seed: &MaskSeed,
         config: MaskConfigPair,
         scalar: &Scalar,
         model: impl Into<Arc<Model>>,
     ) -> Result<Self, MaskError> {
-        let model = model.into();
-        let (expected, found) = (config.vect.data_type, model.data_type());
+        Self::behind(&out, 0, seed, config, scalar, model.into())
+    }
+
+    /// The same, with memory for `more` bytes behind the object.
+    pub(crate) fn behind(
+        beginning: &[u8],
+        more: usize,
+        seed: &MaskSeed,
+        config: MaskConfigPair,
+        scalar: &Scalar,
+        model: Arc<Model>,
+    ) -> Result<Self, MaskError> {
+        let (expected, found) = (config.vect.data_type(), model.data_type());
         if expected != found {
             return Err(MaskError::DataType { expected, found });
         }
-        let too_long = MaskError::TooLong(model.len());
-        let len = MaskObjectView::serialized_len(config, model.len()).ok_or(too_long.clone())?;
-        out.reserve(len);
-        write_vector_header(config.vect, model.len(), &mut out).map_err(|_| too_long)?;
+        let length = model.len();
+        let too_long = MaskError::TooLong(length);
+        let len = MaskObjectView::serialized_len(config, length).ok_or(too_long.clone())?;
+        let mut header = Vec::new();
+        write_vector_header(config.vect, length, &mut header).map_err(|_| too_long)?;
+        let mut out = BytesMut::with_capacity(beginning.len() + len + more);
+        out.extend_from_slice(beginning);
+        out.extend_from_slice(&header);
         let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
         let stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
-        let unit = mask_unit(&scalar, &stream, config.unit);
-        let blocks = blocks(stream, config.vect, &scalar);
-        let clamped = Clamped::default();
-        let scalar = crate::model::convert::nearest_f64(&scalar);
         Ok(Masker {
             config,
-            model,
-            scalar,
+            length,
+            scalar: crate::model::convert::nearest_f64(&scalar),
             scalar_clamped,
-            unit,
-            blocks,
+            unit: mask_unit(&scalar, &stream, config.unit),
+            blocks: blocks(stream, config.vect, &scalar, model),
             out,
+            tail: BytesMut::new(),
+            parts: 0,
             done: 0,
-            clamped,
+            clamped: Clamped::default(),
             error: None,
         })
     }
 
     /// Masks at most `max_weights` more; returns whether it is done. An error also ends it.
     pub fn step(&mut self, max_weights: usize) -> bool {
-        let end = self.model.len().min(self.done.saturating_add(max_weights));
-        while self.done < end && self.error.is_none() {
-            let range = self.done..end.min(self.done + BLOCK);
+        let range = self.done..self.length.min(self.done.saturating_add(max_weights));
+        if !range.is_empty() && self.error.is_none() {
             self.done = range.end;
-            let result = self.blocks.mask(&self.model, range, &mut self.out, &mut self.clamped);
-            self.error = result.err();
+            self.error = self.blocks.mask(range, &mut self.out, &mut self.clamped).err();
         }
-        self.error.is_some() || self.done == self.model.len()
+        self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.error.is_some() || self.done >= self.length
     }
 
     /// Weights done, and in all.
     pub fn progress(&self) -> (usize, usize) {
-        (self.done, self.model.len())
+        (self.done, self.length)
+    }
+
+    /// Takes what can be done next at the same time out of the work, as up to `parts` pieces: to be given
+    /// back, all of them and in this order, before anything else is asked for. None if that is not worth it.
+    pub(crate) fn split(&mut self, parts: usize) -> Vec<MaskPart> {
+        if self.is_done() || self.parts > 0 {
+            return Vec::new();
+        }
+        self.tail = self.out.split_off(self.out.len());
+        let parts = self.blocks.split(parts, self.done..self.length, &mut self.tail);
+        self.parts = parts.len();
+        self.join();
+        parts
+    }
+
+    /// Takes back a part that is done.
+    pub(crate) fn absorb(&mut self, part: MaskPart) {
+        let Some(masked) = self.blocks.absorb(part) else { return };
+        self.done += masked.out.len() / self.config.vect.bytes_per_number();
+        self.out.unsplit(masked.out);
+        self.clamped.add(masked.clamped);
+        if let (None, Err(error)) = (&self.error, masked.result) {
+            self.error = Some(error);
+        }
+        self.parts = self.parts.saturating_sub(1);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if self.parts == 0 {
+            self.out.unsplit(std::mem::take(&mut self.tail));
+        }
     }
 
     /// The bytes, after those given at the beginning; masks what is left of the model.
@@ -159,13 +212,15 @@ impl Masker {
         if let Some(error) = self.error {
             return Err(error);
         }
-        write_unit(self.config.unit, &self.unit, &mut self.out);
+        let mut unit = Vec::new();
+        write_unit(self.config.unit, &self.unit, &mut unit);
+        self.out.extend_from_slice(&unit);
         let report = MaskReport {
             clamped: self.clamped.count,
             largest_clamped: self.clamped.largest * self.scalar,
             scalar_clamped: self.scalar_clamped,
         };
-        Ok((self.out, report))
+        Ok((self.out.into(), report))
     }
 }
 
@@ -176,87 +231,47 @@ fn mask_unit(scalar: &BigRational, stream: &MaskStream, config: MaskConfig) -> E
 }
 
 /// Masking with the types erased.
-trait Blocks {
-    /// Appends the masked numbers of a range of at most `BLOCK` weights.
+trait Blocks: Split + Send {
+    /// Appends the masked numbers of a range of weights.
     fn mask(
         &mut self,
-        model: &Model,
         range: Range<usize>,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
         clamped: &mut Clamped,
     ) -> Result<(), MaskError>;
 }
 
-fn blocks(stream: MaskStream, config: MaskConfig, scalar: &BigRational) -> Box<dyn Blocks + Send> {
-    with_element_type!(config, E => match config.data_type {
-        DataType::F32 => Box::new(TypedBlocks::<E, f32>::new(stream, config, scalar)),
-        DataType::F64 => Box::new(TypedBlocks::<E, f64>::new(stream, config, scalar)),
-        DataType::I32 => Box::new(TypedBlocks::<E, i32>::new(stream, config, scalar)),
-        DataType::I64 => Box::new(TypedBlocks::<E, i64>::new(stream, config, scalar)),
-    })
-}
-
-struct TypedBlocks<E: Element, W: Weight> {
-    stream: MaskStream,
-    group: Group<E>,
-    encoder: Encoder<E, W>,
-    masks: Zeroizing<Vec<E>>,
-    numbers: Zeroizing<Vec<E>>,
-}
-
-impl<E: Element, W: Weight> TypedBlocks<E, W> {
-    fn new(stream: MaskStream, config: MaskConfig, scalar: &BigRational) -> Self {
-        TypedBlocks {
-            stream,
-            group: Group::new(config),
-            encoder: Encoder::new(config, scalar),
-            masks: Zeroizing::new(vec![E::default(); BLOCK]),
-            numbers: Zeroizing::new(vec![E::default(); BLOCK]),
-        }
-    }
-}
-
-impl<E: Element, W: Weight> Blocks for TypedBlocks<E, W> {
+impl<E: Element, W: Weight> Blocks for Line<E, W> {
     fn mask(
         &mut self,
-        model: &Model,
         range: Range<usize>,
-        out: &mut Vec<u8>,
+        out: &mut BytesMut,
         clamped: &mut Clamped,
     ) -> Result<(), MaskError> {
-        let start = range.start;
-        // The type was checked at the beginning.
-        let weights = &W::of(model).unwrap_or_default()[range];
-        let (masks, numbers) =
-            (&mut self.masks[..weights.len()], &mut self.numbers[..weights.len()]);
-        self.stream.fill(&self.group, masks);
-        let level = Level::detected();
-        self.encoder
-            .encode(level, weights, numbers, clamped)
-            .map_err(|index| MaskError::NotFinite { index: start + index })?;
-        level.run(Add { group: &self.group, numbers, masks });
-        self.group.write(numbers, out);
-        Ok(())
+        Line::mask(self, range, out, clamped)
     }
 }
 
-/// Adds masks to numbers.
-pub(super) struct Add<'a, E> {
-    pub(super) group: &'a Group<E>,
-    pub(super) numbers: &'a mut [E],
-    pub(super) masks: &'a [E],
-}
-
-impl<E: Element> Kernel for Add<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let group = *self.group;
-        for (number, mask) in self.numbers.iter_mut().zip(self.masks) {
-            *number = group.add(*number, *mask);
-        }
+fn blocks(
+    stream: MaskStream,
+    config: MaskConfig,
+    scalar: &BigRational,
+    model: Arc<Model>,
+) -> Box<dyn Blocks> {
+    fn line<E: Element, W: Weight>(
+        stream: MaskStream,
+        config: MaskConfig,
+        scalar: &BigRational,
+        model: Arc<Model>,
+    ) -> Box<dyn Blocks> {
+        Box::new(Line::<E, W>::begin(Recipe::new(config, scalar, model), stream))
     }
+    with_element_type!(config, E => match config.data_type() {
+        DataType::F32 => line::<E, f32>(stream, config, scalar, model),
+        DataType::F64 => line::<E, f64>(stream, config, scalar, model),
+        DataType::I32 => line::<E, i32>(stream, config, scalar, model),
+        DataType::I64 => line::<E, i64>(stream, config, scalar, model),
+    })
 }
 
 /// Masks a model at once: the mask object as it travels, and what became of the weights.
@@ -308,9 +323,12 @@ pub fn mask_ratios(
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::{BoundType, GroupType};
-    use super::super::encode::samples::{any_f64, any_scalar, model};
+    /// No multiple of any block's length.
+    const BLOCK: usize = 5000;
+
     use super::*;
+    use crate::mask::config::{BoundType, GroupType};
+    use crate::mask::encode::samples::{any_f64, any_scalar, model};
     use crate::model::convert;
     use num_traits::Zero;
     use proptest::prelude::*;
@@ -364,7 +382,7 @@ mod tests {
         let (seed, config, model) =
             (MaskSeed::new([5; 32]), config([1, 0, 0, 3]), Model::from(weights));
         let whole = mask_model(&seed, config, &Scalar::one(), &model).unwrap();
-        for step in [1, 100, BLOCK, BLOCK + 1, 10 * BLOCK] {
+        for step in [7, 100, BLOCK, BLOCK + 1, 10 * BLOCK] {
             let mut masker = Masker::new(&seed, config, &Scalar::one(), model.clone()).unwrap();
             let mut steps = 1;
             while !masker.step(step) {
@@ -373,6 +391,92 @@ mod tests {
             assert_eq!(steps, model.len().div_ceil(step));
             assert_eq!(masker.progress(), (model.len(), model.len()));
             assert_eq!(masker.finish().unwrap(), whole);
+        }
+    }
+
+    /// Masks in turns, with `steps` weights masked by a step after each turn.
+    fn in_parts(mut masker: Masker, parts: usize, steps: usize) -> (Vec<u8>, MaskReport, usize) {
+        let mut turns = 0;
+        loop {
+            let pieces = masker.split(parts);
+            assert!(pieces.len() <= parts);
+            turns += usize::from(!pieces.is_empty());
+            let step = if pieces.is_empty() { 1 << 12 } else { steps };
+            for mut piece in pieces {
+                while !piece.step() {}
+                let (done, total) = piece.progress();
+                assert_eq!(done, total);
+                masker.absorb(piece);
+            }
+            if (step > 0 || masker.is_done()) && masker.step(step) {
+                let (bytes, report) = masker.finish().unwrap();
+                return (bytes, report, turns);
+            }
+        }
+    }
+
+    fn waves(config: MaskConfig, len: usize) -> Model {
+        let weights: Vec<_> = (0..len).map(|i| (i as f64).sin() * 1.1).collect();
+        model(config.data_type(), &weights)
+    }
+
+    #[test]
+    fn parts_give_the_same_bytes_for_all_configs() {
+        for (i, config) in MaskConfig::all().enumerate() {
+            // About as much key stream for all of them: enough for one turn, or for none.
+            let share = with_element_type!(config, E => {
+                let group = Group::<E>::new(config);
+                group.acceptance() / group.draw_stride as f64
+            });
+            let len = (share * f64::from(1 << (18 + i % 2)) * 1.3) as usize;
+            let seed = MaskSeed::new([i as u8; 32]);
+            let (model, scalar) =
+                (waves(config, len), Scalar::from_ratio(2u32.into(), 3u32.into()).unwrap());
+            let whole = mask_model(&seed, config.into(), &scalar, &model).unwrap();
+            let masker =
+                Masker::behind(b"before", 9, &seed, config.into(), &scalar, model.into()).unwrap();
+            let (bytes, report, turns) = in_parts(masker, 2 + i % 3, 0);
+            assert!(turns > 0, "{config}");
+            assert_eq!(bytes[..6], *b"before");
+            assert!(bytes[6..] == whole.0, "{config}");
+            assert_eq!(report, whole.1, "{config}");
+        }
+    }
+
+    #[test]
+    fn many_turns_give_the_same_bytes() {
+        for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Integer/F64/B2/M6"] {
+            let config: MaskConfig = name.parse().unwrap();
+            let seed = MaskSeed::new([1; 32]);
+            let model = Arc::new(waves(config, 2_000_003));
+            let scalar = Scalar::one();
+            let masker = || Masker::new(&seed, config.into(), &scalar, model.clone()).unwrap();
+            let whole = masker().finish().unwrap();
+            for (parts, steps) in [(2, 0), (3, 0), (3, 1000)] {
+                let (bytes, report, turns) = in_parts(masker(), parts, steps);
+                assert!(bytes == whole.0, "{name}, {parts} parts");
+                assert_eq!((report, turns > 1), (whole.1, true));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_name_the_first_weight_that_is_not_finite() {
+        for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3"] {
+            let config: MaskConfig = name.parse().unwrap();
+            let mut weights = vec![0.5f32; 300_000];
+            let bad = [170_000, 170_003, 299_999];
+            bad.iter().for_each(|&i| weights[i] = f32::NAN);
+            let seed = MaskSeed::new([5; 32]);
+            let mut masker =
+                Masker::new(&seed, config.into(), &Scalar::one(), Model::from(weights)).unwrap();
+            while !masker.is_done() {
+                for mut piece in masker.split(3) {
+                    while !piece.step() {}
+                    masker.absorb(piece);
+                }
+            }
+            assert_eq!(masker.finish(), Err(MaskError::NotFinite { index: bad[0] }));
         }
     }
 

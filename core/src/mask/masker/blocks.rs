@@ -1,0 +1,136 @@
+//! Masking weights of one type with elements of one width: encoding, adding masks, writing.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use zeroize::Zeroizing;
+
+use super::super::config::MaskConfig;
+use super::super::draw::MaskStream;
+use super::super::element::Element;
+use super::super::encode::{Clamped, Encoder, Weight};
+use super::super::group::Group;
+use super::MaskError;
+use crate::model::Model;
+use crate::simd::Level;
+use num_rational::BigRational;
+
+/// What all threads that mask one model share.
+pub(super) struct Recipe<E: Element, W: Weight> {
+    pub(super) group: Group<E>,
+    encoder: Encoder<E, W>,
+    pub(super) model: Arc<Model>,
+    level: Level,
+}
+
+/// Masks that are drawn already, and those of a stream behind them.
+pub(super) struct Masks<E: Element> {
+    pub(super) drawn: VecDeque<Drawn<E>>,
+    pub(super) stream: MaskStream,
+}
+
+/// Masks that are drawn already.
+pub(super) struct Drawn<E: Element> {
+    numbers: Zeroizing<Vec<E>>,
+    used: usize,
+}
+
+/// What is masked, and how.
+pub(super) struct Line<E: Element, W: Weight> {
+    pub(super) recipe: Arc<Recipe<E, W>>,
+    pub(super) masks: Masks<E>,
+    /// A block of masks, and of numbers.
+    block: Zeroizing<Vec<E>>,
+    numbers: Zeroizing<Vec<E>>,
+}
+
+impl<E: Element, W: Weight> Recipe<E, W> {
+    pub(super) fn new(config: MaskConfig, scalar: &BigRational, model: Arc<Model>) -> Self {
+        Recipe {
+            group: Group::new(config),
+            encoder: Encoder::new(config, scalar),
+            model,
+            level: Level::detected(),
+        }
+    }
+}
+
+impl<E: Element> Drawn<E> {
+    pub(super) fn new(numbers: Zeroizing<Vec<E>>) -> Self {
+        Drawn { numbers, used: 0 }
+    }
+
+    /// How many are left.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len() - self.used
+    }
+
+    /// The memory, for others to come.
+    pub(super) fn recycle(mut self) -> Zeroizing<Vec<E>> {
+        self.numbers.clear();
+        self.numbers
+    }
+}
+
+impl<E: Element> Masks<E> {
+    /// How many are drawn already.
+    pub(super) fn ready(&self) -> usize {
+        self.drawn.iter().map(Drawn::len).sum()
+    }
+
+    fn fill(&mut self, group: &Group<E>, mut out: &mut [E]) {
+        while let Some(drawn) = self.drawn.front_mut() {
+            let len = drawn.len().min(out.len());
+            let (now, later) = out.split_at_mut(len);
+            now.copy_from_slice(&drawn.numbers[drawn.used..drawn.used + len]);
+            drawn.used += len;
+            out = later;
+            if out.is_empty() {
+                return;
+            }
+            self.drawn.pop_front();
+        }
+        self.stream.fill(group, out);
+    }
+}
+
+/// How many numbers are made at a time: they and their masks fit the cache.
+pub(super) fn block_len<E: Element>() -> usize {
+    ((16 << 10) / E::BYTES).max(32)
+}
+
+impl<E: Element, W: Weight> Line<E, W> {
+    pub(super) fn new(recipe: Arc<Recipe<E, W>>, masks: Masks<E>) -> Self {
+        let block = || Zeroizing::new(vec![E::default(); block_len::<E>()]);
+        Line { recipe, masks, block: block(), numbers: block() }
+    }
+
+    /// Appends the masked numbers of a range of weights to `out`, which has room for them.
+    pub(super) fn mask(
+        &mut self,
+        range: Range<usize>,
+        out: &mut BytesMut,
+        clamped: &mut Clamped,
+    ) -> Result<(), MaskError> {
+        let Recipe { group, encoder, model, level } = &*self.recipe;
+        // The type was checked at the beginning.
+        let weights = W::of(model).unwrap_or_default().get(range.clone()).unwrap_or_default();
+        let mut start = range.start;
+        for weights in weights.chunks(self.block.len()) {
+            let block = &mut self.block[..weights.len()];
+            let numbers = &mut self.numbers[..weights.len()];
+            self.masks.fill(group, block);
+            encoder
+                .encode(*level, weights, numbers, clamped)
+                .map_err(|index| MaskError::NotFinite { index: start + index })?;
+            group.add_all(*level, numbers, block);
+            let end = out.len();
+            out.resize(end + weights.len() * group.wire_bytes, 0);
+            E::pack(*level, numbers, group.wire_bytes, &mut out[end..]);
+            start += weights.len();
+        }
+        Ok(())
+    }
+}
