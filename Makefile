@@ -98,6 +98,14 @@ bench-round: coordinator ## a round with a million weights, with either transpor
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
+.PHONY: simulate swarm
+SIM_SEED ?= 1
+simulate: ## ten thousand participants in virtual time, and a little of everything that goes wrong (SIM_SEED)
+	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- crowd
+
+swarm: ## many small federations with random mixes of faults and lies (first seed: SIM_SEED)
+	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- swarm 500
+
 # Judging and tidying the code.
 
 .PHONY: lint lint-rust lint-python doc fmt

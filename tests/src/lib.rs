@@ -4,4 +4,5 @@
 
 pub mod by_hand;
 pub mod fake;
+pub mod sim;
 pub mod world;

@@ -227,6 +227,12 @@ impl Coordinator {
         self.stage.accepted()
     }
 
+    /// How many bytes are kept of incomplete multipart messages, with what each chunk costs beside its
+    /// data.
+    pub fn incomplete_bytes(&self) -> usize {
+        self.reassembly.bytes()
+    }
+
     /// Takes in what happened. Afterwards [`Coordinator::poll_output`] is to be called until it is
     /// idle.
     ///

@@ -1,0 +1,490 @@
+//! The coordinator's side: a driver with a store, that crashes and is restored from what was stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use pet_core::coordinator::{
+    Bulletin, Coordinator, Event, Input, Job, Output, PersistId, Publication, Record, Rejection,
+    RoundContext, Snapshot, Ticket, Verified, Why,
+};
+use pet_core::crypto::{EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed};
+use pet_core::job::JobId;
+use pet_core::message::{MessageError, ReassemblyError, Tag};
+use pet_core::model::ratio;
+use pet_core::request::{Call, Response};
+use pet_core::time::Timestamp;
+
+use super::agenda::{Happening, Key, Sender};
+use super::ledger::Verdict;
+use super::random::Random;
+use super::report::Progress;
+use super::scenario::{Fault, Sabotage};
+use super::simulation::{count, Simulation};
+use super::violation::Violation;
+
+/// The coordinator and its driver.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// None while it is down.
+    pub(super) machine: Option<Coordinator>,
+    pub(super) random: Random,
+    crashes: u32,
+    /// When its clock was zero: a restored process has a clock of its own.
+    epoch: Timestamp,
+    bulletin: Bulletin,
+    context: Option<Arc<RoundContext>>,
+    wake: Option<Key>,
+    jobs: u64,
+    tickets: BTreeMap<Ticket, Pending>,
+    last_ticket: u64,
+    /// What is safe.
+    stored: Option<Saved>,
+    /// What is being stored.
+    storing: Option<(Saved, PersistId)>,
+    /// The latest record that is not being stored yet.
+    unstored: Option<PersistId>,
+    /// The keys of all rounds that ever began.
+    pub(super) secrets: BTreeMap<PublicEncryptKey, EncryptKeyPair>,
+}
+
+/// A snapshot, and where the ledger was.
+#[derive(Debug)]
+struct Saved {
+    snapshot: Snapshot,
+    mark: usize,
+}
+
+/// A message that the machine has not answered.
+#[derive(Debug)]
+struct Pending {
+    sender: Sender,
+    round: RoundSeed,
+    tag: Tag,
+    participant: PublicSigningKey,
+    is_chunk: bool,
+}
+
+impl Server {
+    pub(super) fn new(random: Random) -> Self {
+        Self {
+            machine: None,
+            random,
+            crashes: 0,
+            epoch: Timestamp::ZERO,
+            bulletin: Bulletin::new(),
+            context: None,
+            wake: None,
+            jobs: 0,
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            stored: None,
+            storing: None,
+            unstored: None,
+            secrets: BTreeMap::new(),
+        }
+    }
+}
+
+impl Simulation<'_> {
+    pub(super) fn arrives(&mut self, sender: Sender, call: Call) -> Result<(), Violation> {
+        self.report.requests += 1;
+        let Call::Message(sealed) = &call else {
+            match self.server.machine {
+                Some(_) => {
+                    let response = self.server.bulletin.answer(&call);
+                    self.answer(sender, response.expect("not a message"));
+                }
+                None => self.refuse(sender),
+            }
+            return Ok(());
+        };
+        self.report.messages += 1;
+        if self.server.machine.is_none() {
+            self.refuse(sender);
+            return Ok(());
+        }
+        self.keep_message(sealed);
+        let Some(context) = &self.server.context else {
+            self.answer(sender, Response { status: 503, body: Default::default() });
+            return Ok(());
+        };
+        match context.open(sealed.to_vec()) {
+            Ok(message) => {
+                let at = self.now + Duration::from_millis(self.server.random.between(0, 20));
+                let crashes = self.server.crashes;
+                self.agenda.add(at, Happening::Opened(crashes, sender, Box::new(message)));
+                Ok(())
+            }
+            Err(rejection) => self.rejected(sender, &rejection),
+        }
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        crashes: u32,
+        sender: Sender,
+        message: Verified,
+    ) -> Result<(), Violation> {
+        if crashes != self.server.crashes || self.maybe_crash_server()? {
+            self.refuse(sender);
+            return Ok(());
+        }
+        let Some(machine) = &self.server.machine else { return Ok(()) };
+        self.server.last_ticket += 1;
+        let ticket = Ticket(self.server.last_ticket);
+        let pending = Pending {
+            sender,
+            round: machine.parameters().seed,
+            tag: message.tag(),
+            participant: message.participant(),
+            is_chunk: message.is_chunk(),
+        };
+        self.server.tickets.insert(ticket, pending);
+        self.server_input("a message", Input::Message { ticket, message })
+    }
+
+    pub(super) fn server_wakes(&mut self) -> Result<(), Violation> {
+        self.server.wake = None;
+        if self.maybe_crash_server()? {
+            return Ok(());
+        }
+        self.trace.note(self.now, format_args!("coordinator wakes"));
+        self.server_input("the time", Input::Tick)
+    }
+
+    pub(super) fn server_job(&mut self, crashes: u32, job: Job) -> Result<(), Violation> {
+        if crashes != self.server.crashes || self.maybe_crash_server()? {
+            return Ok(());
+        }
+        self.server.jobs -= 1;
+        self.trace.note(self.now, format_args!("coordinator has done: {}", job.name()));
+        // A job for a phase that has ended meanwhile is turned down: nothing is wrong.
+        self.server_input("", Input::JobDone(job.finish()))
+    }
+
+    pub(super) fn server_job_lost(&mut self, crashes: u32, id: JobId) -> Result<(), Violation> {
+        if crashes != self.server.crashes || self.maybe_crash_server()? {
+            return Ok(());
+        }
+        self.server.jobs -= 1;
+        self.trace.note(self.now, format_args!("coordinator has lost a job"));
+        self.server_input("", Input::JobLost(id))
+    }
+
+    pub(super) fn stored(&mut self, crashes: u32) -> Result<(), Violation> {
+        if crashes != self.server.crashes {
+            return Ok(());
+        }
+        let Some((saved, id)) = self.server.storing.take() else { return Ok(()) };
+        self.server.stored = Some(saved);
+        if self.maybe_crash_server()? {
+            return Ok(());
+        }
+        self.server_input("a confirmation", Input::Persisted(id))
+    }
+
+    /// Gives the machine an input; `what` names one that it may not turn down.
+    fn server_input(&mut self, what: &str, input: Input) -> Result<(), Violation> {
+        self.tell_server(what, input)?;
+        self.drain_server()
+    }
+
+    fn tell_server(&mut self, what: &str, input: Input) -> Result<(), Violation> {
+        let now = Timestamp::ZERO + self.now.saturating_since(self.server.epoch);
+        let Some(machine) = &mut self.server.machine else { return Ok(()) };
+        match machine.handle_input(now, input) {
+            Err(reject) if !what.is_empty() => Err(Violation::Refused {
+                who: "the coordinator".into(),
+                what: format!("{what}: {reject}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn drain_server(&mut self) -> Result<(), Violation> {
+        loop {
+            let Some(machine) = &mut self.server.machine else { return Ok(()) };
+            match machine.poll_output() {
+                Output::Job(job) => self.begin_server_job(job),
+                Output::Persist { id, record } => self.persist(id, &record)?,
+                Output::Publish(publication) => self.publish(publication)?,
+                Output::Context(context) => self.server.context = Some(context),
+                Output::Reply { ticket, outcome } => self.reply(ticket, outcome)?,
+                Output::Event(event) => self.server_event(&event),
+                Output::Idle(idle) => {
+                    self.check_memory()?;
+                    self.store();
+                    let server = &mut self.server;
+                    if let Some(wake) = server.wake.take() {
+                        self.agenda.cancel(wake);
+                    }
+                    let who = || String::from("the coordinator");
+                    match idle.wake_at {
+                        Some(_) if self.scenario.sabotage == Some(Sabotage::NeverWake) => {}
+                        Some(at) => {
+                            let at = server.epoch + at.saturating_since(Timestamp::ZERO);
+                            if at <= self.now {
+                                return Err(Violation::Spinning { who: who() });
+                            }
+                            server.wake = Some(self.agenda.add(at, Happening::ServerWakes));
+                        }
+                        None => {
+                            let waits = match idle.why {
+                                Why::Job => server.jobs > 0,
+                                Why::Store => server.storing.is_some(),
+                                _ => false,
+                            };
+                            if !waits {
+                                let why = format!("{:?}", idle.why);
+                                return Err(Violation::Stuck { who: who(), why });
+                            }
+                        }
+                    }
+                    return Ok(());
+                }
+                other => panic!("unknown output {other:?}"),
+            }
+        }
+    }
+
+    fn begin_server_job(&mut self, job: Job) {
+        let server = &mut self.server;
+        server.jobs += 1;
+        let at = self.now + Duration::from_millis(server.random.between(1, 50));
+        let happening = match self.chaos.strikes(self.now, Fault::ServerJobLost, &mut server.random)
+        {
+            true => Happening::ServerJobLost(server.crashes, job.id()),
+            false => Happening::ServerJob(server.crashes, job),
+        };
+        self.agenda.add(at, happening);
+    }
+
+    fn persist(&mut self, id: PersistId, record: &Record) -> Result<(), Violation> {
+        self.ledger.record(record)?;
+        if let Record::RoundBegan { round_id, parameters, secret } = record {
+            self.trace.note(self.now, format_args!("coordinator begins round {round_id}"));
+            self.server.secrets.insert(parameters.pk, EncryptKeyPair::from_secret(secret.clone()));
+            if !self.is_calm() {
+                self.calm_rounds.clear();
+            }
+            self.calm_rounds.insert(parameters.seed);
+        }
+        self.server.unstored = Some(id);
+        if self.scenario.sabotage == Some(Sabotage::ConfirmEarly) {
+            self.tell_server("a confirmation", Input::Persisted(id))?;
+        }
+        Ok(())
+    }
+
+    /// Stores a snapshot that has all records so far in it, once the store is free.
+    fn store(&mut self) {
+        let server = &mut self.server;
+        let Some(machine) = &server.machine else { return };
+        if server.storing.is_some() {
+            return;
+        }
+        let Some(id) = server.unstored.take() else { return };
+        let saved = Saved { snapshot: machine.snapshot(), mark: self.ledger.mark() };
+        server.storing = Some((saved, id));
+        let millis = match self.chaos.strikes(self.now, Fault::SlowStore, &mut server.random) {
+            true => server.random.between(500, 8_000),
+            false => server.random.between(1, 10),
+        };
+        let at = self.now + Duration::from_millis(millis);
+        self.agenda.add(at, Happening::Stored(server.crashes));
+    }
+
+    fn publish(&mut self, mut publication: Publication) -> Result<(), Violation> {
+        if let (Some(Sabotage::ChangeModel), Publication::Model(model)) =
+            (self.scenario.sabotage, &mut publication)
+        {
+            let mut weights = ratio::decode_ratios(&model.rationals).unwrap_or_default();
+            weights[0] += BigRational::new(BigInt::from(1), BigInt::from(1_000_000));
+            model.rationals = ratio::encode_ratios(&weights).into();
+        }
+        if let Publication::Model(model) = &publication {
+            self.trace.note(
+                self.now,
+                format_args!("coordinator publishes the model of round {}", model.round_id),
+            );
+        }
+        match self.ledger.published(&publication)? {
+            Some(Verdict::Mean) => {
+                self.report.completed += 1;
+                if let Publication::Model(model) = &publication {
+                    self.report.updates += model.models;
+                }
+                self.completed_in_calm += u64::from(self.is_calm());
+            }
+            Some(Verdict::Outvoted) => self.report.outvoted += 1,
+            _ => {}
+        }
+        self.server.bulletin.apply(publication);
+        Ok(())
+    }
+
+    fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) -> Result<(), Violation> {
+        let pending = self.server.tickets.remove(&ticket).ok_or(Violation::AnsweredTwice)?;
+        let Pending { sender, round, tag, participant, is_chunk } = pending;
+        if let Err(rejection) = outcome {
+            return self.rejected(sender, &rejection);
+        }
+        if let Some(lie) = sender.lie.filter(|lie| !lie.may_pass()) {
+            return Err(Violation::LieAccepted(lie));
+        }
+        self.report.accepted += 1;
+        // A chunk that is kept is no message yet.
+        if !is_chunk {
+            self.ledger.acknowledged(round, tag, participant);
+        }
+        self.trace.note(
+            self.now,
+            format_args!("coordinator accepts {tag} of participant {}", sender.life.client),
+        );
+        self.answer(sender, Response::ok(""));
+        Ok(())
+    }
+
+    fn rejected(&mut self, sender: Sender, rejection: &Rejection) -> Result<(), Violation> {
+        count(&mut self.report.rejected, rejection.label());
+        self.trace.note(
+            self.now,
+            format_args!("coordinator rejects participant {}: {rejection}", sender.life.client),
+        );
+        if sender.lie.is_none() && !may_happen_to_anyone(rejection) {
+            return Err(Violation::HonestRejected(rejection.clone()));
+        }
+        let status = match rejection {
+            Rejection::Chunk(ReassemblyError::NoRoom) => 503,
+            _ => 200,
+        };
+        self.answer(sender, Response { status, body: Default::default() });
+        Ok(())
+    }
+
+    fn server_event(&mut self, event: &Event) {
+        self.trace.note(self.now, format_args!("coordinator says {event:?}"));
+        if let Event::RoundFailed { failure, .. } = event {
+            count(&mut self.report.failed, failure.label());
+        }
+        (self.watch)(&Progress { now: self.now, event, report: &self.report });
+    }
+
+    fn check_memory(&mut self) -> Result<(), Violation> {
+        let Some(machine) = &self.server.machine else { return Ok(()) };
+        let found = machine.incomplete_bytes();
+        self.report.most_incomplete = self.report.most_incomplete.max(found);
+        let limits = self.scenario.settings.reassembly;
+        // Tiny chunks of messages that were let in may cost as much beside the data, and one more.
+        let limit = 2 * limits.proven_bytes + limits.unproven_bytes + 4096;
+        match found <= limit {
+            true => Ok(()),
+            false => Err(Violation::TooMuchMemory { found, limit }),
+        }
+    }
+
+    fn answer(&mut self, sender: Sender, response: Response) {
+        let Some(id) = sender.id else { return };
+        let client = sender.life.client;
+        if self.chaos.strikes(self.now, Fault::LoseAnswer, &mut self.clients[client].random) {
+            return;
+        }
+        let at = self.arrival(client);
+        self.agenda.add(at, Happening::Answered(sender.life, id, response));
+    }
+
+    fn refuse(&mut self, sender: Sender) {
+        if let Some(id) = sender.id {
+            let at = self.now + Duration::from_millis(20);
+            self.agenda.add(at, Happening::Refused(sender.life, id));
+        }
+    }
+
+    // Crashes.
+
+    /// Whether it has crashed just now.
+    fn maybe_crash_server(&mut self) -> Result<bool, Violation> {
+        let server = &mut self.server;
+        if server.machine.is_none() {
+            return Ok(true);
+        }
+        if !self.chaos.strikes(self.now, Fault::ServerCrash, &mut server.random) {
+            return Ok(false);
+        }
+        self.trace.note(self.now, format_args!("coordinator crashes"));
+        server.machine = None;
+        server.context = None;
+        server.crashes += 1;
+        server.jobs = 0;
+        server.unstored = None;
+        // What was being stored may have been stored without the machine hearing of it.
+        match server.storing.take() {
+            Some((saved, _)) if server.random.chance(0.5) => server.stored = Some(saved),
+            _ => {}
+        }
+        if let Some(wake) = server.wake.take() {
+            self.agenda.cancel(wake);
+        }
+        if self.chaos.strikes(self.now, Fault::Amnesia, &mut server.random) {
+            server.stored = None;
+        }
+        match &server.stored {
+            Some(saved) => self.ledger.roll_back(saved.mark)?,
+            None => self.ledger.forget(),
+        }
+        let at = self.now + Duration::from_millis(server.random.between(100, 20_000));
+        self.agenda.add(at, Happening::ServerRestored);
+        for pending in std::mem::take(&mut server.tickets).into_values() {
+            self.refuse(pending.sender);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn restore_server(&mut self) -> Result<(), Violation> {
+        self.trace.note(self.now, format_args!("coordinator begins"));
+        let server = &mut self.server;
+        let settings = self.scenario.settings.clone();
+        let not_restored =
+            |error: String| Violation::NotRestored { who: "the coordinator".into(), error };
+        let now = Timestamp::ZERO;
+        let machine = match &server.stored {
+            Some(saved) => Coordinator::restore(&saved.snapshot.to_bytes(), settings, now)
+                .map_err(|error| not_restored(error.to_string()))?,
+            None => {
+                let root = RootSeed::new(server.random.bytes32());
+                Coordinator::new(settings, root, now)
+                    .map_err(|error| not_restored(error.to_string()))?
+            }
+        };
+        server.machine = Some(machine);
+        server.epoch = self.now;
+        server.bulletin = Bulletin::new();
+        self.drain_server()
+    }
+}
+
+/// Whether even an honest message can be turned down so: when it comes late, or a second time, or after
+/// a crash, or when there is no room.
+fn may_happen_to_anyone(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::WrongPhase { .. }
+        | Rejection::DuplicateSum
+        | Rejection::DuplicateUpdate
+        | Rejection::DuplicateSum2
+        | Rejection::Full(_)
+        | Rejection::TooLate(_)
+        | Rejection::TooManyModels
+        // The sum message came too late, but was delivered.
+        | Rejection::UnknownSumParticipant => true,
+        // Sealed for another round.
+        Rejection::Message(error) => matches!(error, MessageError::DoesNotOpen),
+        // A participant that was restored splits another message.
+        Rejection::Chunk(error) => {
+            matches!(error, ReassemblyError::NoRoom | ReassemblyError::Contradiction)
+        }
+        _ => false,
+    }
+}

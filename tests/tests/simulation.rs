@@ -1,0 +1,94 @@
+//! Hostile federations in virtual time: see `pet_tests::sim`.
+
+use pet_tests::sim::{run, shrink, Failure, Fault, Faults, Report, Sabotage, Scenario, Violation};
+
+fn must_run(scenario: &Scenario) -> Report {
+    run(scenario).unwrap_or_else(|failure| panic!("{}", shrink(*failure, 100)))
+}
+
+#[test]
+fn a_federation_survives_everything_that_can_go_wrong() {
+    let mut faults = std::collections::BTreeSet::new();
+    let mut lies = std::collections::BTreeSet::new();
+    for seed in 1..=4 {
+        let report = must_run(&Scenario::small(seed));
+        assert!(report.completed >= 2, "{report}");
+        faults.extend(report.faults.into_keys());
+        lies.extend(report.lies.into_keys());
+    }
+    assert_eq!(faults.len(), Fault::ALL.len(), "{faults:?}");
+    assert_eq!(lies.len(), pet_tests::sim::lies::Lie::ALL.len(), "{lies:?}");
+}
+
+#[test]
+fn random_mixes_of_faults_change_no_mean() {
+    for seed in 100..106 {
+        must_run(&Scenario::random(seed));
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_runs_bit_for_bit() {
+    let first = must_run(&Scenario::small(9));
+    assert_eq!(must_run(&Scenario::small(9)), first);
+    assert_ne!(must_run(&Scenario::small(10)).digest, first.digest);
+}
+
+#[test]
+fn without_faults_no_message_is_rejected_and_no_round_fails() {
+    let report = must_run(&Scenario { seed: 2, calm_rounds: 5, ..Scenario::small(2) }.calm());
+    assert!(report.completed == 5 && report.failed.is_empty(), "{report}");
+    // Whoever comes late is no longer needed.
+    assert!(report.rejected.keys().all(|reason| *reason == "wrong_phase"), "{report}");
+}
+
+fn found(sabotage: Sabotage) -> Failure {
+    let wrong = |seed| {
+        let mut scenario = Scenario { sabotage: Some(sabotage), ..Scenario::small(seed) };
+        scenario.faults = Faults::of(&[
+            (Fault::LoseRequest, 0.05),
+            (Fault::Delay, 0.05),
+            (Fault::ServerCrash, 0.03),
+            (Fault::SlowStore, 0.5),
+        ]);
+        run(&scenario).err()
+    };
+    *(1..20).find_map(wrong).expect("what is wrong on purpose is found")
+}
+
+/// A driver that confirms what is not yet stored forgets, in a crash, what it has acknowledged.
+#[test]
+fn a_driver_that_confirms_too_early_is_found_and_the_failure_shrinks() {
+    let failure = found(Sabotage::ConfirmEarly);
+    assert!(
+        matches!(
+            failure.violation,
+            Violation::LostAcknowledged { .. } | Violation::Republished { .. }
+        ),
+        "{failure}"
+    );
+    let (before, kinds) = (failure.trace.len(), failure.scenario.faults.kinds().count());
+    let small = shrink(failure, 60);
+    assert!(small.scenario.participants < 40 || small.trace.len() < before, "{small}");
+    assert!(small.scenario.faults.kinds().count() < kinds, "{small}");
+    // What is printed is enough to see it again.
+    let again = run(&small.scenario).unwrap_err();
+    assert_eq!((again.violation, again.trace), (small.violation, small.trace));
+}
+
+#[test]
+fn a_changed_global_model_is_found() {
+    let failure = found(Sabotage::ChangeModel);
+    assert!(matches!(failure.violation, Violation::WrongMean { .. }), "{failure}");
+}
+
+/// Nobody ticks: a machine that is not woken stands still.
+#[test]
+fn a_machine_that_is_never_woken_is_found() {
+    let scenario = Scenario { sabotage: Some(Sabotage::NeverWake), ..Scenario::small(3).calm() };
+    let failure = run(&scenario).unwrap_err();
+    assert!(
+        matches!(failure.violation, Violation::NoRounds(_) | Violation::Stuck { .. }),
+        "{failure}"
+    );
+}
