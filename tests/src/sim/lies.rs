@@ -198,13 +198,13 @@ impl Lie {
                     let mut data = vec![0; random.between(1, 4000) as usize];
                     random.fill(&mut data);
                     let id = random.between(1, 3) as u16;
-                    let chunk = chunk(id, random.next() as u16, false, &data);
+                    let chunk = chunk(id, random.draw() as u16, false, &data);
                     seal(&stranger, coordinator, view.tag, true, &chunk, random)
                 })
                 .collect(),
             Self::NeverEnding if is_whole => {
                 let half = payload.len().div_ceil(2);
-                let chunk = chunk(0, random.next() as u16, false, &payload[..half]);
+                let chunk = chunk(0, random.draw() as u16, false, &payload[..half]);
                 vec![seal(keys, coordinator, view.tag, true, &chunk, random)]
             }
             // Replays are kept by the network; all others do not suit this message.

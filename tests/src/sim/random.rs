@@ -25,7 +25,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,7 +36,7 @@ impl Random {
     /// A number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
         // The bias is of no importance here.
-        self.next() % end
+        self.draw() % end
     }
 
     /// A number from `low` to `high`, both included.
@@ -46,7 +46,7 @@ impl Random {
 
     /// True in `share` of all cases.
     pub fn chance(&mut self, share: f64) -> bool {
-        ((self.next() >> 11) as f64) < share * (1u64 << 53) as f64
+        ((self.draw() >> 11) as f64) < share * (1u64 << 53) as f64
     }
 
     /// One of them.
@@ -64,7 +64,7 @@ impl Random {
     /// Fills a buffer.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
+            let word = self.draw().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }
@@ -77,12 +77,12 @@ mod tests {
     #[test]
     fn sequences_follow_from_their_seed_and_chances_are_what_they_say() {
         let mut random = Random::new(7);
-        let fork = random.fork("client", 1).next();
+        let fork = random.fork("client", 1).draw();
         let hits = (0..10_000).filter(|_| random.chance(0.1)).count();
         assert!((850..1150).contains(&hits), "{hits}");
         assert!(!random.chance(0.0) && random.chance(1.0));
-        assert_eq!(random.fork("client", 1).next(), fork);
-        assert_ne!(random.fork("client", 2).next(), fork);
-        assert_ne!(random.fork("server", 1).next(), fork);
+        assert_eq!(random.fork("client", 1).draw(), fork);
+        assert_ne!(random.fork("client", 2).draw(), fork);
+        assert_ne!(random.fork("server", 1).draw(), fork);
     }
 }
