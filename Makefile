@@ -84,7 +84,7 @@ docs-tables: ## write docs/state-machines.md anew
 
 BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
 
-.PHONY: bench bench-quick bench-round
+.PHONY: bench bench-quick bench-round bench-readme
 bench: ## each step of masking, against the old crate and the machine's limits: target/bench/masking.json
 	$(call say,masking)
 	$(BENCH)
@@ -94,9 +94,15 @@ bench-quick: ## the same in a hurry: shows that it works
 	$(CARGO) test --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target
 	$(BENCH) --quick --json target/bench/masking-quick.json
 
-bench-round: coordinator ## a round with a million weights, with either transport: time, processor time, peak memory
+bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: time, processor time, peak memory
+	$(call say,a round with the Python package)
+	$(BIN)/python bench/round.py --coordinator $(COORDINATOR) --json target/bench/round.json
+	$(call say,rounds with either transport, without Python)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
+
+bench-readme: $(VENV)/demo.stamp ## put what bench and bench-round have found into README.md and docs/masking-bench.svg
+	$(BIN)/python bench/readme.py target/bench/masking.json target/bench/round.json
 
 .PHONY: simulate swarm
 SIM_SEED ?= 1
@@ -123,8 +129,8 @@ lint-rust:
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet demo python tests/interop
-	$(BIN)/ruff format --quiet --check demo python tests/interop
+	$(BIN)/ruff check --quiet bench demo python tests/interop
+	$(BIN)/ruff format --quiet --check bench demo python tests/interop
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 
@@ -135,8 +141,8 @@ doc: ## the crates' documentation, in target/doc
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix demo python tests/interop
-	$(BIN)/ruff format --quiet demo python tests/interop
+	$(BIN)/ruff check --quiet --fix bench demo python tests/interop
+	$(BIN)/ruff format --quiet bench demo python tests/interop
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
