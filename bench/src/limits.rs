@@ -2,7 +2,7 @@
 
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use num_traits::ToPrimitive;
-use pet_core::mask::MaskConfig;
+use pet_core::mask::{GroupType, MaskConfig};
 use rand_core::{RngCore, SeedableRng};
 
 use crate::runner::{Kind, Measured, Row, Runner};
@@ -89,9 +89,10 @@ pub fn memory(measured: &[Measured], weights: usize) -> Option<f64> {
 
 /// How many bytes of key stream a number of this config takes on average (specification, section 5).
 pub fn key_stream_bytes(config: MaskConfig) -> f64 {
-    match config.to_string().split('/').next() {
-        Some("Word32") => return 4.0,
-        Some("Word64") => return 8.0,
+    // Ours take what they need, and all of it.
+    match config.group_type() {
+        GroupType::Word32 => return 4.0,
+        GroupType::Word64 => return 8.0,
         _ => {}
     }
     let order = config.order();

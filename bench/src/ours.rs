@@ -32,9 +32,8 @@ const WORD64: &str = "Word64/F32/B0/M3";
 /// How many masks are added up.
 pub const MASKS: usize = 100;
 
-/// The config of that name; none in a version of the core that does not know it.
-fn config(name: &str) -> Option<MaskConfigPair> {
-    name.parse::<MaskConfig>().ok().map(MaskConfigPair::from)
+fn config(name: &str) -> MaskConfigPair {
+    name.parse::<MaskConfig>().expect("a usable config").into()
 }
 
 /// Weights as training makes them: small, of both signs.
@@ -100,7 +99,7 @@ fn derive(runner: &mut Runner) {
         (WORD64, &[short, middle], &[]),
     ];
     for (name, all, targets) in cases {
-        let Some(pair) = config(name) else { continue };
+        let pair = config(name);
         let longest = longest(runner);
         for &length in all.iter().filter(|length| **length <= longest) {
             let mut row = Row::new(DERIVE, name, length)
@@ -124,7 +123,7 @@ fn mask(runner: &mut Runner) {
         (WORD32, ", scalar 1/3", third, &[middle]),
     ];
     for (name, note, scalar, all) in cases {
-        let Some(pair) = config(name) else { continue };
+        let pair = config(name);
         let longest = longest(runner);
         for &length in all.iter().filter(|length| **length <= longest) {
             let message = MaskObjectView::serialized_len(pair, length).expect("a short model");
@@ -163,7 +162,7 @@ fn mask(runner: &mut Runner) {
 fn sum2(runner: &mut Runner) {
     let length = if runner.is_quick() { LENGTHS[0] } else { LENGTHS[1] };
     for name in [DEFAULT, WORD32] {
-        let Some(pair) = config(name) else { continue };
+        let pair = config(name);
         let bytes = MaskObjectView::serialized_len(pair, length).expect("a short model") as u64;
         // Per weight and mask: a weight of this row is a number drawn and added.
         let derived = id(DERIVE, name, length, 1);
@@ -191,7 +190,7 @@ fn aggregate(runner: &mut Runner) {
         (WORD32, &[short, middle, long]),
     ];
     for (name, all) in cases {
-        let Some(pair) = config(name) else { continue };
+        let pair = config(name);
         let longest = longest(runner);
         for &length in all.iter().filter(|length| **length <= longest) {
             let message = masked(1, pair, length);
@@ -221,7 +220,7 @@ fn aggregate(runner: &mut Runner) {
             );
         }
     }
-    let pair = config(DEFAULT).expect("an old config");
+    let pair = config(DEFAULT);
     let mut part = Aggregation::new(pair, middle);
     let message = masked(1, pair, middle);
     part.aggregate(&MaskObjectView::parse_exact(&message).expect("a mask object"))
@@ -260,7 +259,7 @@ fn unmask(runner: &mut Runner) {
         (WORD32, &[middle]),
     ];
     for (name, all) in cases {
-        let Some(pair) = config(name) else { continue };
+        let pair = config(name);
         let longest = longest(runner);
         for &length in all.iter().filter(|length| **length <= longest) {
             let (aggregation, mask) = aggregated(pair, length);
@@ -287,7 +286,7 @@ fn unmask(runner: &mut Runner) {
 }
 
 fn old_form(runner: &mut Runner) {
-    let pair = config(DEFAULT).expect("an old config");
+    let pair = config(DEFAULT);
     for &length in &LENGTHS[..2] {
         let (aggregation, mask) = aggregated(pair, length);
         let write = || {
