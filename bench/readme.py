@@ -127,13 +127,13 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
     ]
 
     jobs = []
-    for row in filter(is_job, rows):
+    for row in rows:
         alone = next(
             (
                 other
                 for other in rows
                 if other["threads"] == 1
-                and (other["step"], other["weights"]) == (row["step"], row["weights"])
+                and all(other[key] == row[key] for key in ("step", "what", "weights"))
             ),
             None,
         )
@@ -141,15 +141,18 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
             times = [each["ns_per_weight"] * row["weights"] / 1e6 for each in (alone, row)]
             jobs.append(
                 [
-                    f"{row['step'].removeprefix('job: ')}, {row['weights']:,} numbers",
+                    f"{label(row)}, {row['weights']:,} numbers",
                     *(f"{short(time)} ms" for time in times),
                     short(times[0] / times[1]),
                 ]
             )
     if jobs:
         parts += [
-            "Whole jobs, as participants and coordinator run them, hashing, signing and sealing included:\n",
-            table(["job", "one thread", f"{machine['cores']} threads", "times as fast"], jobs),
+            "On all cores. Jobs are what participants and coordinator run: hashing, signing and sealing "
+            "included, which one core does:\n",
+            table(
+                ["step or job", "one thread", f"{machine['cores']} threads", "times as fast"], jobs
+            ),
         ]
 
     memory = [

@@ -15,7 +15,7 @@ use pet_core::crypto::{
     EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, Task, TaskSignatures,
 };
 use pet_core::job::{Job, JobResult};
-use pet_core::mask::{MaskConfig, MaskObjectView, MaskSeed};
+use pet_core::mask::{MaskConfig, MaskConfigPair, MaskObjectView, MaskSeed, MaskSum, Unmasker};
 use pet_core::message::{EncryptedMaskSeed, MessageView, SumPayload};
 use pet_core::model::Model;
 use pet_core::participant::{self, Participant};
@@ -26,7 +26,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::limits::LENGTHS;
 use crate::machine;
-use crate::ours::{weights, DEFAULT, MASKS};
+use crate::ours::{self, weights, DEFAULT, MASKS};
 use crate::runner::{id, Row, Runner, Target};
 
 const MASK: &str = "job: mask, sign, seal";
@@ -44,6 +44,7 @@ pub fn measure(runner: &mut Runner) {
     let [short, middle, long] = LENGTHS;
     let quick = runner.is_quick();
     let usual = if quick { short } else { middle };
+    steps(runner, config.into(), if quick { &LENGTHS[..2] } else { &LENGTHS });
 
     for length in if quick { vec![short] } else { vec![middle, long] } {
         let updater = Updater::new(config, length);
@@ -83,6 +84,77 @@ pub fn measure(runner: &mut Runner) {
     both(runner, UNMASK, usual, |row| row, || round.unmask());
 }
 
+/// Steps on all cores by themselves: those whose parts anybody may have.
+fn steps(runner: &mut Runner, pair: MaskConfigPair, lengths: &[usize]) {
+    let threads = machine::cores();
+    if threads == 1 {
+        return;
+    }
+    let pool = pool(threads);
+    for &length in lengths {
+        let row = |step| {
+            let one = id(step, DEFAULT, length, 1);
+            let target = Target::FasterThan { wanted: wanted(threads), id: one };
+            Row::new(step, DEFAULT, length).threads(threads).target(target)
+        };
+        runner.measure(
+            row(ours::DERIVE),
+            || (),
+            |()| {
+                let mut sum = MaskSum::new(pair, length);
+                sum.add_seeds([MaskSeed::new([1; 32])]);
+                // Seeds are begun by steps, and what is too little for parts is done by them.
+                while !sum.step(1 << 12) {
+                    let parts = sum.split(threads);
+                    for part in finish_all(parts, &pool, |part| part.step(usize::MAX)) {
+                        sum.absorb(part);
+                    }
+                }
+                sum.finish()
+            },
+        );
+        let (aggregation, mask) = ours::aggregated(pair, length);
+        runner.measure(
+            row(ours::UNMASK),
+            || (aggregation.clone(), mask.clone()),
+            |(aggregation, mask)| {
+                let mut unmasker = Unmasker::model_only(aggregation, mask).expect("it fits");
+                loop {
+                    let parts = unmasker.split(threads);
+                    if parts.is_empty() {
+                        break unmasker.finish().expect("it fits");
+                    }
+                    for part in finish_all(parts, &pool, |part| part.step(usize::MAX)) {
+                        unmasker.absorb(part);
+                    }
+                }
+            },
+        );
+    }
+}
+
+fn finish_all<P: Send>(
+    parts: Vec<P>,
+    pool: &rayon::ThreadPool,
+    step: impl Fn(&mut P) -> bool + Sync,
+) -> Vec<P> {
+    let finish = |mut part| {
+        while !step(&mut part) {}
+        part
+    };
+    pool.install(|| parts.into_par_iter().map(finish).collect())
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("threads can be started")
+}
+
+/// How many times as fast so many threads should be: 1.8 times on two.
+fn wanted(threads: usize) -> f64 {
+    0.9 * threads as f64
+}
+
 /// Measures a job on one thread, and on all cores if there are more.
 fn both<R: Send>(
     runner: &mut Runner,
@@ -95,12 +167,12 @@ fn both<R: Send>(
     for threads in if cores > 1 { vec![1, cores] } else { vec![1] } {
         let mut row = finish(Row::new(step, DEFAULT, weights).threads(threads));
         if threads > 1 {
-            // 1.8 times on two cores.
-            let wanted = 0.9 * threads as f64;
-            row = row.target(Target::FasterThan { wanted, id: id(step, DEFAULT, weights, 1) });
+            row = row.target(Target::FasterThan {
+                wanted: wanted(threads),
+                id: id(step, DEFAULT, weights, 1),
+            });
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.expect("threads can be started");
+        let pool = pool(threads);
         runner.measure(row, &mut job, |job| run(job, threads, &pool));
     }
 }
