@@ -52,7 +52,7 @@ pub struct Unmasked {
 }
 
 /// About how many bytes a part of the work leaves, at most.
-const PART_BYTES: usize = 1 << 22;
+const PART_BYTES: usize = 1 << 20;
 
 /// Unmasks an aggregate, in steps, to the model alone or to both forms of it.
 ///
@@ -299,7 +299,7 @@ impl Source {
             let numbers = &mut block[..sums.len()];
             let masks =
                 &masks[sums_range.start * group.wire_bytes..sums_range.end * group.wire_bytes];
-            if !self.level.run(Subtract { group, sums, masks, numbers }) {
+            if !E::run(self.level, Subtract { group, sums, masks, numbers }) {
                 let below = |index: &usize| group.load(masks, *index) <= group.max;
                 let index = start + (0..sums.len()).take_while(below).count();
                 let part = MaskObjectPart::Vector;
@@ -378,9 +378,10 @@ mod tests {
     use super::super::sum::MaskSum;
     use super::super::BoundType;
     use super::*;
-    use crate::mask::DataType;
+    use crate::mask::{DataType, GroupType, MaskObject};
     use crate::model::weight::push_big;
-    use crate::model::{convert, ratio, Scalar};
+    use crate::model::{convert, ratio, RatioError, Scalar};
+    use num_bigint::BigInt;
     use num_traits::Signed;
     use proptest::prelude::*;
 
@@ -495,6 +496,198 @@ mod tests {
         let source = OutOfRange(DataType::F32);
         assert_eq!(unmasked.model, Err(WeightOutOfRange { index: 1, source }));
         assert_eq!(ratio::decode_ratios(&unmasked.ratios).unwrap().len(), 3);
+    }
+
+    /// Aggregates of chosen numbers and a mask of zeros, so that the weights can be anything.
+    fn chosen(
+        config: MaskConfigPair,
+        numbers: &[BigUint],
+        unit: BigUint,
+        count: u64,
+    ) -> (Arc<Aggregation>, Bytes) {
+        let object = |numbers: &[BigUint], unit| MaskObject::from_numbers(config, numbers, unit);
+        let zeros = object(&vec![BigUint::default(); numbers.len()], BigUint::default());
+        let sum = object(numbers, unit).unwrap();
+        let mask = zeros.unwrap().to_bytes().unwrap();
+        (Arc::new(Aggregation::with_nb_models(sum, count)), mask.into())
+    }
+
+    /// Every level, in steps, in parts and to the model alone gives what exact arithmetic gives.
+    fn check_chosen(config: MaskConfigPair, numbers: &[BigUint], unit: BigUint, count: u64) {
+        let (aggregation, mask) = chosen(config, numbers, unit, count);
+        let exact =
+            unmask_ratios(&aggregation, &MaskObjectView::parse_exact(&mask).unwrap()).unwrap();
+        let mut model = Model::empty(config.vect.data_type());
+        let result = exact.iter().try_for_each(|weight| {
+            let (numer, denom) = (weight.numer().magnitude(), weight.denom().magnitude());
+            push_big(&mut model, weight.is_negative(), numer, denom)
+        });
+        let model = result
+            .map(|()| model.clone())
+            .map_err(|source| WeightOutOfRange { index: model.len(), source });
+        for level in Level::available() {
+            let begin = |ratios| {
+                Unmasker::with_forms(aggregation.clone(), mask.clone(), ratios, *level).unwrap()
+            };
+            let both = begin(true).finish().unwrap();
+            assert_eq!(both.model, model, "{config} {level:?}");
+            assert_eq!(both.ratios, ratio::encode_ratios(&exact), "{config} {level:?}");
+            let alone = begin(false).finish().unwrap();
+            assert_eq!((&alone.model, alone.ratios), (&model, Vec::new()), "{config} {level:?}");
+            let mut stepped = begin(true);
+            while !stepped.step(3) {}
+            assert_eq!(stepped.finish().unwrap(), both, "{config} {level:?}");
+        }
+        // What is written is read as the same again.
+        match (ratio::decode(&ratio::encode_ratios(&exact), config.vect.data_type()), model) {
+            (Ok(read), Ok(model)) => assert_eq!(read, model, "{config}"),
+            (Err(RatioError::OutOfRange { index, .. }), Err(error)) => {
+                assert_eq!(index, error.index)
+            }
+            (read, model) => panic!("{config}: {read:?} and {model:?}"),
+        }
+    }
+
+    /// Numbers whose weights lie at, or next to, midpoints between two floats and whole numbers.
+    fn critical_numbers(
+        config: MaskConfigPair,
+        unit: &BigUint,
+        count: u64,
+        bits: &[u64],
+    ) -> Vec<BigUint> {
+        let (aggregation, mask) = chosen(config, &[], unit.clone(), count);
+        let view = MaskObjectView::parse_exact(&mask).unwrap();
+        let factors = Factors::new(&aggregation, &view).unwrap();
+        let order = config.vect.order();
+        let [offset, p, q] =
+            [&factors.offset, &factors.p, &factors.q].map(|n| BigInt::from(n.clone()));
+        let largest = BigRational::new(&p * BigInt::from(factors.max_distance(&order)), q.clone());
+        let mut numbers =
+            vec![BigUint::default(), factors.offset.clone(), config.vect.order() - 1u32];
+        for &bits in bits {
+            // Somewhere among the weights that there can be, in a float that has neighbours.
+            let at =
+                &largest * BigRational::new(bits.into(), BigInt::from(u64::MAX) << (bits % 40));
+            let middle = match config.vect.data_type() {
+                DataType::F32 => {
+                    let low = convert::nearest_f32(&at);
+                    let high = f32::from_bits(low.to_bits() + 1);
+                    convert::from_f32(low).zip(convert::from_f32(high))
+                }
+                DataType::F64 => {
+                    let low = convert::nearest_f64(&at);
+                    let high = f64::from_bits(low.to_bits() + 1);
+                    convert::from_f64(low).zip(convert::from_f64(high))
+                }
+                DataType::I32 | DataType::I64 => Some((at.floor(), at.floor())),
+            };
+            let Some((low, high)) = middle else { continue };
+            let middle = (low + high) / BigInt::from(2);
+            let distance = (middle * &q / &p).floor().to_integer();
+            for x in [-1, 0, 1].map(|nudge: i32| &distance + nudge) {
+                for number in [&offset + &x, &offset - &x] {
+                    numbers.extend(BigInt::to_biguint(&number).filter(|number| *number < order));
+                }
+            }
+        }
+        numbers
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3))]
+
+        #[test]
+        fn weights_in_the_middle_are_rounded_right(
+            bits in prop::collection::vec(any::<u64>(), 1..16),
+            scalars in 0u32..4,
+            below in 0u64..1000,
+            count in 1u64..900,
+        ) {
+            for vect in MaskConfig::all() {
+                let narrow = MaskConfigPair::from(vect).unit;
+                let wide = MaskConfig::new(GroupType::Integer, DataType::F64, BoundType::B2, vect.model_type());
+                for unit_config in [narrow, wide.unwrap()] {
+                    let config = MaskConfigPair { vect, unit: unit_config };
+                    let shift = unit_config.exp_shift();
+                    let zero = unit_config.add_shift_integer() * &shift * count;
+                    // The sum of the scalars: whole, ragged, a power of two (then there are ties), negative.
+                    let unit = match scalars {
+                        0 => &zero + &shift * count.div_ceil(3),
+                        1 => &zero + (&shift + 1u32) * count.div_ceil(2) - below % 2,
+                        2 => &zero + (BigUint::from(1u32) << (shift.bits() - below % shift.bits().min(30))),
+                        _ => &zero - (below + 1).min(zero.clone().try_into().unwrap_or(u64::MAX)),
+                    };
+                    if unit >= unit_config.order() || unit == zero {
+                        continue;
+                    }
+                    let numbers = critical_numbers(config, &unit, count, &bits);
+                    check_chosen(config, &numbers, unit, count);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_offset_is_below_the_order() {
+        for config in MaskConfig::all() {
+            let offset = config.add_shift_integer() * config.exp_shift() * config.max_nb_models();
+            assert!(offset < config.order(), "{config}");
+        }
+    }
+
+    #[test]
+    fn parts_give_the_same() {
+        for bytes in [[1, 0, 0, 3], [1, 3, 255, 12]] {
+            let config = config(bytes);
+            let weights: Vec<f64> = (0..100_000).map(|i| f64::from(i) / 100_001.0).collect();
+            let model = model(config.vect.data_type(), &weights);
+            let (aggregation, mask) = round(config, &[(Scalar::one(), model)]);
+            let (aggregation, mask) = (Arc::new(aggregation), Bytes::from(mask));
+            let whole = Unmasker::new(aggregation.clone(), mask.clone()).unwrap().finish().unwrap();
+            for count in [1, 2, 3, 7] {
+                let mut unmasker = Unmasker::new(aggregation.clone(), mask.clone()).unwrap();
+                let mut rounds = 0;
+                loop {
+                    let mut parts = unmasker.split(count);
+                    assert!(parts.len() <= count);
+                    if parts.is_empty() {
+                        break;
+                    }
+                    for part in &mut parts {
+                        while !part.step(1000) {}
+                        assert_eq!(part.progress().0, part.progress().1);
+                    }
+                    // One that comes too early is left out, and what it had to do is done later.
+                    if rounds == 1 {
+                        parts.reverse();
+                    }
+                    parts.into_iter().for_each(|part| unmasker.absorb(part));
+                    rounds += 1;
+                }
+                assert!(rounds > 1 || count > 3);
+                assert_eq!(unmasker.progress(), (100_000, 100_000));
+                assert_eq!(unmasker.finish().unwrap(), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_error_of_all_parts_counts() {
+        let config = config([1, 0, 0, 3]);
+        let (aggregation, mut mask) =
+            round(config, &[(Scalar::one(), Model::F32(vec![0.5; 1000]))]);
+        for index in [300, 301, 900] {
+            mask[8 + 6 * index..][..6].fill(0xff);
+        }
+        let mut unmasker = Unmasker::new(aggregation, mask).unwrap();
+        for mut part in unmasker.split(4) {
+            while !part.step(100) {}
+            unmasker.absorb(part);
+        }
+        assert!(unmasker.split(4).is_empty());
+        let part = MaskObjectPart::Vector;
+        let error = MaskObjectError::NotBelowOrder { part, index: 300 };
+        assert_eq!(unmasker.finish(), Err(UnmaskError::InvalidMask(error)));
     }
 
     #[test]

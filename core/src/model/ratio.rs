@@ -7,7 +7,7 @@ use num_bigint::{BigInt, BigUint, Sign};
 use num_rational::BigRational;
 
 use super::convert;
-use super::weight::{with_weights, FromRatio};
+use super::weight::{with_weights, FromRatio, Rounded};
 use super::{DataType, Model, OutOfRange};
 
 /// The most u32 digits of a numerator or denominator: ten times as many as any mask config leads to.
@@ -158,9 +158,9 @@ fn decode_weights<W: FromRatio>(
     weights: &mut Vec<W>,
 ) -> Result<(), RatioError> {
     for index in weights.len()..end {
-        if let Some((weight, len)) = Short::read(bytes, *position).and_then(|short| {
-            Some((W::from_words(short.negative, short.numer, short.denom)?, short.len))
-        }) {
+        if let Some((weight, len)) =
+            Short::read(bytes, *position).and_then(|short| Some((short.weight()?, short.len)))
+        {
             weights.push(weight);
             *position += len;
             continue;
@@ -179,21 +179,35 @@ fn decode_weights<W: FromRatio>(
     Ok(())
 }
 
-/// A well-formed weight of at most two digits each, as most are.
+/// A well-formed weight of at most four digits each, as most are.
 struct Short {
     negative: bool,
-    numer: u64,
-    denom: u64,
+    numer: u128,
+    denom: u128,
     /// Bytes that it takes.
     len: usize,
 }
 
 impl Short {
+    /// The weight, unless that takes the exact way.
+    #[inline(always)]
+    fn weight<W: FromRatio>(&self) -> Option<W> {
+        let &Short { negative, numer, denom, .. } = self;
+        match (u64::try_from(numer), u64::try_from(denom)) {
+            (Ok(numer), Ok(denom)) => W::from_words(negative, numer, denom),
+            _ => None,
+        }
+        .or_else(|| {
+            let estimate = Rounded::small(numer)?.over(Rounded::small(denom)?);
+            W::from_estimate(negative, estimate)
+        })
+    }
+
     /// None if there is no such weight, or if it is too close to the end to be read in one go.
     #[inline(always)]
     fn read(bytes: &[u8], position: usize) -> Option<Self> {
-        /// A number of two digits.
-        const MOST: usize = 9 + 8;
+        /// A number of four digits.
+        const MOST: usize = 9 + 16;
         let window: &[u8; 2 * MOST] = bytes.get(position..)?.first_chunk()?;
         let (sign, numer, numer_len) = short_number(window.first_chunk()?)?;
         let (denom_sign, denom, denom_len) = short_number(window.get(numer_len..)?.first_chunk()?)?;
@@ -211,13 +225,13 @@ impl Short {
     }
 }
 
-/// Sign, magnitude and length in bytes of a number of at most two digits.
+/// Sign, magnitude and length in bytes of a number of at most four digits.
 #[inline(always)]
-fn short_number(window: &[u8; 17]) -> Option<(i8, u64, usize)> {
-    const MASKS: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
+fn short_number(window: &[u8; 25]) -> Option<(i8, u128, usize)> {
+    const MASKS: [u128; 5] = [0, u32::MAX as u128, u64::MAX as u128, u128::MAX >> 32, u128::MAX];
     let [sign, rest @ ..] = window;
     let digits = u64::from_le_bytes(*rest.first_chunk()?);
-    let value = u64::from_le_bytes(*rest.last_chunk()?);
+    let value = u128::from_le_bytes(*rest.last_chunk()?);
     let mask = MASKS.get(usize::try_from(digits).ok()?)?;
     Some((*sign as i8, value & mask, 9 + 4 * digits as usize))
 }
@@ -270,6 +284,18 @@ impl Number<'_> {
         Some(value)
     }
 
+    /// The first 64 bits from the highest one that is set; None for 0.
+    fn rounded(&self) -> Option<Rounded> {
+        let Some((rest, top)) = self.digits.split_last_chunk() else {
+            return Rounded::small(u128::from_le_bytes(self.small()?));
+        };
+        let (top, below) = (u64::from_le_bytes(*top), rest.last().copied().unwrap_or(0));
+        // Less than 8, as the last byte is not 0.
+        let up = top.leading_zeros();
+        let bits = top << up | u64::from(below) >> (8 - up);
+        Some(Rounded { bits, exponent: 8 * rest.len() as i32 - up as i32 })
+    }
+
     fn big(&self) -> BigUint {
         BigUint::from_bytes_le(self.digits)
     }
@@ -277,6 +303,10 @@ impl Number<'_> {
 
 fn number_weight<W: FromRatio>(numer: &Number<'_>, denom: &Number<'_>) -> Result<W, OutOfRange> {
     let negative = numer.sign < 0;
+    let estimate = numer.rounded().zip(denom.rounded()).map(|(numer, denom)| numer.over(denom));
+    if let Some(weight) = estimate.and_then(|estimate| W::from_estimate(negative, estimate)) {
+        return Ok(weight);
+    }
     match (numer.small().map(u128::from_le_bytes), denom.small().map(u128::from_le_bytes)) {
         (Some(numer), Some(denom)) => W::from_small(negative, numer, denom),
         _ => W::from_big(negative, &numer.big(), &denom.big()),

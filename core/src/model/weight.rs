@@ -7,12 +7,21 @@ use super::DataType;
 #[cfg(test)]
 use super::Model;
 
-/// A positive factor as 64 bits and a power of two, rounded down: it is at least `bits * 2^exponent` and
+/// A positive number as 64 bits and a power of two, rounded down: it is at least `bits * 2^exponent` and
 /// less than `(bits + 1) * 2^exponent`. The highest bit of `bits` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rounded {
     pub(crate) bits: u64,
     pub(crate) exponent: i32,
+}
+
+/// A number that is at least `bits * 2^exponent` and less than `(bits + error) * 2^exponent`. At least 62
+/// of the 64 bits are significant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    bits: u64,
+    error: u64,
+    exponent: i32,
 }
 
 impl Rounded {
@@ -26,13 +35,40 @@ impl Rounded {
         let bits = u64::try_from(quotient >> surplus).ok()?;
         Some(Rounded { bits, exponent: i32::try_from(surplus - shift).ok()? })
     }
+
+    /// None for 0.
+    #[inline(always)]
+    pub(crate) fn small(value: u128) -> Option<Self> {
+        let up = value.leading_zeros();
+        let bits = (value.checked_shl(up)? >> 64) as u64;
+        Some(Rounded { bits, exponent: 64 - up as i32 })
+    }
+
+    /// `self * other`.
+    #[inline(always)]
+    pub(crate) fn times(self, other: Self) -> Estimate {
+        // The product is less than (self.bits + 1) * (other.bits + 1), which is less than 2 * 2^64 above that
+        // of the bits, and cutting it takes up to another 2^64.
+        let bits = ((u128::from(self.bits) * u128::from(other.bits)) >> 64) as u64;
+        Estimate { bits, error: 3, exponent: self.exponent + other.exponent + 64 }
+    }
+
+    /// `self / other`.
+    #[inline(always)]
+    pub(crate) fn over(self, other: Self) -> Estimate {
+        // Below 2^64 as both have their highest bit set. The numerator may be larger by a part of 1, which
+        // makes the quotient at most 1 larger, and cutting it takes up to another 1; the denominator may
+        // be larger by a part of 1, which makes it at most 2 smaller.
+        let quotient = ((u128::from(self.bits) << 63) / u128::from(other.bits)) as u64;
+        Estimate { bits: quotient - 2, error: 4, exponent: self.exponent - other.exponent - 63 }
+    }
 }
 
 /// A weight in memory.
 pub(crate) trait FromRatio: Copy + Default + Send + Sync + 'static {
-    /// The weight nearest to `±a * b` (integers: truncated), where `a` and `b` are what was rounded; None if
-    /// what was lost could matter, or the weight is not an ordinary one.
-    fn from_product(negative: bool, a: Rounded, b: Rounded) -> Option<Self>;
+    /// The weight nearest to a number whose magnitude is estimated (integers: truncated); None if the error
+    /// could matter, or the weight is not an ordinary one.
+    fn from_estimate(negative: bool, magnitude: Estimate) -> Option<Self>;
 
     /// Is [`from_double`](Self::from_double) good for anything?
     const FROM_DOUBLE: bool;
@@ -98,25 +134,23 @@ pub(crate) fn narrow(value: f64) -> (f32, bool) {
     (value as f32, (ordinary & !near) | (value == 0.0))
 }
 
-/// The bits of the float nearest to `a * b`.
+/// The bits of the float nearest to a number.
 #[inline(always)]
-fn product_bits(a: Rounded, b: Rounded, format: Format) -> Option<u64> {
-    // The product is less than (a.bits + 1) * (b.bits + 1), which is less than 3 * 2^64 above this.
-    let product = ((u128::from(a.bits) * u128::from(b.bits)) >> 64) as u64;
-    // At least 2^62.
-    let up = product.leading_zeros();
-    format.round_estimate(product << up, 3 << up, a.exponent + b.exponent + 64 - up as i32)
+fn float_bits(Estimate { bits, error, exponent }: Estimate, format: Format) -> Option<u64> {
+    // At most 2.
+    let up = bits.leading_zeros();
+    format.round_estimate(bits << up, error << up, exponent - up as i32)
 }
 
-/// The whole part of `a * b`.
+/// The whole part of a number.
 #[inline(always)]
-fn product_whole(a: Rounded, b: Rounded) -> Option<u64> {
-    let product = (u128::from(a.bits) * u128::from(b.bits)) >> 64;
-    let down = u32::try_from(-(a.exponent + b.exponent + 64)).ok()?;
-    if down > 66 {
-        return Some(0);
-    }
-    let (low, high) = (product >> down, (product + 3) >> down);
+fn whole(Estimate { bits, error, exponent }: Estimate) -> Option<u64> {
+    let down = u32::try_from(-exponent).ok()?;
+    let bits = u128::from(bits);
+    let (low, high) = match down {
+        0..=65 => (bits >> down, (bits + u128::from(error)) >> down),
+        _ => (0, 0),
+    };
     (low == high).then_some(low as u64)
 }
 
@@ -133,8 +167,8 @@ macro_rules! float_weight {
             }
 
             #[inline(always)]
-            fn from_product(negative: bool, a: Rounded, b: Rounded) -> Option<Self> {
-                let magnitude = <$type>::from_bits(product_bits(a, b, $format)? as $bits);
+            fn from_estimate(negative: bool, magnitude: Estimate) -> Option<Self> {
+                let magnitude = <$type>::from_bits(float_bits(magnitude, $format)? as $bits);
                 Some(if negative { -magnitude } else { magnitude })
             }
 
@@ -180,8 +214,8 @@ macro_rules! integer_weight {
     ($type:ident, $data_type:ident, $from_big:ident) => {
         impl FromRatio for $type {
             #[inline(always)]
-            fn from_product(negative: bool, a: Rounded, b: Rounded) -> Option<Self> {
-                signed(negative, product_whole(a, b)?).and_then(|value| value.try_into().ok())
+            fn from_estimate(negative: bool, magnitude: Estimate) -> Option<Self> {
+                signed(negative, whole(magnitude)?).and_then(|value| value.try_into().ok())
             }
 
             const FROM_DOUBLE: bool = false;
@@ -227,3 +261,97 @@ fn signed(negative: bool, magnitude: u64) -> Option<i64> {
 
 integer_weight!(i32, I32, i32_from);
 integer_weight!(i64, I64, i64_from);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Each of the fast ways that is certain gives what the exact one gives.
+    fn check<W: FromRatio + PartialEq + std::fmt::Debug>(negative: bool, numer: u128, denom: u128) {
+        let exact = W::from_big(negative, &numer.into(), &denom.into());
+        assert_eq!(W::from_small(negative, numer, denom), exact, "{numer} / {denom}");
+        let [a, b] = [numer, denom].map(|value| Rounded::small(value).unwrap());
+        let factor = Rounded::quotient(&1u32.into(), &denom.into()).unwrap();
+        let words = u64::try_from(numer).ok().zip(u64::try_from(denom).ok());
+        let (double, certain) = words
+            .map(|(numer, denom)| W::from_double(negative, numer as f64 * (1.0 / denom as f64)))
+            .unwrap_or_default();
+        let found = [
+            W::from_estimate(negative, a.over(b)),
+            W::from_estimate(negative, a.times(factor)),
+            words.and_then(|(numer, denom)| W::from_words(negative, numer, denom)),
+            (W::FROM_DOUBLE && certain).then_some(double),
+        ];
+        for weight in found.into_iter().flatten() {
+            assert_eq!(Ok(weight), exact, "{numer} / {denom}");
+        }
+    }
+
+    fn check_all(numer: u128, denom: u128) {
+        for negative in [false, true] {
+            check::<f32>(negative, numer, denom);
+            check::<f64>(negative, numer, denom);
+            check::<i32>(negative, numer, denom);
+            check::<i64>(negative, numer, denom);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fast_ways_agree_with_the_exact_one(
+            numer in 1u128.., cut in 0u32..128, denom in 1u128.., cut_denom in 0u32..128,
+        ) {
+            check_all((numer >> cut).max(1), (denom >> cut_denom).max(1));
+        }
+
+        /// What is next to the middle between two floats, or to a whole number.
+        #[test]
+        fn also_where_it_matters(bits: u32, denom in 1u64.., cut in 0u32..64, nudge in -6i64..=6) {
+            let denom = (denom >> cut).max(1);
+            for fraction in [25, 54] {
+                // An odd number with one bit more than a float has: a middle.
+                let middle = (u128::from(bits) << 32 | u128::from(bits)) | 1 << 63;
+                let middle = (middle & (u64::MAX as u128)) >> (64 - fraction) | 1;
+                let numer = middle.checked_mul(denom.into()).unwrap();
+                check_all(numer.saturating_add_signed(nudge.into()).max(1), denom.into());
+                check_all(numer, u128::from(denom) << 3);
+                check_all(numer.saturating_add_signed(nudge.into()).max(1), u128::from(denom) << 40);
+                let numer = numer >> cut;
+                check_all(numer.saturating_add_signed(nudge.into()).max(1), u128::from(denom >> cut).max(1));
+            }
+        }
+
+        #[test]
+        fn estimates_are_right(numer in 1u128.., cut in 0u32..128, denom in 1u128.., cut_denom in 0u32..128) {
+            let (numer, denom) = ((numer >> cut).max(1), (denom >> cut_denom).max(1));
+            let [a, b] = [numer, denom].map(|value| Rounded::small(value).unwrap());
+            let factor = Rounded::quotient(&1u32.into(), &denom.into()).unwrap();
+            for Estimate { bits, error, exponent } in [a.over(b), a.times(factor)] {
+                prop_assert!(bits.leading_zeros() <= 2);
+                // numer / denom against bits * 2^exponent, both times 2^400 * denom.
+                let value = BigUint::from(numer) << 400u32;
+                let bound = |bits: u128| (BigUint::from(bits) * denom) << (400 + exponent);
+                prop_assert!(bound(bits.into()) <= value);
+                prop_assert!(value < bound(u128::from(bits) + u128::from(error)));
+            }
+        }
+    }
+
+    /// The fast ways are not just always uncertain.
+    #[test]
+    fn ordinary_weights_take_the_fast_ways() {
+        let [a, b] = [1u128 << 45, 30_000_000_001].map(|value| Rounded::small(value).unwrap());
+        let value = (1u64 << 45) as f64 / 30_000_000_001.0;
+        assert_eq!(f32::from_estimate(true, a.over(b)), Some(-value as f32));
+        assert_eq!(f64::from_estimate(false, a.over(b)), Some(value));
+        assert_eq!(i32::from_estimate(true, a.over(b)), Some(-(value as i32)));
+        assert_eq!(i64::from_estimate(true, a.over(b)), Some(-(value as i64)));
+        assert_eq!(narrow(value), (value as f32, true));
+        assert_eq!(narrow(0.0), (0.0, true));
+        assert!(f32::from_double(true, 0.0).0.is_sign_positive());
+        for odd in [f64::NAN, 1e-40, 3e38, 1.0 + f64::from(f32::EPSILON) / 2.0] {
+            assert!(!narrow(odd).1, "{odd}");
+        }
+    }
+}

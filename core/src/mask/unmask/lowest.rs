@@ -36,6 +36,12 @@ fn to_big<const N: usize>(words: &Words<N>) -> BigUint {
     words.iter().rev().fold(BigUint::zero(), |value, &word| (value << 64u32) | BigUint::from(word))
 }
 
+fn one<const N: usize>() -> Words<N> {
+    let mut words = [0; N];
+    words[0] = 1;
+    words
+}
+
 #[inline(always)]
 fn is_zero<const N: usize>(words: &Words<N>) -> bool {
     words.iter().fold(0, |all, word| all | word) == 0
@@ -57,17 +63,19 @@ fn negative_inverse(value: u64) -> u64 {
     inverse.wrapping_neg()
 }
 
-/// An odd prime factor of q.
+/// A power of an odd prime to divide by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Prime {
-    prime: u64,
+struct Power {
+    value: u64,
     inverse: u64,
-    /// How often it divides q.
-    exponent: u32,
 }
 
-impl Prime {
-    /// `words / prime`, if that has no remainder.
+impl Power {
+    fn new(value: u64) -> Self {
+        Power { value, inverse: negative_inverse(value).wrapping_neg() }
+    }
+
+    /// `words / value`, if that has no remainder.
     #[inline(always)]
     fn divide<const N: usize>(&self, words: &Words<N>) -> Option<Words<N>> {
         let mut quotient = [0; N];
@@ -75,9 +83,54 @@ impl Prime {
         for (quotient, &word) in quotient.iter_mut().zip(words) {
             let (rest, below) = word.overflowing_sub(borrow);
             *quotient = rest.wrapping_mul(self.inverse);
-            borrow = multiply_add(0, *quotient, self.prime, 0).1 + u64::from(below);
+            borrow = multiply_add(0, *quotient, self.value, 0).1 + u64::from(below);
         }
         (borrow == 0).then_some(quotient)
+    }
+}
+
+/// An odd prime factor of q.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Prime {
+    /// The prime to the powers of 1, 2, 4 and so on, as far as they divide q and have one word.
+    powers: Vec<Power>,
+    /// How often it divides q.
+    exponent: u32,
+}
+
+impl Prime {
+    fn new(prime: u64, exponent: u32) -> Self {
+        let mut powers = vec![Power::new(prime)];
+        let (mut value, mut power) = (prime, 2);
+        while let (Some(square), true) = (value.checked_mul(value), power <= exponent) {
+            powers.push(Power::new(square));
+            (value, power) = (square, 2 * power);
+        }
+        Prime { powers, exponent }
+    }
+
+    /// Divides it out of both as often as it divides both, where `denom` has all of those in q.
+    #[inline(always)]
+    fn divide_both<const N: usize>(&self, numer: &mut Words<N>, denom: &mut Words<N>) {
+        let mut left = self.exponent;
+        let mut divide = |k: usize| {
+            let (power, count) = (self.powers[k], 1 << k);
+            let quotient = if count <= left { power.divide(numer) } else { None };
+            let Some(quotient) = quotient else { return false };
+            left -= count;
+            *numer = quotient;
+            // It has at least as many as are left.
+            *denom = power.divide(denom).unwrap_or(*denom);
+            true
+        };
+        // Most have none or few, and some very many: first ever larger powers, and then ever smaller ones.
+        let mut k = 0;
+        while divide(k) {
+            k = (k + 1).min(self.powers.len() - 1);
+        }
+        for k in (0..k).rev() {
+            divide(k);
+        }
     }
 }
 
@@ -132,10 +185,19 @@ impl<const N: usize> Rest<N> {
     /// Has this value, which is below it, a factor in common with it?
     fn shares_a_factor(&self, value: &Words<N>) -> bool {
         if N <= 2 {
-            !low_u128(value).gcd(&low_u128(&self.value)).is_one()
+            common(low_u128(value), low_u128(&self.value)) != 1
         } else {
             !to_big(value).gcd(&self.big).is_one()
         }
+    }
+}
+
+/// The greatest common divisor; `b` is not 0.
+fn common(a: u128, b: u128) -> u128 {
+    match (u64::try_from(a), u64::try_from(b)) {
+        (Ok(a), Ok(b)) => a.gcd(&b).into(),
+        (Err(_), Ok(b)) => ((a % u128::from(b)) as u64).gcd(&b).into(),
+        _ => a.gcd(&b),
     }
 }
 
@@ -189,33 +251,33 @@ impl<const N: usize> Lowest<N> {
         }
     }
 
-    /// Brings at most [`BLOCK`] numbers to lowest terms, still without p.
+    /// The weight of a number, not yet in lowest terms, and without p.
     #[inline(always)]
-    fn reduce<E: Number>(&self, offset: E, numbers: &[E], terms: &mut Vec<Term<N>>) {
-        terms.clear();
-        let mut product = [0; N];
-        product[0] = 1;
-        for number in numbers {
-            let (less, distance) = number.distance(offset);
-            let numer = std::array::from_fn(|i| distance.word(i));
-            if is_zero(&numer) {
-                let mut denom = [0; N];
-                denom[0] = 1;
-                terms.push(Term { negative: false, numer, denom });
+    fn term<E: Number>(&self, offset: E, number: E) -> Term<N> {
+        let (less, distance) = number.distance(offset);
+        let numer = std::array::from_fn(|i| distance.word(i));
+        Term { negative: less != self.negative, numer, denom: self.q }
+    }
+
+    /// Brings at most [`BLOCK`] weights to lowest terms, still without p.
+    #[inline(always)]
+    fn reduce(&self, terms: &mut [Term<N>]) {
+        let mut product = one();
+        for term in &mut *terms {
+            if is_zero(&term.numer) {
+                term.denom = one();
                 continue;
             }
-            let mut term = Term { negative: less != self.negative, numer, denom: self.q };
-            self.divide_small(&mut term);
+            self.divide_small(term);
             if let Some(rest) = &self.rest {
                 let next = rest.multiply(&product, &term.numer);
                 // 0 tells nothing about the others.
                 if is_zero(&next) {
-                    self.divide_rest(&mut term);
+                    self.divide_rest(term);
                 } else {
                     product = next;
                 }
             }
-            terms.push(term);
         }
         if self.rest.as_ref().is_some_and(|rest| rest.shares_a_factor(&product)) {
             terms.iter_mut().for_each(|term| self.divide_rest(term));
@@ -230,11 +292,7 @@ impl<const N: usize> Lowest<N> {
         shift_right(numer, twos);
         shift_right(denom, twos);
         for prime in &self.primes {
-            for _ in 0..prime.exponent {
-                let Some(quotient) = prime.divide(numer) else { break };
-                *numer = quotient;
-                *denom = prime.divide(denom).unwrap_or(*denom);
-            }
+            prime.divide_both(numer, denom);
         }
     }
 
@@ -250,8 +308,8 @@ impl<const N: usize> Lowest<N> {
         if N <= 2 {
             let (n, d) = (low_u128(numer), low_u128(denom));
             let whole = low_u128(&rest.value);
-            let common = if d % whole == 0 && n % whole == 0 { whole } else { n.gcd(&d) };
-            (*numer, *denom) = (from_u128(n / common), from_u128(d / common));
+            let divisor = if d % whole == 0 && n % whole == 0 { whole } else { common(n, d) };
+            (*numer, *denom) = (from_u128(n / divisor), from_u128(d / divisor));
         } else {
             let (n, d) = (to_big(numer), to_big(denom));
             let whole = &rest.big;
@@ -266,16 +324,12 @@ impl<const N: usize> Lowest<N> {
 /// The odd small prime factors of an odd number, and what is left of it.
 fn small_primes(mut rest: BigUint) -> (Vec<Prime>, BigUint) {
     let mut primes = Vec::new();
-    let mut push = |prime: u64, exponent| {
-        let inverse = negative_inverse(prime).wrapping_neg();
-        primes.push(Prime { prime, inverse, exponent });
-    };
     for candidate in (3..SMALL).step_by(2) {
         let mut exponent = 0;
         if let Some(mut small) = rest.to_u64() {
             if candidate * candidate > small {
                 if small > 1 {
-                    push(small, 1);
+                    primes.push(Prime::new(small, 1));
                 }
                 return (primes, BigUint::one());
             }
@@ -293,7 +347,7 @@ fn small_primes(mut rest: BigUint) -> (Vec<Prime>, BigUint) {
             }
         }
         if exponent > 0 {
-            push(candidate, exponent);
+            primes.push(Prime::new(candidate, exponent));
         }
     }
     (primes, rest)
@@ -355,24 +409,22 @@ fn write_number<const N: usize>(sign: i8, words: &Words<N>, out: &mut [u8]) -> u
     9 + 4 * digits as usize
 }
 
-/// Writes numbers of one element type in the old form.
-struct Write<'a, E, const N: usize> {
+/// Brings weights to lowest terms and writes them.
+struct Write<'a, const N: usize> {
     lowest: &'a Lowest<N>,
-    offset: E,
-    numbers: &'a [E],
-    terms: &'a mut Vec<Term<N>>,
-    /// Room for a block.
+    terms: &'a mut [Term<N>],
+    /// Room for all of them.
     bytes: &'a mut [u8],
 }
 
-impl<E: Number, const N: usize> Kernel for Write<'_, E, N> {
+impl<const N: usize> Kernel for Write<'_, N> {
     /// The number of bytes.
     type Output = usize;
 
     #[inline(always)]
     fn run(self) -> usize {
-        let Self { lowest, offset, numbers, terms, bytes } = self;
-        lowest.reduce(offset, numbers, terms);
+        let Self { lowest, terms, bytes } = self;
+        lowest.reduce(terms);
         let mut len = 0;
         for term in terms {
             let numer = lowest.p.as_ref().map_or(term.numer, |p| multiply(&term.numer, p));
@@ -384,13 +436,26 @@ impl<E: Number, const N: usize> Kernel for Write<'_, E, N> {
     }
 }
 
+/// Numbers of many words gain nothing from vector instructions.
+#[inline(never)]
+fn run_portable<const N: usize>(write: Write<'_, N>) -> usize {
+    write.run()
+}
+
 impl<const N: usize> Lowest<N> {
-    fn write<E: Number>(&self, level: Level, offset: E, numbers: &[E], out: &mut Vec<u8>) {
+    fn write<E: Number>(
+        &self,
+        run: impl Fn(Write<'_, N>) -> usize,
+        offset: E,
+        numbers: &[E],
+        out: &mut Vec<u8>,
+    ) {
         let mut terms = Vec::with_capacity(BLOCK);
         let mut bytes = vec![0; BLOCK * max_len(N)];
         for numbers in numbers.chunks(BLOCK) {
-            let (terms, bytes) = (&mut terms, &mut bytes[..]);
-            let len = level.run(Write { lowest: self, offset, numbers, terms, bytes });
+            terms.clear();
+            terms.extend(numbers.iter().map(|&number| self.term(offset, number)));
+            let len = run(Write { lowest: self, terms: &mut terms, bytes: &mut bytes });
             out.extend_from_slice(&bytes[..len]);
         }
     }
@@ -429,13 +494,152 @@ impl Ratios {
     ) {
         let offset = E::from_biguint(&factors.offset);
         match self {
-            Self::One(lowest) => lowest.write(level, offset, numbers, out),
-            Self::Two(lowest) => lowest.write(level, offset, numbers, out),
-            Self::Five(lowest) => lowest.write(level, offset, numbers, out),
-            Self::ThirtyFour(lowest) => lowest.write(level, offset, numbers, out),
+            Self::One(lowest) => lowest.write(|write| level.run(write), offset, numbers, out),
+            Self::Two(lowest) => lowest.write(|write| level.run(write), offset, numbers, out),
+            Self::Five(lowest) => lowest.write(run_portable, offset, numbers, out),
+            Self::ThirtyFour(lowest) => lowest.write(run_portable, offset, numbers, out),
             Self::Big => {
                 numbers.iter().for_each(|n| write_weight(&factors.weight(n.to_biguint()), out));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ratio::encode_ratios;
+    use num_rational::BigRational;
+    use num_traits::Pow;
+    use proptest::prelude::*;
+
+    fn factors(offset: u64, negative: bool, p: u64, q: BigUint) -> Factors {
+        let small = q.to_u128().map(|q| (p.into(), q));
+        Factors { offset: offset.into(), negative, p: p.into(), q, small }
+    }
+
+    /// The weights of `offset + numer`, or `offset - numer`, are those of exact arithmetic.
+    fn check(q: &BigUint, numers: &[u128]) {
+        let offset = 1u64 << 40;
+        let numbers: Vec<u128> = numers
+            .iter()
+            .flat_map(|&numer| {
+                [numer + u128::from(offset), u128::from(offset).saturating_sub(numer)]
+            })
+            .collect();
+        for (negative, p) in [(false, 1u64), (true, 1), (false, 1_000_003)] {
+            let p = if (q % p).is_zero() { 1 } else { p };
+            let factors = factors(offset, negative, p, q.clone());
+            let exact: Vec<BigRational> =
+                numbers.iter().map(|&number| factors.weight(number.into())).collect();
+            let order = BigUint::from(numbers.iter().max().unwrap() + 1);
+            for level in Level::available() {
+                let mut out = (exact.len() as u64).to_le_bytes().to_vec();
+                Ratios::new(&factors, &order).write(*level, &factors, &numbers, &mut out);
+                assert_eq!(out, encode_ratios(&exact), "{q} {numers:?}");
+            }
+        }
+    }
+
+    /// Two primes that are not small, and one that is the largest below 2^64.
+    const PRIMES: [u64; 3] = [16411, 1_000_000_007, 18_446_744_073_709_551_557];
+
+    proptest! {
+        #[test]
+        fn lowest_terms_of_any_numbers(
+            smooth in prop::collection::vec((0usize..7, 0u32..20), 0..4),
+            large in prop::collection::vec(0usize..3, 0..4),
+            numers in prop::collection::vec((any::<u64>(), 0u32..64, any::<bool>(), 0u32..12), 1..150),
+        ) {
+            let mut q = BigUint::one();
+            for (prime, exponent) in smooth {
+                q *= BigUint::from([2u32, 3, 5, 7, 13, 1009, 16381][prime]).pow(exponent);
+            }
+            for &prime in &large {
+                q *= PRIMES[prime];
+            }
+            let numers: Vec<u128> = numers
+                .into_iter()
+                .map(|(value, cut, with_large, fives)| {
+                    let factor = if with_large { large.first().map_or(1, |&i| PRIMES[i]) } else { 1 };
+                    // At most 64 + 64 - 36 + 28 bits.
+                    u128::from(value >> cut.max(36)) * u128::from(factor) * 5u128.pow(fives)
+                })
+                .collect();
+            check(&q, &numers);
+        }
+
+        #[test]
+        fn montgomery(value: [u64; 3], a: [u64; 3], b: [u64; 3], short: bool) {
+            let mut value = value;
+            value[0] |= 1;
+            if short {
+                value[2] = 0;
+            }
+            let big = to_big(&value);
+            let a = to_big(&a) % &big;
+            let product = Rest::new(&big).multiply(&from_big::<3>(&a), &b);
+            let expected = &a * to_big(&b) % &big;
+            prop_assert_eq!((to_big(&product) << 192u32) % &big, expected);
+            prop_assert!(to_big(&product) < big);
+        }
+
+        #[test]
+        fn powers_divide_exactly(words: [u64; 4], divisor: u64) {
+            let power = Power::new(divisor | 1);
+            let number = to_big(&words);
+            let (quotient, rest) = number.div_rem(&(divisor | 1).into());
+            let quotient = from_big(&quotient);
+            prop_assert_eq!(power.divide(&words), rest.is_zero().then_some(quotient));
+            let exact: Words<4> = from_big(&(to_big(&quotient) * (divisor | 1)));
+            prop_assert_eq!(power.divide(&exact), Some(quotient));
+        }
+
+        #[test]
+        fn shifts(words: [u64; 3], by in 0u32..192) {
+            let mut shifted = words;
+            shift_right(&mut shifted, by);
+            prop_assert_eq!(to_big(&shifted), to_big(&words) >> by);
+            let zeros = to_big(&words).trailing_zeros().unwrap_or(192);
+            prop_assert_eq!(u64::from(trailing_zeros(&words)), zeros);
+        }
+    }
+
+    /// Every weight may have all of q, or the large part of it, in common.
+    #[test]
+    fn whole_numbers_and_those_that_share_the_rest() {
+        let rest = u128::from(PRIMES[0]) * u128::from(PRIMES[1]);
+        for q in [rest, rest * 3000, rest << 7, rest * 5u128.pow(20), 3 * 10u128.pow(20)] {
+            let numers: Vec<u128> = (0..200).map(|i| q * i).collect();
+            check(&q.into(), &numers);
+            let numers: Vec<u128> = (0..200).map(|i| rest * i).collect();
+            check(&q.into(), &numers);
+            let numers: Vec<u128> = (0..200).map(|i| u128::from(PRIMES[0]) * i + i % 2).collect();
+            check(&q.into(), &numers);
+        }
+    }
+
+    #[test]
+    fn all_widths() {
+        for exponent in [9u32, 30, 90, 200, 324, 650] {
+            let q = 3u32 * Pow::pow(BigUint::from(10u32), exponent);
+            check(&q, &[0, 1, 3, 10, 30, 5, 2u128.pow(40), 10u128.pow(30)]);
+            check(&(q + 1u32), &[0, 1, 3, 10, 30, 5, 2u128.pow(40), 10u128.pow(30)]);
+        }
+    }
+
+    #[test]
+    fn small_primes_leave_nothing_small() {
+        let q = BigUint::from(9_999_999_999u64);
+        let (primes, rest) = small_primes(q);
+        let found: Vec<_> = primes.iter().map(|p| (p.powers[0].value, p.exponent)).collect();
+        assert_eq!(
+            (found, rest),
+            (vec![(3, 2), (11, 1), (41, 1), (271, 1), (9091, 1)], BigUint::one())
+        );
+        // A large prime is found too where the division shows that it is one.
+        let (primes, rest) = small_primes(3_000_009u32.into());
+        assert_eq!(primes.last().unwrap().powers[0].value * 3, 3_000_009);
+        assert!(rest.is_one());
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn push<E: Number, W: FromRatio>(
         out,
         uncertain: &mut uncertain,
     };
-    if level.run(kernel) {
+    if E::run(level, kernel) {
         for (i, &number) in numbers.iter().enumerate() {
             if uncertain[i] {
                 match exact(factors, offset, number) {
@@ -101,7 +101,7 @@ impl<E: Number, W: FromRatio> Kernel for Approximate<'_, E, W> {
             for ((number, out), uncertain) in numbers.iter().zip(out).zip(uncertain) {
                 let (less, distance) = number.distance(offset);
                 let weight = match distance.rounded() {
-                    Some(distance) => W::from_product(less != negative, distance, factor),
+                    Some(distance) => W::from_estimate(less != negative, distance.times(factor)),
                     None => Some(W::default()),
                 };
                 (*out, *uncertain) = (weight.unwrap_or_default(), weight.is_none());

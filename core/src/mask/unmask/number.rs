@@ -2,6 +2,7 @@
 
 use crate::mask::element::{Element, Wide};
 use crate::model::weight::Rounded;
+use crate::simd::{Kernel, Level};
 
 /// What unmasking needs to know about an element.
 pub(super) trait Number: Element {
@@ -10,6 +11,9 @@ pub(super) trait Number: Element {
 
     /// Word `i`, the least significant first; 0 beyond the last.
     fn word(&self, i: usize) -> u64;
+
+    /// Runs a loop over numbers of this type, compiled for the level if that helps.
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output;
 
     /// Is `self < other`, and by how much do they differ?
     #[inline(always)]
@@ -36,6 +40,11 @@ macro_rules! one_word {
             const WORDS: usize = 1;
 
             #[inline(always)]
+            fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+                level.run(kernel)
+            }
+
+            #[inline(always)]
             fn word(&self, i: usize) -> u64 {
                 match i {
                     0 => (*self).into(),
@@ -52,6 +61,11 @@ impl Number for u128 {
     const WORDS: usize = 2;
 
     #[inline(always)]
+    fn run<K: Kernel>(level: Level, kernel: K) -> K::Output {
+        level.run(kernel)
+    }
+
+    #[inline(always)]
     fn word(&self, i: usize) -> u64 {
         match i {
             0 => *self as u64,
@@ -66,6 +80,12 @@ where
     Wide<N>: Element,
 {
     const WORDS: usize = N;
+
+    /// Numbers of many words gain nothing from vector instructions.
+    #[inline(always)]
+    fn run<K: Kernel>(_: Level, kernel: K) -> K::Output {
+        kernel.run()
+    }
 
     #[inline(always)]
     fn word(&self, i: usize) -> u64 {
