@@ -51,7 +51,7 @@ pub(super) enum Steps {
 }
 
 macro_rules! fixed_point {
-    ($lanes:ident, $block:ident, $word:ty, $half:ty) => {
+    ($lanes:ident, $block:ident, $word:ty, $half:ty, $run:ident) => {
         /// Encodes with lanes of one width.
         #[derive(Clone, Copy)]
         pub(super) struct $lanes {
@@ -171,13 +171,13 @@ macro_rules! fixed_point {
                 let fixed = *self;
                 match self.steps {
                     Steps::Half => {
-                        level.run($block::<W, E, false, false> { fixed, weights, limit, numbers })
+                        $run(level, $block::<W, E, false, false> { fixed, weights, limit, numbers })
                     }
                     Steps::Certain => {
-                        level.run($block::<W, E, true, false> { fixed, weights, limit, numbers })
+                        $run(level, $block::<W, E, true, false> { fixed, weights, limit, numbers })
                     }
                     Steps::Doubtful => {
-                        level.run($block::<W, E, true, true> { fixed, weights, limit, numbers })
+                        $run(level, $block::<W, E, true, true> { fixed, weights, limit, numbers })
                     }
                 }
             }
@@ -216,5 +216,16 @@ pub(super) fn words(number: u128) -> [u64; 2] {
     [number as u64, (number >> 64) as u64]
 }
 
-fixed_point!(Lanes64, Block64, u64, u32);
-fixed_point!(Lanes128, Block128, u128, u64);
+fixed_point!(Lanes64, Block64, u64, u32, run_vectorized);
+fixed_point!(Lanes128, Block128, u128, u64, run_plainly);
+
+#[inline(always)]
+fn run_vectorized<K: Kernel>(level: Level, kernel: K) -> K::Output {
+    level.run(kernel)
+}
+
+/// There are no vectors of 128-bit lanes: all levels are the same.
+#[inline(always)]
+fn run_plainly<K: Kernel>(_: Level, kernel: K) -> K::Output {
+    kernel.run()
+}

@@ -86,19 +86,24 @@ impl Clamped {
 }
 
 impl<E: Element, W: Weight> Encoder<E, W> {
+    /// Which lanes are of use with these types: the others need not even be compiled.
+    const NARROW: bool = W::BITS <= 32 && E::BYTES <= 16;
+    const WIDE: bool = (W::BITS > 32 || !W::IS_FLOAT) && E::BYTES <= 24;
+
     /// For a scalar that is already clamped.
     pub(crate) fn new(config: MaskConfig, scalar: &BigRational) -> Self {
         let zero = config.add_shift_integer() * config.exp_shift();
         let factor = Factor::new(config, scalar);
         let bound = (!scalar.is_zero()).then(|| config.add_shift() / scalar);
         let limit = W::limit(bound.as_ref());
-        let lanes = Lanes64::new::<W>(&factor, &zero, limit).map(Lanes::Narrow);
-        let wide = || Lanes128::new::<W>(&factor, &zero, limit).map(Lanes::Wide);
-        Encoder {
-            limit,
-            lanes: lanes.or_else(wide).unwrap_or(Lanes::None),
-            exact: Exact::new(factor, &zero),
+        let mut lanes = Lanes::None;
+        if const { Self::NARROW } {
+            lanes = Lanes64::new::<W>(&factor, &zero, limit).map_or(lanes, Lanes::Narrow);
         }
+        if const { Self::WIDE } && matches!(lanes, Lanes::None) {
+            lanes = Lanes128::new::<W>(&factor, &zero, limit).map_or(lanes, Lanes::Wide);
+        }
+        Encoder { limit, lanes, exact: Exact::new(factor, &zero) }
     }
 
     /// Writes the numbers of a block of weights to `numbers`, which is as long.
@@ -113,21 +118,24 @@ impl<E: Element, W: Weight> Encoder<E, W> {
     ) -> Result<(), usize> {
         let limit = self.limit;
         let flags = match &self.lanes {
-            Lanes::Narrow(lanes) => lanes.encode_block(level, weights, limit, numbers),
-            Lanes::Wide(lanes) => lanes.encode_block(level, weights, limit, numbers),
-            Lanes::None => self.encode_exactly(weights, numbers, |_| true),
+            Lanes::Narrow(lanes) if const { Self::NARROW } => {
+                let flags = lanes.encode_block(level, weights, limit, numbers);
+                if flags.undecided {
+                    let choose = |weight| lanes.encode(weight, limit).undecided;
+                    self.encode_exactly(weights, numbers, choose);
+                }
+                flags
+            }
+            Lanes::Wide(lanes) if const { Self::WIDE } => {
+                let flags = lanes.encode_block(level, weights, limit, numbers);
+                if flags.undecided {
+                    let choose = |weight| lanes.encode(weight, limit).undecided;
+                    self.encode_exactly(weights, numbers, choose);
+                }
+                flags
+            }
+            _ => self.encode_exactly(weights, numbers, |_| true),
         };
-        if flags.undecided {
-            match &self.lanes {
-                Lanes::Narrow(lanes) => self.encode_exactly(weights, numbers, |weight| {
-                    lanes.encode(weight, limit).undecided
-                }),
-                Lanes::Wide(lanes) => self.encode_exactly(weights, numbers, |weight| {
-                    lanes.encode(weight, limit).undecided
-                }),
-                Lanes::None => Flags::default(),
-            };
-        }
         if flags.outside {
             self.count_clamped(weights, clamped)?;
         }
