@@ -26,31 +26,45 @@ pub(crate) struct Group<E> {
     pub draw_mask: E,
     /// Bytes of key stream that one draw uses up: whole 32-bit words.
     pub draw_stride: usize,
+    /// Has those bits of a draw's last word set that belong to its bytes.
+    pub draw_top_mask: u32,
+    /// What the last word of the largest element would be in a draw: a draw with more in it is rejected.
+    pub draw_top: u32,
+    /// How many of 2^32 draws are below the order: above 0; all of them only if nothing is ever rejected.
+    pub draws_accepted: u64,
 }
 
 impl<E: Element> Group<E> {
     pub(crate) fn new(config: MaskConfig) -> Self {
         let order = config.order();
+        let max = &order - 1u32;
         let (wire_bytes, draw_bytes) = (config.bytes_per_number(), config.bytes_per_draw());
+        let last_word = draw_bytes.div_ceil(4) - 1;
         Group {
-            max: E::from_biguint(&(&order - 1u32)),
+            max: E::from_biguint(&max),
             order: E::from_biguint(&order),
             wire_bytes,
             wire_mask: low_bytes(wire_bytes),
             draw_bytes,
             draw_mask: low_bytes(draw_bytes.min(E::BYTES)),
             draw_stride: draw_bytes.next_multiple_of(4),
+            draw_top_mask: u32::MAX >> (8 * (4 * (last_word + 1) - draw_bytes)),
+            draw_top: max.to_u32_digits().get(last_word).copied().unwrap_or(0),
+            draws_accepted: {
+                let accepted: BigUint = (&order << 32u32) >> (8 * draw_bytes);
+                accepted.to_u64_digits().first().copied().unwrap_or(0).max(1)
+            },
         }
     }
 
     /// The share of candidates that are below the order (rounded): above 0, at most 1.
     pub(crate) fn acceptance(&self) -> f64 {
-        // The first 64 bits tell enough; all others only move the result by 1 in 2^63.
-        let bits = self.max.to_biguint().bits().max(1);
-        let shift = bits.saturating_sub(64);
-        let top =
-            (self.max.to_biguint() >> shift).to_u64_digits().first().map_or(0.0, |&top| top as f64);
-        (top + 1.0) * 2f64.powi(shift as i32 - 8 * self.draw_bytes as i32)
+        self.draws_accepted as f64 / (1u64 << 32) as f64
+    }
+
+    /// Is every draw below the order?
+    pub(crate) fn accepts_all(&self) -> bool {
+        self.draws_accepted >> 32 != 0
     }
 
     #[inline(always)]

@@ -3,7 +3,9 @@
 //! Candidate k of a vector sits at a fixed place of the stream, so that any stretch of candidates can be
 //! drawn by itself; only which number of the vector it becomes depends on what was accepted before.
 
+mod lanes;
 mod sieve;
+mod tops;
 
 use std::ops::Range;
 
@@ -57,7 +59,7 @@ impl Draws {
         let mut filled = 0;
         while filled < out.len() {
             let source = Source { level, key: &key, word: self.word, candidates: u64::MAX };
-            let drawn = sieve::draw(source, group, &mut out[filled..]);
+            let drawn = sieve::draw(&source, group, &mut out[filled..]);
             filled += drawn.numbers;
             self.word = self.word.wrapping_add(drawn.candidates.wrapping_mul(words(group)));
         }
@@ -83,7 +85,7 @@ impl Draws {
             out.resize(start + room, E::default());
             let word = self.word.wrapping_add(next.wrapping_mul(words(group)));
             let source = Source { level, key: &key, word, candidates: left };
-            let drawn = sieve::draw(source, group, &mut out[start..]);
+            let drawn = sieve::draw(&source, group, &mut out[start..]);
             out.truncate(start + drawn.numbers);
             next += drawn.candidates;
         }
@@ -157,6 +159,7 @@ mod tests {
     use super::*;
     use chacha20::cipher::{KeyIvInit, StreamCipher};
     use num_bigint::BigUint;
+    use proptest::prelude::*;
 
     /// The rule of the specification word for word.
     fn naive(seed: &MaskSeed, config: MaskConfigPair, length: usize) -> Vec<BigUint> {
@@ -179,37 +182,74 @@ mod tests {
         std::iter::once(unit).chain((0..length).map(|_| draw(config.vect))).collect()
     }
 
-    fn drawn(seed: &MaskSeed, config: MaskConfigPair, pieces: &[usize]) -> Vec<BigUint> {
-        let mut stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
-        let mut numbers = vec![stream.unit().first()];
-        with_element_type!(config.vect, E => {
-            let group = Group::<E>::new(config.vect);
-            for &len in pieces {
-                let mut piece = vec![E::default(); len];
-                stream.fill(&group, &mut piece);
-                numbers.extend(piece.iter().map(|number| number.to_biguint()));
-            }
-        });
+    /// The same, in pieces.
+    fn drawn(
+        level: Level,
+        seed: &MaskSeed,
+        config: MaskConfigPair,
+        pieces: &[usize],
+    ) -> Vec<BigUint> {
+        let mut draws = Draws::new(seed);
+        let mut numbers = Vec::new();
+        for (config, pieces) in [(config.unit, &[1][..]), (config.vect, pieces)] {
+            with_element_type!(config, E => {
+                let group = Group::<E>::new(config);
+                for &len in pieces {
+                    let mut piece = vec![E::default(); len];
+                    draws.fill_at(level, &group, &mut piece);
+                    numbers.extend(piece.iter().map(|number| number.to_biguint()));
+                }
+            });
+        }
         numbers
     }
 
     #[test]
-    fn all_configs_draw_as_specified() {
+    fn all_configs_draw_as_specified_at_every_level() {
         for (i, config) in MaskConfig::all().enumerate() {
             let seed = MaskSeed::new([i as u8; 32]);
-            let expected = naive(&seed, config.into(), 60);
-            assert_eq!(drawn(&seed, config.into(), &[60]), expected, "{config}");
-            assert_eq!(drawn(&seed, config.into(), &[0, 1, 20, 39]), expected, "{config}");
+            let expected = naive(&seed, config.into(), 200);
+            for &level in Level::available() {
+                let (one, cut) = (&[200][..], &[0, 1, 15, 16, 17, 63, 88][..]);
+                assert_eq!(drawn(level, &seed, config.into(), one), expected, "{config} {level:?}");
+                assert_eq!(drawn(level, &seed, config.into(), cut), expected, "{config} {level:?}");
+            }
         }
     }
 
+    /// The vector begins at any word of the stream, with any order.
     #[test]
     fn unit_and_vector_may_have_different_configs() {
         let all: Vec<_> = MaskConfig::all().collect();
         for (i, &vect) in all.iter().enumerate() {
             let config = MaskConfigPair { vect, unit: all[(i * 7 + 100) % all.len()] };
             let seed = MaskSeed::new([i as u8; 32]);
-            assert_eq!(drawn(&seed, config, &[10]), naive(&seed, config, 10), "{config}");
+            let expected = naive(&seed, config, 40);
+            for &level in Level::available() {
+                assert_eq!(drawn(level, &seed, config, &[10, 30]), expected, "{config} {level:?}");
+            }
+            let stream = MaskStream::new(&seed, Elements::zeros(config.unit, 1));
+            assert_eq!(stream.unit().first(), expected[0]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn pieces_of_any_length_make_up_the_vector(
+            seed: [u8; 32],
+            vect in 0..MaskConfig::all().count(),
+            unit in 0..MaskConfig::all().count(),
+            pieces in prop::collection::vec(0usize..500, 1..6),
+        ) {
+            let config = |i| MaskConfig::all().nth(i).unwrap();
+            let config = MaskConfigPair { vect: config(vect), unit: config(unit) };
+            let seed = MaskSeed::new(seed);
+            let expected = naive(&seed, config, pieces.iter().sum());
+            for &level in Level::available() {
+                prop_assert!(drawn(level, &seed, config, &pieces) == expected, "{} {:?}", config, level);
+            }
         }
     }
 
@@ -245,15 +285,18 @@ mod tests {
             let stream = MaskStream::new(&MaskSeed::new([i as u8; 32]), unit);
             with_element_type!(vect, E => {
                 let group = Group::<E>::new(vect);
-                let mut pieces: Vec<E> = Vec::new();
-                for (start, end) in [(0, 0), (0, 1), (1, 2), (2, 131), (131, 1500), (1500, 4001)] {
-                    stream.stretch(&group, start..end, &mut pieces);
+                for &level in Level::available() {
+                    let mut pieces: Vec<E> = Vec::new();
+                    let cuts = [0, 0, 1, 2, 131, 1500, 4001];
+                    for (&start, &end) in cuts.iter().zip(&cuts[1..]) {
+                        stream.vector.stretch_at(level, &group, start..end, &mut pieces);
+                    }
+                    let mut whole = vec![E::default(); pieces.len()];
+                    stream.clone().fill(&group, &mut whole);
+                    assert!(pieces == whole, "{vect} {level:?}");
+                    let expected = 4001.0 * group.acceptance();
+                    assert!((pieces.len() as f64 - expected).abs() <= 6.0 * expected.sqrt(), "{vect}");
                 }
-                let mut whole = vec![E::default(); pieces.len()];
-                stream.clone().fill(&group, &mut whole);
-                assert!(pieces == whole, "{vect}");
-                let expected = 4001.0 * group.acceptance();
-                assert!((pieces.len() as f64 - expected).abs() <= 6.0 * expected.sqrt(), "{vect}");
             });
         }
     }
@@ -283,7 +326,7 @@ mod tests {
                     assert_eq!(drawn, Drawn { numbers: 3, candidates: 6 });
                     let numbers: Vec<_> = out[..3].iter().map(|number| number.to_biguint()).collect();
                     assert_eq!(numbers, accepted, "{config}");
-                    // Full, so the candidate after the last accepted one is not looked at.
+                    // Full, so the candidate after the last accepted one is not used up.
                     let drawn = sieve::sift(level, &stream, 6, &group, &mut out[..2]);
                     assert_eq!(drawn, Drawn { numbers: 2, candidates: 3 });
                 }

@@ -1,10 +1,15 @@
 //! Making key stream and keeping the candidates that are below the order.
+//!
+//! Most are not, mostly (13 of 14 in the default config), and that nearly always shows in their last word: so
+//! those words are compared first, in vectors, and only what passes is looked at as a number.
 
 use zeroize::Zeroize;
 
 use super::super::element::Element;
 use super::super::group::Group;
 use super::super::keystream::{blocks, BLOCK, GROUP};
+use super::lanes;
+use super::tops::{PlainTops, Tops};
 use super::{Drawn, Source};
 use crate::simd::{Kernel, Level};
 
@@ -15,9 +20,12 @@ const BATCH: usize = 4 * GROUP * BLOCK;
 /// bytes.
 const HEAD: usize = 5 * BLOCK;
 
+/// Room behind, where vectors of last words may reach.
+const TAIL: usize = 4 * BLOCK;
+
 /// Key stream, wiped on drop.
 #[repr(align(64))]
-struct Buffer([u8; HEAD + BATCH]);
+struct Buffer([u8; HEAD + BATCH + TAIL]);
 
 impl Drop for Buffer {
     fn drop(&mut self) {
@@ -25,39 +33,45 @@ impl Drop for Buffer {
     }
 }
 
-/// Draws until `out` is full or the source has no more candidates.
-pub(super) fn draw<E: Element>(source: Source<'_>, group: &Group<E>, out: &mut [E]) -> Drawn {
-    let mut buffer = Buffer([0; HEAD + BATCH]);
+/// Draws until `out`, which is not empty, is full or the source has no more candidates. None is used up
+/// behind the one that fills `out`: the next draw there may have another order.
+pub(super) fn draw<E: Element>(source: &Source<'_>, group: &Group<E>, out: &mut [E]) -> Drawn {
+    if let Some(drawn) = lanes::draw(source, group, out) {
+        return drawn;
+    }
+    let mut buffer = Buffer([0; HEAD + BATCH + TAIL]);
     let mut drawn = Drawn::default();
     let mut block = source.word / 16;
     // Unread bytes are `buffer[start..HEAD]`, and then what is made next from `HEAD` on.
     let mut start = HEAD + source.word as usize % 16 * 4;
     while drawn.numbers < out.len() && drawn.candidates < source.candidates {
         let left = source.candidates - drawn.candidates;
-        let len = batch_len(group, out.len() - drawn.numbers, left);
-        blocks(source.level, source.key, block, &mut buffer.0[HEAD..HEAD + len]);
-        block = block.wrapping_add((len / BLOCK) as u64);
-        let bytes = &buffer.0[start..HEAD + len];
-        let candidates =
-            (bytes.len() / group.draw_stride).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let end = HEAD + batch_len(group, out.len() - drawn.numbers, left);
+        blocks(source.level, source.key, block, &mut buffer.0[HEAD..end]);
+        block = block.wrapping_add(((end - HEAD) / BLOCK) as u64);
+        let candidates = ((end - start) / group.draw_stride) as u64;
+        let candidates = candidates.min(left) as usize;
+        let bytes = &buffer.0[start..];
         let sifted = sift(source.level, bytes, candidates, group, &mut out[drawn.numbers..]);
         drawn.numbers += sifted.numbers;
         drawn.candidates += sifted.candidates;
+        // If not all of them are used up, `out` is full, and this was the last turn.
         let read = start + candidates * group.draw_stride;
-        start = HEAD - (HEAD + len - read).min(HEAD);
-        buffer.0.copy_within(read..HEAD + len, start);
+        start = HEAD - (end - read).min(HEAD);
+        buffer.0.copy_within(read..end, start);
     }
     drawn
 }
 
 /// How much key stream to make: for the numbers that are missing, if that is less than a batch.
 fn batch_len<E: Element>(group: &Group<E>, numbers: usize, candidates: u64) -> usize {
-    let needed =
-        (numbers as f64 / group.acceptance()).min(candidates as f64) * group.draw_stride as f64;
+    let numbers = (numbers as f64 / group.acceptance()).min(candidates as f64);
+    let needed = numbers * group.draw_stride as f64;
     (needed as usize + 1).next_multiple_of(GROUP * BLOCK).min(BATCH)
 }
 
-/// Moves candidates that are below the order to `out`, until it is full or there are no more.
+/// Moves candidates that are below the order to `out`, which is not empty, until it is full or there are no
+/// more. Behind the candidates there may be other bytes.
 pub(super) fn sift<E: Element>(
     level: Level,
     bytes: &[u8],
@@ -65,44 +79,90 @@ pub(super) fn sift<E: Element>(
     group: &Group<E>,
     out: &mut [E],
 ) -> Drawn {
-    level.run(Sift { bytes, candidates, group, out })
+    if group.accepts_all() {
+        return level.run(TakeAll { bytes, candidates, group, out });
+    }
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
+        Level::Portable => level.run(Sift { tops: PlainTops, bytes, candidates, group, out }),
+    }
 }
 
-struct Sift<'a, E> {
+/// See [`sift`].
+struct Sift<'a, E, T> {
+    tops: T,
     bytes: &'a [u8],
     candidates: usize,
     group: &'a Group<E>,
     out: &'a mut [E],
 }
 
-impl<E: Element> Kernel for Sift<'_, E> {
+impl<E: Element, T: Tops> Kernel for Sift<'_, E, T> {
     type Output = Drawn;
 
     #[inline(always)]
     fn run(self) -> Drawn {
-        let Sift { bytes, candidates, group, out } = self;
+        let Sift { tops, bytes, candidates, group, out } = self;
         let stride = group.draw_stride;
-        // A draw may be longer than an element, by the one byte of an order of 2^128.
+        // A draw may be longer than an element, by the one byte of an order of 2^128; but that is in its
+        // last word.
         let len = group.draw_bytes.min(E::BYTES);
-        let excess = group.draw_bytes - len;
+        // As many as have their last words in 64 words, one bit for each word.
+        let at_a_time = 63 / (stride / 4) + 1;
         let mut next = 0;
-        for i in 0..candidates {
-            let at = i * stride;
-            let number = E::load(bytes, at, len, group.draw_mask);
-            let mut accepted = number.at_most(group.max);
-            if excess != 0 {
-                let above = &bytes[at + len..at + len + excess];
-                accepted &= above.iter().fold(0, |all, byte| all | byte) == 0;
+        let mut first = 0;
+        while first < candidates {
+            let count = at_a_time.min(candidates - first);
+            let start = first * stride;
+            let mut passed = tops.pass(bytes, start + stride - 4, count, group);
+            while passed != 0 {
+                let at = start + 4 * passed.trailing_zeros() as usize;
+                passed &= passed - 1;
+                // What passes is written, and kept by moving on: here no branch depends on secret data. How
+                // many are rejected shows in the time it takes, and tells nothing about those that are kept.
+                let number = E::load(bytes, at, len, group.draw_mask);
+                out[next] = number;
+                next += usize::from(number.at_most(group.max));
+                if next == out.len() {
+                    return Drawn { numbers: next, candidates: (at / stride) as u64 + 1 };
+                }
             }
-            // Every candidate is written, and kept by moving on: here no branch depends on secret data.
-            // How many are rejected shows in the time it takes, and tells nothing about those that are
-            // kept.
-            let Some(place) = out.get_mut(next) else {
-                return Drawn { numbers: next, candidates: i as u64 };
-            };
-            *place = number;
-            next += usize::from(accepted);
+            first += count;
         }
         Drawn { numbers: next, candidates: candidates as u64 }
+    }
+}
+
+/// [`sift`] where nothing is rejected.
+struct TakeAll<'a, E> {
+    bytes: &'a [u8],
+    candidates: usize,
+    group: &'a Group<E>,
+    out: &'a mut [E],
+}
+
+impl<E: Element> Kernel for TakeAll<'_, E> {
+    type Output = Drawn;
+
+    #[inline(always)]
+    fn run(self) -> Drawn {
+        let count = self.candidates.min(self.out.len());
+        let stride = self.group.draw_stride;
+        let draws = self.bytes[..count * stride].chunks_exact(stride);
+        if stride == E::BYTES {
+            // The same with a length that is known when it is compiled, and so in vectors.
+            let draws = self.bytes[..count * E::BYTES].chunks_exact(E::BYTES);
+            for (place, draw) in self.out.iter_mut().zip(draws) {
+                *place = E::load(draw, 0, E::BYTES, self.group.draw_mask);
+            }
+        } else {
+            for (place, draw) in self.out.iter_mut().zip(draws) {
+                *place = E::load(draw, 0, self.group.draw_bytes, self.group.draw_mask);
+            }
+        }
+        Drawn { numbers: count, candidates: count as u64 }
     }
 }

@@ -1,0 +1,127 @@
+//! Which candidates' last words are not above that of the largest number.
+
+use super::super::group::Group;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+
+/// A way to compare them.
+pub(super) trait Tops: Copy {
+    /// Looks at the last words of `count` candidates, the first one at `bytes[at..]`; the bit of the n-th
+    /// 32-bit word from there is set if it is the last word of one of them and not too large. All must lie in
+    /// 64 words.
+    fn pass<E>(self, bytes: &[u8], at: usize, count: usize, group: &Group<E>) -> u64;
+}
+
+/// One by one.
+#[derive(Clone, Copy)]
+pub(super) struct PlainTops;
+
+impl Tops for PlainTops {
+    #[inline(always)]
+    fn pass<E>(self, bytes: &[u8], at: usize, count: usize, group: &Group<E>) -> u64 {
+        let bytes = &bytes[at..];
+        let mut passed = 0;
+        for i in 0..count {
+            let at = i * group.draw_stride;
+            let word = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            let word = u32::from_le_bytes(word.unwrap_or_default()) & group.draw_top_mask;
+            passed |= u64::from(word <= group.draw_top) << (at / 4);
+        }
+        passed
+    }
+}
+
+/// Bits 0, `words`, 2 * `words` and so on, `count` of them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn every(words: usize, count: usize) -> u64 {
+    let all = match words {
+        2 => 0x5555_5555_5555_5555,
+        3 => 0x9249_2492_4924_9249,
+        4 => 0x1111_1111_1111_1111,
+        _ => (0..64).step_by(words).fold(0, |bits, bit| bits | 1 << bit),
+    };
+    let last = words * (count - 1);
+    all & (u64::MAX >> (63 - last))
+}
+
+/// All words are compared, and the bits of the others are dropped.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector_tops {
+    ($witness:ty, $compare:path) => {
+        impl Tops for $witness {
+            #[inline(always)]
+            fn pass<E>(self, bytes: &[u8], at: usize, count: usize, group: &Group<E>) -> u64 {
+                let window = bytes.get(at..at + 256).and_then(|bytes| bytes.try_into().ok());
+                match window {
+                    // For long draws most words would be compared in vain.
+                    Some(window) if count > 4 => {
+                        let passed = $compare(self, window, group.draw_top_mask, group.draw_top);
+                        passed & every(group.draw_stride / 4, count)
+                    }
+                    _ => PlainTops.pass(bytes, at, count, group),
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+vector_tops!(Avx2, x86::pass_avx2);
+#[cfg(target_arch = "x86_64")]
+vector_tops!(Avx512, x86::pass_avx512);
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use crate::simd::{Avx2, Avx512};
+
+    /// The bits of those of 64 words whose masked value is at most `top`.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(super) fn pass_avx512(_: Avx512, words: &[u8; 256], mask: u32, top: u32) -> u64 {
+        // SAFETY: the witness shows that the processor has the instructions.
+        unsafe { compare_avx512(words, mask, top) }
+    }
+
+    /// The same.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(super) fn pass_avx2(_: Avx2, words: &[u8; 256], mask: u32, top: u32) -> u64 {
+        // SAFETY: the witness shows that the processor has the instructions.
+        unsafe { compare_avx2(words, mask, top) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
+    #[allow(unsafe_code)]
+    fn compare_avx512(words: &[u8; 256], mask: u32, top: u32) -> u64 {
+        let (mask, top) = (_mm512_set1_epi32(mask as i32), _mm512_set1_epi32(top as i32));
+        let mut passed = 0;
+        for (i, words) in words.chunks_exact(64).enumerate() {
+            // SAFETY: these are 64 bytes, and the instruction needs no alignment.
+            let words = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+            let bits = _mm512_cmple_epu32_mask(_mm512_and_si512(words, mask), top);
+            passed |= u64::from(bits) << (16 * i);
+        }
+        passed
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    #[allow(unsafe_code)]
+    fn compare_avx2(words: &[u8; 256], mask: u32, top: u32) -> u64 {
+        let (mask, top) = (_mm256_set1_epi32(mask as i32), _mm256_set1_epi32(top as i32));
+        let mut passed = 0;
+        for (i, words) in words.chunks_exact(32).enumerate() {
+            // SAFETY: these are 32 bytes, and the instruction needs no alignment.
+            let words = unsafe { _mm256_loadu_si256(words.as_ptr().cast()) };
+            let words = _mm256_and_si256(words, mask);
+            let least = _mm256_cmpeq_epi32(_mm256_min_epu32(words, top), words);
+            let bits = _mm256_movemask_ps(_mm256_castsi256_ps(least));
+            passed |= u64::from(bits as u32) << (8 * i);
+        }
+        passed
+    }
+}
