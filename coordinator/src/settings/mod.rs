@@ -250,6 +250,7 @@ pub struct Loaded {
 #[derive(Clone, Debug, Default)]
 pub struct Loader {
     file: Option<PathBuf>,
+    document: Option<(PathBuf, String)>,
     env: Vec<(OsString, OsString)>,
     options: Vec<(String, String, String)>,
 }
@@ -264,6 +265,14 @@ impl Loader {
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
+        self
+    }
+
+    /// Takes the settings in a TOML document that is at hand already, and wins over a file; `name` is what
+    /// errors call it.
+    #[must_use]
+    pub fn document(mut self, name: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        self.document = Some((name.into(), text.into()));
         self
     }
 
@@ -298,6 +307,9 @@ impl Loader {
             let text = fs::read_to_string(path)
                 .map_err(|source| SettingsError::Read { path: path.clone(), source })?;
             layers.add_toml(path, &text)?;
+        }
+        if let Some((name, text)) = &self.document {
+            layers.add_toml(name, text)?;
         }
         layers.add_env(self.env);
         for (key, option, value) in self.options {
