@@ -9,6 +9,7 @@
 //! clamps silently where ours reports an error, so such inputs are compared case by case.
 #![forbid(unsafe_code)]
 
+pub mod differential;
 pub mod old;
 pub mod ours;
 pub mod strategies;

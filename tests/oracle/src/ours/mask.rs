@@ -144,7 +144,7 @@ impl Aggregation {
 
 /// Reads a published model of the config's data type; the error as text.
 pub fn read_published(bytes: &[u8], config: ConfigBytes) -> Result<Model, String> {
-    ratio::decode(bytes, mask_config(config).data_type).map_err(text)
+    ratio::decode(bytes, mask_config(config).data_type()).map_err(text)
 }
 
 /// Writes exact weights as they are published.

@@ -1,0 +1,56 @@
+//! Writes first inputs for the targets whose inputs nobody would write by hand:
+//! `cargo run --example seed_corpora -- corpus`. A fuzzer takes it from there.
+
+use std::path::{Path, PathBuf};
+
+use pet_fuzz::{sealed_examples, settings_examples};
+
+fn main() -> std::io::Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).expect("usage: seed_corpora FOLDER"));
+    for (name, bytes) in sealed_examples() {
+        write(&folder.join("sealed_message"), &name, &bytes)?;
+    }
+    for (name, text) in settings_examples() {
+        write(&folder.join("settings"), name, text.as_bytes())?;
+    }
+    write(&folder.join("rounds"), "calm", &[0; 80])?;
+    write(&folder.join("rounds"), "step-by-step", &step_by_step())?;
+    for seed in 0..12 {
+        write(&folder.join("rounds"), &format!("mixed-{seed}"), &mixed(seed))?;
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join(name), bytes)
+}
+
+/// Every participant's requests and jobs one by one, then time passes.
+fn step_by_step() -> Vec<u8> {
+    let mut actions = Vec::new();
+    for _ in 0..6 {
+        for index in 0..5 {
+            actions.extend([3, index, 4, index, 9, index, 11, index, 4, index, 2, 0]);
+        }
+        actions.extend([15, 0, 16, 0, 19, 0]);
+    }
+    actions
+}
+
+/// Mostly calm, with an accident now and then.
+fn mixed(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    let mut actions = Vec::new();
+    for _ in 0..100 {
+        let action = if random() % 3 == 0 { random() % 20 } else { 0 };
+        actions.extend([action, random()]);
+    }
+    actions
+}

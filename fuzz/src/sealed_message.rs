@@ -1,0 +1,144 @@
+//! One message on all of its way: sealed bytes, opened, checked, taken in or turned down.
+
+use std::sync::{Arc, OnceLock};
+
+use pet_core::coordinator::{Coordinator, Input, Output, Phase, RoundContext, Ticket};
+use pet_core::crypto::{EncryptKeyPair, Seed, SigningKeyPair};
+use pet_core::message::{Frame, Tag};
+use pet_core::time::Timestamp;
+
+use crate::federation::{client_seeds, settings, Federation};
+
+/// A coordinator in one of the three phases that take messages.
+struct Scene {
+    context: Arc<RoundContext>,
+    snapshot: Vec<u8>,
+}
+
+fn scenes() -> &'static [Scene; 3] {
+    static SCENES: OnceLock<[Scene; 3]> = OnceLock::new();
+    SCENES.get_or_init(|| {
+        [Phase::Sum, Phase::Update, Phase::Sum2].map(|phase| {
+            let mut federation = Federation::new();
+            federation.calm_server();
+            while federation.phase() != phase {
+                federation.calm();
+            }
+            Scene {
+                context: federation.context().expect("a round has begun").clone(),
+                snapshot: federation.server_snapshot(),
+            }
+        })
+    })
+}
+
+/// The first byte chooses the phase and how the rest is to be read: as sealed bytes, as an opened message
+/// that is then sealed, or as tag, flags and payload of a message that is then signed and sealed by the
+/// participant that the second byte names.
+///
+/// The coordinator gives exactly one answer, and only an accepted message changes its state.
+pub fn sealed_message(data: &[u8]) {
+    let [how, who, rest @ ..] = data else { return };
+    let scene = &scenes()[usize::from(how % 3)];
+    let Some(sealed) = seal(scene, how / 3 % 3, *who, rest) else { return };
+    let Ok(message) = scene.context.open(sealed.clone()) else { return };
+
+    let now = Timestamp::from_millis(1);
+    let mut machine =
+        Coordinator::restore(&scene.snapshot, settings(), now).expect("a coordinator's snapshot");
+    while !matches!(machine.poll_output(), Output::Idle(_)) {}
+    let before = machine.snapshot().to_bytes();
+    let accepted = take(&mut machine, now, message.clone());
+    let after = machine.snapshot().to_bytes();
+    assert_eq!(accepted, *before != *after, "accepted, and not changed, or the other way round");
+    // Once more: a chunk may be repeated, nothing else.
+    let again = scene.context.open(sealed).expect("it opened before");
+    let chunk = again.is_chunk();
+    if accepted && take(&mut machine, now, again) {
+        assert!(chunk, "a message was taken twice");
+    }
+}
+
+fn seal(scene: &Scene, how: u8, who: u8, rest: &[u8]) -> Option<Vec<u8>> {
+    let key = scene.context.parameters().pk;
+    let ephemeral = EncryptKeyPair::from_seed(&Seed::new([who; 32]));
+    match how {
+        0 => Some(rest.to_vec()),
+        1 => key.seal(rest, &ephemeral).ok(),
+        _ => {
+            let [tag, flags, payload @ ..] = rest else { return None };
+            let seeds = client_seeds();
+            let keys = SigningKeyPair::from_seed(&Seed::new(seeds[usize::from(who) % seeds.len()]));
+            let tag = [Tag::Sum, Tag::Update, Tag::Sum2][usize::from(*tag) % 3];
+            let mut frame = Frame::with_capacity(payload.len());
+            frame.buffer_mut().extend_from_slice(payload);
+            frame.seal(&keys, &key, tag, flags & 1 == 1, &ephemeral).ok()
+        }
+    }
+}
+
+/// Hands a message to the machine and does what it says; true if the message was accepted.
+fn take(
+    machine: &mut Coordinator,
+    now: Timestamp,
+    message: pet_core::coordinator::Verified,
+) -> bool {
+    let ticket = Ticket(7);
+    machine.handle_input(now, Input::Message { ticket, message }).expect("it is not stopped");
+    let mut answer = None;
+    loop {
+        let input = match machine.poll_output() {
+            Output::Job(job) => Input::JobDone(job.finish()),
+            Output::Persist { id, .. } => Input::Persisted(id),
+            Output::Reply { ticket: Ticket(7), outcome } => {
+                assert!(answer.replace(outcome.is_ok()).is_none(), "a second answer");
+                continue;
+            }
+            Output::Idle(_) => return answer.expect("an answer"),
+            _ => continue,
+        };
+        machine.handle_input(now, input).expect("it is due");
+    }
+}
+
+/// Inputs for a corpus: the messages of one round, to be signed and sealed again, as they were opened.
+pub fn examples() -> Vec<(String, Vec<u8>)> {
+    let mut federation = Federation::new();
+    while federation.models.is_empty() {
+        federation.calm();
+    }
+    let keys = client_seeds().map(|seed| SigningKeyPair::from_seed(&Seed::new(seed)).public());
+    let messages = federation.opened_messages();
+    let mut examples = Vec::new();
+    for (nth, message) in messages.iter().enumerate() {
+        let (tag, flags) = (message[132] - 1, message[133]);
+        let who = keys.iter().position(|key| key.as_bytes()[..] == message[64..96]).unwrap_or(0);
+        let head = [tag + 6, who as u8, tag, flags];
+        let name = |kind| format!("{kind}-{}-{nth}", ["sum", "update", "sum2"][usize::from(tag)]);
+        examples.push((name("signed"), [&head[..], &message[136..]].concat()));
+        examples.push((name("opened"), [&[tag + 3, 9], &message[..]].concat()));
+    }
+    examples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise the corpus would exercise nothing but the first check.
+    #[test]
+    fn examples_of_every_phase_are_accepted() {
+        let mut accepted = [false; 3];
+        for (name, example) in examples() {
+            let scene = &scenes()[usize::from(example[0] % 3)];
+            let sealed = seal(scene, example[0] / 3 % 3, example[1], &example[2..]).unwrap();
+            let opened = scene.context.open(sealed);
+            accepted[usize::from(example[0] % 3)] |= opened.is_ok();
+            assert!(
+                name.starts_with("opened") || opened.is_ok() || example[3] == 1,
+                "{name}: {opened:?}"
+            );
+        }
+        assert_eq!(accepted, [true; 3]);
+    }
+}

@@ -1,0 +1,83 @@
+//! Saved state machines.
+
+use std::time::Duration;
+
+use pet_core::coordinator::{
+    self, Coordinator, CountRange, Settings, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
+};
+use pet_core::mask::MaskConfig;
+use pet_core::message::ReassemblyLimits;
+use pet_core::participant::{self, Participant, TransportFault};
+use pet_core::time::Timestamp;
+
+/// The most outputs of a restored machine that are looked at: a few steps on.
+const MOST_OUTPUTS: usize = 64;
+
+/// Saved state machines: whatever is restored goes on in some way, its jobs included, and can be saved again.
+pub fn snapshots(data: &[u8]) {
+    if let Ok(machine) = Participant::restore(data, participant_settings()) {
+        go_on(machine);
+    }
+    if let Ok(machine) = Coordinator::restore(data, settings(), Timestamp::ZERO) {
+        go_on_with_rounds(machine);
+    }
+}
+
+/// Nobody answers.
+fn go_on(mut machine: Participant) {
+    use participant::{Input, Output};
+    let mut now = Timestamp::ZERO;
+    for _ in 0..MOST_OUTPUTS {
+        let input = match machine.poll_output() {
+            Output::Request { id, .. } => Input::Fault { id, fault: TransportFault::TimedOut },
+            Output::Job(job) => Input::JobDone(job.finish()),
+            Output::Idle(idle) => {
+                now = idle.wake_at.expect("somebody is to be asked, or it is too early");
+                Input::Tick
+            }
+            _ => continue,
+        };
+        machine.handle_input(now, input).expect("it is due");
+    }
+    let saved = machine.snapshot().to_bytes();
+    assert!(Participant::restore(&saved, participant_settings()).is_ok());
+}
+
+/// Everything is stored at once, and no message comes.
+fn go_on_with_rounds(mut machine: Coordinator) {
+    use coordinator::{Input, Output};
+    let mut now = Timestamp::ZERO;
+    for _ in 0..MOST_OUTPUTS {
+        let input = match machine.poll_output() {
+            Output::Job(job) => Input::JobDone(job.finish()),
+            Output::Persist { id, .. } => Input::Persisted(id),
+            Output::Idle(idle) => {
+                now = idle.wake_at.expect("a phase's end");
+                Input::Tick
+            }
+            _ => continue,
+        };
+        machine.handle_input(now, input).expect("it is due");
+    }
+    let saved = machine.snapshot().to_bytes();
+    assert!(Coordinator::restore(&saved, settings(), Timestamp::ZERO).is_ok());
+}
+
+fn participant_settings() -> participant::Settings {
+    participant::Settings { max_model_length: 4096, ..participant::Settings::default() }
+}
+
+/// The settings that the snapshots in the corpus were made with.
+fn settings() -> Settings {
+    let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+    let count = CountRange { min: 1, max: 100 };
+    let mask: MaskConfig = "Prime/F32/B0/M3".parse().expect("a known config");
+    Settings {
+        sum: SumSettings { prob: 0.4, count, time },
+        update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
+        sum2: Sum2Settings { count, time },
+        mask: mask.into(),
+        model_length: 4,
+        reassembly: ReassemblyLimits::default(),
+    }
+}
