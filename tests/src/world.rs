@@ -109,6 +109,9 @@ impl Server {
 
     /// Replaces the machine by one that is restored from its snapshot.
     pub fn restore(&mut self, now: Timestamp) {
+        // A snapshot's clock stands where the latest input has put it: a machine that is restored again and
+        // again without being told the time would never see a phase end.
+        self.input(now, coordinator::Input::Tick);
         let snapshot = self.machine.snapshot().to_bytes();
         let settings = self.machine.settings().clone();
         self.machine = Coordinator::restore(&snapshot, settings, now).expect("a good snapshot");
@@ -131,7 +134,10 @@ impl Server {
                 }
                 Output::Publish(publication) => {
                     if let coordinator::Publication::Model(model) = &publication {
-                        self.models.push(model.clone());
+                        // A restored machine puts the latest one out again.
+                        if self.models.last() != Some(model) {
+                            self.models.push(model.clone());
+                        }
                     }
                     self.bulletin.apply(publication);
                     continue;
