@@ -1,9 +1,7 @@
 //! Reaching a participant from other threads.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use pet_core::crypto::{PublicSigningKey, Task};
@@ -12,6 +10,9 @@ use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::Error;
 
 /// What the driver and its handles share. The machine's calls are short, so nobody waits long.

@@ -34,8 +34,15 @@
 mod config;
 mod error;
 mod handle;
+#[cfg(not(shuttle))]
 mod http;
+#[cfg(shuttle)]
+#[path = "interleavings/http.rs"]
+mod http;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod participant;
+mod sync;
 
 pub use config::Config;
 pub use error::Error;

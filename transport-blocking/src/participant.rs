@@ -57,7 +57,7 @@ impl Participant {
         Ok(Self::drive(machine, config))
     }
 
-    fn drive(machine: core::Participant, config: Config) -> Self {
+    pub(crate) fn drive(machine: core::Participant, config: Config) -> Self {
         Self {
             shared: Shared::new(machine),
             client: Client::new(config.url, config.limits),
