@@ -80,6 +80,35 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 docs-tables: ## write docs/state-machines.md anew
 	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables the_documentation
 
+# Looking for what tests have not found. These need more time, and all but the second a nightly toolchain or a tool.
+
+NIGHTLY ?= +nightly
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: fuzz shuttle asan miri mutants
+fuzz: ## run every fuzz target for a minute (FUZZ_SECONDS): executions, coverage, findings
+	$(call say,fuzzing)
+	fuzz/run
+
+shuttle: ## the blocking transport's threads, in thousands of orders
+	$(call say,threads in many orders)
+	RUSTFLAGS="--cfg shuttle" $(CARGO) test --locked --quiet -p pet-transport-blocking --lib \
+		--target-dir target/shuttle interleavings
+
+asan: ## core's unit tests under the address sanitizer
+	$(call say,address sanitizer)
+	RUSTFLAGS=-Zsanitizer=address $(CARGO) $(NIGHTLY) test --locked --quiet -p pet-core --lib --target $(HOST) \
+		--target-dir target/asan
+
+miri: ## the portable paths of core's unsafe code under Miri (rustup component add miri)
+	$(call say,Miri)
+	$(CARGO) $(NIGHTLY) miri test --locked -p pet-core --lib --target-dir target/miri -- simd:: mask::element \
+		mask::group mask::word
+
+mutants: ## change core's code in thousands of ways: do its tests notice? (cargo install cargo-mutants; takes hours)
+	$(call say,mutation testing)
+	$(CARGO) mutants --output target
+
 # Measuring it. Nothing else should run meanwhile.
 
 BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
