@@ -77,8 +77,8 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
 
 .PHONY: docs-tables
-docs-tables: ## write docs/state-machines.md anew
-	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables the_documentation
+docs-tables: ## write docs/state-machines.md and the table of docs/word-groups.md anew
+	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables --test word_groups the_documentation
 
 # Looking for what tests have not found. These need more time, and all but the second a nightly toolchain or a tool.
 

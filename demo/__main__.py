@@ -24,7 +24,7 @@ import report
 from coordinator import Coordinator, CoordinatorFailed
 from data import Patients
 from hospital import Hospital
-from ledger import Ledger, WrongModel
+from ledger import STEPS, Ledger, WrongModel
 from network import Weights
 from xaynet_sdk import InternalParticipant, spawn_participant
 
@@ -47,12 +47,18 @@ def main() -> int:
         "--plot", type=Path, default=Path("demo-out/accuracy.png"), help="where to save the plot"
     )
     options.add_argument("--rounds", type=int, default=ROUNDS, help="how many rounds to complete")
+    options.add_argument(
+        "--group-type",
+        choices=sorted(STEPS),
+        default="Prime",
+        help="how models are masked: the word groups are faster, and Word32 is less precise",
+    )
     arguments = options.parse_args()
     # Whichever way it is told to end, it takes the coordinator along.
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)
     try:
-        run(arguments.coordinator, arguments.plot, arguments.rounds)
+        run(arguments.coordinator, arguments.plot, arguments.rounds, arguments.group_type)
     except (CoordinatorFailed, HospitalFailed, WrongModel) as error:
         report.error(str(error))
         return 1
@@ -62,16 +68,16 @@ def main() -> int:
     return 0
 
 
-def run(binary: Path, plot: Path, rounds: int) -> None:
+def run(binary: Path, plot: Path, rounds: int, group_type: str) -> None:
     data = hospitals_data.load()
     sizes = [len(hospital) for hospital in data.hospitals]
     # The weight of a hospital in the mean: how many patients it has, in parts of the largest one's.
     scalars = [size / max(sizes) for size in sizes]
-    ledger = Ledger(scalars)
+    ledger = Ledger(scalars, STEPS[group_type])
     participants: list[InternalParticipant] = []
     begin = network.initial_weights()
     with ExitStack() as stack:
-        coordinator = Coordinator(binary, len(begin))
+        coordinator = Coordinator(binary, len(begin), group_type)
         stack.callback(coordinator.stop)
         report.header(data, coordinator.url, len(begin), network.accuracy(begin, data.test))
         for number, (patients, scalar) in enumerate(zip(data.hospitals, scalars)):

@@ -48,7 +48,7 @@ class Round:
 class Coordinator:
     """A running coordinator."""
 
-    def __init__(self, binary: Path, model_length: int) -> None:
+    def __init__(self, binary: Path, model_length: int, group_type: str) -> None:
         self._rounds: list[Round] = []
         self._round_ended = threading.Condition()
         self._tail: deque[str] = deque(maxlen=20)
@@ -63,6 +63,7 @@ class Coordinator:
             str(model_length),
         ]
         command += ["--bind", "127.0.0.1:0", "--port-file", str(self._port_file)]
+        command += ["--set", f"mask.group_type={group_type}"]
         command += ["--log", "info", "--log-format", "json"]
         try:
             # A session of its own: Ctrl-C is for the demo alone, which then stops everything.

@@ -23,8 +23,22 @@ from coordinator import Round
 from data import Array
 from network import Weights
 
-# The mask config's precision: numbers are masked in steps of 1e-10 (F32, see coordinator.toml).
-MASK_STEP = 1e-10
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A mask config's precision: scaled weights and scalars are rounded down to multiples of these."""
+
+    weight: float
+    scalar: float
+
+
+# By group type, with the other settings of coordinator.toml: F32, B2, M3 (docs/word-groups.md).
+STEPS = {
+    "Prime": Steps(1e-10, 1e-10),
+    "Word32": Steps(2.0**-14, 2.0**-46),
+    "Word64": Steps(2.0**-46, 2.0**-46),
+}
 
 
 class WrongModel(Exception):
@@ -55,8 +69,9 @@ class Verdict:
 class Ledger:
     """What all hospitals trained and received. Any thread may write."""
 
-    def __init__(self, scalars: list[float]) -> None:
+    def __init__(self, scalars: list[float], steps: Steps) -> None:
         self._scalars = scalars
+        self._steps = steps
         self._hospitals = set(range(len(scalars)))
         self._trained: list[Note] = []
         # When each hospital has trained its latest model that is in a global one.
@@ -170,18 +185,18 @@ class Ledger:
         weights = np.array([trained[hospital] for hospital in group], dtype=np.float64)
         mean = scalars @ weights / scalars.sum()
         difference = np.abs(model - mean)
-        excess = difference / precision(mean, scalars)
+        excess = difference / precision(mean, scalars, self._steps)
         return float(excess.max()), float(difference.max()), group
 
 
-def precision(mean: Array, scalars: Array) -> Array:
+def precision(mean: Array, scalars: Array, steps: Steps) -> Array:
     """How far a global model's weights may be off the mean.
 
     Each hospital's scaled weights and its scalar are rounded down to steps when they are masked,
     which adds up; the result is then rounded to the nearest 32-bit float.
     """
-    steps = len(scalars) * MASK_STEP
-    masking = steps * (1.0 + np.abs(mean)) / (scalars.sum() - steps)
+    weight, scalar = len(scalars) * steps.weight, len(scalars) * steps.scalar
+    masking = (weight + scalar * np.abs(mean)) / (scalars.sum() - scalar)
     rounding = 2.0**-24 * (np.abs(mean) + masking)
     bound: Array = masking + rounding
     return bound

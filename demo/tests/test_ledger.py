@@ -10,7 +10,7 @@ import pytest
 
 import ledger as ledger_module
 from coordinator import Phase, Round
-from ledger import Ledger, WrongModel
+from ledger import STEPS, Ledger, WrongModel
 from network import Weights
 
 SCALARS = [1.0, 0.75, 0.5, 0.125]
@@ -48,7 +48,7 @@ def mean(*hospitals: int) -> Weights:
 
 def play(clock: Clock, received: list[Weights], trained: int = 3) -> Ledger:
     """Round 2, from 100 to 110: the first hospitals train at 105, and receive models at 111."""
-    ledger = Ledger(SCALARS)
+    ledger = Ledger(SCALARS, STEPS["Prime"])
     clock.now = 99.0
     ledger.note_trained(0, MODELS[3])
     ledger.note_received(0, MODELS[3])

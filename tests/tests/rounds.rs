@@ -43,12 +43,16 @@ fn rounds_follow_each_other_and_each_gives_the_mean() {
 
 #[test]
 fn every_data_type_and_mixed_configs_work() {
-    let pairs: [MaskConfigPair; 5] = [
+    let pairs: [MaskConfigPair; 9] = [
         config("Integer/F64/B2/M6").into(),
         config("Power2/I32/B6/M3").into(),
         config("Prime/I64/Bmax/M12").into(),
         config("Integer/F32/Bmax/M9").into(),
         MaskConfigPair { vect: config("Power2/F64/Bmax/M3"), unit: config("Prime/F32/B0/M6") },
+        config("Word32/I32/B6/M3").into(),
+        config("Word64/F32/B2/M6").into(),
+        config("Word64/I32/Bmax/M9").into(),
+        MaskConfigPair { vect: config("Word64/F64/B2/M3"), unit: config("Word32/F32/B0/M3") },
     ];
     for pair in pairs {
         let mut world = World::new(settings(pair, 3), participants(), 2, Calm);
