@@ -79,6 +79,23 @@ pub enum Output {
     Idle(Idle),
 }
 
+impl Output {
+    /// Another one like this, unless it is a job.
+    pub(super) fn copy(&self) -> Option<Self> {
+        Some(match self {
+            Self::Job(_) => return None,
+            Self::Persist { id, record } => Self::Persist { id: *id, record: record.clone() },
+            Self::Publish(publication) => Self::Publish(publication.clone()),
+            Self::Context(context) => Self::Context(context.clone()),
+            Self::Reply { ticket, outcome } => {
+                Self::Reply { ticket: *ticket, outcome: outcome.clone() }
+            }
+            Self::Event(event) => Self::Event(event.clone()),
+            Self::Idle(idle) => Self::Idle(*idle),
+        })
+    }
+}
+
 /// Nothing is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {

@@ -57,6 +57,7 @@ pub struct Coordinator {
 }
 
 /// A verified update on its way into the aggregate.
+#[derive(Clone)]
 pub(super) struct Update {
     pub(super) ticket: Ticket,
     pub(super) participant: PublicSigningKey,
@@ -65,6 +66,7 @@ pub(super) struct Update {
 }
 
 /// A job that was given out, with what is needed to give it out again.
+#[derive(Clone)]
 pub(super) enum Running {
     Aggregate(Vec<Update>),
     Unmask { models: u64, votes: u64 },
@@ -191,6 +193,38 @@ impl Coordinator {
             elapsed: self.elapsed(),
             reassembly: self.reassembly.clone(),
             model: self.model.clone(),
+        })
+    }
+
+    /// A second machine in exactly the same state: for exploring what could happen, by giving one this
+    /// input and the other that. Only one of them may ever be seen by anyone. Nothing while outputs wait
+    /// to be polled: there may be jobs among them, and a job is there once.
+    pub fn fork(&self) -> Option<Self> {
+        if !self.outputs.is_empty() {
+            return None;
+        }
+        let gated = self.gated.iter().map(|(id, output)| Some((*id, output.copy()?)));
+        Some(Self {
+            settings: self.settings.clone(),
+            root: self.root.clone(),
+            now: self.now,
+            round: self.round.clone(),
+            keys: self.keys.clone(),
+            stage: self.stage.clone(),
+            began: self.began,
+            before: self.before,
+            context: self.context.clone(),
+            reassembly: self.reassembly.clone(),
+            model: self.model.clone(),
+            updating: self.updating.clone(),
+            queue: self.queue.clone(),
+            running: self.running.clone(),
+            next_job: self.next_job,
+            last_record: self.last_record,
+            confirmed: self.confirmed,
+            outputs: VecDeque::new(),
+            gated: gated.collect::<Option<_>>()?,
+            stopped: self.stopped,
         })
     }
 

@@ -576,6 +576,43 @@ fn the_end_turns_everything_down() {
     assert_eq!(fixture.idle.unwrap(), Idle { wake_at: None, why: Why::Stopped });
 }
 
+/// Also with replies that wait for the store and an aggregation that runs.
+#[test]
+fn a_fork_goes_on_in_the_same_way() {
+    let mut fixture = Fixture::new(quick());
+    fixture.sum(1);
+    let sums = fixture.sums();
+    (fixture.storing, fixture.working) = (false, false);
+    let updaters = fixture.with_task(Task::Update, 2);
+    for updater in &updaters {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+    }
+    let result = fixture.jobs.remove(0).finish();
+    fixture.machine.handle_input(fixture.now, Input::JobDone(result)).unwrap();
+    assert!(fixture.machine.fork().is_none(), "outputs wait");
+    fixture.drain();
+    let run = |machine: &mut Coordinator| {
+        let mut shown = Vec::new();
+        let stored = Input::Persisted(PersistId(1000));
+        for input in [stored, Input::JobLost(JobId(2)), Input::Tick, Input::Stop] {
+            shown.push(format!("{:?}", machine.handle_input(fixture.now + TIME, input)));
+            loop {
+                let output = machine.poll_output();
+                shown.push(format!("{output:?}"));
+                if matches!(output, Output::Idle(_)) {
+                    break;
+                }
+            }
+        }
+        shown
+    };
+    let mut fork = fixture.machine.fork().unwrap();
+    assert_eq!(fork.snapshot().to_bytes(), fixture.machine.snapshot().to_bytes());
+    let shown = run(&mut fork);
+    assert!(shown.iter().any(|output| output.contains("Reply")), "{shown:?}");
+    assert_eq!(run(&mut fixture.machine), shown);
+}
+
 proptest! {
     /// Whatever comes, in whatever order: no panic, every message is answered once, and something is
     /// always due or waited for.

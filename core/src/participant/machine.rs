@@ -53,7 +53,7 @@ pub struct Participant {
 
 /// What the main line of the machine is doing. Every step begins with a look at the round's
 /// parameters, so that work for a round that is over is never begun.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Activity {
     /// Nothing until then.
     Waiting(Timestamp),
@@ -70,7 +70,7 @@ enum Activity {
 }
 
 /// How far getting the global model is: it goes on beside the main line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Fetch {
     /// It is not asked for.
     None,
@@ -153,6 +153,33 @@ impl Participant {
             round: self.round.clone(),
             stage: self.stage.clone(),
             model: self.model.clone(),
+        })
+    }
+
+    /// A second machine in exactly the same state: for exploring what could happen, by giving one this
+    /// input and the other that. Only one of them may ever be seen by anyone. Nothing while outputs wait
+    /// to be polled: there may be jobs among them, and a job is there once.
+    pub fn fork(&self) -> Option<Self> {
+        if !self.outputs.is_empty() {
+            return None;
+        }
+        Some(Self {
+            keys: self.keys.clone(),
+            root: self.root.clone(),
+            settings: self.settings.clone(),
+            now: self.now,
+            round: self.round.clone(),
+            stage: self.stage.clone(),
+            model: self.model.clone(),
+            masking: self.masking.clone(),
+            model_asked: self.model_asked,
+            activity: self.activity.clone(),
+            fetch: self.fetch.clone(),
+            wishes: self.wishes,
+            misses: self.misses,
+            outputs: VecDeque::new(),
+            next_id: self.next_id,
+            stopped: self.stopped,
         })
     }
 

@@ -335,6 +335,24 @@ fn no_two_models_are_masked_with_one_seed() {
 }
 
 #[test]
+fn a_fork_goes_on_in_the_same_way() {
+    let mut fixture = waiting_for_model();
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    assert!(fixture.machine.fork().is_some());
+    fixture.params(&parameters(Task::Update));
+    let job = fixture.job();
+    let mut fork = Fixture::with(fixture.machine.fork().unwrap());
+    for fixture in [&mut fork, &mut fixture] {
+        fixture.input(Input::JobLost(job.id())).unwrap();
+        fixture.params(&parameters(Task::Update));
+        fixture.run_job();
+        fixture.params(&parameters(Task::Update));
+    }
+    assert_eq!(payload_of(&mut fork), payload_of(&mut fixture));
+    assert_eq!(fork.machine.snapshot().to_bytes(), fixture.machine.snapshot().to_bytes());
+}
+
+#[test]
 fn lost_jobs_are_given_out_again_and_stale_results_turned_down() {
     let mut fixture = Fixture::new();
     fixture.params(&parameters(Task::Sum));
