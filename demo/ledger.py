@@ -24,7 +24,6 @@ from data import Array
 from network import Weights
 
 
-
 @dataclass(frozen=True)
 class Steps:
     """A mask config's precision: scaled weights and scalars are rounded down to multiples of these."""

@@ -178,15 +178,16 @@ def test_waiting_ends_when_everybody_has_received(clock: Clock) -> None:
     ledger.wait_until_received(ended(), 0.0, lambda: None)
 
 
-def test_the_precision_holds_for_what_masking_does() -> None:
+@pytest.mark.parametrize("group_type", STEPS)
+def test_the_precision_holds_for_what_masking_does(group_type: str) -> None:
     """Rounds down as masking does, with exact fractions of the step, and stays within the bound."""
-    step = ledger_module.MASK_STEP
+    steps = STEPS[group_type]
     rng = np.random.default_rng(7)
     for hospitals in itertools.chain(range(3, 11), [3] * 50):
         scalars = rng.uniform(0.01, 1.0, hospitals)
         weights = rng.uniform(-1.5, 1.5, (hospitals, 200))
         exact = scalars @ weights / scalars.sum()
-        masked = np.floor(scalars[:, None] * weights / step).sum(axis=0)
-        unmasked = masked / np.floor(scalars / step).sum()
+        masked = steps.weight * np.floor(scalars[:, None] * weights / steps.weight).sum(axis=0)
+        unmasked = masked / (steps.scalar * np.floor(scalars / steps.scalar)).sum()
         off = np.abs(unmasked.astype(np.float32) - exact)
-        assert (off <= ledger_module.precision(exact, scalars)).all()
+        assert (off <= ledger_module.precision(exact, scalars, steps)).all()

@@ -83,7 +83,12 @@ def means(ledger: Ledger, scalars: list[float]) -> list[float]:
 @pytest.mark.parametrize(
     ("group_type", "data_type", "precision"),
     # A Word32 has steps of 2^-21 here: times 8 participants, divided by the sum of their scalars.
-    [("Prime", "F32", 1e-6), ("Prime", "F64", 1e-6), ("Word32", "F32", 1e-5), ("Word64", "F64", 1e-6)],
+    [
+        ("Prime", "F32", 1e-6),
+        ("Prime", "F64", 1e-6),
+        ("Word32", "F32", 1e-5),
+        ("Word64", "F64", 1e-6),
+    ],
 )
 def test_global_models_are_weighted_means(
     start_coordinator: Callable[..., Coordinator],
