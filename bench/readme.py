@@ -171,30 +171,34 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
         ]
 
     if rounds:
-        lines = []
-        for row in rounds["rows"]:
-            own = f"{row['own_cpu_seconds']:.2f} s, {row['own_memory_bytes'] / 2**20:.0f} MiB"
-            lines.append(
-                [
-                    row["role"],
-                    f"{row['cpu_seconds']:.2f} s (under {row['cpu_seconds_target']} s)",
-                    f"{row['memory_bytes'] / 2**20:.0f} MiB "
-                    f"(under {row['memory_bytes_target'] / 2**20:.0f} MiB)",
-                    own,
-                ]
-            )
-        parts += [
-            f"A whole round with {rounds['weights']:,} `float32` weights, one sum participant and three update "
-            "participants, each a process of its own with the Python package, and a real coordinator; phases' "
-            f"minimum times 0 (`make bench-round`). From start to global model {rounds['seconds']:.1f} s. With "
-            "the published package and the old coordinator: 27 to 31 s, 8 s of processor time an update "
-            "participant, 4 s the sum participant, 5.3 s the coordinator; 216, 182, and 380 MiB.\n",
-            table(
-                ["process", "processor time", "peak memory", "of it above interpreter and NumPy"],
-                lines,
-            ),
-        ]
+        parts += describe_round(rounds)
     return "\n".join(parts)
+
+
+def describe_round(rounds: dict[str, Any]) -> list[str]:
+    lines = []
+    for row in rounds["rows"]:
+        own = f"{row['own_cpu_seconds']:.2f} s, {row['own_memory_bytes'] / 2**20:.0f} MiB"
+        lines.append(
+            [
+                row["role"],
+                f"{row['cpu_seconds']:.2f} s (under {row['cpu_seconds_target']} s)",
+                f"{row['memory_bytes'] / 2**20:.0f} MiB "
+                f"(under {row['memory_bytes_target'] / 2**20:.0f} MiB)",
+                own,
+            ]
+        )
+    return [
+        f"A whole round with {rounds['weights']:,} `float32` weights, one sum participant and three update "
+        "participants, each a process of its own with the Python package, and a real coordinator; phases' "
+        f"minimum times 0 (`make bench-round`). From start to global model {rounds['seconds']:.1f} s. With "
+        "the published package and the old coordinator: 27 to 31 s, 8 s of processor time an update "
+        "participant, 4 s the sum participant, 5.3 s the coordinator; 216, 182, and 380 MiB.\n",
+        table(
+            ["process", "processor time", "peak memory", "of it above interpreter and NumPy"],
+            lines,
+        ),
+    ]
 
 
 def draw(path: Path, rows: list[Row]) -> None:

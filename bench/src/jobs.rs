@@ -69,12 +69,13 @@ pub fn measure(runner: &mut Runner) {
         );
     }
 
-    let summer = Summer::new(config, usual);
-    let mask = MaskObjectView::serialized_len(config.into(), usual).expect("a short model") as u64;
+    // A second's work is enough.
+    let summer = Summer::new(config, short);
+    let mask = MaskObjectView::serialized_len(config.into(), short).expect("a short model") as u64;
     both(
         runner,
         SUM2,
-        usual * MASKS,
+        short * MASKS,
         |row| row.target(Target::Memory { wanted: 3.0, of: "the output", bytes: mask }),
         || summer.job(),
     );

@@ -247,7 +247,7 @@ impl Runner {
 
         let (budget, warm_up, samples) = match self.effort {
             Effort::Quick => (0.25, 0.02, 10),
-            Effort::Full => (2.0, 0.3, 20),
+            Effort::Full => (1.5, 0.2, 20),
         };
         // Criterion plans with the work's time alone, and runs ten samples at least.
         let share = took.as_secs_f64() / (took + preparing).as_secs_f64();
