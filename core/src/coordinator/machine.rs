@@ -19,7 +19,7 @@ use crate::crypto::{
     EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, SnapshotKey,
 };
 use crate::job::{JobId, Release, Work};
-use crate::message::{Complete, LocalSeedDict, Reassembly};
+use crate::message::{Complete, LocalSeedDict, MessageId, Reassembly};
 use crate::round::{RoundParameters, SumDict};
 use crate::time::Timestamp;
 
@@ -59,10 +59,13 @@ pub struct Coordinator {
 /// A verified update on its way into the aggregate.
 #[derive(Clone)]
 pub(super) struct Update {
-    pub(super) ticket: Ticket,
+    /// Nobody waits for an answer if it was restored.
+    pub(super) ticket: Option<Ticket>,
     pub(super) participant: PublicSigningKey,
     pub(super) masked_model: Bytes,
     pub(super) seeds: Arc<LocalSeedDict>,
+    /// The chunks that it came in, if it did.
+    pub(super) split: Option<Split>,
 }
 
 /// A job that was given out, with what is needed to give it out again.
@@ -70,7 +73,17 @@ pub(super) struct Update {
 pub(super) enum Running {
     Aggregate(Vec<Update>),
     Unmask { models: u64, votes: u64 },
-    Assemble { ticket: Ticket, participant: PublicSigningKey, complete: Complete },
+    Assemble { ticket: Option<Ticket>, participant: PublicSigningKey, split: Split },
+}
+
+/// A message that came in chunks. All but the last of them were accepted and will not be sent again: until
+/// the message itself is accepted or rejected it has to be saved.
+#[derive(Clone)]
+pub(super) struct Split {
+    /// In which round.
+    pub(super) round_id: u64,
+    pub(super) message_id: MessageId,
+    pub(super) complete: Complete,
 }
 
 /// Shows where it is, and nothing that was collected.
@@ -143,6 +156,7 @@ impl Coordinator {
         machine.reassembly = reassembly.with_limits(machine.settings.reassembly);
         machine.model = model;
         machine.check_stage();
+        machine.assemble_again();
         machine.publish_again();
         machine.advance();
         Ok(machine)
@@ -191,9 +205,33 @@ impl Coordinator {
             round: self.round.clone(),
             stage: self.stage.clone(),
             elapsed: self.elapsed(),
-            reassembly: self.reassembly.clone(),
+            reassembly: self.saved_reassembly(),
             model: self.model.clone(),
         })
+    }
+
+    /// With the split messages that are not accepted yet.
+    fn saved_reassembly(&self) -> Reassembly {
+        fn of(update: &Update) -> Option<(&PublicSigningKey, &Split)> {
+            Some((&update.participant, update.split.as_ref()?))
+        }
+        let mut reassembly = self.reassembly.clone();
+        let mut keep = |(participant, split): (&PublicSigningKey, &Split)| {
+            let Split { round_id, message_id, complete } = split;
+            let is_due = self.stage.phase().accepts() == Some(complete.tag);
+            if is_due && *round_id == self.round.id {
+                reassembly.keep_complete(*participant, *message_id, complete);
+            }
+        };
+        self.queue.iter().filter_map(of).for_each(&mut keep);
+        for running in self.running.values() {
+            match running {
+                Running::Aggregate(updates) => updates.iter().filter_map(of).for_each(&mut keep),
+                Running::Assemble { participant, split, .. } => keep((participant, split)),
+                Running::Unmask { .. } => {}
+            }
+        }
+        reassembly
     }
 
     /// A second machine in exactly the same state: for exploring what could happen, by giving one this
@@ -282,7 +320,7 @@ impl Coordinator {
             Input::Message { ticket, message } => {
                 // What is due at this time comes first: the message may be too late.
                 self.advance();
-                self.handle_message(ticket, message);
+                self.handle_message(Some(ticket), message, None);
             }
             Input::JobDone(result) => self.handle_job(result)?,
             Input::JobLost(id) => self.handle_lost_job(id)?,
@@ -352,7 +390,8 @@ impl Coordinator {
         self.gated.push_back((self.last_record, output));
     }
 
-    pub(super) fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
+    pub(super) fn reply(&mut self, ticket: Option<Ticket>, outcome: Result<(), Rejection>) {
+        let Some(ticket) = ticket else { return };
         match outcome {
             Ok(()) => self.gate(Output::Reply { ticket, outcome }),
             // A rejection has changed nothing: it need not wait.

@@ -8,21 +8,27 @@ use super::bulletin::{GlobalModel, Publication};
 use super::context::{Body, Verified};
 use super::io::{Event, Output, Record, Reject, Ticket};
 use super::jobs::{Aggregate, Assemble, Outcome};
-use super::machine::{Coordinator, Running, Update};
+use super::machine::{Coordinator, Running, Split, Update};
 use super::settings::most_summers;
 use super::state::{Stage, Vote};
 use super::{JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
-use crate::message::{Complete, OwnedChunk, Tag};
+use crate::message::{OwnedChunk, Tag};
 use crate::round::RoundParameters;
 
 /// The most updates that are aggregated in one job.
 const MOST_UPDATES: usize = 64;
 
 impl Coordinator {
-    pub(super) fn handle_message(&mut self, ticket: Ticket, message: Verified) {
+    /// `split` is what the message was put together from.
+    pub(super) fn handle_message(
+        &mut self,
+        ticket: Option<Ticket>,
+        message: Verified,
+        split: Option<Split>,
+    ) {
         let Verified { round_id, participant, tag, body } = message;
         let outcome = if round_id != self.round.id {
             Err(Rejection::WrongPhase { tag, phase: self.stage.phase() })
@@ -35,7 +41,8 @@ impl Coordinator {
         let outcome = outcome.and_then(|()| match body {
             Body::Sum { ephemeral_key } => self.take_sum(participant, ephemeral_key).map(Some),
             Body::Update { masked_model, seeds } => {
-                self.take_update(Update { ticket, participant, masked_model, seeds }).map(|()| None)
+                let update = Update { ticket, participant, masked_model, seeds, split };
+                self.take_update(update).map(|()| None)
             }
             Body::Sum2 { mask, digest } => self.take_sum2(participant, mask, digest).map(Some),
             Body::Chunk { chunk, proven, max_payload } => {
@@ -147,7 +154,7 @@ impl Coordinator {
 
     fn take_chunk(
         &mut self,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
         participant: PublicSigningKey,
         tag: Tag,
         chunk: OwnedChunk,
@@ -162,7 +169,8 @@ impl Coordinator {
                 Ok(Some(()))
             }
             Some(complete) => {
-                self.assemble(ticket, participant, complete);
+                let (round_id, message_id) = (self.round.id, kept.message_id);
+                self.assemble(ticket, participant, Split { round_id, message_id, complete });
                 Ok(None)
             }
         }
@@ -182,10 +190,18 @@ impl Coordinator {
         }
     }
 
-    fn assemble(&mut self, ticket: Ticket, participant: PublicSigningKey, complete: Complete) {
+    fn assemble(&mut self, ticket: Option<Ticket>, participant: PublicSigningKey, split: Split) {
         let context = self.context.clone();
-        let work = Assemble { context, participant, complete: complete.clone() };
-        self.job(work, Running::Assemble { ticket, participant, complete });
+        let work = Assemble { context, participant, complete: split.complete.clone() };
+        self.job(work, Running::Assemble { ticket, participant, split });
+    }
+
+    /// Goes on with the split messages that were saved before they were accepted.
+    pub(super) fn assemble_again(&mut self) {
+        let round_id = self.round.id;
+        for (participant, message_id, complete) in self.reassembly.take_complete() {
+            self.assemble(None, participant, Split { round_id, message_id, complete });
+        }
     }
 
     fn wrong_phase(&self, tag: Tag) -> Rejection {
@@ -205,8 +221,9 @@ impl Coordinator {
                 Ok(unmasked) => self.complete_round(unmasked, models, votes),
                 Err(error) => self.fail(error.into()),
             },
-            (Running::Assemble { ticket, .. }, Outcome::Assembled(message)) => match message {
-                Ok(message) => self.handle_message(ticket, message),
+            (Running::Assemble { ticket, split, .. }, Outcome::Assembled(message)) => match message
+            {
+                Ok(message) => self.handle_message(ticket, message, Some(split)),
                 Err(rejection) => self.reply(ticket, Err(rejection)),
             },
             // A result with a foreign machine's id.
@@ -259,8 +276,8 @@ impl Coordinator {
                 self.queue = updates;
             }
             Running::Unmask { .. } => self.unmask(),
-            Running::Assemble { ticket, participant, complete } => {
-                self.assemble(ticket, participant, complete);
+            Running::Assemble { ticket, participant, split } => {
+                self.assemble(ticket, participant, split);
             }
         }
         Ok(())

@@ -164,8 +164,9 @@ impl Coordinator {
         self.stopped = true;
         self.turn_down_updates(Phase::Shutdown);
         for running in std::mem::take(&mut self.running).into_values() {
-            if let Running::Assemble { ticket, complete, .. } = running {
-                let rejection = Rejection::WrongPhase { tag: complete.tag, phase: Phase::Shutdown };
+            if let Running::Assemble { ticket, split, .. } = running {
+                let rejection =
+                    Rejection::WrongPhase { tag: split.complete.tag, phase: Phase::Shutdown };
                 self.reply(ticket, Err(rejection));
             }
         }

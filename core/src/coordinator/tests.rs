@@ -495,6 +495,46 @@ fn updates_that_came_in_time_make_the_round() {
     assert!(fixture.bulletin.model().is_some());
 }
 
+/// Chunks that were accepted are not sent again: they must outlive the machine also while the message
+/// that they make up is put together.
+#[test]
+fn a_message_that_is_being_put_together_is_saved() {
+    let mut fixture = Fixture::new(quick());
+    fixture.sum(1);
+    let sums = fixture.sums();
+    let updater = &fixture.with_task(Task::Update, 1)[0];
+    let masked = updater.masked(updater.parameters.mask_config.vect, 4, 1.0);
+    let payload = updater.update_payload(&sums, &masked);
+    let chunk = |id: u16, is_last: bool, data: &[u8]| {
+        let mut bytes = Vec::new();
+        Chunk { id, message_id: MessageId(1), is_last, data }.write_to(&mut bytes);
+        updater.seal(Tag::Update, true, &bytes)
+    };
+    let (first, last) = payload.split_at(200);
+    assert_eq!(fixture.send(chunk(0, false, first)), Some(Ok(())));
+    fixture.working = false;
+    assert_eq!(fixture.send(chunk(1, true, last)), None);
+    let saved = fixture.machine.snapshot().to_bytes();
+    let restore = || Coordinator::restore(&saved, quick(), fixture.now).unwrap();
+    // The sender has got no answer to the last chunk, and may send it again, or not.
+    for again in [false, true] {
+        let mut restored = Fixture { machine: restore(), ..Fixture::new(quick()) };
+        (restored.now, restored.last_record) = (fixture.now, PersistId(0));
+        restored.working = !again;
+        restored.drain();
+        if again {
+            assert_eq!(restored.machine.snapshot().to_bytes(), saved);
+            assert_eq!(restored.send(chunk(1, true, last)), Some(Ok(())));
+            restored.working = true;
+            for job in std::mem::take(&mut restored.jobs) {
+                restored.input(Input::JobDone(job.finish())).unwrap();
+            }
+        }
+        assert_eq!(restored.machine.accepted(), 1, "{again}");
+        assert_eq!(restored.send(chunk(0, false, first)), Some(Err(Rejection::DuplicateUpdate)));
+    }
+}
+
 #[test]
 fn chunks_are_checked_before_they_are_kept() {
     let mut fixture = Fixture::new(quick());

@@ -285,6 +285,38 @@ impl Reassembly {
         Ok(None)
     }
 
+    /// Keeps a message of which all chunks are there, with its sender's right to send it proven: for
+    /// saving what is being put together. Nothing, if its sender has begun another message already.
+    pub fn keep_complete(&mut self, sender: PublicSigningKey, id: MessageId, complete: &Complete) {
+        let other = self.partials.get(&sender).is_some_and(|own| own.message_id != id);
+        let Some(last) = complete.parts.len().checked_sub(1).filter(|_| !other) else { return };
+        self.remove(&sender);
+        self.arrivals += 1;
+        let bytes = complete.parts.iter().map(Bytes::len).sum();
+        let partial = Partial {
+            message_id: id,
+            tag: complete.tag,
+            reserved: Some(bytes),
+            arrival: self.arrivals,
+            last: u16::try_from(last).ok(),
+            bytes,
+            chunks: (0..=u16::MAX).zip(complete.parts.iter().cloned()).collect(),
+        };
+        self.insert(sender, partial);
+    }
+
+    /// Takes out the messages that were kept with [`keep_complete`](Self::keep_complete).
+    pub fn take_complete(&mut self) -> Vec<(PublicSigningKey, MessageId, Complete)> {
+        let complete = self.partials.iter().filter(|(_, partial)| partial.is_complete());
+        let senders: Vec<_> = complete.map(|(sender, _)| *sender).collect();
+        let take = |sender| {
+            let partial = self.remove(&sender)?;
+            let parts = partial.chunks.into_values().collect();
+            Some((sender, partial.message_id, Complete { tag: partial.tag, parts }))
+        };
+        senders.into_iter().filter_map(take).collect()
+    }
+
     /// Whether a message whose sender has the right to send it can be let in.
     fn admit(&self, sender: &PublicSigningKey, cost: usize) -> Result<(), ReassemblyError> {
         let own = self.partials.get(sender).filter(|own| own.reserved.is_some());

@@ -310,11 +310,11 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         I::Stop => unless_stopped(state, Moves(S::Shutdown)),
         I::Restore => match state {
             // What was not accepted yet is lost: its sender does not get an answer, and sends again.
-            S::SumAssembling => Moves(S::Sum),
-            S::Aggregating | S::UpdateAssembling => Moves(S::Update),
+            S::Aggregating => Moves(S::Update),
             S::EnoughAggregating => Moves(S::UpdateEnough),
             S::UpdateLate => Moves(S::Failure),
-            S::Sum2Assembling => Moves(S::Sum2),
+            // But chunks were accepted: their senders do not send them again.
+            S::SumAssembling | S::UpdateAssembling | S::Sum2Assembling => Moves(state),
             // Whoever stops is to save before; what is saved afterwards is of no round.
             S::Shutdown => Moves(S::Sum),
             S::Sum | S::SumEnough | S::SumFull => Moves(state),
