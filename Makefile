@@ -141,6 +141,10 @@ simulate: ## ten thousand participants in virtual time, and a little of everythi
 swarm: ## many small federations with random mixes of faults and lies (first seed: SIM_SEED)
 	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- swarm 500
 
+.PHONY: explore
+explore: ## all that can happen in small federations, some minutes of it
+	$(CARGO) run --locked --quiet --release -p pet-tests --example explore
+
 # Judging and tidying the code.
 
 .PHONY: lint lint-rust lint-python doc fmt

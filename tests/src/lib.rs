@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod by_hand;
+pub mod explore;
 pub mod fake;
 pub mod sim;
 pub mod world;
