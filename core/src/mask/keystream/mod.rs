@@ -5,6 +5,7 @@
 //! side, one in each lane of the vector registers. That is faster than the libraries, which make fewer
 //! blocks at a time or work for fewer processors; they are the tests' oracle.
 
+#[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;
@@ -49,6 +50,9 @@ pub(crate) fn blocks(level: Level, key: &Key, first: u64, out: &mut [u8]) {
         Level::Avx512(witness) => x86::blocks_avx512(witness, key, first, out),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2(witness) => x86::blocks_avx2(witness, key, first, out),
+        #[cfg(target_arch = "x86_64")]
+        Level::Portable => x86::blocks_sse2(key, first, out),
+        #[cfg(not(target_arch = "x86_64"))]
         Level::Portable => portable::blocks(key, first, out),
     }
 }
@@ -104,6 +108,9 @@ pub(super) mod tests {
                 blocks(level, &Key::new(&seed), first, &mut out);
                 assert!(out == expected, "{level:?} from block {first}");
             }
+            let mut out = vec![0xaa; 3 * LEN];
+            portable::blocks(&Key::new(&seed), first, &mut out);
+            assert!(out == expected, "plain Rust from block {first}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! ChaCha20 in plain Rust, four blocks at a time: the compiler makes 128-bit vector instructions of it
-//! (SSE2, Neon).
+//! ChaCha20 in plain Rust, four blocks at a time, for processors that have no code of their own.
 
 use super::{Key, BLOCK};
 
