@@ -119,14 +119,14 @@ bench: ## each step of masking, against the old crate and the machine's limits: 
 	$(BENCH)
 
 bench-quick: ## the same in a hurry: shows that it works
-	$(call say,masking, in a hurry)
+	$(call say,masking in a hurry)
 	$(CARGO) test --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target
 	$(BENCH) --quick --json target/bench/masking-quick.json
 
 bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: time, processor time, peak memory
 	$(call say,a round with the Python package)
 	$(BIN)/python bench/round.py --coordinator $(COORDINATOR) --json target/bench/round.json
-	$(call say,rounds with either transport, without Python)
+	$(call say,rounds with either transport and without Python)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
