@@ -89,6 +89,47 @@ impl Power {
     }
 }
 
+/// An odd number of any length to divide by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Divisor {
+    words: Vec<u64>,
+    inverse: u64,
+}
+
+impl Divisor {
+    fn new(value: &BigUint) -> Self {
+        let words = value.to_u64_digits();
+        let inverse = words.first().map_or(1, |&low| negative_inverse(low).wrapping_neg());
+        Divisor { words, inverse }
+    }
+
+    /// `words / self`, if that has no remainder.
+    #[inline(always)]
+    fn divide<const N: usize>(&self, words: &Words<N>) -> Option<Words<N>> {
+        let len = self.words.len();
+        let (mut left, mut quotient) = (*words, [0; N]);
+        for i in 0..=N.checked_sub(len)? {
+            let factor = left[i].wrapping_mul(self.inverse);
+            quotient[i] = factor;
+            let mut borrow = 0;
+            for (left, &word) in left[i..].iter_mut().zip(&self.words) {
+                let (low, high) = multiply_add(borrow, factor, word, 0);
+                let (difference, below) = left.overflowing_sub(low);
+                (*left, borrow) = (difference, high + u64::from(below));
+            }
+            for left in &mut left[i + len..] {
+                let (difference, below) = left.overflowing_sub(borrow);
+                (*left, borrow) = (difference, u64::from(below));
+            }
+            // The product of what there is of the quotient is larger already.
+            if borrow != 0 {
+                return None;
+            }
+        }
+        is_zero(&left).then_some(quotient)
+    }
+}
+
 /// An odd prime factor of q.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Prime {
@@ -96,6 +137,8 @@ struct Prime {
     powers: Vec<Power>,
     /// How often it divides q.
     exponent: u32,
+    /// The highest power that divides q.
+    whole: Divisor,
 }
 
 impl Prime {
@@ -106,12 +149,25 @@ impl Prime {
             powers.push(Power::new(square));
             (value, power) = (square, 2 * power);
         }
-        Prime { powers, exponent }
+        let whole = Divisor::new(&BigUint::from(prime).pow(exponent));
+        Prime { powers, exponent, whole }
     }
 
     /// Divides it out of both as often as it divides both, where `denom` has all of those in q.
     #[inline(always)]
     fn divide_both<const N: usize>(&self, numer: &mut Words<N>, denom: &mut Words<N>) {
+        let Some(quotient) = self.powers[0].divide(numer) else { return };
+        if self.exponent == 1 {
+            *numer = quotient;
+            *denom = self.powers[0].divide(denom).unwrap_or(*denom);
+            return;
+        }
+        // Whole numbers, and floats of few bits, have all of a power of 5.
+        if let Some(quotient) = self.whole.divide(numer) {
+            *numer = quotient;
+            *denom = self.whole.divide(denom).unwrap_or(*denom);
+            return;
+        }
         let mut left = self.exponent;
         let mut divide = |k: usize| {
             let (power, count) = (self.powers[k], 1 << k);
@@ -123,7 +179,7 @@ impl Prime {
             *denom = power.divide(denom).unwrap_or(*denom);
             true
         };
-        // Most have none or few, and some very many: first ever larger powers, and then ever smaller ones.
+        // Of those that have some most have few: first ever larger powers, and then ever smaller ones.
         let mut k = 0;
         while divide(k) {
             k = (k + 1).min(self.powers.len() - 1);
@@ -593,6 +649,20 @@ mod tests {
             prop_assert_eq!(power.divide(&words), rest.is_zero().then_some(quotient));
             let exact: Words<4> = from_big(&(to_big(&quotient) * (divisor | 1)));
             prop_assert_eq!(power.divide(&exact), Some(quotient));
+        }
+
+        #[test]
+        fn divisors_divide_exactly(words: [u64; 5], divisor in prop::collection::vec(any::<u32>(), 1..11)) {
+            let divisor = BigUint::new(divisor) | BigUint::one();
+            let number = to_big(&words);
+            let (quotient, rest) = number.div_rem(&divisor);
+            let quotient: Words<5> = from_big(&quotient);
+            let by = Divisor::new(&divisor);
+            prop_assert_eq!(by.divide(&words), rest.is_zero().then_some(quotient));
+            let exact: Words<5> = from_big(&(to_big(&quotient) * &divisor));
+            prop_assert_eq!(by.divide(&exact), Some(quotient));
+            // One that is larger.
+            prop_assert_eq!(Divisor::new(&(number * 2u32 + 1u32)).divide(&words), is_zero(&words).then_some(words));
         }
 
         #[test]
