@@ -160,10 +160,21 @@ impl MaskSum {
         }
         // Many seeds are shared out at once. Few are not all at work at the same time, so that each part has
         // the same number of them: those that are furthest behind come first.
-        let share = if streams < 8 * parts { streams / parts } else { streams.div_ceil(parts) };
+        let (mut window, mut share, mut only) = (window, streams / parts, None);
+        if streams >= 8 * parts {
+            // Those that are behind catch up first: parts take equally long only if all are as far.
+            let streams = self.vector.streams.make_contiguous();
+            streams.sort_by_key(|stream| stream.next);
+            let first = streams.first().map_or(0, |stream| stream.next);
+            let behind = streams.partition_point(|stream| stream.next == first);
+            if let Some(ahead) = streams.get(behind) {
+                window = window.min(ahead.next - first);
+            }
+            (share, only) = (behind.div_ceil(parts), Some(first));
+        }
         let mut pieces = Vec::new();
         while let Some(next) = self.vector.streams.front().map(|stream| stream.next) {
-            if pieces.len() == parts {
+            if pieces.len() == parts || only.is_some_and(|only| only != next) {
                 break;
             }
             let mut piece = Window::new(self.config, next, window.min(length - next));
