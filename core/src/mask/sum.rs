@@ -160,31 +160,27 @@ impl MaskSum {
         }
         // Many seeds are shared out at once. Few are not all at work at the same time, so that each part has
         // the same number of them: those that are furthest behind come first.
-        let (mut window, mut share, mut only) = (window, streams / parts, None);
-        if streams >= 8 * parts {
-            // Those that are behind catch up first: parts take equally long only if all are as far.
-            let streams = self.vector.streams.make_contiguous();
-            streams.sort_by_key(|stream| stream.next);
-            let first = streams.first().map_or(0, |stream| stream.next);
-            let behind = streams.partition_point(|stream| stream.next == first);
-            if let Some(ahead) = streams.get(behind) {
-                window = window.min(ahead.next - first);
-            }
-            (share, only) = (behind.div_ceil(parts), Some(first));
-        }
+        let share = if streams < 8 * parts { streams / parts } else { streams.div_ceil(parts) };
+        let queue = &mut self.vector.streams;
+        queue.make_contiguous().sort_by_key(|stream| stream.next);
         let mut pieces = Vec::new();
-        while let Some(next) = self.vector.streams.front().map(|stream| stream.next) {
-            if pieces.len() == parts || only.is_some_and(|only| only != next) {
+        while let Some(start) = queue.front().map(|stream| stream.next) {
+            if pieces.len() == parts {
                 break;
             }
-            let mut piece = Window::new(self.config, next, window.min(length - next));
+            let mut piece = Window::new(self.config, start, window.min(length - start));
+            let mut total = 0;
             while piece.streams.len() < share.max(1) {
-                match self.vector.streams.pop_front_if(|stream| stream.next == next) {
-                    Some(stream) => piece.streams.push_back(stream),
+                // Those that are somewhat further come in where they are.
+                match queue.pop_front_if(|stream| stream.next < piece.end()) {
+                    Some(stream) => {
+                        total += piece.end() - stream.next;
+                        piece.streams.push_back(stream);
+                    }
                     None => break,
                 }
             }
-            let (number, total) = (self.next_part, piece.streams.len() * piece.sums.len());
+            let number = self.next_part;
             self.next_part += 1;
             self.lent.push((number, piece.streams.iter().cloned().collect()));
             pieces.push(MaskSumPart { number, total, window: piece });
@@ -511,6 +507,35 @@ mod tests {
         sum.absorb(again.remove(0));
         assert!(sum.progress().0 > done);
         assert!(sum.finish() == naive(config, length, &seeds(4)));
+    }
+
+    /// Also where some of the seeds have begun.
+    #[test]
+    fn parts_are_of_one_size() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let mut sum = MaskSum::new(config, 16 * MIN_SHARE);
+        sum.add_seeds(seeds(20));
+        while sum.split(2).is_empty() {
+            sum.step(20 * SEED_COST + 1000);
+        }
+        sum.step(20 * SEED_COST + 1000);
+        assert!(sum.progress().0 > 0);
+        let mut rounds = 0;
+        loop {
+            let parts = sum.split(2);
+            if parts.is_empty() {
+                break;
+            }
+            rounds += 1;
+            let sizes: Vec<_> = parts.iter().map(|part| part.total).collect();
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(sizes.len() == 2 && 10 * least > 9 * most, "{sizes:?}");
+            for part in parts {
+                sum.absorb(part);
+            }
+        }
+        assert_eq!(rounds, 8);
+        assert!(sum.finish() == naive(config, 16 * MIN_SHARE, &seeds(20)));
     }
 
     /// With few seeds, too, all parts have something to do nearly all of the time.
