@@ -147,9 +147,12 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
                 ]
             )
     if jobs:
+        gain = ""
+        if report.get("gain_of_threads") is not None:
+            gain = f" (Raw key stream gains {report['gain_of_threads']:.2f} times in this run.)"
         parts += [
             "On all cores. Jobs are what participants and coordinator run: hashing, signing and sealing "
-            "included, which one core does:\n",
+            f"included, which one core does.{gain}\n",
             table(
                 ["step or job", "one thread", f"{machine['cores']} threads", "times as fast"], jobs
             ),

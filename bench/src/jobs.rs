@@ -15,7 +15,7 @@ use pet_core::crypto::{
     EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, Task, TaskSignatures,
 };
 use pet_core::job::{Job, JobResult};
-use pet_core::mask::{MaskConfig, MaskConfigPair, MaskObjectView, MaskSeed, MaskSum, Unmasker};
+use pet_core::mask::{MaskConfig, MaskConfigPair, MaskObjectView, MaskSeed, Unmasker};
 use pet_core::message::{EncryptedMaskSeed, MessageView, SumPayload};
 use pet_core::model::Model;
 use pet_core::participant::{self, Participant};
@@ -44,7 +44,7 @@ pub fn measure(runner: &mut Runner) {
     let [short, middle, long] = LENGTHS;
     let quick = runner.is_quick();
     let usual = if quick { short } else { middle };
-    steps(runner, config.into(), if quick { &LENGTHS[..2] } else { &LENGTHS });
+    unmask_on_all_cores(runner, config.into(), if quick { &LENGTHS[..2] } else { &LENGTHS });
 
     for length in if quick { vec![short] } else { vec![middle, long] } {
         let updater = Updater::new(config, length);
@@ -85,38 +85,21 @@ pub fn measure(runner: &mut Runner) {
     both(runner, UNMASK, usual, |row| row, || round.unmask());
 }
 
-/// Steps on all cores by themselves: those whose parts anybody may have.
-fn steps(runner: &mut Runner, pair: MaskConfigPair, lengths: &[usize]) {
+/// Unmasking to the array alone, which is no job.
+fn unmask_on_all_cores(runner: &mut Runner, pair: MaskConfigPair, lengths: &[usize]) {
     let threads = machine::cores();
     if threads == 1 {
         return;
     }
     let pool = pool(threads);
     for &length in lengths {
-        let row = |step| {
-            let one = id(step, DEFAULT, length, 1);
-            let target = Target::FasterThan { wanted: wanted(threads), id: one };
-            Row::new(step, DEFAULT, length).threads(threads).target(target)
-        };
-        runner.measure(
-            row(ours::DERIVE),
-            || (),
-            |()| {
-                let mut sum = MaskSum::new(pair, length);
-                sum.add_seeds([MaskSeed::new([1; 32])]);
-                // Seeds are begun by steps, and what is too little for parts is done by them.
-                while !sum.step(1 << 12) {
-                    let parts = sum.split(threads);
-                    for part in finish_all(parts, &pool, |part| part.step(usize::MAX)) {
-                        sum.absorb(part);
-                    }
-                }
-                sum.finish()
-            },
-        );
+        let one = id(ours::UNMASK, DEFAULT, length, 1);
+        let row = Row::new(ours::UNMASK, DEFAULT, length)
+            .threads(threads)
+            .target(Target::FasterThan { wanted: wanted(threads), id: one });
         let (aggregation, mask) = ours::aggregated(pair, length);
         runner.measure(
-            row(ours::UNMASK),
+            row,
             || (aggregation.clone(), mask.clone()),
             |(aggregation, mask)| {
                 let mut unmasker = Unmasker::model_only(aggregation, mask).expect("it fits");
@@ -146,7 +129,8 @@ fn finish_all<P: Send>(
     pool.install(|| parts.into_par_iter().map(finish).collect())
 }
 
-fn pool(threads: usize) -> rayon::ThreadPool {
+/// A pool of so many threads.
+pub fn pool(threads: usize) -> rayon::ThreadPool {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.expect("threads can be started")
 }

@@ -5,12 +5,17 @@ use num_traits::ToPrimitive;
 use pet_core::mask::{GroupType, MaskConfig};
 use rand_core::{RngCore, SeedableRng};
 
+use crate::jobs;
+use crate::machine;
 use crate::runner::{Kind, Measured, Row, Runner};
 
 /// The step of key streams.
 pub const KEY_STREAM: &str = "key stream";
 /// The step of memcpy.
 pub const MEMCPY: &str = "memcpy";
+
+/// The step of key streams on several threads at the same time.
+const THREADS: &str = "key stream, threads";
 
 /// Bytes of key stream made at a time: they fit the L2 cache, and no library loses by it.
 const BATCH: usize = 1 << 16;
@@ -59,6 +64,25 @@ pub fn measure(runner: &mut Runner) {
         let mut generator = rand_chacha::ChaCha20Rng::from_seed([7; 32]);
         runner.measure(row("rand_chacha 0.9"), || (), |()| generator.fill_bytes(&mut buffer));
     }
+    // All that a job could gain from more threads: these share no more than the machine, and no memory.
+    for threads in [1, machine::cores()] {
+        const BATCHES: usize = 64;
+        let bytes = BATCHES * BATCH * threads;
+        let row = Row::new(THREADS, "", bytes).threads(threads).of(Kind::Limit);
+        let pool = jobs::pool(threads);
+        let stream = |_: rayon::BroadcastContext<'_>| {
+            let mut buffer = vec![0u8; BATCH];
+            let mut cipher = chacha20::ChaCha20Legacy::new(&[7; 32].into(), &[0; 8].into());
+            for _ in 0..BATCHES {
+                cipher.apply_keystream(&mut buffer);
+            }
+            buffer
+        };
+        runner.measure(row, || (), |()| pool.broadcast(stream));
+        if threads == machine::cores() {
+            break;
+        }
+    }
     let longest = longest(runner);
     for weights in LENGTHS.into_iter().filter(|weights| *weights <= longest) {
         let from = vec![1u8; COPIED * weights];
@@ -77,6 +101,13 @@ pub fn longest(runner: &Runner) -> usize {
 pub fn fastest_key_stream(measured: &[Measured]) -> Option<(&str, f64)> {
     let streams = measured.iter().filter(|m| m.row.step == KEY_STREAM);
     streams.map(|m| (m.row.what.as_str(), m.per_weight())).min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// How many times as fast all cores make key stream as one does.
+pub fn gain_of_threads(measured: &[Measured]) -> Option<f64> {
+    let mut rows = measured.iter().filter(|m| m.row.step == THREADS);
+    let (one, all) = (rows.next()?, rows.next()?);
+    Some(one.per_weight() / all.per_weight())
 }
 
 /// Nanoseconds for each byte that is read or written by memcpy, for models of this length.

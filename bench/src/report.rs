@@ -18,6 +18,8 @@ pub struct Report {
     /// The limits: key streams in bytes a second, by library, and memcpy, by the copied bytes.
     key_streams: Vec<Rate>,
     memcpy: Vec<Rate>,
+    /// How many times as fast all cores make key stream as one does: no job can gain more.
+    gain_of_threads: Option<f64>,
     rows: Vec<Line>,
     /// What was reached for comparison only: the old crate.
     old: Vec<Line>,
@@ -89,6 +91,7 @@ impl Report {
             quick,
             key_streams: rates(limits::KEY_STREAM),
             memcpy: rates(limits::MEMCPY),
+            gain_of_threads: limits::gain_of_threads(measured),
             rows: lines(Kind::Ours),
             old: lines(Kind::Old),
             machine,
@@ -173,6 +176,9 @@ impl Report {
                 .map(|rate| format!("{} {:.2} GB/s", rate.name, rate.bytes_per_second / 1e9))
                 .collect();
             let _ = writeln!(out, "{name}: {}", all.join(", "));
+        }
+        if let Some(gain) = self.gain_of_threads {
+            let _ = writeln!(out, "all cores make key stream {gain:.2} times as fast as one");
         }
         let Machine { processor, cores, instructions, date, rustc, revision, old } = &self.machine;
         let _ = writeln!(
