@@ -152,7 +152,7 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
             gain = f" (Raw key stream gains {report['gain_of_threads']:.2f} times in this run.)"
         parts += [
             "On all cores. Jobs are what participants and coordinator run: hashing, signing and sealing "
-            f"included, which one core does.{gain}\n",
+            f"included; one core does the last two.{gain}\n",
             table(
                 ["step or job", "one thread", f"{machine['cores']} threads", "times as fast"], jobs
             ),
