@@ -8,6 +8,7 @@ use pet_core::message::MessageSize;
 use pet_core::model::{Model, Scalar};
 use pet_core::participant;
 use pet_core::request::Call;
+use pet_tests::sim::random::Random;
 use pet_tests::world::{settings, Calm, Fate, World};
 
 const PARTICIPANTS: usize = 10;
@@ -126,7 +127,7 @@ fn equal_seeds_give_equal_runs() {
 
 /// Loses a share of the requests, and restarts machines, as a fixed sequence decides.
 struct Storm {
-    state: u64,
+    random: Random,
     lose: u64,
     crash: u64,
 }
@@ -134,12 +135,7 @@ struct Storm {
 impl Storm {
     /// True in about `share` of 1000 cases.
     fn chance(&mut self, share: u64) -> bool {
-        // SplitMix64: any sequence will do, as long as it is always the same.
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % 1000 < share
+        self.random.below(1000) < share
     }
 }
 
@@ -160,7 +156,7 @@ impl Fate for Storm {
 #[test]
 fn lost_requests_and_crashes_change_no_mean() {
     for seed in 0..20 {
-        let fate = Storm { state: seed, lose: 200, crash: 100 };
+        let fate = Storm { random: Random::new(seed), lose: 200, crash: 100 };
         let small = participant::Settings {
             max_message_size: MessageSize::at_most(220).unwrap(),
             ..participant::Settings::default()
@@ -201,7 +197,8 @@ fn restoring_a_participant_at_any_point_changes_nothing() {
             self.0.crash(client)
         }
     }
-    let observe = |crash| Observe(Storm { state: 1, lose: 0, crash }, BTreeMap::new());
+    let observe =
+        |crash| Observe(Storm { random: Random::new(1), lose: 0, crash }, BTreeMap::new());
     let settings = settings(config("Prime/F32/B0/M3").into(), 4);
     let mut calm = World::new(settings.clone(), participants(), 7, observe(0));
     calm.run(1, train);

@@ -9,6 +9,7 @@ use pet_core::message::MessageSize;
 use pet_core::model::Model;
 use pet_core::participant::Settings;
 use pet_core::request::Call;
+use pet_tests::sim::random::Random;
 use pet_tests::world::{settings, Fate, World};
 use proptest::prelude::*;
 
@@ -17,7 +18,7 @@ const ROUNDS: usize = 2;
 /// What goes wrong follows from a number; what was sent is kept.
 #[derive(Debug)]
 struct Weather {
-    state: u64,
+    random: Random,
     /// Of 1000 requests.
     lost: u64,
     /// Of 1000 moments, for each machine.
@@ -27,16 +28,11 @@ struct Weather {
 
 impl Weather {
     fn new(state: u64, lost: u64, crashes: u64) -> Self {
-        Self { state, lost, crashes, sent: BTreeMap::new() }
+        Self { random: Random::new(state), lost, crashes, sent: BTreeMap::new() }
     }
 
     fn chance(&mut self, share: u64) -> bool {
-        // SplitMix64: any sequence will do, as long as it is always the same.
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % 1000 < share
+        self.random.below(1000) < share
     }
 }
 
