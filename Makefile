@@ -145,6 +145,10 @@ swarm: ## many small federations with random mixes of faults and lies (first see
 explore: ## all that can happen in small federations, some minutes of it
 	$(CARGO) run --locked --quiet --release -p pet-tests --example explore
 
+.PHONY: record-trace
+record-trace: ## record a round over HTTP anew, for the replay test: after what machines say has changed on purpose
+	$(CARGO) run --locked --quiet -p pet-tests --example record_trace -- tests/traces
+
 # Judging and tidying the code.
 
 .PHONY: lint lint-rust lint-python doc fmt

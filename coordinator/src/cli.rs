@@ -62,6 +62,11 @@ pub struct Serve {
     /// tests only.
     #[arg(long, value_name = "FILE", hide = true)]
     pub seed_file: Option<PathBuf>,
+
+    /// Record all that the state machine is told into this new file, the keys of all rounds included,
+    /// so that it can be replayed: for tests only.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub record: Option<PathBuf>,
 }
 
 impl Serve {

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use pet_core::{
     coordinator::{Coordinator as Machine, InvalidSettings},
     crypto::RootSeed,
+    record::{Recorded, Sink},
 };
 use thiserror::Error;
 use tokio::{
@@ -71,6 +72,10 @@ pub struct Options {
     /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
     /// matter.
     pub seed: Option<[u8; 32]>,
+    /// Where to record all that the state machine is told, **the keys of all rounds included**, so that
+    /// [`replay`](pet_core::record::replay) can do the same again. Default: nowhere. For tests, and to
+    /// look into a fault with test data: with the record anyone can read every message.
+    pub record: Option<Sink>,
 }
 
 /// Why a coordinator does not start.
@@ -128,7 +133,12 @@ impl Coordinator {
         let local_addr = listener.local_addr().map_err(bind_error)?;
 
         let clock = Clock::start();
-        let machine = Machine::new(settings.protocol(), seed, clock.now())?;
+        let machine = match options.record {
+            Some(sink) => {
+                Recorded::<Machine>::record(settings.protocol(), seed, clock.now(), sink)?
+            }
+            None => Machine::new(settings.protocol(), seed, clock.now())?.into(),
+        };
         let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
         let (board, read_board) = watch::channel(Board::new(max_message_len));
         let counters = Arc::new(Counters::default());

@@ -19,6 +19,7 @@ use pet_core::{
         Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Phase, Rejection,
         Ticket, Verified, Why,
     },
+    record::Recorded,
     time::Timestamp,
 };
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
@@ -89,7 +90,7 @@ impl Clock {
 
 /// The machine and all that is connected to it.
 pub(crate) struct Driver {
-    machine: Coordinator,
+    machine: Recorded<Coordinator>,
     clock: Clock,
     board: watch::Sender<Board>,
     counters: Arc<Counters>,
@@ -112,7 +113,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// Connects a machine made at `clock`'s start. Gives the way to deliver messages to it.
     pub fn new(
-        machine: Coordinator,
+        machine: impl Into<Recorded<Coordinator>>,
         clock: Clock,
         board: watch::Sender<Board>,
         counters: Arc<Counters>,
@@ -122,7 +123,7 @@ impl Driver {
         let (confirmations, confirmed) = Confirmations::channel();
         let (job_results, jobs_done) = mpsc::unbounded_channel();
         let driver = Self {
-            machine,
+            machine: machine.into(),
             clock,
             board,
             counters,

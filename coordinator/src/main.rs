@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{self, Write},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::ExitCode,
 };
@@ -16,9 +17,10 @@ use pet_coordinator::{
     settings::{Loaded, LogFormat, LogSettings, Warning},
     Coordinator, Options, RunError, StartError,
 };
+use pet_core::record::Sink;
 use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
-use tracing::{info, warn, Dispatch};
+use tracing::{error, info, warn, Dispatch};
 use tracing_subscriber::EnvFilter;
 
 use self::cli::{Cli, Command, Serve};
@@ -37,6 +39,8 @@ enum Failure {
     Seed(io::Error),
     #[error("the seed file (--seed-file) must have 32 bytes")]
     SeedLength,
+    #[error("cannot make the record (--record): {0}")]
+    Record(io::Error),
     #[error("cannot write the port file (--port-file): {0}")]
     PortFile(io::Error),
     #[error(
@@ -112,6 +116,10 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
         options.seed = Some(read_seed(path)?);
         warn!("all keys follow from the seed file: this coordinator is for tests only");
     }
+    if let Some(path) = &args.record {
+        options.record = Some(record_to(path).map_err(Failure::Record)?);
+        warn!("all keys are written to the record: this coordinator is for tests only");
+    }
     let mut coordinator = Coordinator::start_with(loaded.settings, options).await?;
     if let Some(path) = &args.port_file {
         write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;
@@ -134,6 +142,19 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
 fn read_seed(path: &Path) -> Result<[u8; 32], Failure> {
     let bytes = fs::read(path).map_err(Failure::Seed)?;
     bytes.try_into().map_err(|_| Failure::SeedLength)
+}
+
+/// Records into a new file that nobody else may read.
+fn record_to(path: &Path) -> io::Result<Sink> {
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = Some(file);
+    Ok(Box::new(move |entry| {
+        let written = file.as_mut().map_or(Ok(()), |file| file.write_all(entry));
+        if let Err(error) = written {
+            error!(%error, "the record breaks off: it cannot be written");
+            file = None;
+        }
+    }))
 }
 
 /// Writes the file in one step, so that nobody ever reads half an address.

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read,
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -15,6 +16,7 @@ use nix::{
     sys::signal::{kill, Signal},
     unistd::Pid,
 };
+use pet_core::{coordinator::Coordinator, record::replay};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -227,6 +229,35 @@ fn the_same_seed_file_gives_the_same_round() {
 }
 
 #[test]
+fn what_was_recorded_replays() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("record");
+    let recorded = || {
+        let mut command =
+            command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0", "--record"]);
+        command.arg(&record);
+        command
+    };
+    let (server, _) = Server::start(&mut recorded(), &dir.path().join("port"));
+    let (code, _, stderr) = server.end(Signal::SIGINT);
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("for tests only"), "{stderr}");
+    assert_eq!(fs::metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut story = String::new();
+    let replayed = replay::<Coordinator>(&fs::read(&record).unwrap(), |_, what| {
+        story.push_str(&format!("{what:?}\n"));
+    });
+    assert_eq!(replayed.unwrap().machine.round_id(), 1);
+    assert!(story.contains("PhaseBegan { round_id: 1, phase: Sum }"), "{story}");
+    assert!(story.ends_with("why: Stopped })\n"), "{story}");
+
+    let (code, _, stderr) = run(&mut recorded());
+    assert_eq!(code, Some(1), "it does not write over a record");
+    assert!(stderr.contains("--record"), "{stderr}");
+}
+
+#[test]
 fn help_tells_of_every_option_and_exit_status() {
     let (code, stdout, _) = run(&mut command(&["serve", "--help"]));
     assert_eq!(code, Some(0));
@@ -242,5 +273,7 @@ fn help_tells_of_every_option_and_exit_status() {
     ] {
         assert!(stdout.contains(expected), "{expected}");
     }
-    assert!(!stdout.contains("--seed-file"), "this one is for tests only");
+    for hidden in ["--seed-file", "--record"] {
+        assert!(!stdout.contains(hidden), "{hidden} is for tests only");
+    }
 }

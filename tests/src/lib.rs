@@ -5,5 +5,6 @@
 pub mod by_hand;
 pub mod explore;
 pub mod fake;
+pub mod recording;
 pub mod sim;
 pub mod world;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
+use pet_core::record::Recorded;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 
@@ -27,7 +28,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) machine: core::Participant,
+    pub(crate) machine: Recorded<core::Participant>,
     /// Events that came while the caller waited for something else.
     pub(crate) events: VecDeque<Event>,
     waiters: Vec<SyncSender<Result<Option<Arc<Model>>, FetchError>>>,
@@ -35,6 +36,7 @@ pub(crate) struct State {
 
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
+        let machine = machine.into();
         let state = State { machine, events: VecDeque::new(), waiters: Vec::new() };
         Arc::new(Self {
             state: Mutex::new(state),

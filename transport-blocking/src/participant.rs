@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
+use pet_core::record::Sink;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use rayon::ThreadPoolBuilder;
 
@@ -63,6 +64,15 @@ impl Participant {
             client: Client::new(config.url, config.limits),
             threads: config.threads.get(),
         }
+    }
+
+    /// Records all that the participant is told, **its secrets included**, so that
+    /// [`replay`](pet_core::record::replay) can do the same again: for tests, and to look into a fault with
+    /// test data. Call it first: whatever is under way is begun anew.
+    #[must_use]
+    pub fn record(self, sink: Sink) -> Self {
+        self.shared.lock().machine.record(sink);
+        self
     }
 
     /// A handle to this participant, for other threads.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
+use pet_core::record::Recorded;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 use tokio::sync::{oneshot, Notify};
@@ -25,14 +26,14 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) machine: core::Participant,
+    pub(crate) machine: Recorded<core::Participant>,
     waiters: Vec<oneshot::Sender<Result<Option<Arc<Model>>, FetchError>>>,
 }
 
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State { machine, waiters: Vec::new() }),
+            state: Mutex::new(State { machine: machine.into(), waiters: Vec::new() }),
             changed: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),

@@ -10,6 +10,7 @@ use pet_core::model::Model;
 use pet_core::participant::{
     self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot, TransportFault,
 };
+use pet_core::record::Sink;
 use pet_core::request::RequestId;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -81,6 +82,15 @@ impl Participant {
             if_lost: HashMap::new(),
             events: VecDeque::new(),
         })
+    }
+
+    /// Records all that the participant is told, **its secrets included**, so that
+    /// [`replay`](pet_core::record::replay) can do the same again: for tests, and to look into a fault with
+    /// test data. Call it first: whatever is under way is begun anew.
+    #[must_use]
+    pub fn record(self, sink: Sink) -> Self {
+        self.shared.lock().machine.record(sink);
+        self
     }
 
     /// A handle to this participant, for other tasks and threads.

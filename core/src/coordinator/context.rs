@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Phase, Rejection};
 use crate::crypto::{
@@ -51,7 +52,7 @@ impl fmt::Debug for Verified {
 }
 
 /// What a verified message carries.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Body {
     Sum { ephemeral_key: PublicEncryptKey },
     Update { masked_model: Bytes, seeds: Arc<LocalSeedDict> },

@@ -24,6 +24,7 @@ mod jobs;
 mod machine;
 mod messages;
 mod phase;
+mod record;
 mod rejection;
 mod rounds;
 mod settings;

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mask::{MaskConfigPair, MaskObjectView};
 use crate::message::{
     LocalSeedDict, ReassemblyLimits, UpdatePayload, HEADER_LENGTH, SEED_ENTRY_LENGTH,
 };
 
 /// How many messages a phase takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountRange {
     /// With so many the phase may end.
     pub min: u64,
@@ -18,7 +20,7 @@ pub struct CountRange {
 }
 
 /// How long a phase takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRange {
     /// It does not end before.
     pub min: Duration,
@@ -27,7 +29,7 @@ pub struct TimeRange {
 }
 
 /// The sum phase.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SumSettings {
     /// The probability of being a sum participant.
     pub prob: f64,
@@ -38,7 +40,7 @@ pub struct SumSettings {
 }
 
 /// The update phase.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UpdateSettings {
     /// The probability of being an update participant, for those who do not sum.
     pub prob: f64,
@@ -49,7 +51,7 @@ pub struct UpdateSettings {
 }
 
 /// The sum2 phase.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sum2Settings {
     /// How many aggregated masks are counted.
     pub count: CountRange,
@@ -58,7 +60,7 @@ pub struct Sum2Settings {
 }
 
 /// All settings of a coordinator.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The sum phase.
     pub sum: SumSettings,

@@ -68,7 +68,7 @@ impl ReassemblyError {
 }
 
 /// A chunk as it is kept: its header's fields and its data.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedChunk {
     /// Its place, from 0.
     pub id: u16,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{ComposeError, Job, JobResult};
@@ -174,7 +175,7 @@ pub enum FetchError {
 }
 
 /// A request that was not answered.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TransportFault {
     /// No connection could be made, or it broke.

@@ -22,6 +22,7 @@
 mod io;
 mod jobs;
 mod machine;
+mod record;
 mod settings;
 mod snapshot;
 mod stage;

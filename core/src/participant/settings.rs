@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::MessageSize;
 use crate::model::Scalar;
 
 /// How a participant behaves. None of it is part of its saved state.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The weight of this participant's models: the global model is `sum(s_i * w_i) / sum(s_i)`.
     pub scalar: Scalar,
@@ -33,7 +35,7 @@ impl Default for Settings {
 }
 
 /// The pauses between two looks at the coordinator.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Polling {
     /// The pause after progress was made.
     pub after_progress: Duration,

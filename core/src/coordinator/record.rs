@@ -1,0 +1,150 @@
+//! Recorded coordinators.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::context::{Body, Verified};
+use super::{
+    Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Publication, Reject,
+    Settings, Ticket,
+};
+use crate::crypto::{PublicSigningKey, RootSeed};
+use crate::job::{JobId, JobResult};
+use crate::message::Tag;
+use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
+use crate::time::Timestamp;
+
+/// What a new coordinator is made of.
+#[derive(Serialize, Deserialize)]
+pub struct Beginning {
+    settings: Settings,
+    root: RootSeed,
+    now: Timestamp,
+}
+
+/// A coordinator's input.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Written {
+    Tick,
+    Message { ticket: u64, message: Message },
+    JobDone(JobId),
+    JobLost(JobId),
+    Persisted(PersistId),
+    Stop,
+}
+
+/// A verified message. A type of its own, so that nobody takes for verified what was only read.
+#[derive(Serialize, Deserialize)]
+pub struct Message {
+    round_id: u64,
+    participant: PublicSigningKey,
+    tag: Tag,
+    body: Body,
+}
+
+/// Shows no content.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} message of {} for round {}", self.tag, self.participant, self.round_id)
+    }
+}
+
+impl Recorded<Coordinator> {
+    /// A new coordinator, as [`Coordinator::new`] makes it, that is recorded.
+    ///
+    /// **The record holds the keys of all its rounds**: see the [module's page](crate::record).
+    ///
+    /// # Errors
+    /// If the settings break a rule.
+    pub fn record(
+        settings: Settings,
+        root: RootSeed,
+        now: Timestamp,
+        sink: Sink,
+    ) -> Result<Self, InvalidSettings> {
+        settings.validate()?;
+        let recorded = Self::begin(Beginning { settings, root, now }, sink);
+        Ok(recorded.expect("valid settings are all that it takes"))
+    }
+}
+
+impl Recordable for Coordinator {}
+
+impl Machine for Coordinator {
+    const KIND: u8 = b'c';
+    type Input = Input;
+    type Output = Output;
+    type Reject = Reject;
+    type Outcome = Outcome;
+    type Beginning = Beginning;
+    type Written = Written;
+
+    fn begin(beginning: Beginning) -> Result<Self, String> {
+        let Beginning { settings, root, now } = beginning;
+        Self::new(settings, root, now).map_err(|error| error.to_string())
+    }
+
+    fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
+        self.handle_input(now, input)
+    }
+
+    fn ask(&mut self) -> Output {
+        self.poll_output()
+    }
+
+    fn state(&self) -> Zeroizing<Vec<u8>> {
+        self.snapshot().to_bytes()
+    }
+
+    fn write(input: &Input) -> Written {
+        match input {
+            Input::Tick => Written::Tick,
+            Input::Message { ticket, message } => {
+                let Verified { round_id, participant, tag, body } = message.clone();
+                Written::Message {
+                    ticket: ticket.0,
+                    message: Message { round_id, participant, tag, body },
+                }
+            }
+            Input::JobDone(JobResult { id, .. }) => Written::JobDone(*id),
+            Input::JobLost(id) => Written::JobLost(*id),
+            Input::Persisted(id) => Written::Persisted(*id),
+            Input::Stop => Written::Stop,
+        }
+    }
+
+    fn read(written: Written, jobs: &mut Jobs<Self>) -> Option<Input> {
+        Some(match written {
+            Written::Tick => Input::Tick,
+            Written::Message { ticket, message } => {
+                let Message { round_id, participant, tag, body } = message;
+                let message = Verified { round_id, participant, tag, body };
+                Input::Message { ticket: Ticket(ticket), message }
+            }
+            Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),
+            Written::JobLost(id) => {
+                jobs.remove(&id);
+                Input::JobLost(id)
+            }
+            Written::Persisted(id) => Input::Persisted(id),
+            Written::Stop => Input::Stop,
+        })
+    }
+
+    fn content(output: &Output) -> Vec<u8> {
+        match output {
+            Output::Publish(Publication::Parameters(parameters)) => parameters.to_bytes(),
+            Output::Publish(Publication::Model(model)) => model.rationals.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn into_job(output: Output) -> Option<Job> {
+        match output {
+            Output::Job(job) => Some(job),
+            _ => None,
+        }
+    }
+}

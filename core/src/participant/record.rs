@@ -1,0 +1,123 @@
+//! Recorded participants.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Event, Input, Job, Outcome, Output, Participant, Reject, Settings, TransportFault};
+use crate::job::{JobId, JobResult};
+use crate::model::Model;
+use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
+use crate::request::{Call, RequestId, Response};
+use crate::time::Timestamp;
+
+/// A participant's settings, and its state as saved.
+#[derive(Serialize, Deserialize)]
+pub struct Beginning {
+    settings: Settings,
+    snapshot: Vec<u8>,
+}
+
+/// A participant's input.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Written {
+    Tick,
+    Response { id: RequestId, status: u16, body: Bytes },
+    Fault { id: RequestId, fault: TransportFault },
+    JobDone(JobId),
+    JobLost(JobId),
+    SetModel(Model),
+    FetchModel,
+    Stop,
+}
+
+impl Recorded<Participant> {
+    /// Records from now on. The participant goes on from its saved state, as after a restart: record it
+    /// before it is told anything.
+    ///
+    /// **The record holds all its secrets**: see the [module's page](crate::record).
+    pub fn record(&mut self, sink: Sink) {
+        let settings = self.settings().clone();
+        let beginning = Beginning { settings, snapshot: self.state().to_vec() };
+        *self = Self::begin(beginning, sink).expect("a machine reads what it has written itself");
+    }
+}
+
+impl Recordable for Participant {}
+
+impl Machine for Participant {
+    const KIND: u8 = b'p';
+    type Input = Input;
+    type Output = Output;
+    type Reject = Reject;
+    type Outcome = Outcome;
+    type Beginning = Beginning;
+    type Written = Written;
+
+    fn begin(beginning: Beginning) -> Result<Self, String> {
+        let Beginning { settings, snapshot } = beginning;
+        Self::restore(&snapshot, settings).map_err(|error| error.to_string())
+    }
+
+    fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
+        self.handle_input(now, input)
+    }
+
+    fn ask(&mut self) -> Output {
+        self.poll_output()
+    }
+
+    fn state(&self) -> Zeroizing<Vec<u8>> {
+        self.snapshot().to_bytes()
+    }
+
+    fn write(input: &Input) -> Written {
+        match input {
+            Input::Tick => Written::Tick,
+            Input::Response { id, response: Response { status, body } } => {
+                Written::Response { id: *id, status: *status, body: body.clone() }
+            }
+            Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
+            Input::JobDone(JobResult { id, .. }) => Written::JobDone(*id),
+            Input::JobLost(id) => Written::JobLost(*id),
+            Input::SetModel(model) => Written::SetModel(model.clone()),
+            Input::FetchModel => Written::FetchModel,
+            Input::Stop => Written::Stop,
+        }
+    }
+
+    fn read(written: Written, jobs: &mut Jobs<Self>) -> Option<Input> {
+        Some(match written {
+            Written::Tick => Input::Tick,
+            Written::Response { id, status, body } => {
+                Input::Response { id, response: Response { status, body } }
+            }
+            Written::Fault { id, fault } => Input::Fault { id, fault },
+            Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),
+            Written::JobLost(id) => {
+                jobs.remove(&id);
+                Input::JobLost(id)
+            }
+            Written::SetModel(model) => Input::SetModel(model),
+            Written::FetchModel => Input::FetchModel,
+            Written::Stop => Input::Stop,
+        })
+    }
+
+    fn content(output: &Output) -> Vec<u8> {
+        match output {
+            Output::Request { call: Call::Message(body), .. } => body.to_vec(),
+            Output::Event(Event::GlobalModel(Some(model))) => {
+                bincode::serialize(&**model).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn into_job(output: Output) -> Option<Job> {
+        match output {
+            Output::Job(job) => Some(job),
+            _ => None,
+        }
+    }
+}
