@@ -1,7 +1,7 @@
 //! Recorded machines do the same again: committed records of a round over HTTP, and fresh ones.
 //!
 //! `make record-trace` writes the committed ones anew. That is needed whenever a machine says something
-//! else than it did (other derived bytes, other events), and only then.
+//! else than it did (other derived bytes, other events, other snapshots), and only then.
 
 use pet_core::coordinator::Coordinator;
 use pet_core::crypto::Digest;
