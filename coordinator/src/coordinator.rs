@@ -22,7 +22,7 @@ use crate::{
     intake::Intake,
     metrics::{Counters, Metrics},
     settings::{Settings, SettingsError},
-    store::{Store, Volatile},
+    store::{Models, Store, Volatile},
 };
 
 /// Room for the largest sum dictionaries that a message's length is first expected to reflect, in
@@ -57,6 +57,7 @@ const UPLOAD_RATE: u64 = 16 << 10;
 pub struct Coordinator {
     local_addr: SocketAddr,
     counters: Arc<Counters>,
+    models: Arc<dyn Models>,
     stop: watch::Sender<bool>,
     /// `None` once its end was seen.
     running: Option<JoinHandle<Result<(), DriverError>>>,
@@ -142,7 +143,8 @@ impl Coordinator {
         let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
         let (board, read_board) = watch::channel(Board::new(max_message_len));
         let counters = Arc::new(Counters::default());
-        let store = options.store.unwrap_or_else(|| Box::new(Volatile));
+        let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
+        let models = store.models();
         let (driver, deliver) = Driver::new(machine, clock, board, Arc::clone(&counters), store);
         let intake = Intake::new(read_board, Arc::clone(&counters), deliver);
         let limits = UploadLimits {
@@ -162,7 +164,7 @@ impl Coordinator {
         );
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(run(driver, listener, router, stopped));
-        Ok(Self { local_addr, counters, stop, running: Some(running) })
+        Ok(Self { local_addr, counters, models, stop, running: Some(running) })
     }
 
     /// The address that it listens on.
@@ -173,6 +175,11 @@ impl Coordinator {
     /// What it has counted so far.
     pub fn metrics(&self) -> Metrics {
         self.counters.read()
+    }
+
+    /// The global models that are kept of all rounds.
+    pub fn models(&self) -> &Arc<dyn Models> {
+        &self.models
     }
 
     /// Waits for the end, which comes before [`shutdown`](Self::shutdown) only if something fails.

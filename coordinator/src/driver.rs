@@ -334,7 +334,7 @@ mod tests {
         let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).unwrap();
         let (board, _) = watch::channel(Board::new(0));
         let counters = Arc::new(Counters::default());
-        let store = Box::new(Volatile);
+        let store = Box::new(Volatile::default());
         let (mut driver, _) =
             Driver::new(machine, Clock::start(), board, Arc::clone(&counters), store);
         for (ticket, phase, counted) in [(1, Phase::Shutdown, 0), (2, Phase::Sum2, 1)] {

@@ -23,4 +23,4 @@ mod store;
 pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
-pub use store::{Confirmations, Store, Volatile};
+pub use store::{Confirmations, Models, Store, StoreError, Volatile};

@@ -176,6 +176,9 @@ async fn a_round_ends_with_the_weighted_mean() {
     }
     // 28 bytes a weight is the old form.
     let model = api.get("/model").await.bytes().await.unwrap();
+    assert_eq!(coordinator.models().rounds(), [1]);
+    let kept = coordinator.models().load(1).unwrap().unwrap();
+    assert_eq!((kept.seed, &kept.rationals), (parameters.seed, &model));
     assert!(model.starts_with(&length.to_le_bytes()));
     until("the next round begins", async || api.parameters().await != parameters).await;
     assert_eq!(api.status("/sums").await, 204);

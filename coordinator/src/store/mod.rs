@@ -1,7 +1,18 @@
 //! Where the records of a running coordinator go.
 
+mod error;
+mod models;
+
+use std::sync::Arc;
+
 use pet_core::coordinator::{PersistId, Record};
 use tokio::sync::mpsc;
+
+use self::models::MemoryModels;
+pub use self::{error::StoreError, models::Models};
+
+/// How many global models are kept unless it is set.
+pub(crate) const MODELS_KEPT: usize = 10;
 
 /// A place for records.
 pub trait Store: Send + 'static {
@@ -9,15 +20,44 @@ pub trait Store: Send + 'static {
     /// be called, from any thread; until then nothing that depends on the record is shown to
     /// anyone. Must not block.
     fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations);
+
+    /// The global models that it keeps. Default: none.
+    fn models(&self) -> Arc<dyn Models> {
+        Arc::new(MemoryModels::new(0))
+    }
 }
 
-/// Keeps nothing: the state lives in memory only, and is lost when the coordinator stops.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Volatile;
+/// Keeps nothing but the latest global models: the state lives in memory only, and is lost when the
+/// coordinator stops.
+#[derive(Clone, Debug)]
+pub struct Volatile {
+    models: Arc<MemoryModels>,
+}
+
+impl Volatile {
+    /// Keeps up to so many global models, as long as they are not too large for that.
+    pub fn keeping(models: usize) -> Self {
+        Self { models: Arc::new(MemoryModels::new(models)) }
+    }
+}
+
+impl Default for Volatile {
+    /// Keeps ten global models.
+    fn default() -> Self {
+        Self::keeping(MODELS_KEPT)
+    }
+}
 
 impl Store for Volatile {
-    fn persist(&mut self, id: PersistId, _record: Record, confirmations: &Confirmations) {
+    fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations) {
+        if let Record::Model(model) = record {
+            self.models.add(model);
+        }
         confirmations.stored(id);
+    }
+
+    fn models(&self) -> Arc<dyn Models> {
+        self.models.clone()
     }
 }
 
