@@ -1,6 +1,6 @@
 //! The way of a message from its sealed bytes to the machine and its sender's answer.
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, io, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::{
@@ -19,15 +19,18 @@ use crate::{
     driver::{cores, is_for_shutdown, Delivery},
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
+    models::{ModelArchive, ModelEntry, ModelName, Published},
 };
 
 /// Opens messages, on as many threads as there are cores, and delivers what opens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Intake {
     board: watch::Receiver<Board>,
     counters: Arc<Counters>,
     deliver: mpsc::Sender<Delivery>,
     cores: Arc<Semaphore>,
+    archive: Option<Arc<dyn ModelArchive>>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Intake {
@@ -35,8 +38,16 @@ impl Intake {
         board: watch::Receiver<Board>,
         counters: Arc<Counters>,
         deliver: mpsc::Sender<Delivery>,
+        stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { board, counters, deliver, cores: Arc::new(Semaphore::new(cores())) }
+        let cores = Arc::new(Semaphore::new(cores()));
+        Self { board, counters, deliver, cores, archive: None, stop }
+    }
+
+    /// Finds in `archive` what global models are not in memory.
+    pub fn with_archive(mut self, archive: Option<Arc<dyn ModelArchive>>) -> Self {
+        self.archive = archive;
+        self
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
@@ -116,6 +127,54 @@ impl Rounds for Intake {
         answer.unwrap_or_else(|| Response { status: 500, body: Bytes::new() })
     }
 
+    fn params(&self) -> Option<Bytes> {
+        let board = self.board.borrow();
+        board.bulletin().parameters().map(|parameters| parameters.to_bytes().into())
+    }
+
+    fn model(&self) -> Option<Arc<Published>> {
+        self.board.borrow().models().latest().cloned()
+    }
+
+    async fn kept_models(&self) -> io::Result<Vec<ModelEntry>> {
+        let entries = self.board.borrow().models().entries();
+        let Some(archive) = self.archive.clone() else { return Ok(entries) };
+        let mut kept = spawn_blocking(move || archive.list()).await.map_err(io::Error::other)??;
+        // The latest may not be there yet.
+        let missing = entries.into_iter().filter(|entry| !kept.contains(entry));
+        let missing: Vec<_> = missing.collect();
+        kept.extend(missing);
+        Ok(kept)
+    }
+
+    async fn kept_model(&self, name: ModelName) -> io::Result<Option<Arc<Published>>> {
+        let in_memory = self.board.borrow().models().find(&name).cloned();
+        match (in_memory, self.archive.clone()) {
+            (None, Some(archive)) => {
+                let load = move || archive.load(&name);
+                let model = spawn_blocking(load).await.map_err(io::Error::other)??;
+                Ok(model.map(|model| Arc::new(Published::new(model))))
+            }
+            (in_memory, _) => Ok(in_memory),
+        }
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool + Send + Sync) {
+        let (mut board, mut stop) = (self.board.clone(), self.stop.clone());
+        let look = async {
+            loop {
+                board.mark_unchanged();
+                if is_so() || board.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = look => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
     fn max_message_len(&self) -> usize {
         self.board.borrow().max_message_len()
     }
@@ -170,7 +229,8 @@ mod tests {
         let (board, mut shown) = watch::channel(Board::new(1 << 20));
         let (driver, deliver) =
             Driver::new(machine, clock, board, Arc::clone(&counters), Box::new(Stuck));
-        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver);
+        let (_running, stopping) = watch::channel(false);
+        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver, stopping);
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(driver.run(stopped));
         drop(stop);

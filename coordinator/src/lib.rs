@@ -17,6 +17,7 @@ mod driver;
 mod http;
 mod intake;
 mod metrics;
+pub mod models;
 pub mod settings;
 mod store;
 

@@ -3,8 +3,10 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use pet_coordinator::{
     settings::{MinMax, Settings},
@@ -20,7 +22,13 @@ use pet_core::{
 };
 use pet_transport_tokio::{Config, Participant};
 use reqwest::{Client, Response};
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinSet,
+    time::timeout,
+};
 
 /// Nothing here takes a tenth of this; what does is stuck.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -180,10 +188,93 @@ async fn a_round_ends_with_the_weighted_mean() {
     let kept = coordinator.models().load(1).unwrap().unwrap();
     assert_eq!((kept.seed, &kept.rationals), (parameters.seed, &model));
     assert!(model.starts_with(&length.to_le_bytes()));
+    model_forms(&api, &model, mean).await;
     until("the next round begins", async || api.parameters().await != parameters).await;
     assert_eq!(api.status("/sums").await, 204);
     assert_eq!(coordinator.metrics().rejections.total(), 0);
     assert!(coordinator.metrics().messages_accepted > 8);
+    coordinator.shutdown().await.unwrap();
+}
+
+/// The forms for new clients hold the same numbers as the old one.
+async fn model_forms(api: &Api, rationals: &[u8], mean: f32) {
+    let get = async |path: &str, accept: &str| {
+        let request = api.client.get(format!("{}{path}", api.url)).header("accept", accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path} {accept}");
+        response.bytes().await.unwrap()
+    };
+    let list = api.get("/models").await.text().await.unwrap();
+    assert!(list.contains("\"round_id\":1,\"models\":4,\"length\":300"), "{list}");
+    for path in ["/model", "/models/1"] {
+        assert_eq!(get(path, "*/*").await, rationals);
+        let array = get(path, "application/vnd.pet.weights").await;
+        assert_eq!(array.len(), 300 * 4);
+        for weight in array.chunks_exact(4) {
+            let weight = f32::from_le_bytes(weight.try_into().unwrap());
+            assert!((weight - mean).abs() < 1e-6, "{weight} is not {mean}");
+        }
+        let npy = get(path, "application/x-npy").await;
+        assert!(npy.starts_with(b"\x93NUMPY\x01\x00") && npy.ends_with(&array));
+    }
+}
+
+/// Participants that wait for the next round ask once, not all the time, and the coordinator neither
+/// minds them nor waits for them at its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_idle_participants_wait_for_the_next_round() {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let wanted = hard.min(soft.max(4096));
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
+    // Both ends of a connection are in this process.
+    let waiting = if wanted >= 2500 { 1000 } else { 100 };
+
+    let coordinator = Coordinator::start(settings(1, 3, 10)).await.unwrap();
+    let api = Api::new(&coordinator);
+    let tag = api.get("/params").await.headers()["etag"].to_str().unwrap().to_owned();
+    let request = format!(
+        "GET /params HTTP/1.1\r\nhost: x\r\nconnection: close\r\nif-none-match: {tag}\r\nprefer: wait=50\r\n\r\n"
+    );
+    let mut connections = Vec::new();
+    for _ in 0..waiting {
+        let mut stream = TcpStream::connect(coordinator.local_addr()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        connections.push(stream);
+    }
+    // Those who do not wait are served all the while. A new client's connection is accepted last.
+    let api = Api::new(&coordinator);
+    assert_eq!(api.status("/params").await, 200);
+    assert_eq!(api.status("/sums").await, 204);
+    let began = Instant::now();
+    let mut byte = [0];
+    assert!(connections.iter().all(|stream| stream.try_read(&mut byte).is_err()));
+    coordinator.shutdown().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "it has waited for idle participants");
+    let mut told = 0;
+    for mut stream in connections {
+        let mut answer = String::new();
+        // Requests of the last ones may not have been read yet when the end came.
+        let _ = stream.read_to_string(&mut answer).await;
+        told += u64::from(answer.starts_with("HTTP/1.1 304 "));
+    }
+    assert!(told >= waiting * 9 / 10, "{told} of {waiting}");
+}
+
+#[tokio::test]
+async fn the_next_round_is_told_to_those_who_wait() {
+    let mut settings = settings(1, 3, 4);
+    settings.pet.sum.time.max = Duration::from_millis(100);
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let api = Api::new(&coordinator);
+    let mut tag = api.get("/params").await.headers()["etag"].clone();
+    for _ in 0..3 {
+        let request = api.client.get(format!("{}/params", api.url));
+        let request = request.header("if-none-match", &tag).header("prefer", "wait=50");
+        let response = timeout(DEADLINE, request.send()).await.unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+        assert_ne!(response.headers()["etag"], tag);
+        tag = response.headers()["etag"].clone();
+    }
     coordinator.shutdown().await.unwrap();
 }
 

@@ -3,14 +3,18 @@
 //! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind
 //! [`Rounds`].
 
+mod conditional;
+mod models;
+mod params;
+mod patience;
 mod serve;
 mod upload;
 mod write_timeout;
 
-use std::{fmt::Display, future::Future, sync::Arc};
+use std::{fmt::Display, future::Future, io, sync::Arc};
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{RawQuery, Request, State},
     http::{header, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
@@ -28,7 +32,11 @@ use pet_core::{
 };
 use thiserror::Error;
 
-use self::upload::{Refusal, Refused, Uploads};
+use self::{
+    patience::Patience,
+    upload::{Refusal, Refused, Uploads},
+};
+use crate::models::{ModelEntry, ModelName, Published};
 
 pub(crate) use self::serve::{serve, ConnectionLimits};
 pub(crate) use self::upload::{Upload, UploadLimits};
@@ -43,6 +51,25 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(crate) trait Rounds: Send + Sync + 'static {
     /// Answers a call that is not a message.
     fn answer(&self, call: Call) -> impl Future<Output = Answer> + Send;
+
+    /// The current round's parameters, as they are sent.
+    fn params(&self) -> Option<Bytes>;
+
+    /// The latest global model.
+    fn model(&self) -> Option<Arc<Published>>;
+
+    /// What is kept of global models.
+    fn kept_models(&self) -> impl Future<Output = io::Result<Vec<ModelEntry>>> + Send;
+
+    /// A global model that is kept.
+    fn kept_model(
+        &self,
+        name: ModelName,
+    ) -> impl Future<Output = io::Result<Option<Arc<Published>>>> + Send;
+
+    /// Asks at once, and whenever something else is published, until the answer is yes. Ends as well when
+    /// the coordinator is to stop.
+    fn until(&self, is_so: impl Fn() -> bool + Send + Sync) -> impl Future<Output = ()> + Send;
 
     /// No legal message is longer than this, in bytes.
     fn max_message_len(&self) -> usize;
@@ -71,24 +98,29 @@ struct Api<R> {
     uploads: Uploads,
 }
 
+impl<R: Rounds> Api<R> {
+    /// Waits until something is so, as long as the client is patient.
+    async fn until(&self, patience: Patience, is_so: impl Fn() -> bool + Send + Sync) {
+        let _ = tokio::time::timeout(patience.duration(), self.rounds.until(is_so)).await;
+    }
+}
+
 /// The routes; every path also with a slash at its end, as the old coordinator took it.
 pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
     let api = Arc::new(Api { rounds, uploads: Uploads::new(limits) });
     let mut router = Router::new();
     for (path, route) in [
-        ("/params", get(params::<R>)),
+        ("/params", get(params::params::<R>)),
         ("/sums", get(sums::<R>)),
         ("/seeds", get(seeds::<R>)),
-        ("/model", get(model::<R>)),
+        ("/model", get(models::latest::<R>)),
+        ("/models", get(models::list::<R>)),
+        ("/models/{round}", get(models::of_round::<R>)),
         ("/message", post(message::<R>)),
     ] {
         router = router.route(path, route.clone()).route(&format!("{path}/"), route);
     }
     router.with_state(api)
-}
-
-async fn params<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
-    untyped(api.rounds.answer(Call::Params).await)
 }
 
 async fn sums<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
@@ -104,10 +136,6 @@ async fn seeds<R: Rounds>(State(api): State<Arc<Api<R>>>, RawQuery(query): RawQu
         )
             .into_response(),
     }
-}
-
-async fn model<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
-    untyped(api.rounds.answer(Call::Model).await)
 }
 
 async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) -> Response {

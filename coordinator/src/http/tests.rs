@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use pet_core::{coordinator::GlobalModel, crypto::RoundSeed, model::Model};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -31,6 +32,10 @@ const LIMIT: usize = 6000;
 struct Fake {
     nothing_there: AtomicBool,
     large_model: AtomicBool,
+    params: Mutex<Option<Bytes>>,
+    models: Mutex<Vec<Arc<Published>>>,
+    changed: Notify,
+    waiting: Notify,
     messages: Mutex<Vec<Vec<u8>>>,
     arrived: Notify,
     hold: AtomicBool,
@@ -38,6 +43,16 @@ struct Fake {
     unprocessed: Mutex<Option<Unprocessed>>,
     not_received: Mutex<Vec<(&'static str, u64)>>,
     refused: Notify,
+}
+
+fn published(round_id: u64, rationals: Bytes, weights: Vec<f32>) -> Arc<Published> {
+    Arc::new(Published::new(GlobalModel {
+        round_id,
+        seed: RoundSeed::new([0xab; 32]),
+        models: 3,
+        rationals,
+        weights: Some(Arc::new(Model::F32(weights))),
+    }))
 }
 
 /// More than all buffers between a server and a client that does not read.
@@ -51,11 +66,49 @@ impl Rounds for Arc<Fake> {
         match call {
             Call::Seeds(pk) if *pk.as_bytes() == PK => Answer::ok("seeds for PK"),
             Call::Seeds(_) => Answer::no_content(),
-            Call::Model if self.large_model.load(Ordering::SeqCst) => Answer::ok(vec![0; LARGE]),
-            Call::Params => Answer::ok("the parameters"),
             Call::Sums => Answer::ok("the sum dictionary"),
-            Call::Model => Answer::ok("the model"),
             other => panic!("no handler makes this call: {other:?}"),
+        }
+    }
+
+    fn params(&self) -> Option<Bytes> {
+        let params = self.params.lock().unwrap().clone();
+        let there = !self.nothing_there.load(Ordering::SeqCst);
+        there.then(|| params.unwrap_or(Bytes::from_static(b"the parameters")))
+    }
+
+    fn model(&self) -> Option<Arc<Published>> {
+        if self.nothing_there.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.models.lock().unwrap().last().cloned().or_else(|| {
+            let rationals = match self.large_model.load(Ordering::SeqCst) {
+                true => vec![0; LARGE].into(),
+                false => Bytes::from_static(b"the model"),
+            };
+            Some(published(3, rationals, vec![0.5, -1.0]))
+        })
+    }
+
+    async fn kept_models(&self) -> io::Result<Vec<ModelEntry>> {
+        Ok(self.models.lock().unwrap().iter().map(|model| model.model().into()).collect())
+    }
+
+    async fn kept_model(&self, name: ModelName) -> io::Result<Option<Arc<Published>>> {
+        let models = self.models.lock().unwrap();
+        Ok(models.iter().find(|model| name.is_of(model.model())).cloned())
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool + Send + Sync) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if is_so() {
+                return;
+            }
+            self.waiting.notify_one();
+            changed.await;
         }
     }
 
@@ -534,4 +587,193 @@ fn bytes_that_are_no_query_are_no_key() {
     // The type of bodies that handlers give is the one of the answers, without a copy.
     let body = Bytes::from_static(b"x");
     assert_eq!(Answer::ok(body.clone()).body, body);
+}
+
+/// What a binary answer says: the head as text, the body as bytes.
+async fn get_bytes(server: &Server, target: &str, headers: &str) -> (u16, Vec<String>, Vec<u8>) {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.split("\r\n").map(str::to_lowercase).collect(), bytes.split_off(end + 4))
+}
+
+#[tokio::test]
+async fn a_model_comes_in_the_form_that_the_client_prefers() {
+    let server = Server::start().await;
+    let array = [0.5_f32, -1.0].map(f32::to_le_bytes).concat();
+    let npy = models_npy();
+    for (accept, status, content_type, body) in [
+        ("", 200, None, &b"the model"[..]),
+        ("accept: */*\r\n", 200, None, b"the model"),
+        ("accept: ???\r\n", 200, None, b"the model"),
+        ("accept: application/*\r\n", 200, None, b"the model"),
+        ("accept: application/octet-stream\r\n", 200, None, b"the model"),
+        ("accept: application/vnd.pet.rationals\r\n", 200, None, b"the model"),
+        (
+            "accept: application/vnd.pet.weights\r\n",
+            200,
+            Some("application/vnd.pet.weights; dtype=f32"),
+            &array,
+        ),
+        (
+            "accept: */*;q=0.1, application/vnd.pet.weights;q=0.9\r\n",
+            200,
+            Some("application/vnd.pet.weights; dtype=f32"),
+            &array,
+        ),
+        (
+            "accept: application/vnd.pet.weights; dtype=f32\r\n",
+            200,
+            Some("application/vnd.pet.weights; dtype=f32"),
+            &array,
+        ),
+        ("accept: application/x-npy\r\n", 200, Some("application/x-npy"), &npy),
+        (
+            "accept: application/x-npy;q=0.5\r\naccept: image/png\r\n",
+            200,
+            Some("application/x-npy"),
+            &npy,
+        ),
+    ] {
+        let (got, head, bytes) = get_bytes(&server, "/model", accept).await;
+        let got_type = head.iter().find_map(|line| line.strip_prefix("content-type: "));
+        assert_eq!((got, got_type), (status, content_type), "{accept}");
+        assert_eq!(bytes, body, "{accept}");
+        for line in ["vary: accept", "accept-ranges: bytes", "cache-control: no-cache"] {
+            assert!(head.iter().any(|got| got == line), "{accept}: {line}: {head:?}");
+        }
+    }
+    for accept in ["image/png", "application/vnd.pet.weights; dtype=f64", "application/x-npy;q=0"] {
+        let (status, head, body) =
+            get_bytes(&server, "/model", &format!("accept: {accept}\r\n")).await;
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, 406, "{accept}: {body}");
+        assert!(
+            body.contains("application/vnd.pet.weights; dtype=f32") && body.contains("x-npy"),
+            "{body}"
+        );
+        assert!(head.contains(&"vary: accept".to_owned()));
+    }
+}
+
+fn models_npy() -> Vec<u8> {
+    crate::models::npy(&Model::F32(vec![0.5, -1.0]))
+}
+
+#[tokio::test]
+async fn each_form_has_its_own_tag_and_parts() {
+    let server = Server::start().await;
+    let mut tags = Vec::new();
+    for accept in ["*/*", "application/vnd.pet.weights", "application/x-npy"] {
+        let accept = format!("accept: {accept}\r\n");
+        let (_, head, whole) = get_bytes(&server, "/model", &accept).await;
+        let tag = head.iter().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+        let known = format!("{accept}if-none-match: {tag}\r\n");
+        let (status, head, body) = get_bytes(&server, "/model", &known).await;
+        assert_eq!((status, body.len()), (304, 0));
+        assert!(head.contains(&format!("etag: {tag}")));
+        let part = format!("{accept}range: bytes=2-4\r\nif-range: {tag}\r\n");
+        let (status, _, body) = get_bytes(&server, "/model", &part).await;
+        assert_eq!((status, body.as_slice()), (206, &whole[2..5]));
+        tags.push(tag);
+    }
+    tags.dedup();
+    assert_eq!(tags.len(), 3, "{tags:?}");
+    assert!(tags[0].contains(&"ab".repeat(32)), "{tags:?}");
+}
+
+#[tokio::test]
+async fn head_tells_the_length_and_sends_nothing() {
+    let server = Server::start().await;
+    for (target, length) in [("/model", "9"), ("/params", "14")] {
+        let got = server.request("HEAD", target).await;
+        assert_eq!((got.status, got.body.as_str()), (200, ""), "{target}");
+        assert_eq!(got.header("content-length"), Some(length), "{target}");
+        assert!(got.header("etag").is_some());
+    }
+}
+
+#[tokio::test]
+async fn kept_models_are_listed_and_found_by_round() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/models").await.body, "{\"models\":[]}");
+    *server.fake.models.lock().unwrap() = (1..=3)
+        .map(|round| published(round, Bytes::from(format!("model {round}")), vec![round as f32]))
+        .collect();
+    let seed = "ab".repeat(32);
+    let got = server.get("/models/").await;
+    assert_eq!(got.header("content-type"), Some("application/json"));
+    let first = format!(
+        "{{\"models\":[{{\"id\":\"3_{seed}\",\"round_id\":3,\"models\":3,\"length\":1,\"dtype\":\"<f4\"}},"
+    );
+    assert!(got.body.starts_with(&first), "{}", got.body);
+    for target in ["/models/2", "/models/2/", &format!("/models/2_{seed}")] {
+        let got = server.get(target).await;
+        assert_eq!((got.status, got.body.as_str()), (200, "model 2"), "{target}");
+    }
+    let (status, _, body) =
+        get_bytes(&server, "/models/2", "accept: application/vnd.pet.weights\r\n").await;
+    assert_eq!((status, body), (200, 2_f32.to_le_bytes().to_vec()));
+    for (target, status) in [
+        ("/models/4", 404),
+        (&format!("/models/2_{}", "cd".repeat(32)), 404),
+        ("/models/x", 400),
+        ("/models/2_", 400),
+    ] {
+        let got = server.get(target).await;
+        assert_eq!(got.status, status, "{target}");
+        assert!(!got.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_a_client_has_are_not_sent_again() {
+    let server = Server::start().await;
+    let tag = server.get("/params").await.header("etag").unwrap().to_owned();
+    let known = format!("if-none-match: {tag}\r\n");
+    assert_eq!(get_bytes(&server, "/params", &known).await.0, 304);
+    *server.fake.params.lock().unwrap() = Some(Bytes::from_static(b"the next ones"));
+    let (status, _, body) = get_bytes(&server, "/params", &known).await;
+    assert_eq!((status, body.as_slice()), (200, &b"the next ones"[..]));
+}
+
+/// A client that says so is answered when there is something new, not before.
+#[tokio::test]
+async fn a_patient_client_waits_for_news() {
+    for target in ["/params", "/model"] {
+        let server = Arc::new(Server::start().await);
+        let tag = server.get(target).await.header("etag").unwrap().to_owned();
+        let request = format!("if-none-match: {tag}\r\nprefer: wait=50\r\n");
+        let waiting = tokio::spawn({
+            let server = Arc::clone(&server);
+            async move { get_bytes(&server, target, &request).await }
+        });
+        server.fake.waiting.notified().await;
+        // Something else has changed: no reason to wake it.
+        server.fake.changed.notify_waiters();
+        server.fake.waiting.notified().await;
+        assert!(!waiting.is_finished());
+        *server.fake.params.lock().unwrap() = Some(Bytes::from_static(b"news"));
+        let next = published(4, Bytes::from_static(b"news"), vec![]);
+        *server.fake.models.lock().unwrap() = vec![next];
+        server.fake.changed.notify_waiters();
+        let (status, head, body) = waiting.await.unwrap();
+        assert_eq!((status, body.as_slice()), (200, &b"news"[..]), "{target}");
+        assert!(head.contains(&"preference-applied: wait=50".to_owned()), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn patience_ends() {
+    let server = Server::start().await;
+    let tag = server.get("/params").await.header("etag").unwrap().to_owned();
+    let request = format!("if-none-match: {tag}\r\nprefer: wait=1\r\n");
+    assert_eq!(get_bytes(&server, "/params", &request).await.0, 304);
+    // Who has nothing yet has nothing to wait for, if there is something.
+    assert_eq!(get_bytes(&server, "/params", "prefer: wait=50\r\n").await.0, 200);
 }

@@ -1,0 +1,149 @@
+//! `GET /model`, `/models` and `/models/{round}`: global models in the form that the client prefers.
+
+use std::{str::FromStr, sync::Arc};
+
+use axum::{
+    extract::{Path, State},
+    http::{header, HeaderMap, HeaderValue, Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use headers_accept::Accept;
+use serde::Serialize;
+use tracing::error;
+
+use super::{
+    conditional::{etag, is_known, Tagged},
+    patience::Patience,
+    untyped, Answer, Api, Rounds,
+};
+use crate::models::{Form, ModelEntry, ModelName, Published};
+
+/// The latest model; a patient client that has it already gets the next one.
+pub(super) async fn latest<R: Rounds>(
+    State(api): State<Arc<Api<R>>>,
+    method: Method,
+    request: HeaderMap,
+) -> Response {
+    let patience = Patience::of(&request);
+    if let Some(patience) = patience {
+        let is_news = || {
+            let Some(model) = api.rounds.model() else { return false };
+            Choice::of(&request, &model).is_none_or(|choice| !choice.is_known(&request, &model))
+        };
+        api.until(patience, is_news).await;
+    }
+    let mut response = match api.rounds.model() {
+        Some(model) => answer(&model, &method, &request).await,
+        None => untyped(Answer::no_content()),
+    };
+    if let Some(patience) = patience {
+        patience.acknowledge(&mut response);
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct List {
+    models: Vec<ModelEntry>,
+}
+
+/// The models that are kept, the latest first.
+pub(super) async fn list<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
+    let mut models = match api.rounds.kept_models().await {
+        Ok(models) => models,
+        Err(error) => return unreadable(&error),
+    };
+    models.sort_by_key(|entry| std::cmp::Reverse(entry.round_id));
+    axum::Json(List { models }).into_response()
+}
+
+/// A model of an earlier round.
+pub(super) async fn of_round<R: Rounds>(
+    State(api): State<Arc<Api<R>>>,
+    Path(name): Path<String>,
+    method: Method,
+    request: HeaderMap,
+) -> Response {
+    let name = match ModelName::from_str(&name) {
+        Ok(name) => name,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    match api.rounds.kept_model(name).await {
+        Ok(Some(model)) => answer(&model, &method, &request).await,
+        Ok(None) => {
+            let reason = "there is no such model: the round had none, or it is not kept any more; \
+                 /models lists those that are\n";
+            (StatusCode::NOT_FOUND, reason).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Response {
+    error!(%error, "the kept models cannot be read");
+    let reason = "the kept models cannot be read: the coordinator's log says why\n";
+    (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()
+}
+
+/// The form that an answer has.
+#[derive(Clone, Copy)]
+struct Choice(Form);
+
+impl Choice {
+    /// What the request prefers, in doubt the old form; `None` if it takes none of those that there are.
+    fn of(request: &HeaderMap, model: &Published) -> Option<Self> {
+        let values: Vec<&str> = request
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        // Old clients send no Accept, or one that takes all; what cannot be read says nothing.
+        let Ok(accept) = Accept::from_str(&values.join(",")) else {
+            return Some(Self(Form::Rationals));
+        };
+        if accept.media_types().next().is_none() {
+            return Some(Self(Form::Rationals));
+        }
+        let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+        let available: Vec<_> = Form::ALL
+            .into_iter()
+            .flat_map(|form| {
+                form.media_types(data_type).into_iter().map(move |media| (form, media))
+            })
+            .collect();
+        let chosen = accept.negotiate(available.iter().map(|(_, media)| media))?;
+        let form = available.iter().find(|(_, media)| media == chosen)?.0;
+        Some(Self(form))
+    }
+
+    fn etag(self, model: &Published) -> Option<headers::ETag> {
+        etag(&format!("{}-{}", model.model().id(), self.0.label()))
+    }
+
+    fn is_known(self, request: &HeaderMap, model: &Published) -> bool {
+        self.etag(model).is_some_and(|etag| is_known(request, &etag))
+    }
+}
+
+async fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) -> Response {
+    let Some(choice) = Choice::of(request, model) else {
+        return not_acceptable(model);
+    };
+    let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+    let content_type = choice.0.content_type(data_type);
+    let parts = (model.bytes(choice.0).await, choice.etag(model));
+    let (Some(body), Some(etag)) = parts else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let content_type = content_type.and_then(|text| HeaderValue::from_str(&text).ok());
+    Tagged { body, etag, content_type, negotiated: true }.answer(method, request)
+}
+
+fn not_acceptable(model: &Published) -> Response {
+    let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+    let media_types = Form::ALL.into_iter().flat_map(|form| form.media_types(data_type));
+    let names: Vec<String> = media_types.map(|media| media.to_string()).collect();
+    let reason = format!("this model is to be had as {}\n", names.join(", "));
+    let vary = [(header::VARY, "accept")];
+    (StatusCode::NOT_ACCEPTABLE, vary, reason).into_response()
+}
