@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use pet_core::coordinator::{Bulletin, Publication, RoundContext};
 
-use crate::models::{Shelf, ShelfLimits};
+use crate::models::Published;
 
 /// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new
 /// dictionary together with the context of the phase before.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
     bulletin: Bulletin,
-    models: Shelf,
+    model: Option<Arc<Published>>,
     context: Option<Arc<RoundContext>>,
     max_message_len: usize,
 }
@@ -20,17 +20,12 @@ pub(crate) struct Board {
 impl Board {
     /// Nothing published; messages of up to `max_message_len` bytes are let in.
     pub fn new(max_message_len: usize) -> Self {
-        Self {
-            bulletin: Bulletin::new(),
-            models: Shelf::new(ShelfLimits::default()),
-            context: None,
-            max_message_len,
-        }
+        Self { bulletin: Bulletin::new(), model: None, context: None, max_message_len }
     }
 
     pub fn publish(&mut self, publication: Publication) {
         if let Publication::Model(model) = &publication {
-            self.models.put(model.clone());
+            self.model = Some(Arc::new(Published::new(model.clone())));
         }
         self.bulletin.apply(publication);
     }
@@ -46,9 +41,9 @@ impl Board {
         &self.bulletin
     }
 
-    /// The global models that are in memory.
-    pub fn models(&self) -> &Shelf {
-        &self.models
+    /// The latest global model.
+    pub fn model(&self) -> Option<&Arc<Published>> {
+        self.model.as_ref()
     }
 
     /// What opens messages; `None` before the first round and once there will be no more.

@@ -21,7 +21,6 @@ use crate::{
     http::{self, ConnectionLimits, UploadLimits},
     intake::Intake,
     metrics::{Counters, Metrics},
-    models::ModelArchive,
     settings::{Settings, SettingsError},
     store::{Models, Store, Volatile},
 };
@@ -70,8 +69,6 @@ pub struct Coordinator {
 pub struct Options {
     /// Where records go. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
-    /// Where the global models of earlier rounds are found. Default: the last few are in memory.
-    pub archive: Option<Arc<dyn ModelArchive>>,
     /// From what everything random is derived, all keys included. Default: the operating system's
     /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
     /// matter.
@@ -150,8 +147,13 @@ impl Coordinator {
         let models = store.models();
         let (driver, deliver) = Driver::new(machine, clock, board, Arc::clone(&counters), store);
         let (stop, stopped) = watch::channel(false);
-        let intake = Intake::new(read_board, Arc::clone(&counters), deliver, stopped.clone())
-            .with_archive(options.archive);
+        let intake = Intake::new(
+            read_board,
+            Arc::clone(&counters),
+            deliver,
+            models.clone(),
+            stopped.clone(),
+        );
         let limits = UploadLimits {
             memory: UPLOAD_MEMORY.max(max_message_len.saturating_mul(4)),
             queue: Duration::from_secs(10),

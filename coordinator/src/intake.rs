@@ -1,6 +1,6 @@
 //! The way of a message from its sealed bytes to the machine and its sender's answer.
 
-use std::{fmt::Display, io, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::{
@@ -9,7 +9,7 @@ use pet_core::{
     request::{Call, Response},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
+    sync::{mpsc, oneshot, watch, Mutex, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 use tracing::{error, info};
@@ -19,7 +19,8 @@ use crate::{
     driver::{cores, is_for_shutdown, Delivery},
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
-    models::{ModelArchive, ModelEntry, ModelName, Published},
+    models::Published,
+    store::{Models, StoreError},
 };
 
 /// Opens messages, on as many threads as there are cores, and delivers what opens.
@@ -29,7 +30,9 @@ pub(crate) struct Intake {
     counters: Arc<Counters>,
     deliver: mpsc::Sender<Delivery>,
     cores: Arc<Semaphore>,
-    archive: Option<Arc<dyn ModelArchive>>,
+    models: Arc<dyn Models>,
+    /// The model of an earlier round that was last asked for: it may be fetched part by part.
+    loaded: Arc<Mutex<Option<Arc<Published>>>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -38,16 +41,11 @@ impl Intake {
         board: watch::Receiver<Board>,
         counters: Arc<Counters>,
         deliver: mpsc::Sender<Delivery>,
+        models: Arc<dyn Models>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(cores()));
-        Self { board, counters, deliver, cores, archive: None, stop }
-    }
-
-    /// Finds in `archive` what global models are not in memory.
-    pub fn with_archive(mut self, archive: Option<Arc<dyn ModelArchive>>) -> Self {
-        self.archive = archive;
-        self
+        Self { board, counters, deliver, cores, models, loaded: Arc::default(), stop }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
@@ -133,30 +131,26 @@ impl Rounds for Intake {
     }
 
     fn model(&self) -> Option<Arc<Published>> {
-        self.board.borrow().models().latest().cloned()
+        self.board.borrow().model().cloned()
     }
 
-    async fn kept_models(&self) -> io::Result<Vec<ModelEntry>> {
-        let entries = self.board.borrow().models().entries();
-        let Some(archive) = self.archive.clone() else { return Ok(entries) };
-        let mut kept = spawn_blocking(move || archive.list()).await.map_err(io::Error::other)??;
-        // The latest may not be there yet.
-        let missing = entries.into_iter().filter(|entry| !kept.contains(entry));
-        let missing: Vec<_> = missing.collect();
-        kept.extend(missing);
-        Ok(kept)
+    fn kept_rounds(&self) -> Vec<u64> {
+        self.models.rounds()
     }
 
-    async fn kept_model(&self, name: ModelName) -> io::Result<Option<Arc<Published>>> {
-        let in_memory = self.board.borrow().models().find(&name).cloned();
-        match (in_memory, self.archive.clone()) {
-            (None, Some(archive)) => {
-                let load = move || archive.load(&name);
-                let model = spawn_blocking(load).await.map_err(io::Error::other)??;
-                Ok(model.map(|model| Arc::new(Published::new(model))))
-            }
-            (in_memory, _) => Ok(in_memory),
+    async fn kept_model(&self, round_id: u64) -> Result<Option<Arc<Published>>, StoreError> {
+        let is_it = |model: &Arc<Published>| model.model().round_id == round_id;
+        if let Some(latest) = self.model().filter(is_it) {
+            return Ok(Some(latest));
         }
+        let mut loaded = self.loaded.lock().await;
+        if !loaded.as_ref().is_some_and(is_it) {
+            let models = Arc::clone(&self.models);
+            let model = spawn_blocking(move || models.load(round_id)).await;
+            // A panic was logged by the runtime; to the client it is as if there were no model.
+            *loaded = model.unwrap_or(Ok(None))?.map(|model| Arc::new(Published::new(model)));
+        }
+        Ok(loaded.clone())
     }
 
     async fn until(&self, is_so: impl Fn() -> bool + Send + Sync) {
@@ -229,8 +223,9 @@ mod tests {
         let (board, mut shown) = watch::channel(Board::new(1 << 20));
         let (driver, deliver) =
             Driver::new(machine, clock, board, Arc::clone(&counters), Box::new(Stuck));
+        let models = crate::Volatile::default().models();
         let (_running, stopping) = watch::channel(false);
-        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver, stopping);
+        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver, models, stopping);
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(driver.run(stopped));
         drop(stop);

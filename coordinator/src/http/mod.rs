@@ -11,7 +11,7 @@ mod serve;
 mod upload;
 mod write_timeout;
 
-use std::{fmt::Display, future::Future, io, sync::Arc};
+use std::{fmt::Display, future::Future, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -36,7 +36,7 @@ use self::{
     patience::Patience,
     upload::{Refusal, Refused, Uploads},
 };
-use crate::models::{ModelEntry, ModelName, Published};
+use crate::{models::Published, store::StoreError};
 
 pub(crate) use self::serve::{serve, ConnectionLimits};
 pub(crate) use self::upload::{Upload, UploadLimits};
@@ -58,14 +58,14 @@ pub(crate) trait Rounds: Send + Sync + 'static {
     /// The latest global model.
     fn model(&self) -> Option<Arc<Published>>;
 
-    /// What is kept of global models.
-    fn kept_models(&self) -> impl Future<Output = io::Result<Vec<ModelEntry>>> + Send;
+    /// The rounds whose global models are kept.
+    fn kept_rounds(&self) -> Vec<u64>;
 
-    /// A global model that is kept.
+    /// The global model of a round, if it is kept.
     fn kept_model(
         &self,
-        name: ModelName,
-    ) -> impl Future<Output = io::Result<Option<Arc<Published>>>> + Send;
+        round_id: u64,
+    ) -> impl Future<Output = Result<Option<Arc<Published>>, StoreError>> + Send;
 
     /// Asks at once, and whenever something else is published, until the answer is yes. Ends as well when
     /// the coordinator is to stop.

@@ -16,7 +16,7 @@ use super::{
     patience::Patience,
     untyped, Answer, Api, Rounds,
 };
-use crate::models::{Form, ModelEntry, ModelName, Published};
+use crate::models::{Form, ModelName, Published};
 
 /// The latest model; a patient client that has it already gets the next one.
 pub(super) async fn latest<R: Rounds>(
@@ -44,17 +44,18 @@ pub(super) async fn latest<R: Rounds>(
 
 #[derive(Serialize)]
 struct List {
-    models: Vec<ModelEntry>,
+    models: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    round_id: u64,
 }
 
 /// The models that are kept, the latest first.
 pub(super) async fn list<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
-    let mut models = match api.rounds.kept_models().await {
-        Ok(models) => models,
-        Err(error) => return unreadable(&error),
-    };
-    models.sort_by_key(|entry| std::cmp::Reverse(entry.round_id));
-    axum::Json(List { models }).into_response()
+    let rounds = api.rounds.kept_rounds().into_iter().rev();
+    axum::Json(List { models: rounds.map(|round_id| Entry { round_id }).collect() }).into_response()
 }
 
 /// A model of an earlier round.
@@ -68,21 +69,20 @@ pub(super) async fn of_round<R: Rounds>(
         Ok(name) => name,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    match api.rounds.kept_model(name).await {
+    let model = api.rounds.kept_model(name.round_id()).await;
+    match model.map(|model| model.filter(|model| name.is_of(model.model()))) {
         Ok(Some(model)) => answer(&model, &method, &request).await,
         Ok(None) => {
             let reason = "there is no such model: the round had none, or it is not kept any more; \
                  /models lists those that are\n";
             (StatusCode::NOT_FOUND, reason).into_response()
         }
-        Err(error) => unreadable(&error),
+        Err(error) => {
+            error!(%error, "a kept model cannot be read");
+            let reason = "the model cannot be read: the coordinator's log says why\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()
+        }
     }
-}
-
-fn unreadable(error: &std::io::Error) -> Response {
-    error!(%error, "the kept models cannot be read");
-    let reason = "the kept models cannot be read: the coordinator's log says why\n";
-    (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()
 }
 
 /// The form that an answer has.

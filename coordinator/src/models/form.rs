@@ -5,7 +5,7 @@ use pet_core::model::{DataType, Model};
 
 /// Where the data of a `.npy` file begins: at a multiple of so many bytes, so that it can be mapped into
 /// memory.
-pub const NPY_DATA_ALIGNMENT: usize = 64;
+const NPY_DATA_ALIGNMENT: usize = 64;
 
 const APPLICATION: Name<'_> = Name::new_unchecked("application");
 const DTYPE: Name<'_> = Name::new_unchecked("dtype");
@@ -72,7 +72,7 @@ fn dtype_name(data_type: DataType) -> &'static str {
 }
 
 /// NumPy's name for a type, in little-endian order.
-pub fn dtype(data_type: DataType) -> &'static str {
+fn dtype(data_type: DataType) -> &'static str {
     match data_type {
         DataType::F32 => "<f4",
         DataType::F64 => "<f8",
@@ -81,7 +81,7 @@ pub fn dtype(data_type: DataType) -> &'static str {
     }
 }
 
-pub(super) fn width(data_type: DataType) -> usize {
+fn width(data_type: DataType) -> usize {
     match data_type {
         DataType::F32 | DataType::I32 => 4,
         DataType::F64 | DataType::I64 => 8,

@@ -1,76 +1,40 @@
-//! Global models after their rounds: which ones are kept, and in which forms they are handed out.
+//! Global models as they are handed out: their names and forms.
 
 mod form;
 
-use std::{collections::VecDeque, fmt, io, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::coordinator::GlobalModel;
-use serde::Serialize;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-pub use self::form::{dtype, npy, NPY_DATA_ALIGNMENT};
+pub use self::form::npy;
 pub(crate) use self::form::{npy_header_len, Form};
-
-/// A durable place in which global models are kept. Its calls may block: they are made on threads that
-/// may wait.
-pub trait ModelArchive: Send + Sync + 'static {
-    /// What is kept, in any order.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    fn list(&self) -> io::Result<Vec<ModelEntry>>;
-
-    /// A model that is kept.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    fn load(&self, name: &ModelName) -> io::Result<Option<GlobalModel>>;
-}
-
-/// One line of the list of kept models.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ModelEntry {
-    /// Its full name: `<round id>_<hex round seed>`.
-    pub id: String,
-    /// The number of the round that it is from.
-    pub round_id: u64,
-    /// How many updates it is made of.
-    pub models: u64,
-    /// How many weights it has; `None` if one of them is beyond the range of the round's data type.
-    pub length: Option<usize>,
-    /// NumPy's name for the type of its weights, such as `<f4`; `None` like `length`.
-    pub dtype: Option<&'static str>,
-}
-
-impl From<&GlobalModel> for ModelEntry {
-    fn from(model: &GlobalModel) -> Self {
-        Self {
-            id: model.id(),
-            round_id: model.round_id,
-            models: model.models,
-            length: model.weights.as_ref().map(|weights| weights.len()),
-            dtype: model.weights.as_ref().map(|weights| dtype(weights.data_type())),
-        }
-    }
-}
 
 /// What a kept model is asked for by: its round's number, or the full name, which no other coordinator's
 /// model has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelName {
+pub(crate) enum ModelName {
     /// The round's number.
     Round(u64),
-    /// [`GlobalModel::id`].
-    Full(String),
+    /// The round's number and seed: [`GlobalModel::id`].
+    Full(u64, String),
 }
 
 impl ModelName {
+    /// The round's number.
+    pub fn round_id(&self) -> u64 {
+        match self {
+            Self::Round(round_id) => *round_id,
+            Self::Full(round_id, _) => *round_id,
+        }
+    }
+
     /// Whether it names this one.
     pub fn is_of(&self, model: &GlobalModel) -> bool {
         match self {
             Self::Round(round_id) => *round_id == model.round_id,
-            Self::Full(id) => *id == model.id(),
+            Self::Full(_, id) => *id == model.id(),
         }
     }
 }
@@ -78,7 +42,7 @@ impl ModelName {
 /// A text that names no model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a model is named by its round's number, or by <round>_<seed> with the seed in 64 hexadecimal digits")]
-pub struct NoModelName;
+pub(crate) struct NoModelName;
 
 impl FromStr for ModelName {
     type Err = NoModelName;
@@ -93,7 +57,7 @@ impl FromStr for ModelName {
             Some((round, seed)) => {
                 let is_seed = seed.len() == 64 && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
                 let round = number(round).filter(|_| is_seed).ok_or(NoModelName)?;
-                Ok(Self::Full(format!("{round}_{}", seed.to_ascii_lowercase())))
+                Ok(Self::Full(round, format!("{round}_{}", seed.to_ascii_lowercase())))
             }
         }
     }
@@ -141,65 +105,6 @@ impl Published {
             _ => npy,
         })
     }
-
-    /// How much memory it takes, once all its forms were asked for.
-    fn memory(&self) -> usize {
-        let weights = self.model.weights.as_ref().map_or(0, |weights| {
-            weights.len().saturating_mul(2 * form::width(weights.data_type()))
-        });
-        self.model.rationals.len().saturating_add(weights)
-    }
-}
-
-/// The latest global models, in memory.
-#[derive(Clone, Debug)]
-pub(crate) struct Shelf {
-    models: VecDeque<Arc<Published>>,
-    limits: ShelfLimits,
-}
-
-/// How many models stay in memory. The latest one always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ShelfLimits {
-    pub models: usize,
-    pub bytes: usize,
-}
-
-impl Default for ShelfLimits {
-    fn default() -> Self {
-        Self { models: 10, bytes: 256 << 20 }
-    }
-}
-
-impl Shelf {
-    pub fn new(limits: ShelfLimits) -> Self {
-        Self { models: VecDeque::new(), limits }
-    }
-
-    pub fn put(&mut self, model: GlobalModel) {
-        self.models.push_front(Arc::new(Published::new(model)));
-        let mut bytes = 0_usize;
-        let fitting = self.models.iter().take(self.limits.models).take_while(|model| {
-            bytes = bytes.saturating_add(model.memory());
-            bytes <= self.limits.bytes
-        });
-        let fitting = fitting.count().max(1);
-        self.models.truncate(fitting);
-    }
-
-    /// The latest model.
-    pub fn latest(&self) -> Option<&Arc<Published>> {
-        self.models.front()
-    }
-
-    pub fn find(&self, name: &ModelName) -> Option<&Arc<Published>> {
-        self.models.iter().find(|model| name.is_of(model.model()))
-    }
-
-    /// The latest one first.
-    pub fn entries(&self) -> Vec<ModelEntry> {
-        self.models.iter().map(|model| model.model().into()).collect()
-    }
 }
 
 #[cfg(test)]
@@ -222,40 +127,16 @@ mod tests {
     fn names_are_numbers_or_numbers_with_seeds() {
         assert_eq!("12".parse(), Ok(ModelName::Round(12)));
         let id = model(12, 1).id();
-        assert_eq!(id.parse(), Ok(ModelName::Full(id.clone())));
-        assert_eq!(id.to_uppercase().parse(), Ok(ModelName::Full(id.clone())));
+        assert_eq!(id.parse(), Ok(ModelName::Full(12, id.clone())));
+        assert_eq!(id.to_uppercase().parse(), Ok(ModelName::Full(12, id.clone())));
         for name in
             ["", "x", "-1", "+1", "1_", "1_7", "18446744073709551616", &id[2..], &format!("{id}0")]
         {
             assert_eq!(name.parse::<ModelName>(), Err(NoModelName), "{name}");
         }
-        assert!(ModelName::Full(id.clone()).is_of(&model(12, 1)));
-        assert!(!ModelName::Full(id).is_of(&model(13, 1)));
+        assert!(ModelName::Full(12, id.clone()).is_of(&model(12, 1)));
+        assert!(!ModelName::Full(12, id).is_of(&model(13, 1)));
         assert!(!ModelName::Round(12).is_of(&model(13, 1)));
-    }
-
-    #[test]
-    fn a_shelf_is_bounded_by_number_and_bytes_and_always_has_the_latest() {
-        let mut shelf = Shelf::new(ShelfLimits { models: 3, bytes: 100 * 36 });
-        let rounds = |shelf: &Shelf| -> Vec<u64> {
-            shelf.entries().iter().map(|entry| entry.round_id).collect()
-        };
-        assert!(shelf.latest().is_none());
-        for round in 1..=4 {
-            shelf.put(model(round, 10));
-        }
-        assert_eq!(rounds(&shelf), [4, 3, 2]);
-        shelf.put(model(5, 80));
-        assert_eq!(rounds(&shelf), [5, 4, 3]);
-        shelf.put(model(6, 15));
-        assert_eq!(rounds(&shelf), [6, 5]);
-        shelf.put(model(7, 101));
-        assert_eq!(rounds(&shelf), [7]);
-        assert_eq!(shelf.latest().map(|latest| latest.model().round_id), Some(7));
-        assert!(
-            shelf.find(&ModelName::Round(7)).is_some()
-                && shelf.find(&ModelName::Round(6)).is_none()
-        );
     }
 
     #[tokio::test]
