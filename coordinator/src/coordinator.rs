@@ -22,6 +22,7 @@ use crate::{
     intake::Intake,
     metrics::{Counters, Metrics},
     settings::{Settings, SettingsError},
+    status::{self, Keepers, Status, View},
     store::{Models, Store, Volatile},
 };
 
@@ -58,6 +59,7 @@ pub struct Coordinator {
     local_addr: SocketAddr,
     counters: Arc<Counters>,
     models: Arc<dyn Models>,
+    view: View,
     stop: watch::Sender<bool>,
     /// `None` once its end was seen.
     running: Option<JoinHandle<Result<(), DriverError>>>,
@@ -145,8 +147,10 @@ impl Coordinator {
         let counters = Arc::new(Counters::default());
         let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
         let models = store.models();
-        let (driver, deliver) = Driver::new(machine, clock, board, Arc::clone(&counters), store);
         let (stop, stopped) = watch::channel(false);
+        let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
+        let (driver, deliver) =
+            Driver::new(machine, clock, board, Arc::clone(&counters), observer, store);
         let intake = Intake::new(
             read_board,
             Arc::clone(&counters),
@@ -162,6 +166,7 @@ impl Coordinator {
             linger: Duration::from_secs(2),
         };
         let router = http::router(intake, limits);
+        let router = http::visible(router, view.clone());
 
         info!(
             address = %local_addr,
@@ -169,8 +174,8 @@ impl Coordinator {
             mask = %settings.mask,
             "the coordinator listens"
         );
-        let running = tokio::spawn(run(driver, listener, router, stopped));
-        Ok(Self { local_addr, counters, models, stop, running: Some(running) })
+        let running = tokio::spawn(run(driver, keepers, listener, router, stopped));
+        Ok(Self { local_addr, counters, models, view, stop, running: Some(running) })
     }
 
     /// The address that it listens on.
@@ -186,6 +191,11 @@ impl Coordinator {
     /// The global models that are kept of all rounds.
     pub fn models(&self) -> &Arc<dyn Models> {
         &self.models
+    }
+
+    /// What it is doing; `GET /status` gives the same.
+    pub fn status(&self) -> Status {
+        self.view.status()
     }
 
     /// Waits for the end, which comes before [`shutdown`](Self::shutdown) only if something fails.
@@ -215,6 +225,7 @@ impl Coordinator {
 
 async fn run(
     driver: Driver,
+    keepers: Keepers,
     listener: TcpListener,
     router: axum::Router,
     stopped: watch::Receiver<bool>,
@@ -224,10 +235,12 @@ async fn run(
     tokio::pin!(driver);
     // The rounds go on while requests in flight are answered: they may depend on it. The driver comes
     // first: the round is published before the first request is accepted.
+    let serve = http::serve(listener, router, ConnectionLimits::default(), stopped);
     tokio::select! {
         biased;
         result = &mut driver => return result,
-        () = http::serve(listener, router, ConnectionLimits::default(), stopped) => {}
+        // These end when serving does, or before.
+        () = async { tokio::join!(serve, keepers.run()); } => {}
     }
     drop(stop_driver);
     driver.await

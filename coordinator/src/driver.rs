@@ -16,9 +16,10 @@ use std::{
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Phase, Rejection,
-        Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Phase, Publication,
+        Rejection, Ticket, Verified, Why,
     },
+    message::Tag,
     record::Recorded,
     time::Timestamp,
 };
@@ -34,6 +35,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     board::Board,
     metrics::{Counters, Rejections},
+    status::Observer,
     store::{Confirmations, Store},
 };
 
@@ -88,12 +90,20 @@ impl Clock {
     }
 }
 
+/// Whoever waits for the fate of a message.
+#[derive(Debug)]
+struct Waiting {
+    tag: Tag,
+    reply: oneshot::Sender<Result<(), Rejection>>,
+}
+
 /// The machine and all that is connected to it.
 pub(crate) struct Driver {
     machine: Recorded<Coordinator>,
     clock: Clock,
     board: watch::Sender<Board>,
     counters: Arc<Counters>,
+    observer: Observer,
     store: Box<dyn Store>,
     confirmations: Confirmations,
     confirmed: mpsc::UnboundedReceiver<PersistId>,
@@ -104,7 +114,7 @@ pub(crate) struct Driver {
     small_jobs: Arc<Semaphore>,
     /// Set once no job's result is wanted any more.
     cancelled: Arc<AtomicBool>,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Result<(), Rejection>>>,
+    waiting: BTreeMap<Ticket, Waiting>,
     last_ticket: u64,
     /// The rejections up to the end of the last round.
     reported: Rejections,
@@ -117,6 +127,7 @@ impl Driver {
         clock: Clock,
         board: watch::Sender<Board>,
         counters: Arc<Counters>,
+        observer: Observer,
         store: Box<dyn Store>,
     ) -> (Self, mpsc::Sender<Delivery>) {
         let (deliver, deliveries) = mpsc::channel(WAITING_MESSAGES);
@@ -127,6 +138,7 @@ impl Driver {
             clock,
             board,
             counters,
+            observer,
             store,
             confirmations,
             confirmed,
@@ -161,7 +173,10 @@ impl Driver {
                 () = wait(give_up_at) => return Err(DriverError::StoreStuck),
                 // The machine's own affairs before new messages: they are what makes room for more.
                 Some(done) = self.jobs_done.recv() => Input::JobDone(done?),
-                Some(id) = self.confirmed.recv() => Input::Persisted(id),
+                Some(id) = self.confirmed.recv() => {
+                    self.observer.stored(id);
+                    Input::Persisted(id)
+                }
                 () = wait(wake_at) => Input::Tick,
                 Some(delivery) = self.deliveries.recv() => self.admit(delivery),
             };
@@ -174,7 +189,7 @@ impl Driver {
     fn admit(&mut self, Delivery { message, reply }: Delivery) -> Input {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        self.waiting.insert(ticket, reply);
+        self.waiting.insert(ticket, Waiting { tag: message.tag(), reply });
         Input::Message { ticket, message }
     }
 
@@ -184,11 +199,15 @@ impl Driver {
         loop {
             match self.machine.poll_output() {
                 Output::Publish(publication) => {
+                    if let Publication::Model(model) = &publication {
+                        self.observer.model(model);
+                    }
                     self.draft(&mut board).publish(publication);
                 }
                 Output::Context(context) => self.draft(&mut board).set_context(context),
                 Output::Job(job) => self.start(job),
                 Output::Persist { id, record } => {
+                    self.observer.storing(id);
                     self.store.persist(id, record, &self.confirmations);
                 }
                 Output::Reply { ticket, outcome } => {
@@ -198,6 +217,7 @@ impl Driver {
                 Output::Event(event) => self.report(event),
                 Output::Idle(idle) => {
                     self.show(&mut board);
+                    self.observer.idle(&self.machine, &idle);
                     return idle;
                 }
                 other => debug!(?other, "an output that this version does not know"),
@@ -217,16 +237,18 @@ impl Driver {
     }
 
     fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
+        // The machine answers each ticket once.
+        let Some(Waiting { tag, reply }) = self.waiting.remove(&ticket) else {
+            return;
+        };
         match &outcome {
-            Ok(()) => self.counters.accepted(),
+            Ok(()) => self.counters.accepted(tag),
             // Nothing is wrong with it: its sender is told to send it again.
             Err(rejection) if is_for_shutdown(rejection) => {}
             Err(rejection) => self.counters.rejected(rejection.label()),
         }
-        if let Some(reply) = self.waiting.remove(&ticket) {
-            // A sender that has hung up does not want to know.
-            let _ = reply.send(outcome);
-        }
+        // A sender that has hung up does not want to know.
+        let _ = reply.send(outcome);
     }
 
     fn start(&self, job: Job) {
@@ -259,21 +281,24 @@ impl Driver {
     }
 
     fn report(&mut self, event: Event) {
+        let rejected = matches!(&event, Event::RoundCompleted { .. } | Event::RoundFailed { .. })
+            .then(|| self.rejected_in_round());
+        self.observer.event(&event, rejected.as_ref());
+        let rejected = rejected.unwrap_or_default();
         match event {
             Event::PhaseBegan { round_id, phase } => {
                 info!(round = round_id, %phase, "phase begins");
             }
             Event::PhaseEnded { round_id, phase, accepted, took } => {
+                self.counters.phase_took(phase, took);
                 info!(round = round_id, %phase, accepted, took = ?took, "phase ends");
             }
             Event::RoundCompleted { round_id, models, votes } => {
                 self.counters.round_completed();
-                let rejected = self.rejected_in_round();
                 info!(round = round_id, models, votes, %rejected, "round completed: new global model");
             }
             Event::RoundFailed { round_id, phase, failure } => {
-                self.counters.round_failed();
-                let rejected = self.rejected_in_round();
+                self.counters.round_failed(&failure);
                 warn!(round = round_id, %phase, reason = %failure, %rejected, "round failed");
             }
             other => info!(event = ?other, "event"),
@@ -323,10 +348,10 @@ fn run_job(job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
 
 #[cfg(test)]
 mod tests {
-    use pet_core::{crypto::RootSeed, message::Tag};
+    use pet_core::crypto::RootSeed;
 
     use super::*;
-    use crate::{settings, Volatile};
+    use crate::{settings, status, Volatile};
 
     #[test]
     fn messages_turned_down_by_the_end_are_not_counted() {
@@ -335,11 +360,13 @@ mod tests {
         let (board, _) = watch::channel(Board::new(0));
         let counters = Arc::new(Counters::default());
         let store = Box::new(Volatile::default());
+        let (_stop, stopped) = watch::channel(false);
+        let (observer, ..) = status::channel(Arc::clone(&counters), stopped);
         let (mut driver, _) =
-            Driver::new(machine, Clock::start(), board, Arc::clone(&counters), store);
+            Driver::new(machine, Clock::start(), board, Arc::clone(&counters), observer, store);
         for (ticket, phase, counted) in [(1, Phase::Shutdown, 0), (2, Phase::Sum2, 1)] {
             let (reply, mut outcome) = oneshot::channel();
-            driver.waiting.insert(Ticket(ticket), reply);
+            driver.waiting.insert(Ticket(ticket), Waiting { tag: Tag::Update, reply });
             let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
             driver.reply(Ticket(ticket), Err(rejection.clone()));
             assert_eq!(outcome.try_recv(), Ok(Err(rejection)));

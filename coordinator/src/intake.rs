@@ -12,7 +12,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch, Mutex, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
-use tracing::{error, info};
+use tracing::{error, info, Instrument};
 
 use crate::{
     board::Board,
@@ -179,8 +179,9 @@ impl Rounds for Intake {
     }
 
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
+        self.counters.received(upload.bytes.len());
         // A task of its own: a message that has arrived is processed, even if its sender hangs up.
-        match tokio::spawn(self.clone().process(upload)).await {
+        match tokio::spawn(self.clone().process(upload).in_current_span()).await {
             Ok(result) => result,
             Err(error) => {
                 error!(%error, "processing a message panicked; please report this");
@@ -202,7 +203,7 @@ mod tests {
     use crate::{
         driver::{Clock, Driver, DriverError},
         settings::Settings,
-        Confirmations, Store,
+        status, Confirmations, Store,
     };
 
     /// Confirms nothing, so that the end takes a while.
@@ -221,8 +222,10 @@ mod tests {
         let parameters = Arc::clone(machine.parameters());
         let counters = Arc::new(Counters::default());
         let (board, mut shown) = watch::channel(Board::new(1 << 20));
+        let (_stop, stopped) = watch::channel(false);
+        let (observer, ..) = status::channel(Arc::clone(&counters), stopped);
         let (driver, deliver) =
-            Driver::new(machine, clock, board, Arc::clone(&counters), Box::new(Stuck));
+            Driver::new(machine, clock, board, Arc::clone(&counters), observer, Box::new(Stuck));
         let models = crate::Volatile::default().models();
         let (_running, stopping) = watch::channel(false);
         let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver, models, stopping);

@@ -8,6 +8,7 @@
 //! * HTTP: the five calls of the protocol, uploads within limits;
 //! * the intake: messages are opened and verified on all cores, rejections counted;
 //! * the driver: the one task that owns the state machine, keeps its time, runs its jobs;
+//! * [`status`]: what the coordinator is doing, for people and programs that watch it;
 //! * [`Store`]: where its records go.
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod intake;
 mod metrics;
 pub mod models;
 pub mod settings;
+pub mod status;
 mod store;
 
 pub use coordinator::{Coordinator, Options, RunError, StartError};

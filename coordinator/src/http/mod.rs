@@ -5,10 +5,12 @@
 
 mod conditional;
 mod models;
+mod observe;
 mod params;
 mod patience;
 mod serve;
 mod upload;
+mod visible;
 mod write_timeout;
 
 use std::{fmt::Display, future::Future, sync::Arc};
@@ -40,6 +42,7 @@ use crate::{models::Published, store::StoreError};
 
 pub(crate) use self::serve::{serve, ConnectionLimits};
 pub(crate) use self::upload::{Upload, UploadLimits};
+pub(crate) use self::visible::visible;
 
 /// Standard base64 as the old coordinator reads it: padded or not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -1,10 +1,20 @@
 //! Counters of what has happened.
 
+mod prometheus;
+
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use pet_core::{
+    coordinator::{Phase, RoundFailure},
+    message::Tag,
+};
+
+pub(crate) use self::prometheus::{exposition, Histograms, Request, CONTENT_TYPE};
 
 /// What a coordinator has counted since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,8 +24,14 @@ pub struct Metrics {
     pub rounds_completed: u64,
     /// Rounds that failed.
     pub rounds_failed: u64,
+    /// The same by the short name of the reason: see `pet_core::coordinator::RoundFailure::label`.
+    pub failures: BTreeMap<&'static str, u64>,
     /// Messages accepted; a part of a multipart message counts as one.
     pub messages_accepted: u64,
+    /// The same by the phase that they are for: `sum`, `update`, `sum2`.
+    pub accepted: BTreeMap<&'static str, u64>,
+    /// The bytes of all messages that were received as a whole.
+    pub received_bytes: u64,
     /// Messages rejected. Those that were turned down only because the coordinator is about to end are
     /// not counted.
     pub rejections: Rejections,
@@ -68,17 +84,28 @@ impl fmt::Display for Rejections {
     }
 }
 
-/// The counters, to be shared between threads.
+/// The counters and histograms, to be shared between threads.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(Mutex<Metrics>);
+pub(crate) struct Counters {
+    metrics: Mutex<Metrics>,
+    pub histograms: Histograms,
+}
 
 impl Counters {
     pub fn read(&self) -> Metrics {
         self.lock().clone()
     }
 
-    pub fn accepted(&self) {
-        self.lock().messages_accepted += 1;
+    /// A message was received as a whole.
+    pub fn received(&self, bytes: usize) {
+        self.lock().received_bytes += bytes as u64;
+        self.histograms.message_bytes.observe(bytes as f64);
+    }
+
+    pub fn accepted(&self, tag: Tag) {
+        let mut metrics = self.lock();
+        metrics.messages_accepted += 1;
+        *metrics.accepted.entry(phase_of(tag)).or_default() += 1;
     }
 
     pub fn rejected(&self, label: &'static str) {
@@ -89,13 +116,34 @@ impl Counters {
         self.lock().rounds_completed += 1;
     }
 
-    pub fn round_failed(&self) {
-        self.lock().rounds_failed += 1;
+    pub fn round_failed(&self, failure: &RoundFailure) {
+        let mut metrics = self.lock();
+        metrics.rounds_failed += 1;
+        *metrics.failures.entry(failure.label()).or_default() += 1;
+    }
+
+    /// A phase has ended well.
+    pub fn phase_took(&self, phase: Phase, took: Duration) {
+        self.histograms.phase(phase, took);
+    }
+
+    /// The store has confirmed a record.
+    pub fn stored_after(&self, took: Duration) {
+        self.histograms.store_seconds.observe(took.as_secs_f64());
     }
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Numbers are never half changed, so a panic elsewhere does not spoil them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of the phase that takes messages of this kind.
+fn phase_of(tag: Tag) -> &'static str {
+    match tag {
+        Tag::Sum => "sum",
+        Tag::Update => "update",
+        Tag::Sum2 => "sum2",
     }
 }
 

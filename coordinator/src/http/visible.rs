@@ -1,0 +1,91 @@
+//! What people and programs see that watch the coordinator: `/status`, `/events`, `/metrics`,
+//! `/healthz`, `/readyz`.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{header, HeaderName, HeaderValue, StatusCode},
+    middleware,
+    response::{
+        sse::{Event, KeepAlive, Sse},
+        IntoResponse, Response,
+    },
+    routing::get,
+    Router,
+};
+use futures_util::stream;
+
+use super::observe::{observe, Observation};
+use crate::{metrics::CONTENT_TYPE, status::View};
+
+/// An idle feed is kept alive at this pace: proxies cut connections that say nothing for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Subscribers whose connection breaks come back after so long.
+const RECONNECT: Duration = Duration::from_secs(2);
+
+/// Adds the routes, and observes these and the others.
+pub(crate) fn visible(router: Router, view: View) -> Router {
+    let routes = Router::new()
+        .route("/status", get(status))
+        .route("/events", get(events))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(view.clone());
+    let observation = Observation::new(view);
+    router.merge(routes).layer(middleware::from_fn_with_state(observation, observe))
+}
+
+async fn status(State(view): State<View>) -> Response {
+    match serde_json::to_vec(&view.status()) {
+        Ok(json) => fresh("application/json", json),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn events(State(view): State<View>) -> Response {
+    let Some(subscription) = view.subscribe() else {
+        let later = [(header::RETRY_AFTER, "10")];
+        let why = "as many clients as there may be are following the events: try again later\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, later, why).into_response();
+    };
+    let statuses = stream::unfold((subscription, true), |(mut subscription, first)| async move {
+        let event = Event::default().event("status").data(subscription.next().await?);
+        let event = if first { event.retry(RECONNECT) } else { event };
+        Some((Ok::<_, Infallible>(event), (subscription, false)))
+    });
+    let mut response =
+        Sse::new(statuses).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    // Some proxies collect what is streamed unless they are told not to.
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    response.headers_mut().insert(buffering, HeaderValue::from_static("no"));
+    response
+}
+
+async fn metrics(State(view): State<View>) -> Response {
+    fresh(CONTENT_TYPE, view.exposition().into_bytes())
+}
+
+async fn healthz() -> Response {
+    fresh(TEXT, b"ok\n".to_vec())
+}
+
+async fn readyz(State(view): State<View>) -> Response {
+    let problems = view.problems();
+    if problems.is_empty() {
+        return fresh(TEXT, b"ready\n".to_vec());
+    }
+    let mut response = fresh(TEXT, format!("{}\n", problems.join("\n")).into_bytes());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer that holds for this moment only.
+fn fresh(content_type: &'static str, body: Vec<u8>) -> Response {
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
+    (headers, body).into_response()
+}

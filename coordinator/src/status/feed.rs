@@ -1,0 +1,213 @@
+//! The feed of changes, and what is measured at regular times.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use tokio::{
+    sync::{watch, OwnedSemaphorePermit},
+    time::{interval, sleep, Instant, MissedTickBehavior},
+};
+
+use super::{
+    observer::unix,
+    view::{resident_bytes, View},
+    Now, PastRound, Sample, Status, Throughput,
+};
+
+/// So many may follow the feed.
+pub(crate) const SUBSCRIBERS: usize = 64;
+
+/// Changes are not shown more often than this.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often the throughput is measured, and how many of the latest measurements make its mean.
+const TICK: Duration = Duration::from_secs(1);
+const WINDOW: usize = 10;
+
+/// A sample is kept after so many ticks, and so many samples.
+const TICKS_PER_SAMPLE: u64 = 5;
+const SAMPLES: usize = 120;
+
+/// Publishes the status when it has changed, and every second; without end.
+pub(super) async fn keep(view: View) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => view.measure(),
+            () = view.shared.changed.notified() => {}
+        }
+        if view.feed.receiver_count() > 0 {
+            view.feed.send_replace(Some(Arc::new(Published::new(view.status()))));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+impl View {
+    fn measure(&self) {
+        let metrics = self.shared.counters.read();
+        let messages = metrics.messages_accepted + metrics.rejections.total();
+        let reading = Reading { at: Instant::now(), messages, bytes: metrics.received_bytes };
+        self.gauges().add(reading);
+    }
+}
+
+/// What the counters said at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Reading {
+    fn since(&self, before: &Self) -> Throughput {
+        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        let rate = |now: u64, before: u64| match seconds > 0.0 {
+            true => ((now.saturating_sub(before)) as f64 / seconds * 100.0).round() / 100.0,
+            false => 0.0,
+        };
+        Throughput {
+            messages_per_second: rate(self.messages, before.messages),
+            bytes_per_second: rate(self.bytes, before.bytes),
+        }
+    }
+}
+
+/// The latest measurements.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    ticks: u64,
+    window: VecDeque<Reading>,
+    sampled: Option<Reading>,
+    samples: Arc<Vec<Sample>>,
+}
+
+impl Gauges {
+    fn add(&mut self, reading: Reading) {
+        if self.window.len() > WINDOW {
+            self.window.pop_front();
+        }
+        self.window.push_back(reading);
+        if self.ticks.is_multiple_of(TICKS_PER_SAMPLE) {
+            if let Some(before) = self.sampled.replace(reading) {
+                let rate = reading.since(&before);
+                let samples = Arc::make_mut(&mut self.samples);
+                if samples.len() == SAMPLES {
+                    samples.remove(0);
+                }
+                samples.push(Sample {
+                    time: unix(SystemTime::now()),
+                    messages_per_second: rate.messages_per_second,
+                    bytes_per_second: rate.bytes_per_second,
+                    resident_bytes: resident_bytes(),
+                });
+            }
+        }
+        self.ticks += 1;
+    }
+
+    pub fn throughput(&self) -> Throughput {
+        match (self.window.front(), self.window.back()) {
+            (Some(first), Some(last)) => last.since(first),
+            _ => Throughput::default(),
+        }
+    }
+
+    pub fn samples(&self) -> Arc<Vec<Sample>> {
+        Arc::clone(&self.samples)
+    }
+}
+
+/// A status on its way to all subscribers, written as JSON at most once for those who need the same
+/// of it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    status: Status,
+    /// With rounds and samples, or not.
+    texts: [[OnceLock<String>; 2]; 2],
+}
+
+/// A status without what has not changed.
+#[derive(Serialize)]
+struct Change<'a> {
+    #[serde(flatten)]
+    now: &'a Now,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounds: Option<&'a [PastRound]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<&'a [Sample]>,
+}
+
+impl Published {
+    fn new(status: Status) -> Self {
+        Self { status, texts: Default::default() }
+    }
+
+    fn text(&self, rounds: bool, samples: bool) -> &str {
+        self.texts[usize::from(rounds)][usize::from(samples)].get_or_init(|| {
+            let change = Change {
+                now: &self.status.now,
+                rounds: rounds.then_some(&self.status.rounds),
+                samples: samples.then_some(&self.status.samples),
+            };
+            // There is nothing in it that could fail: the names are strings, and no number is too large.
+            serde_json::to_string(&change).unwrap_or_default()
+        })
+    }
+}
+
+type Past = (Arc<Vec<PastRound>>, Arc<Vec<Sample>>);
+
+/// A subscriber's place.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    view: View,
+    changes: watch::Receiver<Option<Arc<Published>>>,
+    stopped: watch::Receiver<bool>,
+    /// What the subscriber knows. Held, so that another list never has the same address.
+    known: Option<Past>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Subscription {
+    pub(super) fn new(view: View, place: OwnedSemaphorePermit) -> Self {
+        let (changes, stopped) = (view.feed.subscribe(), view.stopped.clone());
+        Self { view, changes, stopped, known: None, _place: place }
+    }
+
+    /// The whole status as JSON at first, then what has changed of it; `None` once the coordinator
+    /// stops.
+    pub async fn next(&mut self) -> Option<String> {
+        if *self.stopped.borrow() {
+            return None;
+        }
+        let Some((rounds, samples)) = self.known.clone() else {
+            // What was published before is older than this.
+            self.changes.mark_unchanged();
+            return Some(self.tell(&Published::new(self.view.status()), true, true));
+        };
+        let published = tokio::select! {
+            biased;
+            _ = self.stopped.wait_for(|stopped| *stopped) => return None,
+            changed = self.changes.changed() => {
+                changed.ok()?;
+                self.changes.borrow_and_update().clone()?
+            }
+        };
+        let new_rounds = !Arc::ptr_eq(&rounds, &published.status.rounds);
+        let new_samples = !Arc::ptr_eq(&samples, &published.status.samples);
+        Some(self.tell(&published, new_rounds, new_samples))
+    }
+
+    fn tell(&mut self, published: &Published, rounds: bool, samples: bool) -> String {
+        let Status { rounds: known_rounds, samples: known_samples, .. } = &published.status;
+        self.known = Some((Arc::clone(known_rounds), Arc::clone(known_samples)));
+        published.text(rounds, samples).to_owned()
+    }
+}
