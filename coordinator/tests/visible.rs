@@ -320,3 +320,29 @@ async fn health_and_request_ids() {
     assert_ne!(one, other);
     coordinator.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_dashboard_is_served_with_a_strict_policy_and_not_twice() {
+    let coordinator = Coordinator::start(settings()).await.unwrap();
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/dashboard/main.js", "text/javascript; charset=utf-8"),
+        ("/dashboard/style.css", "text/css; charset=utf-8"),
+    ] {
+        let page = get(&coordinator, path).await;
+        assert_eq!(
+            (page.status().as_u16(), &page.headers()["content-type"]),
+            (200, &content_type.parse().unwrap())
+        );
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.headers()["x-content-type-options"], "nosniff");
+        let again = reqwest::Client::new()
+            .get(page.url().clone())
+            .header("if-none-match", page.headers()["etag"].clone());
+        assert_eq!(again.send().await.unwrap().status(), 304);
+    }
+    assert_eq!(get(&coordinator, "/dashboard/other.js").await.status(), 404);
+    coordinator.shutdown().await.unwrap();
+}

@@ -4,6 +4,7 @@
 //! [`Rounds`].
 
 mod conditional;
+mod dashboard;
 mod models;
 mod observe;
 mod params;

@@ -1,5 +1,5 @@
-//! What people and programs see that watch the coordinator: `/status`, `/events`, `/metrics`,
-//! `/healthz`, `/readyz`.
+//! What people and programs see that watch the coordinator: the dashboard, `/status`, `/events`,
+//! `/metrics`, `/healthz`, `/readyz`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -16,7 +16,10 @@ use axum::{
 };
 use futures_util::stream;
 
-use super::observe::{observe, Observation};
+use super::{
+    dashboard,
+    observe::{observe, Observation},
+};
 use crate::{metrics::CONTENT_TYPE, status::View};
 
 /// An idle feed is kept alive at this pace: proxies cut connections that say nothing for longer.
@@ -33,6 +36,7 @@ pub(crate) fn visible(router: Router, view: View) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(dashboard::routes())
         .with_state(view.clone());
     let observation = Observation::new(view);
     router.merge(routes).layer(middleware::from_fn_with_state(observation, observe))
