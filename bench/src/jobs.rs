@@ -421,7 +421,7 @@ impl Round {
         let settings = coordinator::Settings {
             sum: coordinator::SumSettings { prob: 0.5, count: count(1), time },
             update: coordinator::UpdateSettings { prob: 1.0, count: count(UPDATES as u64), time },
-            sum2: coordinator::Sum2Settings { count: count(1), time },
+            sum2: coordinator::Sum2Settings { count: count(1), time, quorum: Default::default() },
             mask: config.into(),
             model_length: length as u64,
             reassembly: Default::default(),

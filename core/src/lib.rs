@@ -28,7 +28,7 @@
 //! # let settings = Settings {
 //! #     sum: SumSettings { prob: 0.3, count, time },
 //! #     update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
-//! #     sum2: Sum2Settings { count, time },
+//! #     sum2: Sum2Settings { count, time, quorum: Default::default() },
 //! #     mask: "Prime/F32/B0/M3".parse::<pet_core::mask::MaskConfig>()?.into(),
 //! #     model_length: 4,
 //! #     reassembly: Default::default(),

@@ -39,7 +39,7 @@ pub fn settings() -> Settings {
     Settings {
         sum: SumSettings { prob: 0.4, count, time },
         update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 4 }, time },
-        sum2: Sum2Settings { count, time },
+        sum2: Sum2Settings { count, time, quorum: Default::default() },
         mask: mask.into(),
         model_length: 1,
         reassembly: ReassemblyLimits { proven_bytes: 1 << 14, unproven_bytes: 1 << 12 },

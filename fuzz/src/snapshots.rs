@@ -75,7 +75,7 @@ fn settings() -> Settings {
     Settings {
         sum: SumSettings { prob: 0.4, count, time },
         update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
-        sum2: Sum2Settings { count, time },
+        sum2: Sum2Settings { count, time, quorum: Default::default() },
         mask: mask.into(),
         model_length: 4,
         reassembly: ReassemblyLimits::default(),

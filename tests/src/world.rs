@@ -25,7 +25,7 @@ pub fn settings(mask: MaskConfigPair, model_length: u64) -> coordinator::Setting
     coordinator::Settings {
         sum: SumSettings { prob: 0.4, count, time },
         update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
-        sum2: Sum2Settings { count, time },
+        sum2: Sum2Settings { count, time, quorum: Default::default() },
         mask,
         model_length,
         reassembly: Default::default(),

@@ -26,7 +26,7 @@ use std::{
 };
 
 use pet_core::{
-    coordinator as protocol,
+    coordinator::{self as protocol, Quorum},
     mask::{BoundType, DataType, GroupType, MaskConfig, MaskObjectView, ModelType},
     message::ReassemblyLimits,
 };
@@ -85,13 +85,16 @@ pub struct TaskSettings {
 }
 
 /// A phase that everyone whose task it is takes part in: `[pet.sum2]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PhaseSettings {
     /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
     pub count: MinMax<u64>,
     /// The phase lasts at least `min` and fails after `max`. In files: seconds, whole or with a
     /// fraction.
     pub time: MinMax<Duration>,
+    /// How many votes the mask that is taken off needs: more than half of those cast, and if it is set this share
+    /// of the sum dictionary.
+    pub quorum: Quorum,
 }
 
 /// A range, both ends included.
@@ -164,7 +167,11 @@ impl Settings {
                     count: MinMax { min: 3, max: 10_000 },
                     time: seconds(1, 300),
                 },
-                sum2: PhaseSettings { count: MinMax { min: 1, max: 100 }, time: seconds(1, 60) },
+                sum2: PhaseSettings {
+                    count: MinMax { min: 1, max: 100 },
+                    time: seconds(1, 60),
+                    quorum: Quorum::default(),
+                },
             },
             mask: DEFAULT_MASK,
             model: ModelSettings { length },
@@ -188,7 +195,11 @@ impl Settings {
                 count: count(update.count),
                 time: time(update.time),
             },
-            sum2: protocol::Sum2Settings { count: count(sum2.count), time: time(sum2.time) },
+            sum2: protocol::Sum2Settings {
+                count: count(sum2.count),
+                time: time(sum2.time),
+                quorum: sum2.quorum,
+            },
             mask: self.mask.into(),
             model_length: self.model.length,
             reassembly: self.reassembly(),

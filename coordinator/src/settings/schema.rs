@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pet_core::{coordinator as protocol, mask::MaskConfig};
+use pet_core::{
+    coordinator::{self as protocol, Quorum},
+    mask::MaskConfig,
+};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -33,6 +36,7 @@ const KEYS: &[&str] = &[
     "pet.sum.time.min",
     "pet.sum2.count.max",
     "pet.sum2.count.min",
+    "pet.sum2.quorum",
     "pet.sum2.time.max",
     "pet.sum2.time.min",
     "pet.update.count.max",
@@ -117,6 +121,11 @@ impl Reader<'_> {
         s.pet.sum2.count.max = s.pet.sum.count.max;
         self.count("pet.sum2", &mut s.pet.sum2.count);
         self.time("pet.sum2", &mut s.pet.sum2.time);
+        let rule = "must be majority, or a number: a share of the sum dictionary";
+        self.read("pet.sum2.quorum", &mut s.pet.sum2.quorum, rule, |text| match text {
+            "majority" => Some(Quorum::Majority),
+            _ => number(text).map(Quorum::Share),
+        });
 
         self.mask(&mut s.mask);
 

@@ -253,6 +253,26 @@ pub enum RoundFailure {
         /// How many votes each of them has.
         votes: u64,
     },
+    /// One sum participant alone has sent a mask, and more are needed.
+    #[error("only one of {sum_participants} sum participants has sent a mask, and {needed} are needed (pet.sum2.quorum)")]
+    LoneVote {
+        /// How many there were in the sum dictionary.
+        sum_participants: u64,
+        /// How many votes are needed.
+        needed: u64,
+    },
+    /// The mask with the most votes has too few of them.
+    #[error(
+        "the mask with the most votes has {votes} of {cast}, and needs {needed} (pet.sum2.quorum)"
+    )]
+    NoQuorum {
+        /// How many votes it has.
+        votes: u64,
+        /// How many were cast.
+        cast: u64,
+        /// How many it needs.
+        needed: u64,
+    },
     /// The winning mask cannot be taken off.
     #[error("the aggregate cannot be unmasked: {0}")]
     Unmask(#[from] UnmaskError),
@@ -262,9 +282,19 @@ impl RoundFailure {
     /// A short, stable name of the reason, for counting and for metrics.
     pub fn label(&self) -> &'static str {
         match self {
+            Self::TooFewMessages { phase: Phase::Sum, .. } => "too_few_sum",
+            Self::TooFewMessages { phase: Phase::Update, .. } => "too_few_update",
+            Self::TooFewMessages { phase: Phase::Sum2, .. } => "too_few_sum2",
             Self::TooFewMessages { .. } => "too_few_messages",
             Self::NoMask => "no_mask",
             Self::TiedMasks { .. } => "tied_masks",
+            Self::LoneVote { .. } => "lone_vote",
+            Self::NoQuorum { .. } => "no_quorum",
+            Self::Unmask(UnmaskError::ScalarSumZero) => "scalar_sum_zero",
+            Self::Unmask(UnmaskError::TooManyModels(_) | UnmaskError::TooManyScalars(_)) => {
+                "too_many_models"
+            }
+            Self::Unmask(UnmaskError::OutOfMemory { .. }) => "out_of_memory",
             Self::Unmask(_) => "unmask",
         }
     }

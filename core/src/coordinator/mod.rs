@@ -41,8 +41,8 @@ pub use machine::Coordinator;
 pub use phase::Phase;
 pub use rejection::Rejection;
 pub use settings::{
-    CountRange, InvalidSettings, Settings, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
-    Violation,
+    CountRange, InvalidSettings, Quorum, Settings, Sum2Settings, SumSettings, TimeRange,
+    UpdateSettings, Violation,
 };
 pub use snapshot::{RestoreError, Snapshot};
 

@@ -117,17 +117,30 @@ impl Coordinator {
                     votes: BTreeMap::new(),
                 });
             }
-            Stage::Sum2 { aggregation, votes, .. } => self.end_sum2(aggregation, votes),
+            Stage::Sum2 { sum_dict, aggregation, votes, .. } => {
+                self.end_sum2(sum_dict.len() as u64, aggregation, votes);
+            }
             stage => self.stage = stage,
         }
     }
 
-    fn end_sum2(&mut self, aggregation: Arc<Aggregation>, votes: BTreeMap<Digest, Vote>) {
+    fn end_sum2(
+        &mut self,
+        sum_participants: u64,
+        aggregation: Arc<Aggregation>,
+        votes: BTreeMap<Digest, Vote>,
+    ) {
         self.gate(Output::Publish(Publication::WithdrawDictionaries));
         let most = votes.values().map(|vote| vote.count).max().unwrap_or(0);
+        let cast = votes.values().map(|vote| vote.count).sum();
+        let needed = self.settings.sum2.quorum.needed(cast, sum_participants);
         let mut winners = votes.iter().filter(|(_, vote)| vote.count == most);
         let failure = match (winners.next(), winners.count()) {
             (None, _) => RoundFailure::NoMask,
+            (Some(_), 0) if most < needed && cast == 1 => {
+                RoundFailure::LoneVote { sum_participants, needed }
+            }
+            (Some(_), 0) if most < needed => RoundFailure::NoQuorum { votes: most, cast, needed },
             (Some((&digest, vote)), 0) => {
                 let (mask, count) = (vote.mask.clone(), vote.count);
                 self.release(votes.values().map(|vote| vote.mask.len()).sum(), votes);

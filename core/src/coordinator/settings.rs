@@ -57,6 +57,34 @@ pub struct Sum2Settings {
     pub count: CountRange,
     /// How long the phase takes.
     pub time: TimeRange,
+    /// How many votes the mask that is taken off needs.
+    pub quorum: Quorum,
+}
+
+/// How many sum participants must have sent the same mask for it to be taken off. It must also have more votes than
+/// any other. An extension: a few sum participants that lie, or have been made up, shall not decide alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub enum Quorum {
+    /// More than half of those who have voted.
+    #[default]
+    Majority,
+    /// That, and at least this share of the sum dictionary: above 0 and at most 1.
+    Share(f64),
+}
+
+impl Quorum {
+    /// How many votes are needed of so many cast by a dictionary of so many sum participants.
+    pub fn needed(self, cast: u64, sum_participants: u64) -> u64 {
+        let majority = cast / 2 + 1;
+        match self {
+            Self::Majority => majority,
+            // There are far fewer than a float counts exactly. Rounded up; not beyond all of them.
+            Self::Share(share) => {
+                let share = (share * sum_participants as f64).ceil() as u64;
+                majority.max(share.min(sum_participants))
+            }
+        }
+    }
 }
 
 /// All settings of a coordinator.
@@ -143,6 +171,11 @@ impl Settings {
             &[],
             || "must be above 0 and at most 1".into(),
         );
+        if let Quorum::Share(share) = sum2.quorum {
+            check.rule(0.0 < share && share <= 1.0, "pet.sum2.quorum", share, &[], || {
+                "must be above 0 and at most 1: a share of the sum dictionary".into()
+            });
+        }
         check.rule(self.model_length >= 1, "model.length", self.model_length, &[], || {
             "must be at least 1".into()
         });
@@ -244,7 +277,11 @@ pub(crate) mod tests {
         Settings {
             sum: SumSettings { prob: 0.5, count: CountRange { min: 1, max: 10 }, time },
             update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
-            sum2: Sum2Settings { count: CountRange { min: 1, max: 10 }, time },
+            sum2: Sum2Settings {
+                count: CountRange { min: 1, max: 10 },
+                time,
+                quorum: Quorum::default(),
+            },
             mask: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
             model_length: 4,
             reassembly: ReassemblyLimits::default(),
@@ -263,6 +300,9 @@ pub(crate) mod tests {
             ("pet.sum2.count.max", |s| s.sum2.count.max = 11),
             ("pet.sum.time.min", |s| s.sum.time.min = Duration::from_secs(61)),
             ("pet.update.time.min", |s| s.update.time.min = Duration::from_secs(61)),
+            ("pet.sum2.quorum", |s| s.sum2.quorum = Quorum::Share(0.0)),
+            ("pet.sum2.quorum", |s| s.sum2.quorum = Quorum::Share(1.1)),
+            ("pet.sum2.quorum", |s| s.sum2.quorum = Quorum::Share(f64::NAN)),
             ("pet.sum2.time.min", |s| s.sum2.time.min = Duration::from_secs(61)),
             ("pet.sum.prob", |s| s.sum.prob = 0.0),
             ("pet.sum.prob", |s| s.sum.prob = 1.0),
@@ -283,6 +323,17 @@ pub(crate) mod tests {
             let violation = violation.unwrap_or_else(|| panic!("{key}: {violations:?}"));
             assert!(violation.depends_on.contains(key), "{violation:?}");
         }
+    }
+
+    #[test]
+    fn a_quorum_is_a_majority_and_a_share() {
+        for (cast, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            assert_eq!(Quorum::Majority.needed(cast, 5), needed);
+        }
+        for (share, of, needed) in [(0.5, 4, 2), (0.5, 5, 3), (1.0, 5, 5), (1e-9, 5, 1)] {
+            assert_eq!(Quorum::Share(share).needed(1, of), needed);
+        }
+        assert_eq!(Quorum::Share(0.2).needed(5, 5), 3);
     }
 
     #[test]

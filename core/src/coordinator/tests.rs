@@ -438,6 +438,51 @@ fn ties_and_zero_scalars_fail_the_round_by_name() {
     assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (3, Phase::Sum));
 }
 
+/// Three of five, of whom two agree: a plurality is not enough, nor is one vote alone where a share is needed.
+#[test]
+fn a_mask_without_a_quorum_fails_the_round_by_name() {
+    let mut settings = quick();
+    settings.sum.count = CountRange { min: 5, max: 5 };
+    settings.sum2.count = CountRange { min: 1, max: 5 };
+    let quorums = [Quorum::Majority, Quorum::Share(0.6), Quorum::Share(0.5)];
+    let votes: [&[usize]; 3] = [&[3, 3, 2, 1], &[3], &[3, 3]];
+    let failures = [
+        RoundFailure::NoQuorum { votes: 2, cast: 4, needed: 3 },
+        RoundFailure::LoneVote { sum_participants: 5, needed: 3 },
+        RoundFailure::NoQuorum { votes: 2, cast: 2, needed: 3 },
+    ];
+    for ((quorum, votes), failure) in quorums.into_iter().zip(votes).zip(failures) {
+        settings.sum2.quorum = quorum;
+        let mut fixture = Fixture::new(settings.clone());
+        let summers = fixture.sum(5);
+        let updaters = fixture.update(1.0);
+        for (summer, count) in summers.iter().zip(votes) {
+            fixture.send(summer.sum2(&mask_of(&updaters[..*count]))).unwrap().unwrap();
+        }
+        fixture.wait(TIME);
+        assert_eq!(fixture.failures(), [failure]);
+        assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (2, Phase::Sum));
+    }
+}
+
+/// Three of five votes for one mask.
+#[test]
+fn a_mask_with_a_quorum_is_taken_off() {
+    let mut settings = quick();
+    settings.sum.count = CountRange { min: 5, max: 5 };
+    settings.sum2.count = CountRange { min: 1, max: 5 };
+    settings.sum2.quorum = Quorum::Share(0.6);
+    let mut fixture = Fixture::new(settings);
+    let summers = fixture.sum(5);
+    let updaters = fixture.update(1.0);
+    for (summer, count) in summers.iter().zip([3, 3, 3, 2, 1]) {
+        fixture.send(summer.sum2(&mask_of(&updaters[..count]))).unwrap().unwrap();
+    }
+    fixture.wait(TIME);
+    assert_eq!(fixture.failures(), []);
+    assert!(fixture.bulletin.model().is_some());
+}
+
 #[test]
 fn nothing_is_seen_before_it_is_stored() {
     let mut fixture = Fixture::new(quick());

@@ -101,7 +101,7 @@ impl Cast {
         let settings = Settings {
             sum: SumSettings { prob: 0.5, count, time },
             update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 9 }, time },
-            sum2: Sum2Settings { count, time },
+            sum2: Sum2Settings { count, time, quorum: Default::default() },
             mask: config.into(),
             model_length: 1,
             reassembly: Default::default(),

@@ -192,7 +192,11 @@ impl Scenario {
                     count: CountRange { min: 5, max: 60 },
                     time: seconds(15, 90),
                 },
-                sum2: Sum2Settings { count: CountRange { min: 2, max: 12 }, time: seconds(10, 90) },
+                sum2: Sum2Settings {
+                    count: CountRange { min: 2, max: 12 },
+                    time: seconds(10, 90),
+                    quorum: Default::default(),
+                },
                 mask: config("Prime/F32/B0/M3").into(),
                 model_length: 8,
                 reassembly: ReassemblyLimits { proven_bytes: 1 << 17, unproven_bytes: 1 << 14 },

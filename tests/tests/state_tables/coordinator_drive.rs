@@ -28,7 +28,11 @@ fn settings() -> Settings {
     Settings {
         sum: SumSettings { prob: 0.5, count: CountRange { min: 1, max: 3 }, time },
         update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 4 }, time },
-        sum2: Sum2Settings { count: CountRange { min: 1, max: 2 }, time },
+        sum2: Sum2Settings {
+            count: CountRange { min: 1, max: 2 },
+            time,
+            quorum: Default::default(),
+        },
         mask: config().into(),
         model_length: LENGTH as u64,
         reassembly: Default::default(),

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use pet_core::coordinator::Quorum;
 use pet_core::mask::{BoundType, DataType, GroupType, ModelType};
 use proptest::prelude::*;
 
@@ -50,7 +51,7 @@ fn every_key_is_read() {
         api.bind_address = "[::1]:0"
         pet.sum = { prob = 0.25, count = { min = 2, max = 20 }, time = { min = 3, max = 30 } }
         pet.update = { prob = 0.75, count = { min = 4, max = 40 }, time = { min = 5, max = 50 } }
-        pet.sum2 = { count = { min = 6, max = 16 }, time = { min = 7, max = 70 } }
+        pet.sum2 = { count = { min = 6, max = 16 }, time = { min = 7, max = 70 }, quorum = 0.5 }
         mask = { group_type = "power2", data_type = "I64", bound_type = "BMax", model_type = "M12" }
         log = { filter = "warn,pet_coordinator=trace", format = "JSON" }
         "#,
@@ -58,6 +59,7 @@ fn every_key_is_read() {
     let secs = |min, max| MinMax { min: Duration::from_secs(min), max: Duration::from_secs(max) };
     assert_eq!(s.api.bind_address.to_string(), "[::1]:0");
     assert_eq!((s.pet.sum.prob, s.pet.update.prob), (0.25, 0.75));
+    assert_eq!(s.pet.sum2.quorum, Quorum::Share(0.5));
     assert_eq!(s.pet.sum.count, MinMax { min: 2, max: 20 });
     assert_eq!(s.pet.sum.time, secs(3, 30));
     assert_eq!(s.pet.update.count, MinMax { min: 4, max: 40 });

@@ -30,7 +30,7 @@ impl OurCoordinator {
         let settings = Settings {
             sum: SumSettings { prob: SUM_PROBABILITY, count: count(1), time },
             update: UpdateSettings { prob: 1.0, count: count(MIN_UPDATES as u64), time },
-            sum2: Sum2Settings { count: count(1), time },
+            sum2: Sum2Settings { count: count(1), time, quorum: Default::default() },
             mask: MaskConfigPair { vect: config(pair.vect), unit: config(pair.unit) },
             model_length: len as u64,
             reassembly: Default::default(),
