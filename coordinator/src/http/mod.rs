@@ -7,6 +7,7 @@ mod conditional;
 mod dashboard;
 mod models;
 mod observe;
+mod openapi;
 mod params;
 mod patience;
 mod serve;
@@ -121,6 +122,7 @@ pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
         ("/models", get(models::list::<R>)),
         ("/models/{round}", get(models::of_round::<R>)),
         ("/message", post(message::<R>)),
+        ("/openapi.json", get(openapi::document)),
     ] {
         router = router.route(path, route.clone()).route(&format!("{path}/"), route);
     }
