@@ -2,21 +2,41 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use pet_coordinator::settings::Loader;
 
 /// The coordinator of the PET protocol: federated learning in which it only sees masked models and
 /// their sum.
 #[derive(Debug, Parser)]
-#[command(name = "pet-coordinator", version)]
+#[command(name = "pet-coordinator", version, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Examples:
+  pet-coordinator serve --model-length 1000          run one on 127.0.0.1:8081
+  pet-coordinator check-config --config pet.toml     what would hold, and where it comes from
+  pet-coordinator status --watch                     follow it with progress bars
+  pet-coordinator export-model -o model.npy          the latest global model, for numpy.load
+
+Exit status of all commands:
+  0  it was done
+  1  it could not be done
+  2  wrong command line, or wrong settings
+  3  the coordinator does not answer, or not as a coordinator does
+  4  what was asked for is not there (no model yet, an unknown round)";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Serve(Serve),
+    CheckConfig(CheckConfig),
+    Status(Status),
+    Rounds(Rounds),
+    ExportModel(ExportModel),
+    Completions(Completions),
 }
 
 /// Run the coordinator until it is interrupted (Ctrl-C or SIGTERM).
@@ -28,7 +48,33 @@ pub enum Command {
 /// Exit status: 0 after an interrupt, 1 when serving failed, 2 for a wrong command line or wrong
 /// settings.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator serve --model-length 1000
+  pet-coordinator serve --config pet.toml --bind 0.0.0.0:8081
+  XAYNET__PET__SUM__PROB=0.1 pet-coordinator serve --config pet.toml --set pet.update.count.min=20")]
 pub struct Serve {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+
+    /// Once listening, write the address as IP:PORT into this file.
+    #[arg(long, value_name = "FILE")]
+    pub port_file: Option<PathBuf>,
+
+    /// Derive everything random from the 32 bytes of this file instead of the operating system: for
+    /// tests only.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub seed_file: Option<PathBuf>,
+
+    /// Record all that the state machine is told into this new file, the keys of all rounds included,
+    /// so that it can be replayed: for tests only.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub record: Option<PathBuf>,
+}
+
+/// Where settings come from beside the environment.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
     /// Read settings from this TOML file.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -46,10 +92,6 @@ pub struct Serve {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
 
-    /// Once listening, write the address as IP:PORT into this file.
-    #[arg(long, value_name = "FILE")]
-    pub port_file: Option<PathBuf>,
-
     /// What to log (log.filter), such as info,pet_coordinator=debug [default: info].
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
@@ -57,19 +99,126 @@ pub struct Serve {
     /// The form of log lines (log.format): text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-
-    /// Derive everything random from the 32 bytes of this file instead of the operating system: for
-    /// tests only.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub seed_file: Option<PathBuf>,
-
-    /// Record all that the state machine is told into this new file, the keys of all rounds included,
-    /// so that it can be replayed: for tests only.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub record: Option<PathBuf>,
 }
 
-impl Serve {
+/// Check the settings that `serve` would run with, without running it.
+///
+/// Takes the same options, environment and file as `serve`. Prints every setting with its value and where
+/// that comes from; the output is itself a settings file. All mistakes are told at once, with status 2.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator check-config --config pet.toml
+  pet-coordinator check-config --config pet.toml | grep -v default     only what was given
+  pet-coordinator check-config --config pet.toml > /dev/null && systemctl restart pet-coordinator")]
+pub struct CheckConfig {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Which coordinator to ask.
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// The coordinator's URL.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081",
+        env = "PET_COORDINATOR_URL"
+    )]
+    pub url: String,
+}
+
+/// Tell what a running coordinator is doing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator status
+  pet-coordinator status --watch --url http://coordinator.example:8081
+  pet-coordinator status --json | jq .phase")]
+pub struct Status {
+    #[command(flatten)]
+    pub coordinator: Remote,
+
+    /// Go on until interrupted: progress bars in a terminal, else a line for every change.
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// JSON, as from /status; with --watch an object a line, as from /events.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// List the latest rounds that are over, with what came of them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator rounds --last 10
+  pet-coordinator rounds --json | jq '.[] | select(.outcome == \"failed\") | .failure.reason'")]
+pub struct Rounds {
+    #[command(flatten)]
+    pub coordinator: Remote,
+
+    /// No more than the N latest ones.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Save a global model of a running coordinator to a file.
+///
+/// The file is there at once and as a whole, or not at all. With status 4 there is no such model.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator export-model -o model.npy
+  pet-coordinator export-model --round 12 -o round-12.npy
+  pet-coordinator export-model --format raw -o - | sha256sum")]
+pub struct ExportModel {
+    #[command(flatten)]
+    pub coordinator: Remote,
+
+    /// The model of this round, if it is kept [default: the latest].
+    #[arg(long, value_name = "N")]
+    pub round: Option<u64>,
+
+    /// How the weights are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ModelFormat,
+
+    /// The file to write; - is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// How a model's weights are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ModelFormat {
+    /// A NumPy file.
+    #[default]
+    Npy,
+    /// The weights one after another, little-endian, in the rounds' data type.
+    Raw,
+    /// The exact form of old participants.
+    Rationals,
+}
+
+/// Print a script that completes this command line in a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator completions bash > /etc/bash_completion.d/pet-coordinator
+  pet-coordinator completions zsh > ~/.zfunc/_pet-coordinator
+  pet-coordinator completions fish > ~/.config/fish/completions/pet-coordinator.fish")]
+pub struct Completions {
+    /// Which shell.
+    pub shell: Shell,
+}
+
+impl SettingsArgs {
     /// All the places that settings come from.
     pub fn loader(&self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Loader {
         let mut loader = Loader::new().env(env);
@@ -112,9 +261,11 @@ mod tests {
 
     fn load(args: &[&str], env: &[(&str, &str)]) -> Settings {
         let args = ["pet-coordinator", "serve"].iter().chain(args);
-        let Command::Serve(serve) = Cli::try_parse_from(args).unwrap().command;
+        let Command::Serve(serve) = Cli::try_parse_from(args).unwrap().command else {
+            panic!("another command");
+        };
         let env = env.iter().map(|(name, value)| (name.into(), value.into()));
-        serve.loader(env).load().unwrap().settings
+        serve.settings.loader(env).load().unwrap().settings
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod commands;
 
 use std::{
     fs,
@@ -23,10 +24,10 @@ use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info, warn, Dispatch};
 use tracing_subscriber::EnvFilter;
 
-use self::cli::{Cli, Command, Serve};
-
-/// Wrong settings, like a wrong command line.
-const USAGE: u8 = 2;
+use self::{
+    cli::{Cli, Command, Serve},
+    commands::{Exit, Failed},
+};
 
 /// Why serving failed.
 #[derive(Debug, Error)]
@@ -50,30 +51,37 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(args) = Cli::parse().command;
-    let loaded = match args.loader(std::env::vars_os()).load() {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error, USAGE),
+    let result = match Cli::parse().command {
+        Command::Serve(args) => run_coordinator(&args),
+        Command::CheckConfig(args) => commands::check_config(&args, std::env::vars_os()),
+        Command::Status(args) => commands::status(&args),
+        Command::Rounds(args) => commands::rounds(&args),
+        Command::ExportModel(args) => commands::export_model(&args),
+        Command::Completions(args) => commands::completions(&args),
     };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            // Whatever the log's filter lets through. If not even this can be written there is nobody to
+            // tell.
+            let _ = writeln!(io::stderr(), "error: {failed}");
+            failed.exit.into()
+        }
+    }
+}
+
+fn run_coordinator(args: &Serve) -> Result<(), Failed> {
+    let loaded = args.settings.loader(std::env::vars_os()).load();
+    let loaded = loaded.map_err(|error| Failed::new(Exit::Usage, error))?;
     warn_of(&loaded.warnings, loaded.settings.log.format);
     init_log(&loaded.settings.log);
     let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
-        let result = runtime.block_on(serve(&args, loaded));
+        let result = runtime.block_on(serve(args, loaded));
         // What still computes has nobody to compute for.
         runtime.shutdown_background();
         result
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
-    }
-}
-
-/// Says on standard error what went wrong, whatever the log's filter lets through.
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    // If not even this can be written there is nobody to tell.
-    let _ = writeln!(io::stderr(), "error: {error}");
-    ExitCode::from(code)
+    result.map_err(|error| Failed::new(Exit::Failure, error))
 }
 
 /// A log on standard error that lets through what `filter` says.

@@ -11,6 +11,7 @@
 //! on the command line. Of the old keys, those about TLS (`api.tls_*`) are refused: there is no TLS
 //! yet, and who sets them counts on it.
 
+mod effective;
 mod error;
 mod filter;
 mod layers;
@@ -31,6 +32,7 @@ use pet_core::{
     message::ReassemblyLimits,
 };
 
+pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 
@@ -246,6 +248,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What was given in vain.
     pub warnings: Vec<Warning>,
+    /// Every setting as it holds, by key, and where it came from.
+    pub effective: Vec<Effective>,
 }
 
 /// Puts settings together from file, environment and command line, in this order of increasing

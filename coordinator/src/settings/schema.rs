@@ -13,6 +13,7 @@ use pet_core::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
+    effective::{Effective, Value},
     error::{Origin, Problem, SettingsError, Warning},
     filter,
     layers::{Entry, Layers, Raw},
@@ -63,15 +64,17 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 
 /// Makes settings of what was given.
 pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
-    let mut reader = Reader { layers, problems: Vec::new() };
+    let mut reader = Reader { layers, problems: Vec::new(), effective: Vec::new() };
     let settings = reader.settings();
     let mut problems = reader.problems;
+    let mut effective = reader.effective;
+    effective.sort_by(|a, b| a.key.cmp(&b.key));
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
     problems.extend(check_except(&settings, Some(layers), &unreadable));
     let mut warnings = names(layers, &mut problems);
     warnings.extend(silent_log(&settings, layers));
     if problems.is_empty() {
-        Ok(Loaded { settings, warnings })
+        Ok(Loaded { settings, warnings, effective })
     } else {
         problems.sort_by(|a, b| a.key.cmp(&b.key));
         Err(SettingsError::Invalid(problems))
@@ -86,6 +89,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Problem> {
 struct Reader<'a> {
     layers: &'a Layers,
     problems: Vec<Problem>,
+    effective: Vec<Effective>,
 }
 
 impl Reader<'_> {
@@ -186,7 +190,25 @@ impl Reader<'_> {
 
     /// Puts the value given for `key`, if any, into `slot`; one that `parse` does not take breaks
     /// `rule`.
-    fn read<T>(&mut self, key: &str, slot: &mut T, rule: &str, parse: impl Fn(&str) -> Option<T>) {
+    fn read<T: Value>(
+        &mut self,
+        key: &str,
+        slot: &mut T,
+        rule: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) {
+        self.read_given(key, slot, rule, parse);
+        let origin = origin(Some(self.layers), key);
+        self.effective.push(Effective { key: key.to_owned(), value: slot.written(), origin });
+    }
+
+    fn read_given<T>(
+        &mut self,
+        key: &str,
+        slot: &mut T,
+        rule: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) {
         let Some(Entry { raw, origin }) = self.layers.get(key) else {
             return;
         };

@@ -44,6 +44,30 @@ fn the_example_file_gives_the_documented_defaults() {
     assert_eq!(given, KEYS, "the example must show every key");
 }
 
+/// What is shown can be given again, and means the same.
+#[test]
+fn effective_settings_are_a_settings_file() {
+    let mut layers = Layers::default();
+    layers.add_toml(Path::new("a.toml"), "pet.sum.prob = 0.25\nlog.filter = 'a=\"b\\c\"'").unwrap();
+    layers.add_option("model.length", "--model-length", "7".to_owned());
+    layers.add_option("pet.sum.time.min", "--set", "0.5".to_owned());
+    layers.add_option("log.filter", "--set", "info".to_owned());
+    let loaded = interpret(&layers).unwrap();
+    let keys: Vec<&str> = loaded.effective.iter().map(|setting| setting.key.as_str()).collect();
+    assert_eq!(keys, KEYS);
+    let origin = |key: &str| {
+        loaded.effective.iter().find(|setting| setting.key == key).unwrap().origin.clone()
+    };
+    assert_eq!(origin("pet.sum.prob"), Origin::File { path: "a.toml".into(), line: 1 });
+    assert_eq!(origin("model.length"), Origin::Option { name: "--model-length".into() });
+    assert_eq!(origin("pet.update.prob"), Origin::Default);
+
+    let text: String = loaded.effective.iter().map(|setting| format!("{setting}\n")).collect();
+    let mut again = Layers::default();
+    again.add_toml(Path::new("b.toml"), &text).unwrap();
+    assert_eq!(interpret(&again).unwrap().settings, loaded.settings, "{text}");
+}
+
 #[test]
 fn every_key_is_read() {
     let s = load(

@@ -1,0 +1,31 @@
+//! `check-config`: are these settings good, and which hold?
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
+
+use pet_coordinator::settings::SettingsError;
+
+use super::exit::{output_failed, Exit, Failed};
+use crate::cli::CheckConfig;
+
+/// Prints every setting with where it came from; warnings go to standard error.
+pub fn check_config(
+    args: &CheckConfig,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Failed> {
+    let wrong = |error: SettingsError| Failed::new(Exit::Usage, error);
+    let loaded = args.settings.loader(env).load().map_err(wrong)?;
+    for warning in &loaded.warnings {
+        // If it cannot be told there is nobody to tell.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let lines: Vec<String> = loaded.effective.iter().map(ToString::to_string).collect();
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let mut out = io::stdout().lock();
+    for (setting, line) in loaded.effective.iter().zip(lines) {
+        writeln!(out, "{line:width$}  # {}", setting.origin).map_err(output_failed)?;
+    }
+    Ok(())
+}

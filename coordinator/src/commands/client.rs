@@ -1,0 +1,97 @@
+//! Asking a running coordinator over HTTP.
+
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    time::Duration,
+};
+
+use pet_coordinator::status::Status;
+use ureq::{http::Response, Agent, Body};
+
+use super::exit::{Exit, Failed};
+
+/// How long to wait for a connection, and for the head of an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// More than any status has, in bytes.
+const LARGEST_STATUS: u64 = 16 << 20;
+
+/// Talks to one coordinator.
+pub struct Client {
+    agent: Agent,
+    url: String,
+}
+
+impl Client {
+    /// For the coordinator at a base URL.
+    pub fn new(url: &str) -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE))
+            .user_agent(concat!("pet-coordinator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        Self { agent, url: url.trim_end_matches('/').to_owned() }
+    }
+
+    /// The base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a GET; whatever the answer's status.
+    pub fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Failed> {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
+        request.call().map_err(|error| self.unreachable(&error))
+    }
+
+    /// The state of the coordinator, as it came and as it is understood.
+    pub fn status(&self) -> Result<(String, Status), Failed> {
+        let response = self.get("/status", "application/json")?;
+        self.expect_ok(&response, "/status")?;
+        let mut body = String::new();
+        let mut reader = response.into_body().into_reader().take(LARGEST_STATUS);
+        reader.read_to_string(&mut body).map_err(|error| self.unreachable(&error))?;
+        let status = serde_json::from_str(&body).map_err(|error| {
+            self.failed(format!("its status is not as this version knows it: {error}"))
+        })?;
+        Ok((body, status))
+    }
+
+    /// The feed of server-sent events: the data of each.
+    pub fn events(&self) -> Result<impl Iterator<Item = io::Result<String>>, Failed> {
+        let response = self.get("/events", "text/event-stream")?;
+        self.expect_ok(&response, "/events")?;
+        // It does not end: no limit but that of a line.
+        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut lines = BufReader::new(reader);
+        Ok(std::iter::from_fn(move || loop {
+            let mut line = String::new();
+            match lines.by_ref().take(LARGEST_STATUS).read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => match line.strip_prefix("data:") {
+                    Some(data) => return Some(Ok(data.trim().to_owned())),
+                    None => continue,
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }))
+    }
+
+    /// Anything but a 200 is not the answer of a coordinator of this version.
+    fn expect_ok(&self, response: &Response<Body>, path: &str) -> Result<(), Failed> {
+        match response.status().as_u16() {
+            200 => Ok(()),
+            status => Err(self.failed(format!("it answers {path} with HTTP status {status}"))),
+        }
+    }
+
+    pub fn unreachable(&self, error: &dyn std::error::Error) -> Failed {
+        self.failed(format!("{error}; is this where it listens (--url)?"))
+    }
+
+    fn failed(&self, why: String) -> Failed {
+        Failed::new(Exit::Unreachable, format!("the coordinator at {}: {why}", self.url))
+    }
+}

@@ -1,0 +1,19 @@
+//! What the binary's commands do, but for `serve`.
+
+mod check_config;
+mod client;
+mod completions;
+mod exit;
+mod export_model;
+mod rounds;
+mod status;
+mod watch;
+
+pub use self::{
+    check_config::check_config,
+    completions::completions,
+    exit::{Exit, Failed},
+    export_model::export_model,
+    rounds::rounds,
+    status::status,
+};
