@@ -122,7 +122,7 @@ impl Rounds for Intake {
             _ => bulletin.answer(&call),
         };
         // Nothing but a bug leaves one of these calls unanswered.
-        answer.unwrap_or_else(|| Response { status: 500, body: Bytes::new() })
+        answer.unwrap_or_else(|| Response::new(500, Bytes::new()))
     }
 
     fn params(&self) -> Option<Bytes> {

@@ -144,6 +144,7 @@ pub mod mask;
 pub mod message;
 pub mod model;
 pub mod participant;
+pub mod problem;
 pub mod record;
 pub mod request;
 pub mod round;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::crypto::PublicSigningKey;
+use crate::problem::Problem;
 
 /// Names one request of one participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,6 +140,17 @@ impl Call {
         }
     }
 
+    /// The headers to send, beside those that any client sends. Who sends a message is told why it is
+    /// rejected only if it asks for that; coordinators that do not know of it take no notice.
+    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Message(_) => {
+                &[("content-type", "application/octet-stream"), ("accept", Problem::MEDIA_TYPE)]
+            }
+            _ => &[],
+        }
+    }
+
     /// The body to send; empty for all but messages.
     pub fn body(&self) -> Bytes {
         match self {
@@ -201,6 +213,17 @@ pub struct Response {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+    /// What the header `Retry-After` says: see [`retry_after`].
+    pub retry_after: Option<Duration>,
+}
+
+/// Reads the value of a header `Retry-After`, if it is a number of seconds. (The other form, a date, is
+/// of no use without a clock that both sides agree on.)
+pub fn retry_after(value: &str) -> Option<Duration> {
+    let digits = value.trim();
+    // `parse` would take a plus sign.
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
 
 /// Shows the length of the body only.
@@ -211,14 +234,25 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
+    /// A status with a body.
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, body: body.into(), retry_after: None }
+    }
+
     /// Status 200 with a body.
     pub fn ok(body: impl Into<Bytes>) -> Self {
-        Self { status: 200, body: body.into() }
+        Self::new(200, body)
     }
 
     /// Status 204: not available (yet).
     pub fn no_content() -> Self {
-        Self { status: 204, body: Bytes::new() }
+        Self::new(204, Bytes::new())
+    }
+
+    /// The same with a `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, pause: Option<Duration>) -> Self {
+        Self { retry_after: pause, ..self }
     }
 }
 
@@ -258,6 +292,17 @@ mod tests {
             "h\u{e9}tt\u{e9}p://",
         ] {
             assert!(CoordinatorUrl::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn seconds_to_wait_are_read() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(retry_after("0"), seconds(0));
+        assert_eq!(retry_after(" 120 "), seconds(120));
+        assert_eq!(retry_after(&"9".repeat(40)), seconds(u64::MAX));
+        for other in ["", " ", "-1", "+1", "1.5", "1 2", "soon", "Fri, 31 Dec 1999 23:59:59 GMT"] {
+            assert_eq!(retry_after(other), None, "{other}");
         }
     }
 

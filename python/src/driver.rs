@@ -359,6 +359,9 @@ fn trace(event: &Event) {
         }
         Event::Progress { tag, sent, total } => debug!(?tag, sent, total, "part of a message sent"),
         Event::Sent(tag) => info!(?tag, "message sent"),
+        Event::Rejected { tag, problem } => {
+            warn!(?tag, %problem, "message rejected: out of this round");
+        }
         Event::GaveUp(error) => error!(%error, "out of this round"),
         Event::Trouble(trouble) => warn!(%trouble, "the coordinator is asked again later"),
         Event::GlobalModel(model) => debug!(?model, "global model fetched"),

@@ -97,6 +97,11 @@ impl Inbox {
                 self.report_clamping(report);
             }
             Event::Progress { .. } | Event::Sent(_) => self.progress += 1,
+            Event::Rejected { tag, problem } => {
+                self.progress += 1;
+                let text = format!("the coordinator has rejected the {tag} message: {problem}");
+                self.notice(Level::Warning, text);
+            }
             Event::GaveUp(error) => {
                 self.notice(Level::Error, format!("this participant is out of the round: {error}"))
             }
@@ -175,6 +180,7 @@ fn goes_on(event: &Event) -> bool {
             | Event::ModelMasked(_)
             | Event::Progress { .. }
             | Event::Sent(_)
+            | Event::Rejected { .. }
             | Event::GaveUp(_)
     )
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{retry_after, Call, CoordinatorUrl, RequestLimits, Response};
 
 /// Sends calls to one coordinator.
 #[derive(Debug)]
@@ -34,14 +34,20 @@ impl Client {
         let url = self.url.of(call);
         let answer = match call {
             Call::Message(body) => {
-                self.agent.post(url).content_type("application/octet-stream").send(&body[..])
+                let request = self.agent.post(url);
+                let headers = call.headers().iter();
+                headers
+                    .fold(request, |request, (name, value)| request.header(*name, *value))
+                    .send(&body[..])
             }
             _ => self.agent.get(url).call(),
         };
         let answer = answer.map_err(|error| fault(&error))?;
         let status = answer.status().as_u16();
+        let pause = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let pause = pause.and_then(retry_after);
         let body = read(answer.into_body(), self.limits.max_body_of(call))?;
-        Ok(Response { status, body })
+        Ok(Response::new(status, body).retry_after(pause))
     }
 }
 

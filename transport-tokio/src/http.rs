@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{retry_after, Call, CoordinatorUrl, RequestLimits, Response};
 
 use crate::Error;
 
@@ -38,20 +38,23 @@ impl Client {
         let until_answer = self.limits.until_answer(&call);
         let limit = self.limits.max_body_of(&call);
         let url = self.url.of(&call);
+        let headers = call.headers();
         let request = match call {
-            Call::Message(body) => {
-                self.client.post(url).header("content-type", "application/octet-stream").body(body)
-            }
+            Call::Message(body) => self.client.post(url).body(body),
             _ => self.client.get(url),
         };
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let exchange = async {
             let answer = tokio::time::timeout(until_answer, request.send())
                 .await
                 .map_err(|_| TransportFault::TimedOut)?
                 .map_err(|error| fault(&error))?;
             let status = answer.status().as_u16();
+            let pause = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let pause = pause.and_then(retry_after);
             let body = read(answer, limit).await?;
-            Ok(Response { status, body })
+            Ok(Response::new(status, body).retry_after(pause))
         };
         tokio::time::timeout(self.limits.total, exchange)
             .await

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::Phase;
 use crate::crypto::Task;
 use crate::message::{MessageError, ReassemblyError, Tag};
+use crate::problem::Problem;
 
 /// Why a message was not accepted. Nothing has changed by it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -86,6 +87,108 @@ impl Rejection {
             Self::TooLate(_) => "too_late",
             Self::TooManyModels => "too_many_models",
             Self::Chunk(error) => error.label(),
+        }
+    }
+
+    /// What the sender is told, if it wants to know: see [`problem`](crate::problem) for what it is not
+    /// told.
+    pub fn problem(&self, round: u64) -> Problem {
+        let told = |status, title| (self.label(), status, title, self.to_string());
+        let (name, status, title, detail) = match self {
+            Self::Message(error) if error.is_before_authentication() => (
+                NOT_AUTHENTIC,
+                400,
+                "The message is not authentic",
+                "the message does not open with the round's key, or is not signed by the participant \
+                 that it names for this round: it is damaged, or was made for another round"
+                    .to_owned(),
+            ),
+            Self::Message(_) | Self::Chunk(ReassemblyError::EmptyChunk) => {
+                told(400, "The message is malformed")
+            }
+            Self::MaskConfig
+            | Self::ModelLength { .. }
+            | Self::WeakEphemeralKey
+            | Self::SeedDictMismatch => told(422, "The message does not fit the round"),
+            Self::WrongPhase { .. } => told(409, "The phase takes no such messages"),
+            Self::TooLate(_) => told(409, "The phase's time is over"),
+            Self::Full(_) | Self::TooManyModels => told(409, "The phase has enough messages"),
+            Self::DuplicateSum | Self::DuplicateUpdate | Self::DuplicateSum2 => {
+                told(409, "The participant's message was accepted before")
+            }
+            Self::NotEligible(_) | Self::UnknownSumParticipant => {
+                told(403, "The participant does not have this task in this round")
+            }
+            Self::Chunk(ReassemblyError::Contradiction) => {
+                told(409, "The parts of the message contradict each other")
+            }
+            Self::Chunk(ReassemblyError::TooLarge { .. }) => told(413, "The message is too long"),
+            Self::Chunk(ReassemblyError::NoRoom) => told(503, "There is no room now"),
+        };
+        Problem { name: name.into(), status, title: title.into(), detail, round: Some(round) }
+    }
+}
+
+/// The name of what is wrong with all messages of which it cannot be said whose they are.
+const NOT_AUTHENTIC: &str = "not_authentic";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PublicSigningKey;
+
+    #[test]
+    fn whatever_is_not_authentic_gets_the_same_answer() {
+        let told = Rejection::from(MessageError::DoesNotOpen).problem(3);
+        assert_eq!((told.name.as_ref(), told.status), ("not_authentic", 400));
+        for error in [
+            MessageError::Truncated { field: "header", needed: 136, available: 7 },
+            MessageError::Length { stated: 3, actual: 4 },
+            MessageError::UnknownTag(9),
+            MessageError::BadSignature,
+            MessageError::OtherCoordinator,
+        ] {
+            assert_eq!(Rejection::from(error).problem(3), told);
+        }
+        // What only an authentic message can be found to be.
+        for error in [
+            MessageError::Truncated { field: "masked model", needed: 136, available: 7 },
+            MessageError::MalformedSignature { field: "sum signature" },
+            MessageError::TrailingBytes { field: "payload", count: 1 },
+            MessageError::SeedDictLength(5),
+            MessageError::DuplicateSeed(PublicSigningKey::new([1; 32])),
+        ] {
+            let (label, text) = (error.label(), error.to_string());
+            let told = Rejection::from(error).problem(3);
+            assert_eq!((told.name.as_ref(), told.status, told.detail), (label, 400, text));
+        }
+    }
+
+    #[test]
+    fn problems_have_the_rejections_names_and_a_fitting_status() {
+        let (tag, phase) = (Tag::Sum, Phase::Update);
+        for (rejection, status) in [
+            (Rejection::WrongPhase { tag, phase }, 409),
+            (Rejection::NotEligible(Task::Sum), 403),
+            (Rejection::MaskConfig, 422),
+            (Rejection::ModelLength { expected: 1, actual: 2 }, 422),
+            (Rejection::WeakEphemeralKey, 422),
+            (Rejection::SeedDictMismatch, 422),
+            (Rejection::DuplicateSum, 409),
+            (Rejection::DuplicateUpdate, 409),
+            (Rejection::DuplicateSum2, 409),
+            (Rejection::UnknownSumParticipant, 403),
+            (Rejection::Full(phase), 409),
+            (Rejection::TooLate(phase), 409),
+            (Rejection::TooManyModels, 409),
+            (Rejection::Chunk(ReassemblyError::Contradiction), 409),
+            (Rejection::Chunk(ReassemblyError::TooLarge { actual: 2, max: 1 }), 413),
+            (Rejection::Chunk(ReassemblyError::EmptyChunk), 400),
+            (Rejection::Chunk(ReassemblyError::NoRoom), 503),
+        ] {
+            let told = rejection.problem(3);
+            assert_eq!((told.name.as_ref(), told.status), (rejection.label(), status));
+            assert_eq!((told.detail, told.round), (rejection.to_string(), Some(3)));
         }
     }
 }

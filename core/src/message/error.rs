@@ -85,7 +85,28 @@ impl MessageError {
             Self::DuplicateSeed(_) => "duplicate_seed",
         }
     }
+
+    /// Whether it is found before it is known that the message is the participant's.
+    pub(crate) fn is_before_authentication(&self) -> bool {
+        match self {
+            Self::DoesNotOpen
+            | Self::Truncated { field: HEADER, .. }
+            | Self::Length { .. }
+            | Self::UnknownTag(_)
+            | Self::BadSignature
+            | Self::OtherCoordinator => true,
+            Self::Truncated { .. }
+            | Self::MalformedSignature { .. }
+            | Self::TrailingBytes { .. }
+            | Self::MaskObject(_)
+            | Self::SeedDictLength(_)
+            | Self::DuplicateSeed(_) => false,
+        }
+    }
 }
+
+/// What errors call a message's header.
+pub(super) const HEADER: &str = "header";
 
 /// Takes a fixed number of bytes off the front of a slice.
 pub(super) fn take<'a>(

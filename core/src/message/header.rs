@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{take, take_array};
+use super::error::{take, take_array, HEADER};
 use super::{MessageError, Payload};
 use crate::crypto::{PublicEncryptKey, PublicSigningKey, Signature};
 
@@ -76,12 +76,12 @@ impl<'a> MessageView<'a> {
     /// the tag is unknown. Reserved bytes and unknown flag bits are ignored.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let mut rest = bytes;
-        let mut head = take(&mut rest, HEADER_LENGTH, "header")?;
-        let signature = Signature::new(take_array(&mut head, "header")?);
-        let participant = PublicSigningKey::new(take_array(&mut head, "header")?);
-        let coordinator = PublicEncryptKey::new(take_array(&mut head, "header")?);
-        let stated = u32::from_be_bytes(take_array(&mut head, "header")?);
-        let [tag, flags, _, _] = take_array(&mut head, "header")?;
+        let mut head = take(&mut rest, HEADER_LENGTH, HEADER)?;
+        let signature = Signature::new(take_array(&mut head, HEADER)?);
+        let participant = PublicSigningKey::new(take_array(&mut head, HEADER)?);
+        let coordinator = PublicEncryptKey::new(take_array(&mut head, HEADER)?);
+        let stated = u32::from_be_bytes(take_array(&mut head, HEADER)?);
+        let [tag, flags, _, _] = take_array(&mut head, HEADER)?;
         if usize::try_from(stated).ok() != Some(bytes.len()) {
             return Err(MessageError::Length { stated, actual: bytes.len() });
         }

@@ -11,6 +11,7 @@ use crate::job::JobId;
 use crate::mask::{DataType, MaskError, MaskReport};
 use crate::message::Tag;
 use crate::model::{Model, RatioError};
+use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::{DecodeError, RoundParameters};
 use crate::time::Timestamp;
@@ -125,8 +126,16 @@ pub enum Event {
         /// How many there are.
         total: usize,
     },
-    /// A message was delivered. Whether it was accepted is not known.
+    /// A message was delivered. Whether it was accepted is not known: older coordinators do not tell.
     Sent(Tag),
+    /// The coordinator has rejected a message, for good: this participant can do nothing more in this
+    /// round.
+    Rejected {
+        /// What the message was for.
+        tag: Tag,
+        /// Why.
+        problem: Problem,
+    },
     /// This participant can do nothing more in this round.
     GaveUp(ComposeError),
     /// The coordinator could not be asked, or gave a wrong answer: it is asked again later.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task, TaskSi
 use crate::job::{JobId, Release, Work};
 use crate::message::Tag;
 use crate::model::Model;
+use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
@@ -25,6 +27,9 @@ use crate::time::Timestamp;
 
 /// From so many bytes on memory is freed in a job.
 const RELEASE_FROM: usize = 1 << 16;
+
+/// The longest pause that a coordinator can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A participant. See the [module's page](super) for how to drive it.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Participant {
     wishes: usize,
     /// How many looks at the coordinator in a row brought no progress.
     misses: u32,
+    /// How long the next pause is at least.
+    least_pause: Duration,
     outputs: VecDeque<Output>,
     next_id: u64,
     stopped: bool,
@@ -138,6 +145,7 @@ impl Participant {
             fetch: Fetch::None,
             wishes: 0,
             misses: 0,
+            least_pause: Duration::ZERO,
             outputs: VecDeque::new(),
             next_id: 0,
             stopped: false,
@@ -177,6 +185,7 @@ impl Participant {
             fetch: self.fetch.clone(),
             wishes: self.wishes,
             misses: self.misses,
+            least_pause: self.least_pause,
             outputs: VecDeque::new(),
             next_id: self.next_id,
             stopped: self.stopped,
@@ -306,6 +315,7 @@ impl Participant {
     }
 
     fn handle_params(&mut self, answer: Result<Response, TransportFault>) {
+        self.heed(&answer);
         let parameters = match read_params(answer) {
             Ok(parameters) => parameters,
             Err(reason) => return self.trouble("params", reason),
@@ -322,6 +332,7 @@ impl Participant {
         call: &'static str,
         answer: Result<Response, TransportFault>,
     ) -> Option<Bytes> {
+        self.heed(&answer);
         match read_body(answer) {
             Ok(Some(body)) => return Some(body),
             Ok(None) => self.wait_longer(),
@@ -331,16 +342,37 @@ impl Participant {
     }
 
     fn handle_delivery(&mut self, answer: Result<Response, TransportFault>) {
-        match answer {
-            Ok(Response { status: 200..=299, .. }) => self.delivered(),
-            Ok(Response { status, .. }) => self.trouble("message", TroubleReason::Status(status)),
-            Err(fault) => self.trouble("message", fault.into()),
+        self.heed(&answer);
+        let response = match answer {
+            Ok(Response { status: 200..=299, .. }) => return self.delivered(),
+            Ok(response) => response,
+            Err(fault) => return self.trouble("message", fault.into()),
+        };
+        let Some(problem) = Problem::of(&response) else {
+            return self.trouble("message", TroubleReason::Status(response.status));
+        };
+        match self.upload_mut().map(|upload| upload.tag) {
+            // It has arrived before, and the answer was lost.
+            Some(tag) if problem.is_duplicate(tag) => self.sent(tag),
+            Some(tag) => {
+                self.set_stage(Stage::Awaiting);
+                self.event(Event::Rejected { tag, problem });
+                self.wait_longer();
+            }
+            None => self.go_on(),
         }
     }
 
     fn trouble(&mut self, call: &'static str, reason: TroubleReason) {
         self.event(Event::Trouble(Trouble { call, reason }));
         self.wait_longer();
+    }
+
+    /// Heeds a coordinator that has too much to do: the next pause lasts as long as it says.
+    fn heed(&mut self, answer: &Result<Response, TransportFault>) {
+        if let Ok(Response { status: 429 | 503, retry_after: Some(pause), .. }) = answer {
+            self.least_pause = (*pause).min(MAX_RETRY_AFTER);
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -360,7 +392,9 @@ impl Participant {
     }
 
     fn wait(&mut self) {
-        self.activity = Activity::Waiting(self.now + self.settings.polling.pause(self.misses));
+        let least = std::mem::take(&mut self.least_pause);
+        let pause = self.settings.polling.pause(self.misses).max(least);
+        self.activity = Activity::Waiting(self.now + pause);
     }
 
     fn go_on(&mut self) {
@@ -464,6 +498,11 @@ impl Participant {
                 return self.go_on();
             }
         }
+        self.sent(tag);
+    }
+
+    /// All of the message was delivered.
+    fn sent(&mut self, tag: Tag) {
         self.event(Event::Sent(tag));
         self.set_stage(match tag {
             Tag::Sum => Stage::Sum2(None),
@@ -690,7 +729,7 @@ impl Participant {
 
 fn read_params(answer: Result<Response, TransportFault>) -> Result<RoundParameters, TroubleReason> {
     match answer? {
-        Response { status: 200, body } => Ok(RoundParameters::from_bytes(&body)?),
+        Response { status: 200, body, .. } => Ok(RoundParameters::from_bytes(&body)?),
         Response { status, .. } => Err(TroubleReason::Status(status)),
     }
 }
@@ -698,7 +737,7 @@ fn read_params(answer: Result<Response, TransportFault>) -> Result<RoundParamete
 /// The body of a 200, nothing for a 204.
 fn read_body(answer: Result<Response, TransportFault>) -> Result<Option<Bytes>, TroubleReason> {
     match answer? {
-        Response { status: 200, body } => Ok(Some(body)),
+        Response { status: 200, body, .. } => Ok(Some(body)),
         Response { status: 204, .. } => Ok(None),
         Response { status, .. } => Err(TroubleReason::Status(status)),
     }

@@ -1,5 +1,7 @@
 //! Recorded participants.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -29,6 +31,8 @@ pub enum Written {
     SetModel(Model),
     FetchModel,
     Stop,
+    /// A response with a `Retry-After`. (Older records have only those without.)
+    Later { id: RequestId, status: u16, body: Bytes, retry_after: Duration },
 }
 
 impl Recorded<Participant> {
@@ -74,8 +78,12 @@ impl Machine for Participant {
     fn write(input: &Input) -> Written {
         match input {
             Input::Tick => Written::Tick,
-            Input::Response { id, response: Response { status, body } } => {
-                Written::Response { id: *id, status: *status, body: body.clone() }
+            Input::Response { id, response: Response { status, body, retry_after } } => {
+                let (id, status, body) = (*id, *status, body.clone());
+                match *retry_after {
+                    None => Written::Response { id, status, body },
+                    Some(retry_after) => Written::Later { id, status, body, retry_after },
+                }
             }
             Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
             Input::JobDone(JobResult { id, .. }) => Written::JobDone(*id),
@@ -90,7 +98,11 @@ impl Machine for Participant {
         Some(match written {
             Written::Tick => Input::Tick,
             Written::Response { id, status, body } => {
-                Input::Response { id, response: Response { status, body } }
+                Input::Response { id, response: Response::new(status, body) }
+            }
+            Written::Later { id, status, body, retry_after } => {
+                let response = Response::new(status, body).retry_after(Some(retry_after));
+                Input::Response { id, response }
             }
             Written::Fault { id, fault } => Input::Fault { id, fault },
             Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),

@@ -8,8 +8,9 @@ use super::*;
 use crate::crypto::{EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey, Task};
 use crate::job::JobId;
 use crate::mask::{DataType, MaskConfig, MaskError};
-use crate::message::{MessageView, Tag};
+use crate::message::{MessageSize, MessageView, Tag};
 use crate::model::{ratio, Model};
+use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::{RoundParameters, SumDict};
 use crate::time::Timestamp;
@@ -213,7 +214,7 @@ fn a_failed_send_is_repeated_with_the_same_bytes() {
         fixture.params(&parameters(Task::Sum));
         let (id, call) = fixture.request();
         bodies.push(call.body());
-        let response = Response { status, body: Default::default() };
+        let response = Response::new(status, "");
         fixture.input(Input::Response { id, response }).unwrap();
         fixture.pause();
     }
@@ -223,6 +224,131 @@ fn a_failed_send_is_repeated_with_the_same_bytes() {
     let mut restored = Fixture::with(Participant::restore(&saved, Settings::default()).unwrap());
     restored.params(&parameters(Task::Sum));
     assert_eq!(restored.request().1.body(), bodies[0]);
+}
+
+/// What a coordinator answers that says why.
+fn told(name: &'static str, status: u16) -> Response {
+    let problem = Problem {
+        name: name.into(),
+        status,
+        title: "No".into(),
+        detail: "no".into(),
+        round: Some(1),
+    };
+    Response::new(status, problem.to_json())
+}
+
+/// A sum participant that has just sent its message.
+fn posting() -> (Fixture, RequestId) {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::Sum));
+    fixture.run_job();
+    fixture.params(&parameters(Task::Sum));
+    let (id, call) = fixture.request();
+    assert_eq!(call.headers()[1], ("accept", "application/problem+json"));
+    (fixture, id)
+}
+
+#[test]
+fn a_rejected_message_ends_the_round_and_is_told() {
+    for (name, status) in [("wrong_phase", 409), ("not_authentic", 400), ("duplicate_update", 409)] {
+        let (mut fixture, id) = posting();
+        fixture.input(Input::Response { id, response: told(name, status) }).unwrap();
+        assert_eq!(fixture.idle().why, Why::Poll);
+        match fixture.events.last() {
+            Some(Event::Rejected { tag: Tag::Sum, problem }) => assert_eq!(problem.name, name),
+            other => panic!("{other:?}"),
+        }
+        // It is not sent again in this round.
+        fixture.pause();
+        fixture.params(&parameters(Task::Sum));
+        assert_eq!(fixture.idle().why, Why::Poll);
+        // The next round is another matter.
+        fixture.pause();
+        fixture.params(&RoundParameters { seed: RoundSeed::new([4; 32]), ..parameters(Task::Sum) });
+        fixture.run_job();
+    }
+}
+
+#[test]
+fn a_message_that_was_accepted_before_is_sent() {
+    let (mut fixture, id) = posting();
+    fixture.input(Input::Response { id, response: told("duplicate_sum", 409) }).unwrap();
+    fixture.idle();
+    assert_eq!(fixture.events.last(), Some(&Event::Sent(Tag::Sum)));
+    fixture.pause();
+    fixture.params(&parameters(Task::Sum));
+    assert!(matches!(fixture.request().1, Call::Seeds(_)));
+}
+
+/// All of it: the coordinator looks at a part only as long as it does not have the whole.
+#[test]
+fn a_split_message_that_was_accepted_before_is_sent() {
+    let settings = Settings { max_message_size: MessageSize::new(300).unwrap(), ..Settings::default() };
+    let keys = SigningKeyPair::from_seed(&Seed::new([1; 32]));
+    let mut fixture = Fixture::with(Participant::new(keys, RootSeed::new([2; 32]), settings));
+    fixture.params(&parameters(Task::Update));
+    fixture.answer(&Call::Sums, sums());
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.run_job();
+    fixture.params(&parameters(Task::Update));
+    fixture.run_job();
+    let (id, _) = fixture.request();
+    fixture.input(Input::Response { id, response: told("duplicate_update", 409) }).unwrap();
+    fixture.idle();
+    assert_eq!(fixture.events.last(), Some(&Event::Sent(Tag::Update)));
+    assert!(!fixture.events.iter().any(|event| matches!(event, Event::Progress { .. })));
+}
+
+#[test]
+fn a_problem_that_may_pass_is_no_reason_to_give_up() {
+    for response in [
+        told("chunks_no_room", 503),
+        told("rate", 429),
+        told("stalled", 408),
+        Response::new(409, "no problem document"),
+        Response::new(413, r#"{"type":"about:blank"}"#),
+    ] {
+        let (mut fixture, id) = posting();
+        let status = response.status;
+        fixture.input(Input::Response { id, response }).unwrap();
+        fixture.pause();
+        let trouble = Trouble { call: "message", reason: TroubleReason::Status(status) };
+        assert_eq!(fixture.events.last(), Some(&Event::Trouble(trouble)));
+        fixture.params(&parameters(Task::Sum));
+        assert!(matches!(fixture.request().1, Call::Message(_)));
+    }
+}
+
+#[test]
+fn a_coordinator_that_asks_for_a_pause_gets_it_within_reason() {
+    let seconds = Duration::from_secs;
+    for (status, said, pause) in [
+        (503, Some(seconds(7)), seconds(7)),
+        (429, Some(seconds(7)), seconds(7)),
+        (503, Some(Duration::MAX), seconds(60)),
+        // Shorter than it would be anyway.
+        (503, Some(Duration::ZERO), Duration::from_millis(100)),
+        (503, None, Duration::from_millis(100)),
+        // It means something else there.
+        (500, Some(seconds(7)), Duration::from_millis(100)),
+    ] {
+        let response = Response::new(status, "").retry_after(said);
+        let (mut fixture, id) = posting();
+        fixture.input(Input::Response { id, response: response.clone() }).unwrap();
+        assert_eq!(fixture.idle().wake_at, Some(fixture.now + pause), "{status} {said:?}");
+        // The same for a look at the parameters; and the pause after that is an ordinary one.
+        let mut fixture = Fixture::new();
+        let (id, _) = fixture.request();
+        fixture.input(Input::Response { id, response }).unwrap();
+        assert_eq!(fixture.idle().wake_at, Some(fixture.now + pause), "{status} {said:?}");
+        fixture.pause();
+        let (id, _) = fixture.request();
+        fixture.input(Input::Response { id, response: Response::new(503, "") }).unwrap();
+        let ordinary = Duration::from_millis(120);
+        assert_eq!(fixture.idle().wake_at, Some(fixture.now + ordinary));
+    }
 }
 
 #[test]
@@ -470,7 +596,7 @@ proptest! {
             let _ = fixture.input(match kind {
                 0 => Input::Tick,
                 1 => Input::Response { id, response: Response::ok(parameters(task).to_bytes()) },
-                2 => Input::Response { id, response: Response { status, body: vec![kind; 40].into() } },
+                2 => Input::Response { id, response: Response::new(status, vec![kind; 40]) },
                 3 => Input::Fault { id, fault: TransportFault::TooLarge },
                 4 => match jobs.pop() {
                     Some(job) => Input::JobDone(Job::finish(job)),

@@ -108,7 +108,7 @@ impl Simulation<'_> {
         }
         self.keep_message(sealed);
         let Some(context) = &self.server.context else {
-            self.answer(sender, Response { status: 503, body: Default::default() });
+            self.answer(sender, Response::new(503, ""));
             return Ok(());
         };
         match context.open(sealed.to_vec()) {

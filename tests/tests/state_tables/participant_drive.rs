@@ -419,7 +419,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
         I::NewUpdate => respond(&bench, of_round(Task::Update)),
         I::NoContent => respond(&bench, Response::no_content()),
         I::Nonsense => respond(&bench, Response::ok("nonsense")),
-        I::ServerError => respond(&bench, Response { status: 500, body: Default::default() }),
+        I::ServerError => respond(&bench, Response::new(500, "")),
         I::Fault => {
             let id = bench.request.as_ref().map_or(bench.answered, |(id, _)| *id);
             Input::Fault { id, fault: TransportFault::TimedOut }
@@ -549,7 +549,7 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
         I::Good => respond(body),
         I::NoContent => respond(Response::no_content()),
         I::Nonsense => respond(Response::ok("nonsense")),
-        I::ServerError => respond(Response { status: 500, body: Default::default() }),
+        I::ServerError => respond(Response::new(500, "")),
         I::Fault => Input::Fault { id, fault: TransportFault::TimedOut },
         I::JobDone | I::JobBadAnswer => {
             Input::JobDone(bench.fetch_job.take().map_or_else(foreign_job, Job::finish))
