@@ -53,6 +53,7 @@ impl Intake {
         let core = self.core().await;
         // Only now: while this message waited its turn a new phase may have begun.
         let context = self.board.borrow().context().cloned().ok_or(Unprocessed::Stopped)?;
+        let round = context.round_id();
         let length = bytes.len();
         let opened = spawn_blocking(move || {
             let opened = context.open(bytes);
@@ -69,7 +70,7 @@ impl Intake {
             Err(rejection) => {
                 self.counters.rejected(rejection.label());
                 log(rejection.label(), length as u64, &rejection);
-                return Ok(());
+                return Err(Unprocessed::Rejected(rejection.problem(round)));
             }
         };
         let (reply, outcome) = oneshot::channel();
@@ -88,7 +89,7 @@ impl Intake {
         match rejection {
             // Not the message's fault: with a 200 its sender would believe it delivered.
             Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
-            _ => Ok(()),
+            rejection => Err(Unprocessed::Rejected(rejection.problem(round))),
         }
     }
 

@@ -14,10 +14,11 @@ use pet_coordinator::{
 };
 use pet_core::{
     coordinator::{PersistId, Record},
-    crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures},
+    crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures, SEAL_OVERHEAD},
     message::{Frame, MessageSize, SumPayload, Tag},
     model::{Model, Scalar},
     participant::Event,
+    problem::Problem,
     round::{RoundParameters, SumDict},
 };
 use pet_transport_tokio::{Config, Participant};
@@ -70,6 +71,15 @@ impl Api {
         let response = self.get("/params").await;
         assert_eq!(response.status(), 200);
         RoundParameters::from_bytes(&response.bytes().await.unwrap()).unwrap()
+    }
+
+    /// Posts a message as one who wants to know what is wrong with it; gives what is told.
+    async fn problem(&self, message: Vec<u8>) -> Option<Problem> {
+        let request = self.client.post(format!("{}/message", self.url)).body(message);
+        let response = request.header("accept", Problem::MEDIA_TYPE).send().await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap();
+        Problem::of(&pet_core::request::Response::new(status, body))
     }
 
     /// Posts a message; gives the status after checking that the body is empty.
@@ -313,6 +323,55 @@ async fn every_message_is_answered_with_an_empty_200_and_rejections_are_counted(
     let metrics = coordinator.metrics();
     assert_eq!(metrics.rejections.get("wrong_phase"), 1);
     assert_eq!((metrics.messages_accepted, metrics.rejections.total()), (2, 6));
+    coordinator.shutdown().await.unwrap();
+}
+
+/// Damaged, sealed for another key, signed by another: nobody can tell which from the answer.
+#[tokio::test]
+async fn who_wants_to_know_is_told_why_a_message_is_rejected() {
+    let coordinator = Coordinator::start(settings(1, 3, 10)).await.unwrap();
+    let api = Api::new(&coordinator);
+    let parameters = api.parameters().await;
+    let summers = with_task(&parameters, Task::Sum, 2);
+    let updater = &with_task(&parameters, Task::Update, 1)[0];
+    let other_key = EncryptKeyPair::from_seed(&Seed::new([8; 32]));
+    let good = sum_message(&parameters, &summers[0]);
+
+    let unauthentic = api.problem(Vec::new()).await.unwrap();
+    assert_eq!((unauthentic.name.as_ref(), unauthentic.status), ("not_authentic", 400));
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    let other_round = RoundParameters { pk: other_key.public(), ..parameters.clone() };
+    for message in [damaged, sum_message(&other_round, &summers[0]), vec![7; 300]] {
+        assert_eq!(api.problem(message).await.as_ref(), Some(&unauthentic));
+    }
+    let unsigned = {
+        let mut frame = Frame::with_capacity(SumPayload::LENGTH);
+        frame.buffer_mut().extend_from_slice(&[0; SumPayload::LENGTH]);
+        let mut message =
+            frame.sign(&summers[0], &parameters.pk, Tag::Sum, false).unwrap().to_vec();
+        message[0] ^= 1;
+        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([6; 32]));
+        let mut sealed = vec![0; SEAL_OVERHEAD];
+        sealed.extend_from_slice(&message);
+        parameters.pk.seal_in_place(&mut sealed, &ephemeral).unwrap();
+        sealed
+    };
+    assert_eq!(api.problem(unsigned).await.as_ref(), Some(&unauthentic));
+    let rejections = coordinator.metrics().rejections;
+    assert_eq!((rejections.get("does_not_open"), rejections.get("bad_signature")), (4, 1));
+
+    let told = |problem: Option<Problem>| problem.map(|told| (told.name, told.status));
+    let ineligible = api.problem(sum_message(&parameters, updater)).await;
+    assert_eq!(told(ineligible), Some(("not_eligible".into(), 403)));
+    assert_eq!(api.problem(good.clone()).await, None);
+    // The phase may have ended by now.
+    let again = told(api.problem(good).await).unwrap();
+    assert!([("duplicate_sum".into(), 409), ("wrong_phase".into(), 409)].contains(&again));
+    until("the sum phase is over", async || api.status("/sums").await == 200).await;
+    let late = api.problem(sum_message(&parameters, &summers[1])).await.unwrap();
+    assert_eq!((late.name.as_ref(), late.status, late.round), ("wrong_phase", 409, Some(1)));
+    assert!(late.detail.contains("update phase"), "{late}");
     coordinator.shutdown().await.unwrap();
 }
 

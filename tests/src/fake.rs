@@ -12,8 +12,17 @@ pub struct Request {
     pub method: String,
     /// Path and query.
     pub path: String,
+    /// Names, in lower case, and values.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// What to do with a request.
@@ -21,6 +30,8 @@ pub struct Request {
 pub enum Action {
     /// Answer with a status and a body.
     Answer(u16, Vec<u8>),
+    /// Answer that it is to be asked again in so many seconds.
+    Later(u64),
     /// Send the client to another path of this server.
     Redirect(u16, &'static str),
     /// Announce a body of that many bytes, and send endless zeros.
@@ -103,6 +114,10 @@ fn serve<S: FnMut(Request) -> Action>(
                 writer.write_all(head.as_bytes())?;
                 writer.write_all(&body)?;
             }
+            Action::Later(seconds) => write!(
+                writer,
+                "HTTP/1.1 503 X\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n"
+            )?,
             Action::Redirect(status, path) => write!(
                 writer,
                 "HTTP/1.1 {status} X\r\nlocation: {path}\r\ncontent-length: 0\r\n\r\n"
@@ -134,19 +149,22 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     }
     let mut words = line.split_whitespace();
     let (method, path) = (words.next().unwrap_or("").into(), words.next().unwrap_or("").into());
-    let mut length = 0;
+    let (mut length, mut headers) = (0, Vec::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
         match header.trim_end().split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().unwrap_or(0);
+            Some((name, value)) => {
+                let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+                if name == "content-length" {
+                    length = value.parse().unwrap_or(0);
+                }
+                headers.push((name, value));
             }
-            Some(_) => {}
             None => break,
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Some(Request { method, path, body }))
+    Ok(Some(Request { method, path, headers, body }))
 }

@@ -5,6 +5,7 @@
 
 mod conditional;
 mod dashboard;
+mod message;
 mod models;
 mod observe;
 mod openapi;
@@ -19,7 +20,7 @@ use std::{fmt::Display, future::Future, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{RawQuery, Request, State},
+    extract::{RawQuery, State},
     http::{header, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -32,14 +33,12 @@ use base64::{
 };
 use pet_core::{
     crypto::PublicSigningKey,
+    problem::Problem,
     request::{Call, Response as Answer},
 };
 use thiserror::Error;
 
-use self::{
-    patience::Patience,
-    upload::{Refusal, Refused, Uploads},
-};
+use self::{patience::Patience, upload::Uploads};
 use crate::{models::Published, store::StoreError};
 
 pub(crate) use self::serve::{serve, ConnectionLimits};
@@ -83,13 +82,15 @@ pub(crate) trait Rounds: Send + Sync + 'static {
     /// message's length as far as it is known, and the reason.
     fn not_received(&self, label: &'static str, length: u64, reason: &dyn Display);
 
-    /// Takes a sealed message; ready once it is accepted or rejected. The sender is not told which.
+    /// Takes a sealed message; ready once it is accepted or rejected.
     fn message(&self, upload: Upload) -> impl Future<Output = Result<(), Unprocessed>> + Send;
 }
 
-/// Why a message was neither accepted nor rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unprocessed {
+    #[error("the message is rejected: {0}")]
+    Rejected(Problem),
     #[error("the coordinator is shutting down")]
     Stopped,
     #[error("there is no room for this part of a message now: send it again later")]
@@ -121,7 +122,7 @@ pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
         ("/model", get(models::latest::<R>)),
         ("/models", get(models::list::<R>)),
         ("/models/{round}", get(models::of_round::<R>)),
-        ("/message", post(message::<R>)),
+        ("/message", post(message::message::<R>)),
         ("/openapi.json", get(openapi::document)),
     ] {
         router = router.route(path, route.clone()).route(&format!("{path}/"), route);
@@ -142,42 +143,6 @@ async fn seeds<R: Rounds>(State(api): State<Arc<Api<R>>>, RawQuery(query): RawQu
         )
             .into_response(),
     }
-}
-
-async fn message<R: Rounds>(State(api): State<Arc<Api<R>>>, request: Request) -> Response {
-    let limit = api.rounds.max_message_len();
-    let upload = match api.uploads.receive(request.into_body(), limit).await {
-        Ok(upload) => upload,
-        Err(Refused { why, length }) => {
-            api.rounds.not_received(why.label(), length, &why);
-            return refused(&why);
-        }
-    };
-    match api.rounds.message(upload).await {
-        Ok(()) => StatusCode::OK.into_response(),
-        Err(error @ (Unprocessed::Stopped | Unprocessed::NoRoom)) => later(&error),
-        Err(error @ Unprocessed::Bug) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
-        }
-    }
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let status = match refusal {
-        // Like every message that is rejected.
-        Refusal::TooLong { .. } => return StatusCode::OK.into_response(),
-        Refusal::FarTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::Busy => return later(refusal),
-        Refusal::Stalled => StatusCode::REQUEST_TIMEOUT,
-        Refusal::Broken => StatusCode::BAD_REQUEST,
-    };
-    (status, format!("{refusal}\n")).into_response()
-}
-
-/// Nothing is wrong with the request but its time: clients send it again.
-fn later(reason: &dyn std::error::Error) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], format!("{reason}\n"))
-        .into_response()
 }
 
 /// An answer with no Content-Type, as `/params` and `/model` always came.

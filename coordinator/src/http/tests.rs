@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use pet_core::{coordinator::GlobalModel, crypto::RoundSeed, model::Model};
+use pet_core::{
+    coordinator::{GlobalModel, Rejection},
+    crypto::RoundSeed,
+    model::Model,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -123,8 +127,8 @@ impl Rounds for Arc<Fake> {
     }
 
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
-        if let Some(error) = *self.unprocessed.lock().unwrap() {
-            return Err(error);
+        if let Some(error) = &*self.unprocessed.lock().unwrap() {
+            return Err(error.clone());
         }
         self.messages.lock().unwrap().push(upload.bytes.clone());
         self.arrived.notify_one();
@@ -511,11 +515,52 @@ async fn a_message_that_was_not_processed_is_no_200() {
         (Unprocessed::NoRoom, 503, Some("1")),
         (Unprocessed::Bug, 500, None),
     ] {
-        *server.fake.unprocessed.lock().unwrap() = Some(error);
+        *server.fake.unprocessed.lock().unwrap() = Some(error.clone());
         let got = server.post("", b"m").await;
         assert_eq!((got.status, got.header("retry-after")), (status, retry), "{error}");
         assert_eq!(got.body, format!("{error}\n"));
+        let got = server.post(TELL_ME, b"m").await;
+        assert_eq!((got.status, got.header("retry-after")), (status, retry), "{error}");
+        assert!(got.body.contains(&error.to_string()));
     }
+}
+
+/// What a participant sends that wants to know why its message is rejected.
+const TELL_ME: &str = "accept: text/plain, application/problem+json\r\n";
+
+#[tokio::test]
+async fn a_rejected_message_is_an_empty_200_unless_its_sender_wants_to_know() {
+    let server = Server::start().await;
+    let problem = Rejection::DuplicateUpdate.problem(7);
+    *server.fake.unprocessed.lock().unwrap() = Some(Unprocessed::Rejected(problem.clone()));
+    for header in ["", "accept: */*\r\n", "accept: application/json\r\n"] {
+        let got = server.post(header, b"m").await;
+        assert_eq!((got.status, got.body.as_str()), (200, ""), "{header}");
+    }
+    let got = server.post(TELL_ME, b"m").await;
+    assert_eq!(got.status, 409);
+    assert_eq!(got.header("content-type"), Some("application/problem+json"));
+    assert_eq!(Problem::of(&Answer::new(got.status, got.body)), Some(problem));
+}
+
+#[tokio::test]
+async fn what_was_not_received_is_told_as_well() {
+    let limits = UploadLimits { memory: 4096, ..uploads() };
+    let server = Server::with(limits, connections()).await;
+    let far = 2 * LIMIT + (1 << 20);
+    for length in [LIMIT + 1, far + 1] {
+        let got = server.post(TELL_ME, &vec![7; length]).await;
+        let problem = Problem::of(&Answer::new(got.status, got.body)).unwrap();
+        assert_eq!((got.status, problem.name.as_ref()), (413, "too_long"), "{length}");
+    }
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut first = server.begin_post(4000, &[1; 4000]).await;
+    server.fake.arrived.notified().await;
+    let got = server.post(TELL_ME, &[2; 4000]).await;
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("1")));
+    assert!(got.body.contains("urn:pet:problem:busy"), "{}", got.body);
+    server.fake.release.notify_one();
+    assert_eq!(read_answer(&mut first).await.status, 200);
 }
 
 #[tokio::test]

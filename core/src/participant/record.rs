@@ -24,15 +24,27 @@ pub struct Beginning {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Written {
     Tick,
-    Response { id: RequestId, status: u16, body: Bytes },
-    Fault { id: RequestId, fault: TransportFault },
+    Response {
+        id: RequestId,
+        status: u16,
+        body: Bytes,
+    },
+    Fault {
+        id: RequestId,
+        fault: TransportFault,
+    },
     JobDone(JobId),
     JobLost(JobId),
     SetModel(Model),
     FetchModel,
     Stop,
     /// A response with a `Retry-After`. (Older records have only those without.)
-    Later { id: RequestId, status: u16, body: Bytes, retry_after: Duration },
+    Later {
+        id: RequestId,
+        status: u16,
+        body: Bytes,
+        retry_after: Duration,
+    },
 }
 
 impl Recorded<Participant> {

@@ -251,7 +251,8 @@ fn posting() -> (Fixture, RequestId) {
 
 #[test]
 fn a_rejected_message_ends_the_round_and_is_told() {
-    for (name, status) in [("wrong_phase", 409), ("not_authentic", 400), ("duplicate_update", 409)] {
+    for (name, status) in [("wrong_phase", 409), ("not_authentic", 400), ("duplicate_update", 409)]
+    {
         let (mut fixture, id) = posting();
         fixture.input(Input::Response { id, response: told(name, status) }).unwrap();
         assert_eq!(fixture.idle().why, Why::Poll);
@@ -284,7 +285,8 @@ fn a_message_that_was_accepted_before_is_sent() {
 /// All of it: the coordinator looks at a part only as long as it does not have the whole.
 #[test]
 fn a_split_message_that_was_accepted_before_is_sent() {
-    let settings = Settings { max_message_size: MessageSize::new(300).unwrap(), ..Settings::default() };
+    let settings =
+        Settings { max_message_size: MessageSize::at_most(300).unwrap(), ..Settings::default() };
     let keys = SigningKeyPair::from_seed(&Seed::new([1; 32]));
     let mut fixture = Fixture::with(Participant::new(keys, RootSeed::new([2; 32]), settings));
     fixture.params(&parameters(Task::Update));

@@ -357,11 +357,20 @@ impl Simulation<'_> {
         if sender.lie.is_none() && !may_happen_to_anyone(rejection) {
             return Err(Violation::HonestRejected(rejection.clone()));
         }
-        let status = match rejection {
-            Rejection::Chunk(ReassemblyError::NoRoom) => 503,
-            _ => 200,
+        let round = self.server.context.as_ref().map_or(0, |context| context.round_id());
+        // Half of the participants do not want to know why.
+        let wants_to_know = sender.life.client.is_multiple_of(2);
+        let response = match rejection {
+            Rejection::Chunk(ReassemblyError::NoRoom) => {
+                Response::new(503, "").retry_after(Some(Duration::from_secs(1)))
+            }
+            rejection if wants_to_know => {
+                let problem = rejection.problem(round);
+                Response::new(problem.status, problem.to_json())
+            }
+            _ => Response::ok(""),
         };
-        self.answer(sender, Response { status, body: Default::default() });
+        self.answer(sender, response);
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! Coordinators that cannot be reached, keep silent, or answer nonsense.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pet_core::coordinator::{Phase, Rejection};
 use pet_core::crypto::{PublicEncryptKey, RoundSeed};
 use pet_core::mask::{DataType, MaskConfig};
+use pet_core::message::Tag;
 use pet_core::model::Model;
 use pet_core::participant::{
     Event, FetchError, ModelMismatch, Reject, TransportFault, Trouble, TroubleReason,
@@ -23,6 +25,8 @@ conformance!(
     wrong_statuses_and_bodies_are_told,
     an_answer_that_is_too_long_is_not_read,
     a_redirected_message_is_not_delivered,
+    a_rejected_message_is_told,
+    a_coordinator_that_is_busy_is_left_alone,
     base_urls_may_have_a_path,
     local_models_are_checked,
     the_global_model_can_be_missing_or_out_of_reach,
@@ -37,6 +41,48 @@ pub(crate) fn parameters(sum: f64, update: f64) -> RoundParameters {
         mask_config: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
         model_length: 4,
     }
+}
+
+/// Each transport asks to be told, and tells.
+fn a_rejected_message_is_told<D: Driver>() {
+    let rejection = Rejection::Full(Phase::Sum).problem(7);
+    let (body, status) = (rejection.to_json(), rejection.status);
+    let server = FakeServer::start(move |request| match request.path.as_str() {
+        "/message" => {
+            assert_eq!(request.header("accept"), Some("application/problem+json"));
+            assert_eq!(request.header("content-type"), Some("application/octet-stream"));
+            Action::Answer(status, body.clone())
+        }
+        _ => Action::Answer(200, parameters(1.0, 0.0).to_bytes()),
+    });
+    let mut driver = D::start(&Start::new(&server.url())).unwrap();
+    let told = driver.wait_for(|event| match event {
+        Event::Rejected { tag: Tag::Sum, problem } => Some(problem.clone()),
+        _ => None,
+    });
+    assert_eq!(told, rejection);
+}
+
+fn a_coordinator_that_is_busy_is_left_alone<D: Driver>() {
+    let mut busy_since = None;
+    let server = FakeServer::start(move |_| match busy_since {
+        None => {
+            busy_since = Some(Instant::now());
+            Action::Later(1)
+        }
+        // Without a word from the coordinator it would be asked again after some milliseconds.
+        Some(since) => {
+            let kept = since.elapsed() >= Duration::from_secs(1);
+            Action::Answer(if kept { 200 } else { 500 }, parameters(0.0, 0.0).to_bytes())
+        }
+    });
+    let mut driver = D::start(&Start::new(&server.url())).unwrap();
+    assert_eq!(trouble(&mut driver), ("params", TroubleReason::Status(503)));
+    driver.wait_for(|event| match event {
+        Event::NewRound { .. } => Some(()),
+        Event::Trouble(trouble) => panic!("asked too early: {trouble}"),
+        _ => None,
+    });
 }
 
 fn trouble<D: Driver>(driver: &mut D) -> (&'static str, TroubleReason) {

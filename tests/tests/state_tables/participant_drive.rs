@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pet_core::coordinator::{Phase, Rejection};
 use pet_core::crypto::{
     EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed, Seed, SigningKeyPair,
     Task,
@@ -420,6 +421,22 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
         I::NoContent => respond(&bench, Response::no_content()),
         I::Nonsense => respond(&bench, Response::ok("nonsense")),
         I::ServerError => respond(&bench, Response::new(500, "")),
+        I::Busy => {
+            let pause = Some(Duration::from_secs(7));
+            respond(&bench, Response::new(503, "").retry_after(pause))
+        }
+        I::Rejected => {
+            let (tag, phase) = (Tag::Update, Phase::Sum2);
+            respond(&bench, told(&Rejection::WrongPhase { tag, phase }))
+        }
+        I::Duplicate => respond(
+            &bench,
+            told(&match bench.state() {
+                State::At(Stage::SumSend, _) => Rejection::DuplicateSum,
+                State::At(Stage::Sum2Send, _) => Rejection::DuplicateSum2,
+                _ => Rejection::DuplicateUpdate,
+            }),
+        ),
         I::Fault => {
             let id = bench.request.as_ref().map_or(bench.answered, |(id, _)| *id);
             Input::Fault { id, fault: TransportFault::TimedOut }
@@ -484,6 +501,12 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
     }
 }
 
+/// What a coordinator answers to a message that it rejects.
+fn told(rejection: &Rejection) -> Response {
+    let problem = rejection.problem(1);
+    Response::new(problem.status, problem.to_json())
+}
+
 /// The event's name: clippy, which CI runs with all warnings as errors, complains when there is one
 /// that is not listed.
 #[deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
@@ -495,6 +518,7 @@ fn name(event: &Event) -> &'static str {
         Event::ModelMasked(_) => "ModelMasked",
         Event::Progress { .. } => "Progress",
         Event::Sent(_) => "Sent",
+        Event::Rejected { .. } => "Rejected",
         Event::GaveUp(_) => "GaveUp",
         Event::Trouble(_) => "Trouble",
         Event::GlobalModel(_) => "GlobalModel",
@@ -509,7 +533,16 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
     use Stimulus as I;
     match input {
         Input::Tick => &[I::Tick, I::Later],
-        Input::Response { .. } => &[I::Good, I::NewSum, I::NoContent, I::Nonsense, I::StaleAnswer],
+        Input::Response { .. } => &[
+            I::Good,
+            I::NewSum,
+            I::NoContent,
+            I::Nonsense,
+            I::Busy,
+            I::Rejected,
+            I::Duplicate,
+            I::StaleAnswer,
+        ],
         Input::Fault { .. } => &[I::Fault],
         Input::JobDone(_) => &[I::JobDone, I::JobBadAnswer, I::JobGivesUp, I::JobStale],
         Input::JobLost(_) => &[I::JobLost],

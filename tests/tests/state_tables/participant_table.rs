@@ -103,6 +103,12 @@ enumeration! {
         Nonsense,
         /// Status 500.
         ServerError,
+        /// Status 503 with a `Retry-After`.
+        Busy,
+        /// Status 409 with a problem document: a message comes in the wrong phase.
+        Rejected,
+        /// The same: the message was accepted before.
+        Duplicate,
         /// No answer.
         Fault,
         /// An answer to a request of before.
@@ -202,8 +208,16 @@ fn expected_at(stage: Stage, doing: Doing, stimulus: Stimulus) -> Cell {
             D::PostPart => Says("Progress", stage, D::Look),
             D::Pause | D::Job | D::Seal => Refused("unknown request"),
         },
-        I::ServerError | I::Fault => match doing {
+        I::ServerError | I::Busy | I::Fault => match doing {
             D::Look | D::Get | D::Post | D::PostPart => Says("Trouble", stage, D::Pause),
+            D::Pause | D::Job | D::Seal => Refused("unknown request"),
+        },
+        I::Rejected | I::Duplicate => match doing {
+            // What is told about messages means nothing there.
+            D::Look | D::Get => Says("Trouble", stage, D::Pause),
+            // All of it, if this was a part of a message.
+            D::Post | D::PostPart if stimulus == I::Duplicate => delivered(stage),
+            D::Post | D::PostPart => Says("Rejected", S::Idle, D::Pause),
             D::Pause | D::Job | D::Seal => Refused("unknown request"),
         },
         I::StaleAnswer => Refused("unknown request"),
