@@ -45,6 +45,11 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
+    /// As [`Envelope::write`], of what holds no secret.
+    pub(crate) fn plain(&self, state: &impl Serialize) -> Vec<u8> {
+        std::mem::take(&mut self.write(state))
+    }
+
     pub(crate) fn write(&self, state: &impl Serialize) -> Zeroizing<Vec<u8>> {
         let size = bincode::serialized_size(state).unwrap_or(0);
         // Reserved in one go: growing would leave copies of the secrets behind.

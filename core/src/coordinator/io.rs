@@ -122,8 +122,8 @@ pub enum Why {
     Stopped,
 }
 
-/// A change that must outlive the process. Whoever stores only this can tell what was acknowledged; to
-/// go on in the middle of a round store [snapshots](super::Coordinator::snapshot), which hold it all.
+/// A change that must outlive the process. From the records since a round began
+/// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Record {
@@ -151,6 +151,13 @@ pub enum Record {
         tag: Tag,
         /// The chunk.
         chunk: OwnedChunk,
+        /// How many bytes are set aside for the message, once the right to send it is proven.
+        reserved: Option<usize>,
+    },
+    /// Nothing is kept any more of what these participants have sent incompletely.
+    ChunksDropped {
+        /// Whose chunks.
+        participants: Vec<PublicSigningKey>,
     },
     /// The sum dictionary is complete.
     SumEnded,
@@ -158,8 +165,8 @@ pub enum Record {
     Updates {
         /// Of whom, with their sealed mask seeds.
         seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
-        /// The aggregate with these updates in it.
-        aggregation: Arc<Aggregation>,
+        /// The aggregate with these updates in it. Whoever stores it may forget the one before.
+        aggregation: Option<Arc<Aggregation>>,
     },
     /// The seed dictionary is complete.
     UpdateEnded,

@@ -133,7 +133,8 @@ impl Coordinator {
         settings: Settings,
         now: Timestamp,
     ) -> Result<Self, RestoreError> {
-        Self::from_saved(Saved::from_bytes(snapshot)?, settings, now)
+        settings.validate()?;
+        Ok(Self::from_saved(Saved::from_bytes(snapshot)?, settings, now))
     }
 
     /// Like [`Coordinator::restore`], from a sealed snapshot.
@@ -146,11 +147,12 @@ impl Coordinator {
         settings: Settings,
         now: Timestamp,
     ) -> Result<Self, RestoreError> {
-        Self::from_saved(Saved::unseal(snapshot, key)?, settings, now)
+        settings.validate()?;
+        Ok(Self::from_saved(Saved::unseal(snapshot, key)?, settings, now))
     }
 
-    fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Result<Self, RestoreError> {
-        settings.validate()?;
+    /// The settings are valid.
+    pub(super) fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Self {
         let Saved { root, round, stage, elapsed, reassembly, model } = saved;
         let mut machine = Self::with(settings, root, now, round, stage, elapsed);
         machine.reassembly = reassembly.with_limits(machine.settings.reassembly);
@@ -159,7 +161,7 @@ impl Coordinator {
         machine.assemble_again();
         machine.publish_again();
         machine.advance();
-        Ok(machine)
+        machine
     }
 
     fn with(

@@ -15,7 +15,7 @@ use super::{JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
-use crate::message::{OwnedChunk, Tag};
+use crate::message::{MessageId, OwnedChunk, Tag};
 use crate::round::RoundParameters;
 
 /// The most updates that are aggregated in one job.
@@ -35,6 +35,7 @@ impl Coordinator {
         } else {
             self.context.check_phase(tag)
         };
+        let split_id = split.as_ref().map(|split| (split.round_id, split.message_id));
         // Kept, so that a large message that is rejected, or a mask that is there already, is not freed
         // in this call.
         let kept = body.bytes();
@@ -53,7 +54,12 @@ impl Coordinator {
             Ok(Some(())) => self.reply(ticket, Ok(())),
             // The reply comes later.
             Ok(None) => {}
-            Err(rejection) => self.reply(ticket, Err(rejection)),
+            Err(rejection) => {
+                if let Some((round_id, message_id)) = split_id {
+                    self.drop_chunks(round_id, tag, participant, message_id);
+                }
+                self.reply(ticket, Err(rejection));
+            }
         }
         if kept.is_unique() {
             self.release(kept.len(), kept);
@@ -77,6 +83,7 @@ impl Coordinator {
             return Err(Rejection::Full(Phase::Sum));
         }
         dict.insert(participant, ephemeral_key);
+        self.forget_chunks(&participant);
         self.persist(Record::Sum { participant, ephemeral_key });
         Ok(())
     }
@@ -148,6 +155,7 @@ impl Coordinator {
                 Vote { mask, count: 0 }
             })
             .count += 1;
+        self.forget_chunks(&participant);
         self.persist(Record::Sum2 { participant, digest, mask: first });
         Ok(())
     }
@@ -163,9 +171,15 @@ impl Coordinator {
     ) -> Result<Option<()>, Rejection> {
         self.reject_done(&participant, tag)?;
         let kept = chunk.clone();
-        match self.reassembly.add(participant, tag, chunk, proven, max_payload)? {
+        let added = self.reassembly.add(participant, tag, chunk, proven, max_payload);
+        let evicted = self.reassembly.take_evicted();
+        if !evicted.is_empty() {
+            self.persist(Record::ChunksDropped { participants: evicted });
+        }
+        match added? {
             None => {
-                self.persist(Record::Chunk { participant, tag, chunk: kept });
+                let reserved = self.reassembly.reserved(&participant);
+                self.persist(Record::Chunk { participant, tag, chunk: kept, reserved });
                 Ok(Some(()))
             }
             Some(complete) => {
@@ -173,6 +187,29 @@ impl Coordinator {
                 self.assemble(ticket, participant, Split { round_id, message_id, complete });
                 Ok(None)
             }
+        }
+    }
+
+    /// Keeps nothing of the chunks that a message came in that is not accepted.
+    fn drop_chunks(
+        &mut self,
+        round_id: u64,
+        tag: Tag,
+        participant: PublicSigningKey,
+        message_id: MessageId,
+    ) {
+        // With a phase all its chunks are gone.
+        let is_due = round_id == self.round.id && self.stage.phase().accepts() == Some(tag);
+        if is_due && !self.reassembly.has_other(&participant, message_id) {
+            self.forget_chunks(&participant);
+            self.persist(Record::ChunksDropped { participants: vec![participant] });
+        }
+    }
+
+    /// Keeps no chunks of a participant whose message is accepted: a second one never is.
+    fn forget_chunks(&mut self, participant: &PublicSigningKey) {
+        if let Some((bytes, chunks)) = self.reassembly.forget(participant) {
+            self.release(bytes, chunks);
         }
     }
 
@@ -221,11 +258,16 @@ impl Coordinator {
                 Ok(unmasked) => self.complete_round(unmasked, models, votes),
                 Err(error) => self.fail(error.into()),
             },
-            (Running::Assemble { ticket, split, .. }, Outcome::Assembled(message)) => match message
-            {
-                Ok(message) => self.handle_message(ticket, message, Some(split)),
-                Err(rejection) => self.reply(ticket, Err(rejection)),
-            },
+            (Running::Assemble { ticket, participant, split }, Outcome::Assembled(message)) => {
+                match message {
+                    Ok(message) => self.handle_message(ticket, message, Some(split)),
+                    Err(rejection) => {
+                        let Split { round_id, message_id, complete } = &split;
+                        self.drop_chunks(*round_id, complete.tag, participant, *message_id);
+                        self.reply(ticket, Err(rejection));
+                    }
+                }
+            }
             // A result with a foreign machine's id.
             (running, _) => {
                 self.running.insert(result.id, running);
@@ -243,8 +285,9 @@ impl Coordinator {
             seeds.insert(update.participant, update.seeds.clone());
             accepted.push((update.participant, update.seeds.clone()));
         }
-        self.persist(Record::Updates { seeds: accepted, aggregation: sum });
+        self.persist(Record::Updates { seeds: accepted, aggregation: Some(sum) });
         for update in &updates {
+            self.forget_chunks(&update.participant);
             self.updating.remove(&update.participant);
             self.reply(update.ticket, Ok(()));
         }

@@ -25,11 +25,13 @@ mod machine;
 mod messages;
 mod phase;
 mod record;
+mod recovery;
 mod rejection;
 mod rounds;
 mod settings;
 mod snapshot;
 mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -39,12 +41,16 @@ pub use io::{Event, Idle, Input, Output, PersistId, Record, Reject, RoundFailure
 pub use jobs::Outcome;
 pub use machine::Coordinator;
 pub use phase::Phase;
+pub use recovery::{Recovery, RecoveryError, ResumeError};
 pub use rejection::Rejection;
 pub use settings::{
     CountRange, InvalidSettings, Quorum, Settings, Sum2Settings, SumSettings, TimeRange,
     UpdateSettings, Violation,
 };
 pub use snapshot::{RestoreError, Snapshot};
+pub use stored::Large;
+
+pub use crate::snapshot::EnvelopeError;
 
 /// A coordinator's job.
 pub type Job = crate::job::Job<Outcome>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulletin::Publication;
-use super::io::{Event, Output, Record, RoundFailure};
+use super::io::{Event, Output, PersistId, Record, RoundFailure};
 use super::jobs::Unmask;
 use super::machine::{Coordinator, Running};
 use super::state::{Round, Stage, Vote};
@@ -224,8 +224,8 @@ impl Coordinator {
         }
         match self.stage {
             Stage::Unmask { .. } => self.unmask(),
-            // The confirmation was for the machine that was saved.
-            Stage::Failure { .. } => {
+            // The confirmation was for the machine that was saved. (Without a record it is stored.)
+            Stage::Failure { record } if record > PersistId(0) => {
                 self.persist(Record::RoundFailed { round_id: self.round.id });
                 self.stage = Stage::Failure { record: self.last_record };
             }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::machine::{Running, Update};
 use super::settings::tests::settings;
+use super::snapshot::Saved;
+use super::state::Stage;
 use super::*;
 use crate::crypto::{
-    EncryptKeyPair, PublicEncryptKey, RootSeed, Seed, Signature, SigningKeyPair, Task,
+    Blake2b, EncryptKeyPair, PublicEncryptKey, RootSeed, Seed, Signature, SigningKeyPair, Task,
     TaskSignatures,
 };
 use crate::job::JobId;
@@ -35,13 +38,21 @@ struct Fixture {
     working: bool,
     idle: Option<Idle>,
     tickets: u64,
+    /// What the records add up to; nothing if the machine did not begin with them.
+    recovery: Option<Recovery>,
+    records: Vec<Record>,
+    models: Vec<GlobalModel>,
 }
 
 impl Fixture {
     fn new(settings: Settings) -> Self {
-        let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).unwrap();
+        let root = RootSeed::new([1; 32]);
+        let machine = Coordinator::new(settings, root.clone(), Timestamp::ZERO).unwrap();
         let mut fixture = Self {
             machine,
+            recovery: Some(Recovery::new(root)),
+            records: Vec::new(),
+            models: Vec::new(),
             now: Timestamp::ZERO,
             bulletin: Bulletin::new(),
             context: None,
@@ -53,6 +64,24 @@ impl Fixture {
             working: true,
             idle: None,
             tickets: 0,
+        };
+        fixture.drain();
+        fixture
+    }
+
+    /// The coordinator that goes on from records.
+    fn resume(recovery: Recovery, elapsed: Duration, settings: Settings) -> Self {
+        let machine =
+            Coordinator::resume(recovery.clone(), elapsed, settings.clone(), Timestamp::ZERO);
+        let mut fixture = Self {
+            machine: machine.unwrap(),
+            recovery: Some(recovery),
+            bulletin: Bulletin::new(),
+            context: None,
+            records: Vec::new(),
+            models: Vec::new(),
+            last_record: PersistId(0),
+            ..Self::new(settings)
         };
         fixture.drain();
         fixture
@@ -72,15 +101,19 @@ impl Fixture {
                     self.jobs.push(job);
                     continue;
                 }
-                Output::Persist { id, .. } => {
+                Output::Persist { id, record } => {
                     assert_eq!(id.0, self.last_record.0 + 1, "records are numbered in order");
                     self.last_record = id;
+                    self.record(record);
                     if !self.storing {
                         continue;
                     }
                     Input::Persisted(id)
                 }
                 Output::Publish(publication) => {
+                    if let Publication::Model(model) = &publication {
+                        self.models.push(model.clone());
+                    }
                     self.bulletin.apply(publication);
                     continue;
                 }
@@ -98,11 +131,50 @@ impl Fixture {
                 }
                 Output::Idle(idle) => {
                     self.idle = Some(idle);
+                    self.check_recovery();
                     return;
                 }
             };
             self.machine.handle_input(self.now, input).unwrap();
         }
+    }
+
+    fn record(&mut self, record: Record) {
+        self.records.push(record.clone());
+        if let Some(recovery) = &mut self.recovery {
+            recovery.apply(read_back(&record)).unwrap();
+        }
+    }
+
+    /// At every moment the records add up to what a snapshot has, but for messages that are still being
+    /// put together: their last chunks have no record, and no answer.
+    fn check_recovery(&self) {
+        let Some(recovery) = self.recovery.clone().filter(|_| !self.machine.stopped) else {
+            return;
+        };
+        let elapsed = self.machine.elapsed();
+        let recovered = Snapshot::of_records(recovery.clone(), elapsed).unwrap().unwrap();
+        let snapshot = self.machine.snapshot();
+        let [mut recovered, mut snapshot] = [recovered, snapshot].map(|snapshot| {
+            let mut saved = Saved::from_bytes(&snapshot.to_bytes()).unwrap();
+            if let Stage::Failure { record } = &mut saved.stage {
+                *record = PersistId(0);
+            }
+            saved
+        });
+        let is_split = |update: &Update| update.split.is_some();
+        let being_put_together = self.machine.queue.iter().any(is_split)
+            || self.machine.running.values().any(|running| match running {
+                Running::Assemble { .. } => true,
+                Running::Aggregate(updates) => updates.iter().any(is_split),
+                Running::Unmask { .. } => false,
+            });
+        if being_put_together {
+            (recovered.reassembly, snapshot.reassembly) = Default::default();
+        }
+        let [recovered, snapshot] =
+            [recovered, snapshot].map(|saved| Snapshot::new(saved).to_bytes());
+        assert!(recovered == snapshot, "{recovery:?} is not {:?}", self.machine);
     }
 
     /// Lets time pass.
@@ -173,6 +245,14 @@ impl Fixture {
     fn sums(&self) -> SumDict {
         SumDict::from_bytes(&self.bulletin.answer(&Call::Sums).unwrap().body).unwrap()
     }
+}
+
+/// The record after it was written to a disk.
+fn read_back(record: &Record) -> Record {
+    let large = record.large().map(|large| large.to_bytes().into_owned().into());
+    let read = Record::from_bytes(&record.to_bytes(), large).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{record:?}"));
+    read
 }
 
 /// The minimal time of every phase here.
@@ -247,6 +327,22 @@ impl Sender {
     fn update(&self, sums: &SumDict, scalar: f64) -> Vec<u8> {
         let masked = self.masked(self.parameters.mask_config.vect, 4, scalar);
         self.seal(Tag::Update, false, &self.update_payload(sums, &masked))
+    }
+
+    /// One of three chunks of an update message; every other message is damaged.
+    fn chunk_of_update(&self, sums: &SumDict, number: u64) -> Vec<u8> {
+        let masked = self.masked(self.parameters.mask_config.vect, 4, 1.0);
+        let mut payload = self.update_payload(sums, &masked);
+        let message_id = MessageId((number / 3 % 2) as u16);
+        if message_id.0 == 1 {
+            payload[135] ^= 1;
+        }
+        let id = (number % 3) as u16;
+        let parts = [&payload[..130], &payload[130..140], &payload[140..]];
+        let mut bytes = Vec::new();
+        let data = parts[usize::from(id)];
+        Chunk { id, message_id, is_last: id == 2, data }.write_to(&mut bytes);
+        self.seal(Tag::Update, true, &bytes)
     }
 
     fn sum2(&self, mask: &MaskObject) -> Vec<u8> {
@@ -563,7 +659,7 @@ fn a_message_that_is_being_put_together_is_saved() {
     let restore = || Coordinator::restore(&saved, quick(), fixture.now).unwrap();
     // The sender has got no answer to the last chunk, and may send it again, or not.
     for again in [false, true] {
-        let mut restored = Fixture { machine: restore(), ..Fixture::new(quick()) };
+        let mut restored = Fixture { machine: restore(), recovery: None, ..Fixture::new(quick()) };
         (restored.now, restored.last_record) = (fixture.now, PersistId(0));
         restored.working = !again;
         restored.drain();
@@ -630,7 +726,8 @@ fn a_restored_machine_keeps_phase_clock_and_model() {
     // Twice, with an epoch that begins anew each time.
     for _ in 0..2 {
         let machine = Coordinator::restore(&saved, quick(), Timestamp::ZERO).unwrap();
-        let mut restored = Fixture { machine, now: Timestamp::ZERO, ..Fixture::new(quick()) };
+        let mut restored =
+            Fixture { machine, recovery: None, now: Timestamp::ZERO, ..Fixture::new(quick()) };
         restored.bulletin = Bulletin::new();
         restored.last_record = PersistId(0);
         restored.drain();
@@ -643,6 +740,171 @@ fn a_restored_machine_keeps_phase_clock_and_model() {
     }
     let wrong = Coordinator::restore(b"PETp", quick(), Timestamp::ZERO);
     assert!(matches!(wrong.err(), Some(RestoreError::Snapshot(_))));
+}
+
+/// Otherwise whoever goes on from records would keep it for ever.
+#[test]
+fn a_split_message_that_is_rejected_leaves_nothing_behind() {
+    let mut fixture = Fixture::new(quick());
+    fixture.sum(1);
+    let sums = fixture.sums();
+    let updater = &fixture.with_task(Task::Update, 1)[0];
+    for number in 3..5 {
+        let kept = fixture.send(updater.chunk_of_update(&sums, number));
+        assert_eq!(kept, Some(Ok(())));
+    }
+    assert_ne!(fixture.machine.incomplete_bytes(), 0);
+    let rejected = fixture.send(updater.chunk_of_update(&sums, 5)).unwrap();
+    assert!(matches!(rejected, Err(Rejection::Message(_))), "{rejected:?}");
+    let recovery = fixture.recovery.clone().unwrap();
+    let resumed = Fixture::resume(recovery, Duration::ZERO, quick());
+    for machine in [&fixture.machine, &resumed.machine] {
+        assert_eq!(machine.incomplete_bytes(), 0);
+    }
+}
+
+/// Three rounds, the second of them a failure, by participants that send all they have to send whether it
+/// has arrived before or not.
+fn play(fixture: &mut Fixture) {
+    for round_id in 1..=3 {
+        if fixture.machine.round_id() != round_id {
+            continue;
+        }
+        let summers = fixture.with_task(Task::Sum, 2);
+        if fixture.machine.phase() == Phase::Sum {
+            for summer in &summers {
+                fixture.send(summer.sum());
+            }
+            fixture.wait(TIME);
+        }
+        let updaters = fixture.with_task(Task::Update, 3);
+        if fixture.machine.phase() == Phase::Update {
+            let sums = fixture.sums();
+            for updater in &updaters[..2] {
+                fixture.send(updater.update(&sums, f64::from(updater.number) / 64.0));
+            }
+            for number in 0..3 {
+                fixture.send(updaters[2].chunk_of_update(&sums, number));
+            }
+            fixture.wait(TIME);
+        }
+        for (index, summer) in summers.iter().enumerate() {
+            let seen = if round_id == 2 { &updaters[index..] } else { &updaters[..] };
+            fixture.send(summer.sum2(&mask_of(seen)));
+        }
+        fixture.wait(TIME);
+    }
+}
+
+/// Whenever a coordinator is lost, another one goes on from its records to the very same models.
+#[test]
+fn any_prefix_of_the_records_is_gone_on_from() {
+    let mut whole = Fixture::new(quick());
+    play(&mut whole);
+    let tie = RoundFailure::TiedMasks { masks: 2, votes: 1 };
+    assert_eq!((whole.models.len(), whole.failures()), (2, vec![tie]));
+    assert_eq!(whole.machine.round_id(), 4);
+    for count in 0..=whole.records.len() {
+        let mut recovery = Recovery::new(RootSeed::new([1; 32]));
+        for record in &whole.records[..count] {
+            recovery.apply(read_back(record)).unwrap();
+        }
+        let mut resumed = Fixture::resume(recovery, Duration::ZERO, quick());
+        play(&mut resumed);
+        assert_eq!(resumed.machine.round_id(), 4, "after {count} records");
+        assert_eq!(resumed.models.last(), whole.models.last(), "after {count} records");
+        for model in &resumed.models {
+            assert!(whole.models.contains(model), "after {count} records");
+        }
+    }
+}
+
+/// Only the last record needs the aggregate; and a round may be the first of which there are records.
+#[test]
+fn what_is_superseded_is_not_needed() {
+    let mut whole = Fixture::new(quick());
+    play(&mut whole);
+    let root = RootSeed::new([1; 32]);
+    let is_third = |record: &Record| matches!(record, Record::RoundBegan { round_id: 3, .. });
+    let third = whole.records.iter().position(is_third).unwrap();
+    let updates = |record: &Record| matches!(record, Record::Updates { .. });
+    let last = whole.records.iter().rposition(updates).unwrap();
+    for (kept, outcome) in [(last, Ok(())), (last - 1, Err(RecoveryError::WrongAggregate))] {
+        let mut recovery = Recovery::new(root.clone()).with_model(whole.models.first().cloned());
+        let mut applied = Ok(());
+        for (index, record) in whole.records.iter().enumerate().skip(third) {
+            let large = record.large().filter(|large| match large {
+                Large::Aggregation(_) => index == kept,
+                _ => true,
+            });
+            let large = large.map(|large| large.to_bytes().into_owned().into());
+            let read = Record::from_bytes(&record.to_bytes(), large).unwrap();
+            applied = applied.and_then(|()| recovery.apply(read));
+        }
+        assert_eq!(applied, outcome);
+    }
+}
+
+#[test]
+fn records_that_no_coordinator_has_put_out_are_refused() {
+    let mut whole = Fixture::new(quick());
+    play(&mut whole);
+    let records = &whole.records;
+    let after = |count: usize, record: &Record| {
+        let mut recovery = Recovery::new(RootSeed::new([1; 32]));
+        records[..count].iter().for_each(|record| recovery.apply(record.clone()).unwrap());
+        recovery.apply(record.clone())
+    };
+    let position = |name: &str| records.iter().position(|record| record.name() == name).unwrap();
+    for (count, record, error) in [
+        (0, "sum message", None),
+        (1, "round began", None),
+        (1, "update messages", None),
+        (1, "chunk", None),
+        (position("sum phase ended"), "sum message", Some(RecoveryError::Twice(Phase::Sum))),
+        (position("chunk"), "update messages", Some(RecoveryError::Twice(Phase::Update))),
+        (
+            position("sum phase ended") + 1,
+            "update phase ended",
+            Some(RecoveryError::WrongAggregate),
+        ),
+        (position("sum2 phase ended"), "sum2 message", Some(RecoveryError::Twice(Phase::Sum2))),
+        (position("update phase ended") + 1, "sum2 phase ended", Some(RecoveryError::WrongMask)),
+        (position("global model") + 1, "global model", None),
+        (position("global model") + 1, "round failed", None),
+    ] {
+        let found = after(count, &records[position(record)]).unwrap_err();
+        match error {
+            Some(error) => assert_eq!(found, error, "{record} after {count}"),
+            None => assert!(
+                matches!(found, RecoveryError::Unexpected { record: named, .. } if named == record),
+                "{record} after {count}: {found}"
+            ),
+        }
+    }
+    let mut other = Recovery::new(RootSeed::new([2; 32]));
+    assert_eq!(other.apply(records[0].clone()), Err(RecoveryError::OtherRoot));
+    let settings = Settings { model_length: 0, ..quick() };
+    let wrong = Coordinator::resume(other, Duration::ZERO, settings, Timestamp::ZERO);
+    assert!(matches!(wrong, Err(ResumeError::Settings(_))));
+}
+
+/// Whoever changes the form of records changes its version as well.
+#[test]
+fn the_form_of_records_is_what_it_was() {
+    let mut whole = Fixture::new(quick());
+    play(&mut whole);
+    let mut bytes = Vec::new();
+    for record in &whole.records {
+        bytes.extend_from_slice(&record.to_bytes());
+        if let Some(large) = record.large() {
+            bytes.extend_from_slice(&large.to_bytes());
+        }
+    }
+    let names: std::collections::BTreeSet<_> = whole.records.iter().map(Record::name).collect();
+    assert_eq!(names.len(), 10, "{names:?}");
+    let form = "11228d01dc95c80216838beb52b3783c89bbe3e729333331809cd6a8918ab214";
+    assert_eq!(Blake2b::hash(&[&bytes]).to_string(), form);
 }
 
 #[test]
@@ -703,11 +965,14 @@ proptest! {
     /// always due or waited for.
     #[test]
     fn any_inputs_are_survived(
-        steps in proptest::collection::vec((0u8..9, 0u32..12, 0u64..20_000), 0..60),
+        steps in proptest::collection::vec((0u8..14, 0u32..12, 0u64..20_000), 0..60),
         storing: bool,
         working: bool,
     ) {
-        let mut fixture = Fixture::new(quick());
+        let mut settings = quick();
+        // Two incomplete messages are too many.
+        settings.reassembly.unproven_bytes = 2500;
+        let mut fixture = Fixture::new(settings);
         (fixture.storing, fixture.working) = (storing, working);
         for (kind, number, millis) in steps {
             fixture.now = fixture.now + Duration::from_millis(millis);
@@ -723,6 +988,7 @@ proptest! {
                 5 => drop(fixture.input(Input::Persisted(PersistId(u64::from(number))))),
                 6 => drop(fixture.input(Input::JobLost(JobId(u64::from(number))))),
                 7 => drop(fixture.input(Input::Tick)),
+                8..=12 => drop(fixture.send(sender.chunk_of_update(&sums, millis))),
                 _ => {
                     if let Some(job) = fixture.jobs.pop() {
                         let _ = fixture.input(Input::JobDone(job.finish()));

@@ -142,6 +142,8 @@ pub struct Reassembly {
     proven_bytes: usize,
     unproven_bytes: usize,
     arrivals: u64,
+    /// Whose messages gave way to others, and nobody has asked yet.
+    evicted: Vec<PublicSigningKey>,
 }
 
 /// Shows how much is kept, and nothing of it.
@@ -156,7 +158,9 @@ impl fmt::Debug for Reassembly {
 impl From<BTreeMap<PublicSigningKey, Partial>> for Reassembly {
     fn from(partials: BTreeMap<PublicSigningKey, Partial>) -> Self {
         let mut reassembly = Self::default();
-        for (sender, mut partial) in partials {
+        let mut by_arrival: Vec<_> = partials.into_iter().collect();
+        by_arrival.sort_by_key(|(_, partial)| partial.arrival);
+        for (sender, mut partial) in by_arrival {
             partial.bytes = partial.chunks.values().map(Bytes::len).sum();
             reassembly.arrivals += 1;
             partial.arrival = reassembly.arrivals;
@@ -256,18 +260,7 @@ impl Reassembly {
 
         let mut partial = match self.remove(&sender) {
             Some(partial) if partial.message_id == chunk.message_id => partial,
-            _ => {
-                self.arrivals += 1;
-                Partial {
-                    message_id: chunk.message_id,
-                    tag,
-                    reserved: None,
-                    arrival: self.arrivals,
-                    last: None,
-                    bytes: 0,
-                    chunks: BTreeMap::new(),
-                }
-            }
+            _ => self.begin_partial(chunk.message_id, tag),
         };
         if proven && !was_proven {
             partial.reserved = Some(max_payload);
@@ -288,7 +281,7 @@ impl Reassembly {
     /// Keeps a message of which all chunks are there, with its sender's right to send it proven: for
     /// saving what is being put together. Nothing, if its sender has begun another message already.
     pub fn keep_complete(&mut self, sender: PublicSigningKey, id: MessageId, complete: &Complete) {
-        let other = self.partials.get(&sender).is_some_and(|own| own.message_id != id);
+        let other = self.has_other(&sender, id);
         let Some(last) = complete.parts.len().checked_sub(1).filter(|_| !other) else { return };
         self.remove(&sender);
         self.arrivals += 1;
@@ -303,6 +296,53 @@ impl Reassembly {
             chunks: (0..=u16::MAX).zip(complete.parts.iter().cloned()).collect(),
         };
         self.insert(sender, partial);
+    }
+
+    /// Takes a chunk in that was kept before, within the limits of that time; `reserved` is what was set
+    /// aside for its message.
+    pub(crate) fn keep_chunk(
+        &mut self,
+        sender: PublicSigningKey,
+        tag: Tag,
+        chunk: OwnedChunk,
+        reserved: Option<usize>,
+    ) {
+        let mut partial = match self.remove(&sender) {
+            Some(partial) if partial.message_id == chunk.message_id => partial,
+            _ => self.begin_partial(chunk.message_id, tag),
+        };
+        partial.reserved = partial.reserved.or(reserved);
+        partial.bytes = partial.bytes.saturating_add(chunk.data.len());
+        if chunk.is_last {
+            partial.last = Some(chunk.id);
+        }
+        if let Some(twice) = partial.chunks.insert(chunk.id, chunk.data) {
+            partial.bytes -= twice.len();
+        }
+        self.insert(sender, partial);
+    }
+
+    /// What is set aside for a sender's message, if its right to send it is proven.
+    pub(crate) fn reserved(&self, sender: &PublicSigningKey) -> Option<usize> {
+        self.partials.get(sender)?.reserved
+    }
+
+    /// Whose messages gave way to others since this was asked last.
+    pub(crate) fn take_evicted(&mut self) -> Vec<PublicSigningKey> {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Keeps nothing of a sender any more. Gives how many bytes that frees, and what to drop for it.
+    pub(crate) fn forget(
+        &mut self,
+        sender: &PublicSigningKey,
+    ) -> Option<(usize, impl Send + 'static)> {
+        self.remove(sender).map(|partial| (partial.bytes, partial))
+    }
+
+    /// Whether a sender has begun another message than this one.
+    pub(crate) fn has_other(&self, sender: &PublicSigningKey, id: MessageId) -> bool {
+        self.partials.get(sender).is_some_and(|own| own.message_id != id)
     }
 
     /// Takes out the messages that were kept with [`keep_complete`](Self::keep_complete).
@@ -348,10 +388,24 @@ impl Reassembly {
             let mut others = self.unproven.values().filter(|key| *key != sender);
             let oldest = others.next().copied().ok_or(ReassemblyError::NoRoom)?;
             self.remove(&oldest);
+            self.evicted.push(oldest);
         }
         match (self.unproven_bytes - own).saturating_add(cost) <= limit {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
+        }
+    }
+
+    fn begin_partial(&mut self, message_id: MessageId, tag: Tag) -> Partial {
+        self.arrivals += 1;
+        Partial {
+            message_id,
+            tag,
+            reserved: None,
+            arrival: self.arrivals,
+            last: None,
+            bytes: 0,
+            chunks: BTreeMap::new(),
         }
     }
 

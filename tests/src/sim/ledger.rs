@@ -431,7 +431,7 @@ mod tests {
     fn updates(of: &[u8]) -> Record {
         Record::Updates {
             seeds: of.iter().map(|byte| (key(*byte), Arc::new(seeds(*byte)))).collect(),
-            aggregation: Arc::new(Aggregation::new(config().into(), 1)),
+            aggregation: Some(Arc::new(Aggregation::new(config().into(), 1))),
         }
     }
 
