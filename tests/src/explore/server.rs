@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pet_core::coordinator::{
     Bulletin, Coordinator, Event, Idle, Input, Job, Output, PersistId, Phase, Publication, Record,
-    RoundContext, Ticket, Verified, Why,
+    Recovery, RoundContext, Snapshot, Ticket, Verified, Why,
 };
 use pet_core::job::JobId;
 use pet_core::message::Tag;
@@ -76,6 +76,8 @@ struct State {
     storing: VecDeque<(PersistId, u32)>,
     stored: u32,
     ledger: Ledger,
+    /// What all records so far add up to.
+    recovery: Recovery,
 }
 
 /// What a machine did with an input.
@@ -94,7 +96,8 @@ pub(super) struct Servers {
     numbers: HashMap<Vec<u8>, ServerId>,
     steps: HashMap<(ServerId, Step), (ServerId, Effects)>,
     answers: HashMap<(ServerId, String), Option<Bytes>>,
-    snapshots: Vec<(Vec<u8>, Ledger)>,
+    /// What there is to restore: as a server restores it that stores records.
+    snapshots: Vec<(Vec<u8>, Ledger, Recovery)>,
     snapshot_numbers: HashMap<(Vec<u8>, String), u32>,
     /// Opened messages, with what each was opened from.
     opened: Vec<(LetterId, Verified)>,
@@ -142,6 +145,7 @@ impl Servers {
             storing: VecDeque::new(),
             stored: 0,
             ledger: Ledger::default(),
+            recovery: Recovery::new(cast.root.clone()),
         };
         let (id, _) = self.enter(cast, letters, raw, blank, (0, Step::Stored), true)?;
         Ok(id)
@@ -266,7 +270,8 @@ impl Servers {
                 next.jobs.clear();
                 next.storing.clear();
                 next.bulletin = Bulletin::new();
-                next.ledger = self.snapshots[next.stored as usize].1.clone();
+                let (_, ledger, recovery) = &self.snapshots[next.stored as usize];
+                (next.ledger, next.recovery) = (ledger.clone(), recovery.clone());
             }
             Step::MinTime | Step::MaxTime => {}
         }
@@ -287,6 +292,7 @@ impl Servers {
             storing: state.storing.clone(),
             stored: state.stored,
             ledger: state.ledger.clone(),
+            recovery: state.recovery.clone(),
         })
     }
 
@@ -326,7 +332,7 @@ impl Servers {
                 Input::Tick
             }
             Step::Crash => {
-                let (saved, _) = &self.snapshots[state.stored as usize];
+                let (saved, ..) = &self.snapshots[state.stored as usize];
                 let settings = cast.settings.clone();
                 machine = Coordinator::restore(saved, settings, now)
                     .map_err(|error| error.to_string())?;
@@ -377,6 +383,8 @@ impl Servers {
                     next.jobs.push(RunningJob { id, name, letters, origin });
                 }
                 Output::Persist { record, .. } => {
+                    let applied = next.recovery.apply(record.clone());
+                    applied.map_err(|error| error.to_string())?;
                     enter_record(cast, letters, &mut next.ledger, &record)?;
                     // The jobs of a phase that is over are no longer waited for.
                     if !matches!(record, Record::Updates { .. } | Record::Sum { .. }) {
@@ -407,7 +415,7 @@ impl Servers {
         }
         (next.machine, next.now, next.idle) = (raw.machine, raw.now, raw.idle);
         if let Some(last) = raw.last {
-            let snapshot = self.save(&next);
+            let snapshot = self.save(&next)?;
             if at_once || !self.plan.slow_store {
                 if !self.plan.lying_store || at_once {
                     next.stored = snapshot;
@@ -431,15 +439,18 @@ impl Servers {
         Ok((self.number(next)?, effects))
     }
 
-    fn save(&mut self, state: &State) -> u32 {
-        let bytes = state.machine.snapshot().to_bytes().to_vec();
+    fn save(&mut self, state: &State) -> Result<u32, String> {
+        let elapsed = state.machine.elapsed();
+        let recovered = Snapshot::of_records(state.recovery.clone(), elapsed);
+        let recovered = recovered.map_err(|error| error.to_string())?;
+        let bytes = recovered.ok_or("there is no round in the records")?.to_bytes().to_vec();
         let key = (bytes.clone(), state.ledger.text());
         let number = self.snapshots.len() as u32;
         let known = *self.snapshot_numbers.entry(key).or_insert(number);
         if known == number {
-            self.snapshots.push((bytes, state.ledger.clone()));
+            self.snapshots.push((bytes, state.ledger.clone(), state.recovery.clone()));
         }
-        known
+        Ok(known)
     }
 
     /// Equal numbers for states that nobody can tell apart: ids and the time since the beginning may differ.

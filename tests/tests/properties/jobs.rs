@@ -51,7 +51,7 @@ impl Slow {
                 Output::Job(job) => self.jobs.push(job),
                 Output::Persist { id, record } => {
                     if let Record::Updates { aggregation, .. } = record {
-                        self.aggregation = Some(aggregation);
+                        self.aggregation = aggregation;
                     }
                     self.machine.handle_input(self.now, Input::Persisted(id)).unwrap();
                 }
