@@ -43,8 +43,8 @@ wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 
 # Testing it.
 
-.PHONY: test test-rust test-oracle test-fuzz test-python test-interop test-demo
-test: lint test-rust test-oracle test-fuzz test-python test-interop test-demo ## run every check and test
+.PHONY: test test-rust test-oracle test-fuzz test-python test-interop test-demo test-monitoring
+test: lint test-rust test-oracle test-fuzz test-python test-interop test-demo test-monitoring ## run every check and test
 	$(call say,all checks and tests have passed)
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
@@ -75,6 +75,14 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 	$(call say,the demo)
 	cd demo && ../$(BIN)/python -m pytest -q
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
+
+test-monitoring: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## the dashboard in a real browser during a training; the alert rules
+	$(call say,dashboard and alert rules)
+	cd tests/monitoring && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
+
+.PHONY: dashboard-picture
+dashboard-picture: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## take docs/dashboard.png anew, of a real training
+	$(BIN)/python tests/monitoring/screenshot.py --coordinator $(COORDINATOR) docs/dashboard.png
 
 .PHONY: docs-tables
 docs-tables: ## write docs/state-machines.md and the table of docs/word-groups.md anew
@@ -166,8 +174,8 @@ lint-rust:
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python tests/interop
-	$(BIN)/ruff format --quiet --check bench demo python tests/interop
+	$(BIN)/ruff check --quiet bench demo python tests/interop tests/monitoring
+	$(BIN)/ruff format --quiet --check bench demo python tests/interop tests/monitoring
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 
@@ -178,8 +186,8 @@ doc: ## the crates' documentation, in target/doc
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python tests/interop
-	$(BIN)/ruff format --quiet bench demo python tests/interop
+	$(BIN)/ruff check --quiet --fix bench demo python tests/interop tests/monitoring
+	$(BIN)/ruff format --quiet bench demo python tests/interop tests/monitoring
 
 .PHONY: clean
 clean: ## remove everything that was built or installed

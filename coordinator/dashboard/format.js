@@ -35,7 +35,8 @@ export function bytes(number) {
     number /= 1000;
     unit += 1;
   }
-  return `${number >= 100 || unit === 0 ? Math.round(number) : number.toFixed(1)} ${units[unit]}`;
+  const digits = number >= 100 || unit === 0 ? String(Math.round(number)) : number.toFixed(1).replace(/\.0$/, "");
+  return `${digits} ${units[unit]}`;
 }
 
 export function weight(number) {

@@ -83,7 +83,9 @@ function show(before, change) {
 }
 
 const sum = (counts) => Object.values(counts).reduce((total, number) => total + number, 0);
-const listed = (counts) => Object.entries(counts).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ");
+const ORDER = ["sum", "update", "sum2"];
+const place = ([name]) => ORDER.indexOf(name);
+const listed = (counts) => Object.entries(counts).sort((a, b) => place(a) - place(b)).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ");
 
 function showTiles({ totals, messages, throughput, memory, ...rest }) {
   const tile = (id, value, note) => {

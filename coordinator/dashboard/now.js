@@ -32,7 +32,7 @@ export function showNow(state) {
     step.dataset.state = now ? "now" : over ? "done" : "todo";
     if (now) step.setAttribute("aria-current", "step");
     else step.removeAttribute("aria-current");
-    text(step.querySelector(".step-note"), over && !now ? `${duration(over.seconds)} · ${count(over.accepted ?? 0)}` : now ? "now" : "");
+    text(step.querySelector(".step-note"), over && !now ? `${duration(over.seconds)} · ${plural(over.accepted ?? 0, "message")}` : now ? "now" : "");
   }
   byId("gauges").dataset.phase = seen ? phase.name : "";
   showCount(phase);
@@ -54,7 +54,7 @@ function showCount({ accepted, min_count: min, max_count: max }) {
 // Called often: the clock runs between two events.
 export function showClock(state, since) {
   const { round, phase } = state;
-  text(byId("round-seconds"), duration(Math.floor(round.seconds + since)));
+  text(byId("round-seconds"), clock(Math.floor(round.seconds + since)));
   const bar = byId("time-bar");
   const limited = phase.max_seconds !== null && phase.max_seconds < FOREVER;
   const elapsed = phase.seconds + since;
