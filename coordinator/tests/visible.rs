@@ -1,7 +1,7 @@
 //! What someone sees who watches a coordinator: `/status`, `/events`, `/metrics`, `/healthz` and
 //! `/readyz`, with real rounds.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use pet_coordinator::{
     settings::{MinMax, Settings},
@@ -159,7 +159,7 @@ async fn a_failed_round_is_shown_with_its_reason() {
     let over = &status.rounds[0];
     assert_eq!((over.id, over.outcome), (1, Outcome::Failed));
     let failure = over.failure.as_ref().unwrap();
-    assert_eq!((failure.phase.as_str(), failure.reason.as_str()), ("sum", "too_few_messages"));
+    assert_eq!((failure.phase.as_str(), failure.reason.as_str()), ("sum", "too_few_sum"));
     assert_eq!(failure.message, "only 0 of at least 1 sum messages came in time");
     assert_eq!((over.models, over.votes, over.norm), (None, None, None));
     let phases = over.phases.iter().map(|phase| (phase.name.as_str(), phase.accepted));
@@ -167,9 +167,9 @@ async fn a_failed_round_is_shown_with_its_reason() {
     assert!(over.phases[0].seconds > 0.0, "{:?}", over.phases);
     assert_eq!(status.rounds[1].id, 2);
 
-    let failed = status.now.totals.failed["too_few_messages"];
+    let failed = status.now.totals.failed["too_few_sum"];
     let text = get(&coordinator, "/metrics").await.text().await.unwrap();
-    let prefix = "pet_rounds_failed_total{reason=\"too_few_messages\"} ";
+    let prefix = "pet_rounds_failed_total{reason=\"too_few_sum\"} ";
     let counted = text.lines().find_map(|line| line.strip_prefix(prefix)).expect(&text);
     assert!(counted.parse::<u64>().unwrap() >= failed);
     coordinator.shutdown().await.unwrap();
@@ -344,5 +344,113 @@ async fn the_dashboard_is_served_with_a_strict_policy_and_not_twice() {
         assert_eq!(again.send().await.unwrap().status(), 304);
     }
     assert_eq!(get(&coordinator, "/dashboard/other.js").await.status(), 404);
+    coordinator.shutdown().await.unwrap();
+}
+
+/// What is between the first backticks of the rows of a table below a heading.
+fn documented(heading: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(&format!("\n## `{heading}`\n")).unwrap();
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The first cells of the section's tables, without their backticks and labels.
+fn first_cells(section: &str) -> BTreeSet<String> {
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+        .flat_map(|cell| cell.split(", "))
+        .map(|name| name.trim_matches('`').split('{').next().unwrap().to_owned())
+        .collect()
+}
+
+/// The names of all fields, lists marked by brackets, maps by nothing: their keys are data.
+fn fields(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    const MAPS: [&str; 4] =
+        ["messages.accepted", "messages.rejected", "totals.failed", "rounds[].rejected"];
+    // The documentation lists these together with what they are in.
+    const WHOLES: [&str; 4] =
+        ["round.phases[]", "rounds[].phases[]", "rounds[].failure", "samples[]"];
+    if WHOLES.contains(&path) || MAPS.contains(&path) {
+        found.insert(path.to_owned());
+        return;
+    }
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, value) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                fields(value, &format!("{path}{dot}{name}"), found);
+            }
+        }
+        serde_json::Value::Array(values) => {
+            found.insert(format!("{path}[]"));
+            for value in values {
+                fields(value, &format!("{path}[]"), found);
+            }
+            if values.is_empty() {
+                assert!(WHOLES.contains(&format!("{path}[]").as_str()), "nothing in {path}");
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// Names that other programs rely on: what is documented is there, and what is there is documented.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_names_are_documented_and_those_that_are_used_exist() {
+    let coordinator = Coordinator::start(settings()).await.unwrap();
+    reqwest::Client::new()
+        .post(format!("http://{}/message", coordinator.local_addr()))
+        .body("rubbish")
+        .send()
+        .await
+        .unwrap();
+    round(&coordinator, 0.5).await;
+    round(&coordinator, 0.25).await;
+    let change = |status: &Status| status.rounds.last().is_some_and(|round| round.change.is_some());
+    until(&coordinator, change).await;
+
+    let shown = get(&coordinator, "/status").await.bytes().await.unwrap();
+    let mut found = BTreeSet::new();
+    fields(&serde_json::from_slice(&shown).unwrap(), "", &mut found);
+    assert_eq!(found, first_cells(&documented("/status")));
+
+    let text = get(&coordinator, "/metrics").await.text().await.unwrap();
+    let (mut names, mut samples) = (BTreeSet::new(), BTreeSet::new());
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let suffixes: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        names.insert(format!("{name}{}", if kind == "counter" { "_total" } else { "" }));
+        samples.extend(suffixes.iter().map(|suffix| format!("{name}{suffix}")));
+    }
+    let section = documented("/metrics");
+    let metrics: BTreeSet<String> =
+        first_cells(&section).into_iter().filter(|name| name.starts_with("pet_")).collect();
+    assert_eq!(names, metrics);
+
+    for file in
+        ["prometheus/alerts.yml", "prometheus/alerts-test.yml", "grafana/pet-coordinator.json"]
+    {
+        let path = format!("{}/../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let used: BTreeSet<&str> = words.filter(|word| word.starts_with("pet_")).collect();
+        assert!(used.len() > 5, "{file}");
+        for name in used {
+            assert!(samples.contains(name), "{file}: there is no {name}");
+        }
+    }
+    // Whoever is alerted finds out what to do.
+    let alerts = include_str!("../../deploy/prometheus/alerts.yml");
+    for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(section.contains(&format!("`{name}`")), "{name} is not documented");
+    }
     coordinator.shutdown().await.unwrap();
 }

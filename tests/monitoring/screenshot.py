@@ -44,7 +44,9 @@ def main() -> None:
         )
         # In the middle of a phase there is the most to see.
         page.locator("#steps li[data-phase=update][aria-current=step]").wait_for()
-        page.wait_for_function("() => Number(document.querySelector('#count-bar').ariaValueNow) > 3")
+        page.wait_for_function(
+            "() => Number(document.querySelector('#count-bar').ariaValueNow) > 3"
+        )
         page.screenshot(path=arguments.picture, full_page=True)
         browser.close()
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pet_core::coordinator::Phase;
+use pet_core::coordinator::{Phase, RoundFailure};
 use prometheus_client::{
     encoding::{text::encode, EncodeLabelSet},
     metrics::{
@@ -158,6 +158,10 @@ fn counted(registry: &mut Registry, status: &Status) {
     let completed = ConstCounter::new(totals.completed);
     registry.register("rounds_completed", "Rounds that ended with a global model.", completed);
     let failed = by_reason(&totals.failed);
+    // A counter that begins with 1 looks as if nothing had happened.
+    for reason in RoundFailure::LABELS {
+        failed.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc_by(0);
+    }
     registry.register("rounds_failed", "Rounds that failed, by reason.", failed);
     if let Some(time) = totals.last_completed {
         let help = "When a round was last completed.";

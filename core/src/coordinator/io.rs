@@ -286,6 +286,22 @@ pub enum RoundFailure {
 }
 
 impl RoundFailure {
+    /// All that [`RoundFailure::label`] can give.
+    pub const LABELS: [&'static str; 12] = [
+        "lone_vote",
+        "no_mask",
+        "no_quorum",
+        "out_of_memory",
+        "scalar_sum_zero",
+        "tied_masks",
+        "too_few_messages",
+        "too_few_sum",
+        "too_few_sum2",
+        "too_few_update",
+        "too_many_models",
+        "unmask",
+    ];
+
     /// A short, stable name of the reason, for counting and for metrics.
     pub fn label(&self) -> &'static str {
         match self {

@@ -561,6 +561,29 @@ fn a_mask_without_a_quorum_fails_the_round_by_name() {
     }
 }
 
+/// Metrics begin with a zero for each of them.
+#[test]
+fn every_label_of_a_failure_is_listed() {
+    let too_few = |phase| RoundFailure::TooFewMessages { phase, accepted: 0, needed: 1 };
+    let failures = [
+        too_few(Phase::Sum),
+        too_few(Phase::Update),
+        too_few(Phase::Sum2),
+        too_few(Phase::Unmask),
+        RoundFailure::NoMask,
+        RoundFailure::TiedMasks { masks: 2, votes: 1 },
+        RoundFailure::LoneVote { sum_participants: 5, needed: 3 },
+        RoundFailure::NoQuorum { votes: 2, cast: 4, needed: 3 },
+        RoundFailure::Unmask(UnmaskError::ScalarSumZero),
+        RoundFailure::Unmask(UnmaskError::TooManyModels(1)),
+        RoundFailure::Unmask(UnmaskError::OutOfMemory { len: 1, bytes: 1 }),
+        RoundFailure::Unmask(UnmaskError::NoModel),
+    ];
+    let mut labels = failures.map(|failure| failure.label());
+    labels.sort_unstable();
+    assert_eq!(labels, RoundFailure::LABELS);
+}
+
 /// Three of five votes for one mask.
 #[test]
 fn a_mask_with_a_quorum_is_taken_off() {
