@@ -46,4 +46,7 @@ export function weight(number) {
 
 export const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
-export const words = (name) => name.replaceAll("_", " ");
+export function words(name) {
+  const text = name.replaceAll("_", " ");
+  return /^too_few_(sum|update|sum2)$/.test(name) ? `${text} messages` : text;
+}

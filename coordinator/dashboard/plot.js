@@ -53,7 +53,7 @@ export class Plot {
     const room = (high - low) * 0.08 || Math.abs(high) * 0.05 || 1;
     low = this.from ?? low - room;
     high += room;
-    const step = nice((high - low) / 3);
+    const step = nice((high - low) / 4);
     const ticks = [];
     for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) ticks.push(tick);
     const [first, last] = [xs[0], xs.at(-1)];

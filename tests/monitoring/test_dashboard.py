@@ -139,7 +139,7 @@ def test_failed_rounds_and_rejected_messages_are_shown_with_their_reasons(
         wait_for_rounds(page, 1)
         note = page.locator("#rounds > li").first.locator(".round-note")
         expect(note).to_contain_text("failed in sum: only 0 of at least 1 sum messages")
-        expect(page.locator("#failed-note")).to_contain_text("too few sum")
+        expect(page.locator("#failed-note")).to_contain_text("too few sum messages")
         expect(page.locator("#reasons-empty")).to_be_visible()
         server.send_rubbish(3)
         row = page.locator("#reasons tbody tr")

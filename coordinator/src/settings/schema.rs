@@ -56,7 +56,7 @@ const TLS_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.t
 /// Sections (with whatever is in them) that old settings have and this version has no use for, and
 /// what that means for the user.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("metrics", "this version sends no metrics anywhere"),
+    ("metrics", "this version sends metrics nowhere: Prometheus fetches them from /metrics"),
     ("redis", "this version keeps its state in memory: it is lost when the coordinator stops"),
     ("restore", "this version keeps its state in memory: every start is a fresh one"),
     ("s3", "this version keeps global models in memory: they are lost when the coordinator stops"),
