@@ -18,6 +18,7 @@ use crate::job::JobId;
 use crate::mask::{mask_model, MaskConfig, MaskObject, MaskSeed, MaskSum, UnmaskError};
 use crate::message::{
     Chunk, EncryptedMaskSeed, Frame, LocalSeedDict, MessageError, MessageId, SumPayload, Tag,
+    CHUNK_HEADER_LENGTH,
 };
 use crate::model::{Model, Scalar};
 use crate::request::Call;
@@ -697,6 +698,42 @@ fn a_message_that_is_being_put_together_is_saved() {
         assert_eq!(restored.machine.accepted(), 1, "{again}");
         assert_eq!(restored.send(chunk(0, false, first)), Some(Err(Rejection::DuplicateUpdate)));
     }
+}
+
+/// A context is all that the threads which open messages know of a round.
+#[test]
+fn a_context_tells_what_it_opens() {
+    let mut fixture = Fixture::new(quick());
+    let summer = &fixture.with_task(Task::Sum, 1)[0];
+    let context = fixture.context.clone().unwrap();
+    assert_eq!((context.round_id(), context.phase()), (1, Phase::Sum));
+
+    // The longest is one in a single chunk.
+    let sum = summer.sum();
+    assert_eq!(context.max_message_len(), sum.len() + CHUNK_HEADER_LENGTH);
+    let verified = context.open(sum.clone()).unwrap();
+    assert_eq!((verified.tag(), verified.participant()), (Tag::Sum, summer.keys.public()));
+    assert!(!verified.is_chunk());
+
+    let mut chunk = Vec::new();
+    let data = &[7; 8][..];
+    Chunk { id: 1, message_id: MessageId(1), is_last: false, data }.write_to(&mut chunk);
+    let chunk = context.open(summer.seal(Tag::Sum, true, &chunk)).unwrap();
+    assert!(chunk.is_chunk());
+    assert_eq!(chunk.body.bytes(), data);
+
+    fixture.sum(1);
+    let sums = fixture.sums();
+    let context = fixture.context.clone().unwrap();
+    let update = fixture.with_task(Task::Update, 1)[0].update(&sums, 1.0);
+    assert_eq!(context.max_message_len(), update.len() + CHUNK_HEADER_LENGTH);
+    let verified = context.open(update).unwrap();
+    assert!(!verified.is_chunk() && !verified.body.bytes().is_empty());
+    let late = context.open(sum).unwrap_err();
+    assert_eq!(late, Rejection::WrongPhase { tag: Tag::Sum, phase: Phase::Update });
+
+    fixture.wait(quick().update.time.max);
+    assert_eq!(fixture.context.as_ref().unwrap().round_id(), 2);
 }
 
 #[test]
