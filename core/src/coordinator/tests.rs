@@ -736,6 +736,45 @@ fn a_context_tells_what_it_opens() {
     assert_eq!(fixture.context.as_ref().unwrap().round_id(), 2);
 }
 
+/// In every phase: also a short message may come in chunks, and a second one is turned down by its first.
+#[test]
+fn messages_of_every_kind_may_come_in_chunks() {
+    let mut fixture = Fixture::new(quick());
+    let send = |fixture: &mut Fixture, sender: &Sender, tag: Tag, payload: &[u8]| {
+        let (first, last) = payload.split_at(payload.len() / 2);
+        [(0, false, first), (1, true, last)].map(|(id, is_last, data)| {
+            let mut bytes = Vec::new();
+            Chunk { id, message_id: MessageId(1), is_last, data }.write_to(&mut bytes);
+            fixture.send(sender.seal(tag, true, &bytes)).unwrap()
+        })
+    };
+
+    let summers = fixture.with_task(Task::Sum, 2);
+    let (summer, stranger) = (&summers[0], &summers[1]);
+    let mut payload = Vec::new();
+    let ephemeral_key = EncryptKeyPair::from_seed(&Seed::new([7; 32])).public();
+    SumPayload { sum_signature: summer.signatures.sum, ephemeral_key }.write_to(&mut payload);
+    assert_eq!(send(&mut fixture, summer, Tag::Sum, &payload), [Ok(()), Ok(())]);
+    let twice = [Err(Rejection::DuplicateSum), Err(Rejection::DuplicateSum)];
+    assert_eq!(send(&mut fixture, summer, Tag::Sum, &payload), twice);
+    fixture.wait(TIME);
+
+    let updaters = fixture.update(1.0);
+    let mut payload = summer.signatures.sum.as_bytes().to_vec();
+    mask_of(&updaters).write_to(&mut payload).unwrap();
+    // Already the threads that open messages turn away who is not in the dictionary.
+    let context = fixture.context.clone().unwrap();
+    let unknown = Rejection::UnknownSumParticipant;
+    assert_eq!(context.open(stranger.seal(Tag::Sum2, false, &payload)).unwrap_err(), unknown);
+    let unknown = [Err(unknown.clone()), Err(unknown)];
+    assert_eq!(send(&mut fixture, stranger, Tag::Sum2, &payload), unknown);
+    assert_eq!(send(&mut fixture, summer, Tag::Sum2, &payload), [Ok(()), Ok(())]);
+    let twice = [Err(Rejection::DuplicateSum2), Err(Rejection::DuplicateSum2)];
+    assert_eq!(send(&mut fixture, summer, Tag::Sum2, &payload), twice);
+    fixture.wait(TIME);
+    assert!(fixture.bulletin.model().is_some());
+}
+
 #[test]
 fn chunks_are_checked_before_they_are_kept() {
     let mut fixture = Fixture::new(quick());
