@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{GlobalModel, Job, JobResult, Phase, Publication, Rejection, RoundContext, Verified};
+use super::{
+    GlobalModel, Job, JobResult, Phase, Publication, Rejection, RoundContext, Settings, Verified,
+};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, UnmaskError};
@@ -46,6 +48,15 @@ pub enum Input {
     Persisted(PersistId),
     /// Take no more messages, begin no more rounds.
     Stop,
+    /// The round goes on, but after it none begins. This is not saved: a restored coordinator is not paused.
+    Pause,
+    /// Rounds begin again.
+    Resume,
+    /// End the round without a model: it fails as [`RoundFailure::Skipped`].
+    Skip,
+    /// From the next round on these settings hold. They are not saved: a restored coordinator has those that
+    /// it is restored with.
+    ChangeSettings(Box<Settings>),
 }
 
 /// Something that should happen.
@@ -118,6 +129,8 @@ pub enum Why {
     Job,
     /// The store.
     Store,
+    /// That it is told to begin the next round.
+    Resume,
     /// Nothing: it was stopped.
     Stopped,
 }
@@ -280,6 +293,9 @@ pub enum RoundFailure {
         /// How many it needs.
         needed: u64,
     },
+    /// The operator has ended it.
+    #[error("the round was skipped by the operator")]
+    Skipped,
     /// The winning mask cannot be taken off.
     #[error("the aggregate cannot be unmasked: {0}")]
     Unmask(#[from] UnmaskError),
@@ -309,6 +325,7 @@ impl RoundFailure {
             Self::TooFewMessages { phase: Phase::Update, .. } => "too_few_update",
             Self::TooFewMessages { phase: Phase::Sum2, .. } => "too_few_sum2",
             Self::TooFewMessages { .. } => "too_few_messages",
+            Self::Skipped => "skipped",
             Self::NoMask => "no_mask",
             Self::TiedMasks { .. } => "tied_masks",
             Self::LoneVote { .. } => "lone_vote",
@@ -333,4 +350,10 @@ pub enum Reject {
     /// The coordinator was stopped.
     #[error("the coordinator was stopped")]
     Stopped,
+    /// There is no round to be skipped.
+    #[error("no round is under way")]
+    NoRound,
+    /// A setting breaks a rule: [`Settings::validate`] says which.
+    #[error("a setting breaks a rule")]
+    InvalidSettings,
 }

@@ -54,6 +54,10 @@ pub struct Coordinator {
     /// Outputs that wait for records to be stored.
     gated: VecDeque<(PersistId, Output)>,
     pub(super) stopped: bool,
+    /// No more rounds begin for now.
+    pub(super) paused: bool,
+    /// What holds from the next round on.
+    pub(super) next_settings: Option<Settings>,
 }
 
 /// A verified update on its way into the aggregate.
@@ -196,6 +200,8 @@ impl Coordinator {
             outputs: VecDeque::new(),
             gated: VecDeque::new(),
             stopped: false,
+            paused: false,
+            next_settings: None,
         }
     }
 
@@ -265,10 +271,22 @@ impl Coordinator {
             outputs: VecDeque::new(),
             gated: gated.collect::<Option<_>>()?,
             stopped: self.stopped,
+            paused: self.paused,
+            next_settings: self.next_settings.clone(),
         })
     }
 
-    /// The settings.
+    /// Whether it was told not to begin another round.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// The settings that the next round will have.
+    pub fn next_settings(&self) -> &Settings {
+        self.next_settings.as_ref().unwrap_or(&self.settings)
+    }
+
+    /// The settings of this round.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -326,6 +344,10 @@ impl Coordinator {
             }
             Input::JobDone(result) => self.handle_job(result)?,
             Input::JobLost(id) => self.handle_lost_job(id)?,
+            Input::Pause => self.pause(),
+            Input::Resume => self.resume_rounds(),
+            Input::Skip => self.skip()?,
+            Input::ChangeSettings(settings) => self.change_settings(*settings)?,
             Input::Stop => {
                 self.stop();
                 return Ok(());
@@ -355,7 +377,11 @@ impl Coordinator {
             return Idle { wake_at: None, why };
         }
         let Some((count, time)) = self.limits() else {
-            let why = if self.running.is_empty() { Why::Store } else { Why::Job };
+            let why = match self.stage {
+                Stage::Idle => Why::Resume,
+                _ if self.running.is_empty() => Why::Store,
+                _ => Why::Job,
+            };
             return Idle { wake_at: None, why };
         };
         let phase = self.stage.phase();

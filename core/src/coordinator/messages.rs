@@ -309,7 +309,7 @@ impl Coordinator {
         self.persist(Record::Model(model.clone()));
         self.gate(Output::Publish(Publication::Model(model)));
         self.event(Event::RoundCompleted { round_id, models, votes });
-        self.begin_round();
+        self.next_round();
     }
 
     pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {

@@ -19,6 +19,7 @@
 
 mod bulletin;
 mod context;
+mod control;
 mod io;
 mod jobs;
 mod machine;

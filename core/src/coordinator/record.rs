@@ -33,6 +33,10 @@ pub enum Written {
     JobLost(JobId),
     Persisted(PersistId),
     Stop,
+    Pause,
+    Resume,
+    Skip,
+    ChangeSettings(Box<Settings>),
 }
 
 /// A verified message. A type of its own, so that nobody takes for verified what was only read.
@@ -112,6 +116,10 @@ impl Machine for Coordinator {
             Input::JobLost(id) => Written::JobLost(*id),
             Input::Persisted(id) => Written::Persisted(*id),
             Input::Stop => Written::Stop,
+            Input::Pause => Written::Pause,
+            Input::Resume => Written::Resume,
+            Input::Skip => Written::Skip,
+            Input::ChangeSettings(settings) => Written::ChangeSettings(settings.clone()),
         }
     }
 
@@ -130,6 +138,10 @@ impl Machine for Coordinator {
             }
             Written::Persisted(id) => Input::Persisted(id),
             Written::Stop => Input::Stop,
+            Written::Pause => Input::Pause,
+            Written::Resume => Input::Resume,
+            Written::Skip => Input::Skip,
+            Written::ChangeSettings(settings) => Input::ChangeSettings(settings),
         })
     }
 

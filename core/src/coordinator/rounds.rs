@@ -22,9 +22,12 @@ impl Coordinator {
             let Some((count, time)) = self.limits() else {
                 let stored =
                     matches!(self.stage, Stage::Failure { record } if record <= self.confirmed);
-                if stored {
-                    self.begin_round();
-                    continue;
+                let resumed = matches!(self.stage, Stage::Idle) && !self.paused;
+                if stored || resumed {
+                    self.next_round();
+                    if !self.paused {
+                        continue;
+                    }
                 }
                 return;
             };
@@ -46,6 +49,9 @@ impl Coordinator {
     }
 
     pub(super) fn begin_round(&mut self) {
+        if let Some(settings) = self.next_settings.take() {
+            self.settings = settings;
+        }
         let id = self.round.id.wrapping_add(1);
         let before = self.round.parameters.seed;
         self.set_round(Round::begin(&self.settings, &self.root, id, &before));
@@ -59,7 +65,7 @@ impl Coordinator {
     }
 
     /// Begins a phase. Whatever messages of the phase before are still under way are turned down.
-    fn enter(&mut self, stage: Stage) {
+    pub(super) fn enter(&mut self, stage: Stage) {
         let old = std::mem::replace(&mut self.stage, stage);
         self.release(old.bytes(), old);
         (self.began, self.before) = (self.now, Duration::ZERO);

@@ -136,7 +136,8 @@ impl Bench {
             }
         };
         let whole = match state {
-            State::Sum | State::Shutdown | State::Failure | State::SumAssembling => 0,
+            State::Sum | State::Shutdown | State::SumAssembling => 0,
+            State::Failure | State::Paused => 0,
             State::SumEnough => 1,
             _ => 3,
         };
@@ -149,6 +150,12 @@ impl Bench {
             }
             State::Failure => {
                 bench.wait(MAX_TIME);
+                return bench;
+            }
+            State::Paused => {
+                bench.act(Action::Input(Input::Pause)).expect("it runs");
+                bench.wait(MAX_TIME);
+                bench.settle();
                 return bench;
             }
             State::Shutdown => {
@@ -209,7 +216,7 @@ impl Bench {
         let aggregating = self.runs("aggregate updates");
         let accepted = self.machine.accepted();
         match self.machine.phase() {
-            Phase::Idle => unreachable!("never seen between two calls"),
+            Phase::Idle => State::Paused,
             Phase::Sum if assembling => State::SumAssembling,
             Phase::Sum => match accepted {
                 0 => State::Sum,
@@ -328,6 +335,7 @@ impl Bench {
         let waits = match self.idle.why {
             Why::Job => !self.jobs.is_empty(),
             Why::Store => self.confirmed < self.last_record,
+            Why::Resume => self.machine.is_paused(),
             Why::Stopped => true,
             _ => self.idle.wake_at.is_some_and(|at| at > self.now),
         };
@@ -594,6 +602,14 @@ impl Bench {
             I::PersistedOld => return Action::Input(Input::Persisted(PersistId(1))),
             I::PersistedAhead => return Action::Input(Input::Persisted(PersistId(u64::MAX))),
             I::Stop => return Action::Input(Input::Stop),
+            I::Pause => return Action::Input(Input::Pause),
+            I::Resume => return Action::Input(Input::Resume),
+            I::Skip => return Action::Input(Input::Skip),
+            I::ChangeSettings | I::WrongSettings => {
+                let mut settings = settings();
+                settings.sum.count.min = if stimulus == I::ChangeSettings { 2 } else { 0 };
+                return Action::Input(Input::ChangeSettings(Box::new(settings)));
+            }
             I::Restore => return Action::Restore,
         };
         Action::Sealed(sealed)
@@ -657,6 +673,8 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
                 Refusal::Rejection(rejection) => Cell::Rejected(rejection.label()),
                 Refusal::Reject(Reject::UnknownJob(_)) => Cell::Refused("unknown job"),
                 Refusal::Reject(Reject::Stopped) => Cell::Refused("stopped"),
+                Refusal::Reject(Reject::NoRound) => Cell::Refused("no round"),
+                Refusal::Reject(Reject::InvalidSettings) => Cell::Refused("invalid settings"),
                 Refusal::Reject(other) => panic!("unknown reject {other:?}"),
             };
         }
@@ -706,7 +724,10 @@ impl Bench {
         let state = self.state();
         debug_assert!(
             in_sum(state).or(in_update(state)).or(in_sum2(state)).is_some()
-                || matches!(state, State::Unmask | State::Failure | State::Shutdown)
+                || matches!(
+                    state,
+                    State::Unmask | State::Failure | State::Paused | State::Shutdown
+                )
         );
         state
     }
@@ -723,6 +744,10 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
         Input::JobDone(_) => &[I::JobDone, I::JobStale, I::JobForeign],
         Input::JobLost(_) => &[I::JobLost],
         Input::Persisted(_) => &[I::Persisted, I::PersistedOld, I::PersistedAhead],
+        Input::Pause => &[I::Pause],
+        Input::Resume => &[I::Resume],
+        Input::Skip => &[I::Skip],
+        Input::ChangeSettings(_) => &[I::ChangeSettings, I::WrongSettings],
         Input::Stop => &[I::Stop],
         _ => unreachable!("clippy has told"),
     }

@@ -40,6 +40,8 @@ enumeration! {
         /// The round has failed, in the sum phase here. That is not stored yet: messages are still opened
         /// as before.
         Failure,
+        /// The round is over, and the next one waits for the operator.
+        Paused,
         /// It was stopped.
         Shutdown,
     }
@@ -134,6 +136,16 @@ enumeration! {
         PersistedAhead,
         /// The end.
         Stop,
+        /// The operator wants no further rounds for now.
+        Pause,
+        /// The operator wants rounds again.
+        Resume,
+        /// The operator ends the round.
+        Skip,
+        /// The operator gives settings for the next round.
+        ChangeSettings,
+        /// The operator gives settings that break a rule.
+        WrongSettings,
         /// A crash, and what was saved a moment before is restored.
         Restore,
     }
@@ -186,7 +198,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             | S::Sum2
             | S::Sum2Assembling
             | S::Unmask
-            | S::Failure => Ignored,
+            | S::Failure
+            | S::Paused => Ignored,
         },
         I::MaxTime => match state {
             S::SumEnough | S::SumFull => Moves(S::Update),
@@ -195,7 +208,7 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::Sum | S::SumAssembling => Moves(S::Failure),
             S::Update | S::Aggregating | S::UpdateAssembling => Moves(S::Failure),
             S::Sum2 | S::Sum2Assembling => Moves(S::Failure),
-            S::UpdateLate | S::Unmask | S::Failure => Ignored,
+            S::UpdateLate | S::Unmask | S::Failure | S::Paused => Ignored,
             S::Shutdown => stopped,
         },
         I::Sum => match in_sum(state) {
@@ -270,7 +283,7 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::Update => Accepted(S::Aggregating),
             S::Aggregating | S::EnoughAggregating | S::UpdateLate => Accepted(state),
             S::SumAssembling | S::UpdateAssembling | S::Sum2Assembling => Accepted(state),
-            S::Unmask | S::Failure | S::Shutdown => wrong_phase,
+            S::Unmask | S::Failure | S::Paused | S::Shutdown => wrong_phase,
         },
         I::Garbage => Rejected("does_not_open"),
         I::Truncated => Rejected("truncated"),
@@ -293,7 +306,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::Shutdown => stopped,
             S::Sum | S::SumEnough | S::SumFull => unknown_job,
             S::Update | S::UpdateEnough | S::UpdateFull => unknown_job,
-            S::Sum2 | S::Sum2Enough | S::Sum2Full | S::Failure => unknown_job,
+            S::Sum2 | S::Sum2Enough | S::Sum2Full => unknown_job,
+            S::Failure | S::Paused => unknown_job,
         },
         I::JobStale | I::JobForeign => unless_stopped(state, unknown_job),
         I::JobLost => match state {
@@ -302,12 +316,28 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::Shutdown => stopped,
             S::Sum | S::SumEnough | S::SumFull => unknown_job,
             S::Update | S::UpdateEnough | S::UpdateFull => unknown_job,
-            S::Sum2 | S::Sum2Enough | S::Sum2Full | S::Failure => unknown_job,
+            S::Sum2 | S::Sum2Enough | S::Sum2Full => unknown_job,
+            S::Failure | S::Paused => unknown_job,
         },
         // A confirmation too many is one of all that there is.
         I::Persisted | I::PersistedAhead if state == S::Failure => Moves(S::Sum),
         I::Persisted | I::PersistedAhead => Ignored,
         I::Stop => unless_stopped(state, Moves(S::Shutdown)),
+        // What comes of it is seen at the end of the round.
+        I::Pause | I::ChangeSettings => unless_stopped(state, Ignored),
+        I::WrongSettings => unless_stopped(state, Refused("invalid settings")),
+        I::Resume if state == S::Paused => Moves(S::Sum),
+        I::Resume => unless_stopped(state, Ignored),
+        I::Skip => match state {
+            S::Failure | S::Paused => Refused("no round"),
+            S::Shutdown => stopped,
+            S::Sum | S::SumEnough | S::SumFull | S::SumAssembling => Moves(S::Failure),
+            S::Update | S::Aggregating | S::UpdateEnough => Moves(S::Failure),
+            S::EnoughAggregating | S::UpdateFull => Moves(S::Failure),
+            S::UpdateLate | S::UpdateAssembling => Moves(S::Failure),
+            S::Sum2 | S::Sum2Enough | S::Sum2Full | S::Sum2Assembling => Moves(S::Failure),
+            S::Unmask => Moves(S::Failure),
+        },
         I::Restore => match state {
             // What was not accepted yet is lost: its sender does not get an answer, and sends again.
             S::Aggregating => Moves(S::Update),
@@ -317,6 +347,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::SumAssembling | S::UpdateAssembling | S::Sum2Assembling => Moves(state),
             // Whoever stops is to save before; what is saved afterwards is of no round.
             S::Shutdown => Moves(S::Sum),
+            // A pause is not saved.
+            S::Paused => Moves(S::Sum),
             S::Sum | S::SumEnough | S::SumFull => Moves(state),
             S::Update | S::UpdateEnough | S::UpdateFull => Moves(state),
             S::Sum2 | S::Sum2Enough | S::Sum2Full => Moves(state),

@@ -1,0 +1,49 @@
+//! What the operator can tell a running coordinator.
+
+use super::io::{Reject, RoundFailure};
+use super::machine::Coordinator;
+use super::settings::Settings;
+use super::state::Stage;
+
+impl Coordinator {
+    /// The round under way goes on, but no other begins after it.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Rounds begin again. One that ended meanwhile is followed by the next in [`Coordinator::advance`].
+    pub(super) fn resume_rounds(&mut self) {
+        self.paused = false;
+    }
+
+    /// Ends the round without a model.
+    pub(super) fn skip(&mut self) -> Result<(), Reject> {
+        match self.stage {
+            Stage::Sum { .. }
+            | Stage::Update { .. }
+            | Stage::Sum2 { .. }
+            | Stage::Unmask { .. } => {
+                self.fail(RoundFailure::Skipped);
+                Ok(())
+            }
+            Stage::Idle | Stage::Failure { .. } | Stage::Shutdown => Err(Reject::NoRound),
+        }
+    }
+
+    /// Keeps settings for the next round: this one's participants know the old ones.
+    pub(super) fn change_settings(&mut self, settings: Settings) -> Result<(), Reject> {
+        if settings.validate().is_err() {
+            return Err(Reject::InvalidSettings);
+        }
+        self.next_settings = Some(settings);
+        Ok(())
+    }
+
+    /// Begins the next round, unless it is paused: then it waits between rounds.
+    pub(super) fn next_round(&mut self) {
+        match self.paused {
+            false => self.begin_round(),
+            true => self.enter(Stage::Idle),
+        }
+    }
+}
