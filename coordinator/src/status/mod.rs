@@ -93,7 +93,7 @@ pub struct CurrentPhase {
     pub max_count: Option<u64>,
     /// The messages accepted.
     pub accepted: u64,
-    /// What it waits for: `messages`, `min_time`, `job`, `store` or `nothing`.
+    /// What it waits for: `messages`, `min_time`, `job`, `store`, `resume` or `nothing`.
     pub waits_for: String,
 }
 

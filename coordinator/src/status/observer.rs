@@ -304,6 +304,7 @@ impl State {
                 Some(Why::Messages(_)) => "messages",
                 Some(Why::Job) => "job",
                 Some(Why::Store) => "store",
+                Some(Why::Resume) => "resume",
                 _ => "nothing",
             }
             .to_owned(),
