@@ -10,7 +10,7 @@ use pet_core::{
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    sync::{oneshot, watch},
+    sync::{oneshot, watch, Semaphore},
     task::JoinHandle,
 };
 use tracing::info;
@@ -18,10 +18,10 @@ use tracing::info;
 use crate::{
     board::Board,
     driver::{Clock, Driver, DriverError},
-    http::{self, ConnectionLimits, UploadLimits},
+    http::{self, ConnectionLimits, RateLimit, UploadLimits},
     intake::Intake,
     metrics::{Counters, Metrics},
-    settings::{Settings, SettingsError},
+    settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
     store::{Models, Store, Volatile},
 };
@@ -29,12 +29,6 @@ use crate::{
 /// Room for the largest sum dictionaries that a message's length is first expected to reflect, in
 /// bytes; a round with a larger one raises the limit.
 const SEEDS_ROOM: usize = 4 << 20;
-
-/// Memory for messages being received and processed, in bytes, unless a few of them need more.
-const UPLOAD_MEMORY: usize = 1 << 30;
-
-/// How slow uploads may be, in bytes a second.
-const UPLOAD_RATE: u64 = 16 << 10;
 
 /// A running coordinator.
 ///
@@ -158,15 +152,13 @@ impl Coordinator {
             models.clone(),
             stopped.clone(),
         );
-        let limits = UploadLimits {
-            memory: UPLOAD_MEMORY.max(max_message_len.saturating_mul(4)),
-            queue: Duration::from_secs(10),
-            patience: Duration::from_secs(30),
-            rate: UPLOAD_RATE,
-            linger: Duration::from_secs(2),
-        };
-        let router = http::router(intake, limits);
-        let router = http::visible(router, view.clone());
+        let (uploads, connections) = http_limits(&settings.limits, max_message_len);
+        let router = http::router(intake, uploads);
+        let mut router = http::visible(router, view.clone());
+        if let Some(limit) = rate_limit(&settings.limits) {
+            let counters = Arc::clone(&counters);
+            router = http::limited(router, limit, move || counters.rejected("rate"));
+        }
 
         info!(
             address = %local_addr,
@@ -174,7 +166,7 @@ impl Coordinator {
             mask = %settings.mask,
             "the coordinator listens"
         );
-        let running = tokio::spawn(run(driver, keepers, listener, router, stopped));
+        let running = tokio::spawn(run(driver, keepers, listener, router, connections, stopped));
         Ok(Self { local_addr, counters, models, view, stop, running: Some(running) })
     }
 
@@ -228,6 +220,7 @@ async fn run(
     keepers: Keepers,
     listener: TcpListener,
     router: axum::Router,
+    limits: ConnectionLimits,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let (stop_driver, driver_stopped) = oneshot::channel();
@@ -235,7 +228,7 @@ async fn run(
     tokio::pin!(driver);
     // The rounds go on while requests in flight are answered: they may depend on it. The driver comes
     // first: the round is published before the first request is accepted.
-    let serve = http::serve(listener, router, ConnectionLimits::default(), stopped);
+    let serve = http::serve(listener, router, limits, stopped);
     tokio::select! {
         biased;
         result = &mut driver => return result,
@@ -244,6 +237,39 @@ async fn run(
     }
     drop(stop_driver);
     driver.await
+}
+
+/// The limits of the HTTP server, where no message is longer than `max_message_len`.
+fn http_limits(
+    limits: &LimitsSettings,
+    max_message_len: usize,
+) -> (UploadLimits, ConnectionLimits) {
+    let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let uploads = UploadLimits {
+        memory: count(limits.message_bytes).max(max_message_len.saturating_mul(4)),
+        messages: count(limits.messages),
+        queue: limits.queue_time,
+        patience: limits.body_time,
+        rate: limits.upload_rate,
+        linger: Duration::from_secs(2),
+    };
+    let connections = ConnectionLimits {
+        open: count(limits.connections).min(Semaphore::MAX_PERMITS),
+        of_one: match limits.connections_per_address {
+            0 => usize::MAX,
+            most => count(most),
+        },
+        head_bytes: count(limits.header_bytes),
+        head: limits.header_time,
+        write: limits.write_time,
+        grace: Duration::from_secs(10),
+    };
+    (uploads, connections)
+}
+
+fn rate_limit(limits: &LimitsSettings) -> Option<RateLimit> {
+    let LimitsSettings { requests_per_second: per_second, request_burst, .. } = *limits;
+    (per_second > 0.0).then(|| RateLimit { per_second, burst: request_burst as f64 })
 }
 
 fn random_seed() -> Result<RootSeed, StartError> {

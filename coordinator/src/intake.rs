@@ -49,7 +49,7 @@ impl Intake {
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
-        let Upload { bytes, share } = upload;
+        let Upload { bytes, place } = upload;
         let core = self.core().await;
         // Only now: while this message waited its turn a new phase may have begun.
         let context = self.board.borrow().context().cloned().ok_or(Unprocessed::Stopped)?;
@@ -78,7 +78,7 @@ impl Intake {
         self.deliver.send(delivery).await.map_err(|_| Unprocessed::Stopped)?;
         let outcome = outcome.await.map_err(|_| Unprocessed::Stopped)?;
         // The message's memory was in use until here.
-        drop(share);
+        drop(place);
         let Err(rejection) = outcome else {
             return Ok(());
         };
@@ -244,7 +244,7 @@ mod tests {
         let mut frame = Frame::with_capacity(SumPayload::LENGTH);
         payload.write_to(frame.buffer_mut());
         let bytes = frame.seal(&keys, &parameters.pk, Tag::Sum, false, &ephemeral).unwrap();
-        let processed = intake.message(Upload { bytes, share: None }).await;
+        let processed = intake.message(Upload { bytes, place: None }).await;
         assert_eq!(processed, Err(Unprocessed::Stopped));
         assert_eq!(counters.read().rejections.total(), 0);
         assert_eq!(running.await.unwrap(), Err(DriverError::StoreStuck));

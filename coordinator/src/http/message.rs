@@ -16,6 +16,7 @@ use axum::{
 use pet_core::problem::Problem;
 
 use super::{
+    peers::Peer,
     upload::{Refusal, Refused},
     Api, Rounds, Unprocessed,
 };
@@ -28,8 +29,10 @@ pub(super) async fn message<R: Rounds>(
     request: Request,
 ) -> Response {
     let told = Told(accepts_problems(request.headers()));
+    // Every request over the network has one.
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let limit = api.rounds.max_message_len();
-    let upload = match api.uploads.receive(request.into_body(), limit).await {
+    let upload = match api.uploads.receive(peer, request.into_body(), limit).await {
         Ok(upload) => upload,
         Err(Refused { why, length }) => {
             api.rounds.not_received(why.label(), length, &why);

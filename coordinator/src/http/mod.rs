@@ -11,6 +11,8 @@ mod observe;
 mod openapi;
 mod params;
 mod patience;
+mod peers;
+mod rates;
 mod serve;
 mod upload;
 mod visible;
@@ -41,6 +43,8 @@ use thiserror::Error;
 use self::{patience::Patience, upload::Uploads};
 use crate::{models::Published, store::StoreError};
 
+pub(crate) use self::peers::RateLimit;
+pub(crate) use self::rates::limited;
 pub(crate) use self::serve::{serve, ConnectionLimits};
 pub(crate) use self::upload::{Upload, UploadLimits};
 pub(crate) use self::visible::visible;

@@ -1,15 +1,16 @@
 //! Accepting connections, and closing them in good order.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1, service::Service, Request};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{watch, Semaphore},
     task::JoinSet,
@@ -17,17 +18,30 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::write_timeout::WriteTimeout;
+use super::{
+    peers::{Peer, Shares},
+    write_timeout::WriteTimeout,
+};
 
 /// How long to wait after a failure to accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How many clients that find no place are told so at a time; the others are just turned away.
+const TURNED_AWAY: usize = 64;
+
+/// How long that may take.
+const TURNING_AWAY: Duration = Duration::from_secs(2);
 
 /// The limits of all connections. How long a request's body may take is not theirs: see
 /// [`UploadLimits`](super::UploadLimits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
-    /// How many may be open; further clients wait to be accepted.
+    /// How many may be open; further clients are answered with a 503.
     pub open: usize,
+    /// How many of them one client may have.
+    pub of_one: usize,
+    /// How many bytes the head of a request may have.
+    pub head_bytes: usize,
     /// How long a client may take to send the head of a request, or keep a connection without
     /// sending one.
     pub head: Duration,
@@ -35,17 +49,6 @@ pub(crate) struct ConnectionLimits {
     pub write: Duration,
     /// How long requests in flight have to end once the server is to stop.
     pub grace: Duration,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            open: 10_000,
-            head: Duration::from_secs(75),
-            write: Duration::from_secs(30),
-            grace: Duration::from_secs(10),
-        }
-    }
 }
 
 /// Serves `router` to everyone who connects, until `stop` changes or its sender is gone; then
@@ -57,32 +60,50 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.open));
+    let of_one = Shares::new(limits.of_one);
+    let turning_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let graceful = GracefulShutdown::new();
     // Aborts its tasks when it is dropped.
     let mut connections = JoinSet::new();
     loop {
-        let accept = async {
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accept => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             // One has ended: nothing is left to do but to forget it.
             Some(_) = connections.join_next() => continue,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = graceful.watch(connection(stream, router.clone(), limits));
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                accept_failed(&error).await;
+                continue;
+            }
+        };
+        let peer = Peer::from(address.ip());
+        let own = of_one.try_take(peer, 1);
+        match own.zip(Arc::clone(&places).try_acquire_owned().ok()) {
+            Some(place) => {
+                let front = Front { router: TowerToHyperService::new(router.clone()), peer };
+                let watcher = graceful.watcher();
                 connections.spawn(async move {
-                    if let Err(error) = connection.await {
+                    // Only a matter of speed: small answers should not wait for more to send.
+                    let _ = stream.set_nodelay(true);
+                    let stream = WriteTimeout::new(stream, limits.write);
+                    if let Err(error) = watcher.watch(connection(stream, front, limits)).await {
                         debug!(%error, "connection ended");
                     }
                     drop(place);
                 });
             }
-            Err(error) => accept_failed(&error).await,
+            None => {
+                debug!(%address, "too many connections");
+                if let Ok(turn) = Arc::clone(&turning_away).try_acquire_owned() {
+                    connections.spawn(async move {
+                        let _ = timeout(TURNING_AWAY, turn_away(stream)).await;
+                        drop(turn);
+                    });
+                }
+            }
         }
     }
     drop(listener);
@@ -92,16 +113,47 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<WriteTimeout<TcpStream>>, TowerToHyperService<Router>>;
-
-fn connection(stream: TcpStream, router: Router, limits: ConnectionLimits) -> Connection {
-    // Only a matter of speed: small answers should not wait for more to send.
-    let _ = stream.set_nodelay(true);
-    let stream = WriteTimeout::new(stream, limits.write);
+fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    front: Front,
+    limits: ConnectionLimits,
+) -> http1::Connection<TokioIo<S>, Front> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        // As much is read ahead of each body, too.
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), front)
+}
+
+/// The router, told who asks.
+#[derive(Clone)]
+struct Front {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
+/// Answers whatever comes first, and hangs up.
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+        content-type: text/plain\r\ncontent-length: 44\r\n\r\ntoo many connections: try again in a moment\n";
+    stream.write_all(ANSWER).await?;
+    stream.shutdown().await?;
+    // With data unread the connection would be reset, and the answer lost.
+    let mut nowhere = [0; 4096];
+    while stream.read(&mut nowhere).await? > 0 {}
+    Ok(())
 }
 
 async fn accept_failed(error: &io::Error) {

@@ -166,6 +166,7 @@ const A_WHILE: Duration = Duration::from_secs(60);
 fn uploads() -> UploadLimits {
     UploadLimits {
         memory: 4 << 20,
+        messages: 1000,
         queue: Duration::ZERO,
         patience: A_WHILE,
         rate: 1,
@@ -174,7 +175,14 @@ fn uploads() -> UploadLimits {
 }
 
 fn connections() -> ConnectionLimits {
-    ConnectionLimits { open: 100, head: A_WHILE, write: A_WHILE, grace: A_WHILE }
+    ConnectionLimits {
+        open: 100,
+        of_one: 100,
+        head_bytes: 1 << 16,
+        head: A_WHILE,
+        write: A_WHILE,
+        grace: A_WHILE,
+    }
 }
 
 impl Server {
@@ -183,11 +191,23 @@ impl Server {
     }
 
     async fn with(uploads: UploadLimits, connections: ConnectionLimits) -> Self {
+        Self::at_rate(uploads, connections, None).await
+    }
+
+    async fn at_rate(
+        uploads: UploadLimits,
+        connections: ConnectionLimits,
+        rate: Option<RateLimit>,
+    ) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let router = router(Arc::clone(&fake), uploads);
+        let mut router = router(Arc::clone(&fake), uploads);
+        if let Some(rate) = rate {
+            let fake = Arc::clone(&fake);
+            router = limited(router, rate, move || fake.not_received("rate", 0, &"too fast"));
+        }
         let running = tokio::spawn(serve(listener, router, connections, stopped));
         Self { fake, address, stop, running }
     }
@@ -450,7 +470,7 @@ async fn nothing_makes_the_server_read_without_end() {
 
 #[tokio::test]
 async fn memory_for_uploads_is_limited_and_given_back() {
-    let limits = UploadLimits { memory: 8192, ..uploads() };
+    let limits = UploadLimits { memory: 16384, ..uploads() };
     let server = Server::with(limits, connections()).await;
     server.fake.hold.store(true, Ordering::SeqCst);
     let mut first = server.begin_post(5000, &[1; 5000]).await;
@@ -527,6 +547,141 @@ async fn a_message_that_was_not_processed_is_no_200() {
 
 /// What a participant sends that wants to know why its message is rejected.
 const TELL_ME: &str = "accept: text/plain, application/problem+json\r\n";
+
+/// Connects from another address than the others.
+async fn from_elsewhere(server: &Server) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(server.address).await.unwrap()
+}
+
+const GET_PARAMS: &[u8] = b"GET /params HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn who_finds_no_place_is_told_to_come_again() {
+    for limits in [
+        ConnectionLimits { open: 2, ..connections() },
+        ConnectionLimits { of_one: 2, ..connections() },
+    ] {
+        let server = Server::with(uploads(), limits).await;
+        server.fake.hold.store(true, Ordering::SeqCst);
+        let mut first = server.begin_post(1, b"m").await;
+        server.fake.arrived.notified().await;
+        let second = TcpStream::connect(server.address).await.unwrap();
+        // Whatever is asked, and however much is sent.
+        for request in [GET_PARAMS, &[b'x'; 200_000]] {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            let got = read_answer(&mut stream).await;
+            assert_eq!((got.status, got.header("retry-after")), (503, Some("5")));
+            assert!(got.body.ends_with("a moment\n"), "{got:?}");
+        }
+        let mut elsewhere = from_elsewhere(&server).await;
+        elsewhere.write_all(GET_PARAMS).await.unwrap();
+        let expected = if limits.open == 2 { 503 } else { 200 };
+        assert_eq!(read_answer(&mut elsewhere).await.status, expected);
+        drop(second);
+        server.fake.release.notify_one();
+        assert_eq!(read_answer(&mut first).await.status, 200);
+        let again = async {
+            while server.get("/params").await.status != 200 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(A_WHILE, again).await.expect("places are given back");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let rate = RateLimit { per_second: 0.1, burst: 3.0 };
+    let server = Server::at_rate(uploads(), connections(), Some(rate)).await;
+    assert_eq!(server.get("/params").await.status, 200);
+    // On one connection or on several.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let kept = b"GET /params HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(&[kept, GET_PARAMS].concat()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    let got = server.get("/params").await;
+    assert_eq!((got.status, got.header("retry-after")), (429, Some("10")));
+    // A message is not even looked at, but read for a while.
+    let got = server.post("", &vec![7; 3 << 20]).await;
+    assert_eq!((got.status, got.header("retry-after")), (429, Some("10")));
+    assert_eq!(server.messages(), Vec::<Vec<u8>>::new());
+    assert_eq!(server.not_received(), [("rate", 0)]);
+    // This is about one client.
+    let mut elsewhere = from_elsewhere(&server).await;
+    elsewhere.write_all(GET_PARAMS).await.unwrap();
+    assert_eq!(read_answer(&mut elsewhere).await.status, 200);
+}
+
+#[tokio::test]
+async fn giant_heads_are_refused() {
+    let limits = ConnectionLimits { head_bytes: 1 << 13, ..connections() };
+    let server = Server::with(uploads(), limits).await;
+    let fill = |length| {
+        format!(
+            "GET /params HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: {}\r\n\r\n",
+            "x".repeat(length)
+        )
+    };
+    assert_eq!(server.raw(fill(4000).as_bytes()).await.status, 200);
+    let mut many = GET_PARAMS[..GET_PARAMS.len() - 2].to_vec();
+    (0..1000).for_each(|_| many.extend_from_slice(b"a: b\r\n"));
+    many.extend_from_slice(b"\r\n");
+    for request in [fill(20_000).into_bytes(), many, vec![b'G'; 20_000]] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // The server may hang up before all is sent.
+        let _ = stream.write_all(&request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        let refused = answer.is_empty()
+            || answer.starts_with("HTTP/1.1 431 ")
+            || answer.starts_with("HTTP/1.1 414 ")
+            || answer.starts_with("HTTP/1.1 400 ");
+        assert!(refused, "{answer}");
+    }
+    assert_eq!(server.get("/params").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_given_up() {
+    let limits = ConnectionLimits { head: Duration::from_millis(20), ..connections() };
+    let server = Server::with(uploads(), limits).await;
+    for beginning in [&b""[..], b"G", b"GET /params HTTP/1.1\r\nhost: x\r\na:"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(A_WHILE, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "{beginning:?}");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+/// Half of the places is the most that one client gets: the others send on.
+#[tokio::test]
+async fn slow_senders_do_not_keep_others_out() {
+    let limits = UploadLimits { messages: 20, ..uploads() };
+    let server = Server::with(limits, connections()).await;
+    let mut slow = Vec::new();
+    for _ in 0..30 {
+        slow.push(server.begin_post(5000, b"m").await);
+    }
+    // As soon as the server has seen them all, there is no place for this client.
+    let refused = async { while server.post("", b"m").await.status != 503 {} };
+    tokio::time::timeout(A_WHILE, refused).await.unwrap();
+    let mut elsewhere = from_elsewhere(&server).await;
+    elsewhere
+        .write_all(b"POST /message HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi")
+        .await
+        .unwrap();
+    assert_eq!(read_answer(&mut elsewhere).await.status, 200);
+    assert!(server.messages().contains(&b"hi".to_vec()));
+    assert_eq!(server.get("/params").await.status, 200);
+}
 
 #[tokio::test]
 async fn a_rejected_message_is_an_empty_200_unless_its_sender_wants_to_know() {

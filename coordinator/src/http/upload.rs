@@ -11,6 +11,8 @@ use tokio::{
     time::{timeout, timeout_at, Instant},
 };
 
+use super::peers::{Peer, Share, Shares};
+
 /// The unit in which memory is handed out, in bytes.
 const UNIT: usize = 1024;
 
@@ -21,12 +23,27 @@ const STEP: usize = 1 << 20;
 /// a connection closed over unread data is reset, and the answer lost.
 const LINGER_BYTES: u64 = 4 << 20;
 
+/// And for how long.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// Reads some of a body that nobody wants.
+pub(super) async fn read_on(mut body: Body) {
+    let mut received = 0;
+    while received <= LINGER_BYTES {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        received += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
+}
+
 /// The limits of all uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UploadLimits {
-    /// How many bytes all uploads that are received or processed may hold at a time.
+    /// How many bytes all uploads that are received or processed may hold at a time; those of one client
+    /// half of them.
     pub memory: usize,
-    /// How long an upload waits for memory before its sender is told to come again later.
+    /// How many there may be at a time; of one client half of them.
+    pub messages: usize,
+    /// How long an upload waits for its turn and for memory before its sender is told to come again later.
     pub queue: Duration,
     /// How long to wait for the next piece of an upload, and how long an upload may take beside what
     /// `rate` allows for.
@@ -73,18 +90,28 @@ pub(crate) struct Refused {
     pub length: u64,
 }
 
-/// A received message, and its share of the memory for uploads, given back on drop.
+/// A received message, and its place among the uploads, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub bytes: Vec<u8>,
-    pub share: Option<OwnedSemaphorePermit>,
+    pub place: Option<Place>,
+}
+
+/// What an upload has of the common memory: no more than its client may have.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _turn: (Share, OwnedSemaphorePermit),
+    memory: Option<(Share, OwnedSemaphorePermit)>,
 }
 
 /// The uploads of one server.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     limits: UploadLimits,
+    messages: Arc<Semaphore>,
+    messages_of_one: Shares,
     memory: Arc<Semaphore>,
+    memory_of_one: Shares,
     units: usize,
 }
 
@@ -92,15 +119,23 @@ impl Uploads {
     pub fn new(limits: UploadLimits) -> Self {
         let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
         let units = (limits.memory / UNIT).clamp(1, most);
-        Self { limits, memory: Arc::new(Semaphore::new(units)), units }
+        let messages = limits.messages.clamp(1, most);
+        Self {
+            limits,
+            messages: Arc::new(Semaphore::new(messages)),
+            messages_of_one: Shares::new(messages.div_ceil(2)),
+            memory: Arc::new(Semaphore::new(units)),
+            memory_of_one: Shares::new(units.div_ceil(2)),
+            units,
+        }
     }
 
     /// Receives a body of at most `limit` bytes. One of up to about twice as many is read and thrown
     /// away: a message that was processed, although it can only be rejected.
-    pub async fn receive(&self, body: Body, limit: usize) -> Result<Upload, Refused> {
+    pub async fn receive(&self, peer: Peer, body: Body, limit: usize) -> Result<Upload, Refused> {
         let announced = body.size_hint().lower();
         let mut incoming = Incoming { body, limits: self.limits, received: 0, began: None };
-        let result = self.collect(&mut incoming, announced, limit).await;
+        let result = self.collect(peer, &mut incoming, announced, limit).await;
         let refused = |why| Refused { why, length: incoming.received.max(announced) };
         let result = result.map_err(refused);
         if let Err(Refused { why: Refusal::FarTooLong { .. } | Refusal::Busy, .. }) = result {
@@ -112,6 +147,7 @@ impl Uploads {
 
     async fn collect(
         &self,
+        peer: Peer,
         incoming: &mut Incoming,
         announced: u64,
         limit: usize,
@@ -129,18 +165,18 @@ impl Uploads {
         }
         // It is at most `limit`.
         let announced = announced as usize;
-        let mut share = match announced {
-            0 => None,
-            _ => Some(self.wait_for_memory(announced).await?),
+        let mut place = match timeout(self.limits.queue, self.wait(peer, announced)).await {
+            Ok(Some(place)) => place,
+            _ => return Err(Refusal::Busy),
         };
         let mut bytes = Vec::new();
         while let Some(data) = incoming.next().await? {
             let length = bytes.len() + data.len();
             if length > limit {
-                drop((bytes, share));
+                drop((bytes, place));
                 return Err(too_long(incoming.discard(far).await?));
             }
-            self.take_memory(&mut share, length)?;
+            self.take_memory(peer, &mut place, length)?;
             if length > bytes.capacity() {
                 // In steps of a share of its length, so that bytes are not copied again and again.
                 let step = STEP.max(bytes.len() / 8);
@@ -149,33 +185,44 @@ impl Uploads {
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Upload { bytes, share })
+        Ok(Upload { bytes, place: Some(place) })
     }
 
-    /// Takes memory for a whole message before any of it is read: a message that is refused half-way
-    /// would be sent in vain.
-    async fn wait_for_memory(&self, length: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let acquired = Arc::clone(&self.memory).acquire_many_owned(self.units_of(length));
-        match timeout(self.limits.queue, acquired).await {
-            Ok(Ok(share)) => Ok(share),
-            _ => Err(Refusal::Busy),
+    /// Takes a place, and memory for a whole message, before any of it is read: a message that is refused
+    /// half-way would be sent in vain.
+    async fn wait(&self, peer: Peer, length: usize) -> Option<Place> {
+        // First what is the client's own: who waits for that holds nobody up.
+        let own = self.messages_of_one.take(peer, 1).await?;
+        let turn = (own, Arc::clone(&self.messages).acquire_owned().await.ok()?);
+        let mut place = Place { _turn: turn, memory: None };
+        if length > 0 {
+            let units = self.units_of(length);
+            let own = self.memory_of_one.take(peer, units).await?;
+            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await.ok()?;
+            place.memory = Some((own, memory));
         }
+        Some(place)
     }
 
-    /// Makes `share` large enough for `length` bytes, if there is memory now.
-    fn take_memory(
-        &self,
-        share: &mut Option<OwnedSemaphorePermit>,
-        length: usize,
-    ) -> Result<(), Refusal> {
-        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = self.units_of(length).saturating_sub(held as u32);
-        if more > 0 {
-            let more =
-                Arc::clone(&self.memory).try_acquire_many_owned(more).map_err(|_| Refusal::Busy)?;
-            match share {
-                Some(share) => share.merge(more),
-                None => *share = Some(more),
+    /// Makes a place's memory large enough for `length` bytes, if there is enough now.
+    fn take_memory(&self, peer: Peer, place: &mut Place, length: usize) -> Result<(), Refusal> {
+        let units = self.units_of(length);
+        let held = place.memory.as_ref().map_or(0, |(_, memory)| memory.num_permits() as u32);
+        let more = units.saturating_sub(held);
+        if more == 0 {
+            return Ok(());
+        }
+        let common = || Arc::clone(&self.memory).try_acquire_many_owned(more);
+        match &mut place.memory {
+            Some((own, memory)) => {
+                if !own.grow(units) {
+                    return Err(Refusal::Busy);
+                }
+                memory.merge(common().map_err(|_| Refusal::Busy)?);
+            }
+            none => {
+                let own = self.memory_of_one.try_take(peer, units).ok_or(Refusal::Busy)?;
+                *none = Some((own, common().map_err(|_| Refusal::Busy)?));
             }
         }
         Ok(())
@@ -280,12 +327,14 @@ mod tests {
         }
     }
 
+    const PEER: Peer = Peer::LOCAL;
     const SECOND: Duration = Duration::from_secs(1);
     const KIB: &[u8] = &[7; 1024];
 
     fn uploads() -> Uploads {
         Uploads::new(UploadLimits {
-            memory: 1 << 20,
+            memory: 2 << 20,
+            messages: 100,
             queue: SECOND,
             patience: 30 * SECOND,
             rate: 1024,
@@ -297,7 +346,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_may_take_as_long_as_its_bytes_earn_it() {
         let began = Instant::now();
-        let upload = uploads().receive(Dripping::body(KIB, 100, SECOND), 1 << 20).await.unwrap();
+        let upload =
+            uploads().receive(PEER, Dripping::body(KIB, 100, SECOND), 1 << 20).await.unwrap();
         assert_eq!(upload.bytes, KIB.repeat(100));
         assert_eq!(began.elapsed(), 100 * SECOND);
     }
@@ -306,7 +356,7 @@ mod tests {
     async fn one_that_pauses_for_too_long_is_given_up() {
         let began = Instant::now();
         let body = Dripping::body(KIB, 2, 31 * SECOND);
-        let refused = uploads().receive(body, 1 << 20).await.unwrap_err();
+        let refused = uploads().receive(PEER, body, 1 << 20).await.unwrap_err();
         assert_eq!(refused, Refused { why: Refusal::Stalled, length: 0 });
         assert_eq!(began.elapsed(), 30 * SECOND);
     }
@@ -316,13 +366,13 @@ mod tests {
     async fn one_that_drips_is_given_up() {
         let began = Instant::now();
         let body = Dripping::body(b"m", 100, SECOND * 3 / 2);
-        let refused = uploads().receive(body, 1 << 20).await.unwrap_err();
+        let refused = uploads().receive(PEER, body, 1 << 20).await.unwrap_err();
         assert_eq!(refused.why, Refusal::Stalled);
         assert_eq!(began.elapsed().as_secs(), 30);
         // The same when the bytes are thrown away.
         let began = Instant::now();
         let body = Dripping::body(b"m", 100, SECOND * 3 / 2);
-        assert_eq!(uploads().receive(body, 3).await.unwrap_err().why, Refusal::Stalled);
+        assert_eq!(uploads().receive(PEER, body, 3).await.unwrap_err().why, Refusal::Stalled);
         assert_eq!(began.elapsed().as_secs(), 30);
     }
 
@@ -330,29 +380,56 @@ mod tests {
     async fn one_that_finds_no_memory_in_time_is_refused() {
         let uploads = uploads();
         let all = || Body::from(vec![7; 1 << 20]);
-        let first = uploads.receive(all(), 1 << 20).await.unwrap();
+        let first = uploads.receive(PEER, all(), 1 << 20).await.unwrap();
         let began = Instant::now();
-        let refused = uploads.receive(all(), 1 << 20).await.unwrap_err();
+        let refused = uploads.receive(PEER, all(), 1 << 20).await.unwrap_err();
         assert_eq!(refused, Refused { why: Refusal::Busy, length: 1 << 20 });
         assert_eq!(began.elapsed(), SECOND);
         drop(first);
-        uploads.receive(all(), 1 << 20).await.unwrap();
+        uploads.receive(PEER, all(), 1 << 20).await.unwrap();
     }
 
     /// Or the largest messages would wait in vain.
     #[tokio::test]
     async fn one_that_needs_more_memory_than_there_is_gets_all_of_it() {
         let uploads = uploads();
-        let upload = uploads.receive(Body::from(vec![7; 3 << 20]), 4 << 20).await.unwrap();
+        let upload = uploads.receive(PEER, Body::from(vec![7; 3 << 20]), 4 << 20).await.unwrap();
         assert_eq!(upload.bytes.len(), 3 << 20);
         assert_eq!(uploads.memory.available_permits(), 0);
         drop(upload);
-        assert_eq!(uploads.memory.available_permits(), 1024);
+        assert_eq!(uploads.memory.available_permits(), 2048);
+    }
+
+    /// One client with slow uploads cannot keep all others out.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_has_at_most_half_of_the_memory_and_of_the_places() {
+        let uploads = uploads();
+        let other = Peer::from(std::net::IpAddr::from([192, 0, 2, 1]));
+        let all = || Body::from(vec![7; 1 << 20]);
+        let first = uploads.receive(PEER, all(), 1 << 20).await.unwrap();
+        assert_eq!(uploads.receive(PEER, all(), 1 << 20).await.unwrap_err().why, Refusal::Busy);
+        let theirs = uploads.receive(other, all(), 1 << 20).await.unwrap();
+        drop((first, theirs));
+        // As for places: 50 tiny ones.
+        let mut tiny = Vec::new();
+        for _ in 0..50 {
+            tiny.push(uploads.receive(PEER, Body::from("x"), 1 << 20).await.unwrap());
+        }
+        let refused = uploads.receive(PEER, Body::from("x"), 1 << 20).await.unwrap_err();
+        assert_eq!(refused.why, Refusal::Busy);
+        for _ in 0..50 {
+            tiny.push(uploads.receive(other, Body::from("x"), 1 << 20).await.unwrap());
+        }
+        let third = Peer::from(std::net::IpAddr::from([192, 0, 2, 2]));
+        let refused = uploads.receive(third, Body::from("x"), 1 << 20).await.unwrap_err();
+        assert_eq!(refused.why, Refusal::Busy);
+        tiny.pop();
+        uploads.receive(third, Body::from("x"), 1 << 20).await.unwrap();
     }
 
     #[tokio::test]
     async fn no_more_is_reserved_than_is_announced() {
-        let upload = uploads().receive(Body::from(vec![7; 5000]), 1 << 20).await.unwrap();
+        let upload = uploads().receive(PEER, Body::from(vec![7; 5000]), 1 << 20).await.unwrap();
         assert_eq!(upload.bytes.capacity(), 5000);
     }
 }

@@ -15,6 +15,7 @@ mod effective;
 mod error;
 mod filter;
 mod layers;
+mod limits;
 mod schema;
 
 use std::{
@@ -35,6 +36,7 @@ use pet_core::{
 pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
+pub use self::limits::LimitsSettings;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
@@ -51,6 +53,8 @@ pub struct Settings {
     pub mask: MaskConfig,
     /// `[model]`: the model.
     pub model: ModelSettings,
+    /// `[limits]`: what clients may take.
+    pub limits: LimitsSettings,
     /// `[log]`: what is logged and how.
     pub log: LogSettings,
 }
@@ -177,6 +181,7 @@ impl Settings {
             },
             mask: DEFAULT_MASK,
             model: ModelSettings { length },
+            limits: LimitsSettings::default(),
             log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
         }
     }
@@ -210,11 +215,13 @@ impl Settings {
 
     /// Room for the parts of at least a few messages, however long the model.
     fn reassembly(&self) -> ReassemblyLimits {
-        let default = ReassemblyLimits::default();
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let message = self.mask_object_len();
         ReassemblyLimits {
-            proven_bytes: default.proven_bytes.max(message.saturating_mul(8)),
-            ..default
+            proven_bytes: bytes(self.limits.multipart_bytes).max(message.saturating_mul(8)),
+            unproven_bytes: bytes(self.limits.multipart_unproven_bytes),
+            messages: bytes(self.limits.multipart_messages),
+            idle: self.limits.multipart_time,
         }
     }
 

@@ -17,12 +17,28 @@ use super::{
     error::{Origin, Problem, SettingsError, Warning},
     filter,
     layers::{Entry, Layers, Raw},
-    Loaded, LogFormat, MinMax, Settings,
+    LimitsSettings, Loaded, LogFormat, MinMax, Settings,
 };
 
 /// The keys that are read.
 const KEYS: &[&str] = &[
     "api.bind_address",
+    "limits.body_time",
+    "limits.connections",
+    "limits.connections_per_address",
+    "limits.header_bytes",
+    "limits.header_time",
+    "limits.message_bytes",
+    "limits.messages",
+    "limits.multipart_bytes",
+    "limits.multipart_messages",
+    "limits.multipart_time",
+    "limits.multipart_unproven_bytes",
+    "limits.queue_time",
+    "limits.request_burst",
+    "limits.requests_per_second",
+    "limits.upload_rate",
+    "limits.write_time",
     "log.filter",
     "log.format",
     "mask.bound_type",
@@ -48,7 +64,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Sections in which nothing is secret: whatever is wrong there is shown.
-const PUBLIC_SECTIONS: &[&str] = &["log", "mask", "model", "pet"];
+const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet"];
 
 /// Keys that old settings have and that would be a danger to ignore: who sets them counts on TLS.
 const TLS_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.tls_key"];
@@ -132,6 +148,7 @@ impl Reader<'_> {
         });
 
         self.mask(&mut s.mask);
+        self.limits(&mut s.limits);
 
         self.read("log.filter", &mut s.log.filter, "must be text", |text| Some(text.to_owned()));
         self.read("log.format", &mut s.log.format, "must be text or json", |text| {
@@ -142,6 +159,34 @@ impl Reader<'_> {
             }
         });
         s
+    }
+
+    fn limits(&mut self, slot: &mut LimitsSettings) {
+        for (key, slot) in [
+            ("limits.connections", &mut slot.connections),
+            ("limits.connections_per_address", &mut slot.connections_per_address),
+            ("limits.header_bytes", &mut slot.header_bytes),
+            ("limits.message_bytes", &mut slot.message_bytes),
+            ("limits.messages", &mut slot.messages),
+            ("limits.multipart_bytes", &mut slot.multipart_bytes),
+            ("limits.multipart_messages", &mut slot.multipart_messages),
+            ("limits.multipart_unproven_bytes", &mut slot.multipart_unproven_bytes),
+            ("limits.request_burst", &mut slot.request_burst),
+            ("limits.upload_rate", &mut slot.upload_rate),
+        ] {
+            self.read(key, slot, WHOLE, |text| text.parse().ok());
+        }
+        for (key, slot) in [
+            ("limits.body_time", &mut slot.body_time),
+            ("limits.header_time", &mut slot.header_time),
+            ("limits.multipart_time", &mut slot.multipart_time),
+            ("limits.queue_time", &mut slot.queue_time),
+            ("limits.write_time", &mut slot.write_time),
+        ] {
+            self.read(key, slot, SECONDS, seconds);
+        }
+        let rate = &mut slot.requests_per_second;
+        self.read("limits.requests_per_second", rate, NUMBER, number);
     }
 
     fn count(&mut self, phase: &str, slot: &mut MinMax<u64>) {
@@ -183,9 +228,8 @@ impl Reader<'_> {
     }
 
     fn time(&mut self, phase: &str, slot: &mut MinMax<Duration>) {
-        let rule = "must be a number of seconds, 0 or more, whole or with a fraction";
-        self.read(&format!("{phase}.time.min"), &mut slot.min, rule, seconds);
-        self.read(&format!("{phase}.time.max"), &mut slot.max, rule, seconds);
+        self.read(&format!("{phase}.time.min"), &mut slot.min, SECONDS, seconds);
+        self.read(&format!("{phase}.time.max"), &mut slot.max, SECONDS, seconds);
     }
 
     /// Puts the value given for `key`, if any, into `slot`; one that `parse` does not take breaks
@@ -253,6 +297,7 @@ fn shorten(value: &str) -> String {
 
 const WHOLE: &str = "must be a whole number, 0 or more";
 const NUMBER: &str = "must be a number";
+const SECONDS: &str = "must be a number of seconds, 0 or more, whole or with a fraction";
 
 fn number(text: &str) -> Option<f64> {
     text.parse().ok()
@@ -296,6 +341,11 @@ fn check_except(
                 s.mask.model_type()
             ),
         ));
+    }
+    for (key, value, rule) in s.limits.check() {
+        if !unreadable.contains(key) {
+            problems.push(problem(key, Some(value), rule));
+        }
     }
     if let Err(error) = EnvFilter::builder().parse(s.log.directives()) {
         problems.push(problem(

@@ -159,7 +159,7 @@ impl Coordinator {
     pub(super) fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Self {
         let Saved { root, round, stage, elapsed, reassembly, model } = saved;
         let mut machine = Self::with(settings, root, now, round, stage, elapsed);
-        machine.reassembly = reassembly.with_limits(machine.settings.reassembly);
+        machine.reassembly = reassembly.with_limits(machine.settings.reassembly).restarted(now);
         machine.model = model;
         machine.check_stage();
         machine.assemble_again();

@@ -170,6 +170,7 @@ impl Coordinator {
         max_payload: usize,
     ) -> Result<Option<()>, Rejection> {
         self.reject_done(&participant, tag)?;
+        self.reassembly.expire(self.now, &participant);
         let kept = chunk.clone();
         let added = self.reassembly.add(participant, tag, chunk, proven, max_payload);
         let evicted = self.reassembly.take_evicted();

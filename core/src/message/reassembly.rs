@@ -6,8 +6,9 @@
 //! proven and unproven chunks have limits of their own, so that a crowd of invented participants can
 //! only push out each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use super::{MessageId, Tag};
 use crate::crypto::PublicSigningKey;
+use crate::time::Timestamp;
 
 /// How much may be kept of incomplete messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +25,21 @@ pub struct ReassemblyLimits {
     pub proven_bytes: usize,
     /// The most bytes kept of all others.
     pub unproven_bytes: usize,
+    /// The most messages kept, proven or not.
+    pub messages: usize,
+    /// A message of which no chunk has come for so long gives way to others.
+    pub idle: Duration,
 }
 
 impl Default for ReassemblyLimits {
-    /// 1 GiB proven, 16 MiB unproven.
+    /// 1 GiB proven, 16 MiB unproven, 100,000 messages, 5 minutes.
     fn default() -> Self {
-        Self { proven_bytes: 1 << 30, unproven_bytes: 1 << 24 }
+        Self {
+            proven_bytes: 1 << 30,
+            unproven_bytes: 1 << 24,
+            messages: 100_000,
+            idle: Duration::from_secs(300),
+        }
     }
 }
 
@@ -129,6 +140,9 @@ struct Partial {
     last: Option<u16>,
     bytes: usize,
     chunks: BTreeMap<u16, Bytes>,
+    /// When the latest chunk came. Clocks begin anew when a machine is restored.
+    #[serde(skip)]
+    touched: Timestamp,
 }
 
 /// The incomplete messages of one phase.
@@ -139,6 +153,9 @@ pub struct Reassembly {
     partials: BTreeMap<PublicSigningKey, Partial>,
     /// The senders of unproven messages by arrival, so that the oldest is found at once.
     unproven: BTreeMap<u64, PublicSigningKey>,
+    /// All senders by the time of their latest chunk.
+    by_time: BTreeSet<(Timestamp, PublicSigningKey)>,
+    now: Timestamp,
     proven_bytes: usize,
     unproven_bytes: usize,
     arrivals: u64,
@@ -192,6 +209,27 @@ impl Reassembly {
     /// The same messages under other limits: they hold for what comes.
     pub fn with_limits(self, limits: ReassemblyLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same messages at another time, as if all their chunks had come just now.
+    pub fn restarted(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self.by_time = self.partials.keys().map(|sender| (now, *sender)).collect();
+        self.partials.values_mut().for_each(|partial| partial.touched = now);
+        self
+    }
+
+    /// Says what time it is, before a chunk of this sender's is [added](Self::add): messages of others
+    /// that have been idle for too long are dropped. (Its own one is late, but here.)
+    pub fn expire(&mut self, now: Timestamp, sender: &PublicSigningKey) {
+        self.now = self.now.max(now);
+        let idle = |touched: &Timestamp| self.now.saturating_since(*touched) >= self.limits.idle;
+        let late = self.by_time.iter().take_while(|(touched, _)| idle(touched));
+        let others = late.map(|(_, key)| *key).filter(|key| key != sender);
+        for key in others.take(MOST_EVICTED).collect::<Vec<_>>() {
+            self.remove(&key);
+            self.evicted.push(key);
+        }
     }
 
     /// How many messages are incomplete.
@@ -254,6 +292,7 @@ impl Reassembly {
             self.check_overhead()?;
         } else if proven {
             self.admit(&sender, cost(max_payload, chunks))?;
+            self.make_place(&sender)?;
         } else {
             self.evict(&sender, cost(actual, chunks))?;
         }
@@ -294,6 +333,7 @@ impl Reassembly {
             last: u16::try_from(last).ok(),
             bytes,
             chunks: (0..=u16::MAX).zip(complete.parts.iter().cloned()).collect(),
+            touched: self.now,
         };
         self.insert(sender, partial);
     }
@@ -383,12 +423,9 @@ impl Reassembly {
         let limit = self.limits.unproven_bytes;
         for _ in 0..MOST_EVICTED {
             if (self.unproven_bytes - own).saturating_add(cost) <= limit {
-                return Ok(());
+                return self.make_place(sender);
             }
-            let mut others = self.unproven.values().filter(|key| *key != sender);
-            let oldest = others.next().copied().ok_or(ReassemblyError::NoRoom)?;
-            self.remove(&oldest);
-            self.evicted.push(oldest);
+            self.evict_oldest(sender)?;
         }
         match (self.unproven_bytes - own).saturating_add(cost) <= limit {
             true => Ok(()),
@@ -406,10 +443,30 @@ impl Reassembly {
             last: None,
             bytes: 0,
             chunks: BTreeMap::new(),
+            touched: self.now,
         }
     }
 
-    fn insert(&mut self, sender: PublicSigningKey, partial: Partial) {
+    /// Makes a place for one message more, if its sender has none yet.
+    fn make_place(&mut self, sender: &PublicSigningKey) -> Result<(), ReassemblyError> {
+        if self.partials.len() < self.limits.messages || self.partials.contains_key(sender) {
+            return Ok(());
+        }
+        self.evict_oldest(sender)
+    }
+
+    /// The oldest unproven message gives way.
+    fn evict_oldest(&mut self, sender: &PublicSigningKey) -> Result<(), ReassemblyError> {
+        let mut others = self.unproven.values().filter(|key| *key != sender);
+        let oldest = others.next().copied().ok_or(ReassemblyError::NoRoom)?;
+        self.remove(&oldest);
+        self.evicted.push(oldest);
+        Ok(())
+    }
+
+    fn insert(&mut self, sender: PublicSigningKey, mut partial: Partial) {
+        partial.touched = self.now;
+        self.by_time.insert((self.now, sender));
         let account = self.account(partial.reserved.is_some());
         *account = account.saturating_add(partial.cost());
         if partial.reserved.is_none() {
@@ -421,6 +478,7 @@ impl Reassembly {
     fn remove(&mut self, sender: &PublicSigningKey) -> Option<Partial> {
         let partial = self.partials.remove(sender)?;
         self.unproven.remove(&partial.arrival);
+        self.by_time.remove(&(partial.touched, *sender));
         let account = self.account(partial.reserved.is_some());
         *account = account.saturating_sub(partial.cost());
         Some(partial)
@@ -518,16 +576,29 @@ mod tests {
             steps in proptest::collection::vec(
                 (0u8..6, 0u16..6, any::<bool>(), 0usize..300, any::<bool>(), 0u16..2), 0..200,
             ),
+            messages in 3usize..7,
+            pace in 0u64..40,
         ) {
-            let limits = ReassemblyLimits { proven_bytes: 6000, unproven_bytes: 4000 };
+            let idle = Duration::from_millis(100);
+            let limits =
+                ReassemblyLimits { proven_bytes: 6000, unproven_bytes: 4000, messages, idle };
             let mut reassembly = Reassembly::new(limits);
+            let mut now = Timestamp::ZERO;
             for (from, id, is_last, length, proven, message) in steps {
+                now = now + Duration::from_millis(pace);
+                reassembly.expire(now, &sender(from));
                 let part = OwnedChunk {
                     message_id: MessageId(message), ..chunk(id, is_last, &vec![0; length])
                 };
                 let _ = reassembly.add(sender(from), Tag::Update, part, proven, 800);
                 prop_assert!(reassembly.proven_bytes <= 2 * limits.proven_bytes + CHUNK_COST);
                 prop_assert!(reassembly.unproven_bytes <= limits.unproven_bytes);
+                prop_assert!(reassembly.len() <= messages);
+                let by_time: BTreeSet<_> =
+                    reassembly.partials.iter().map(|(key, partial)| (partial.touched, *key)).collect();
+                prop_assert_eq!(&by_time, &reassembly.by_time);
+                let late = |(at, key): &(Timestamp, _)| now.saturating_since(*at) >= idle && *key != sender(from);
+                prop_assert!(!by_time.iter().any(late));
                 let cost = |proven| reassembly.partials.values()
                     .filter(|partial| partial.reserved.is_some() == proven)
                     .map(Partial::cost)
@@ -571,8 +642,11 @@ mod tests {
 
     #[test]
     fn the_unproven_push_out_only_each_other() {
-        let mut reassembly =
-            Reassembly::new(ReassemblyLimits { proven_bytes: 2500, unproven_bytes: 1300 });
+        let mut reassembly = Reassembly::new(ReassemblyLimits {
+            proven_bytes: 2500,
+            unproven_bytes: 1300,
+            ..ReassemblyLimits::default()
+        });
         let data = [0; 200];
         let mut add = |from, proven| {
             reassembly.add(sender(from), Tag::Update, chunk(0, false, &data), proven, 1000)
@@ -585,6 +659,55 @@ mod tests {
         assert_eq!(reassembly.len(), 2);
         assert!(reassembly.partials.contains_key(&sender(0)));
         assert!(reassembly.partials.contains_key(&sender(99)));
+    }
+
+    #[test]
+    fn there_is_a_place_for_so_many_messages_and_the_proven_keep_theirs() {
+        let limits = ReassemblyLimits { messages: 3, ..ReassemblyLimits::default() };
+        let mut reassembly = Reassembly::new(limits);
+        let mut add = |from, proven| {
+            reassembly.add(sender(from), Tag::Update, chunk(0, false, b"x"), proven, 1000)
+        };
+        for (from, proven) in [(1, false), (2, true), (3, false), (4, false), (5, true)] {
+            assert_eq!(add(from, proven), Ok(None));
+        }
+        // 1 and 3 had to go.
+        assert_eq!(add(6, true), Ok(None));
+        // There is nobody left who could.
+        assert_eq!(add(7, true), Err(ReassemblyError::NoRoom));
+        assert_eq!(add(8, false), Err(ReassemblyError::NoRoom));
+        // Who has a place goes on.
+        assert_eq!(add(2, false), Ok(None));
+        let left: Vec<_> = reassembly.partials.keys().copied().collect();
+        assert_eq!(left, [sender(2), sender(5), sender(6)]);
+    }
+
+    #[test]
+    fn idle_messages_give_way_but_not_to_their_own_senders() {
+        let idle = Duration::from_secs(10);
+        let limits = ReassemblyLimits { idle, ..ReassemblyLimits::default() };
+        let mut reassembly = Reassembly::new(limits);
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
+        let add = |reassembly: &mut Reassembly, second, from, id| {
+            reassembly.expire(at(second), &sender(from));
+            let part = chunk(id, id == 3, b"x");
+            reassembly.add(sender(from), Tag::Update, part, true, 1000)
+        };
+        assert_eq!(add(&mut reassembly, 0, 1, 0), Ok(None));
+        assert_eq!(add(&mut reassembly, 0, 2, 0), Ok(None));
+        // Every chunk gives its message more time.
+        assert_eq!(add(&mut reassembly, 9, 1, 1), Ok(None));
+        assert_eq!(add(&mut reassembly, 10, 3, 0), Ok(None));
+        assert_eq!(reassembly.len(), 2, "the second one was idle");
+        assert_eq!(reassembly.bytes(), 2 * cost(1000, 1) + CHUNK_COST);
+        // Late, but nobody else has come meanwhile.
+        assert_eq!(add(&mut reassembly, 100, 1, 2), Ok(None));
+        assert_eq!(reassembly.len(), 1);
+        // Times begin anew for a restored machine, whose clock may be another.
+        let mut reassembly = reassembly.restarted(at(5));
+        assert_eq!(add(&mut reassembly, 14, 4, 0), Ok(None));
+        let complete = add(&mut reassembly, 14, 1, 3).unwrap().unwrap();
+        assert_eq!(complete.payload(), b"xxxx");
     }
 
     /// However many uploads there are: those that were let in are completed, the others wait.

@@ -30,7 +30,7 @@ pub use replay::{replay, Replay, ReplayError};
 const MAGIC: [u8; 4] = *b"PETr";
 /// Another one whenever records are written otherwise. (A change of what a machine says needs none: the
 /// replay finds it.)
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Where the bytes of a record go. Called with whole entries.
 pub type Sink = Box<dyn FnMut(&[u8]) + Send>;

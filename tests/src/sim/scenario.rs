@@ -199,7 +199,11 @@ impl Scenario {
                 },
                 mask: config("Prime/F32/B0/M3").into(),
                 model_length: 8,
-                reassembly: ReassemblyLimits { proven_bytes: 1 << 17, unproven_bytes: 1 << 14 },
+                reassembly: ReassemblyLimits {
+                    proven_bytes: 1 << 17,
+                    unproven_bytes: 1 << 14,
+                    ..ReassemblyLimits::default()
+                },
             },
             storm: Duration::from_secs(600),
             calm_rounds: 2,
@@ -253,8 +257,11 @@ impl Scenario {
         scenario.settings.sum2.time = seconds(15, 120);
         scenario.settings.mask = config("Prime/F32/B0/M6").into();
         scenario.settings.model_length = 100;
-        scenario.settings.reassembly =
-            ReassemblyLimits { proven_bytes: 1 << 22, unproven_bytes: 1 << 18 };
+        scenario.settings.reassembly = ReassemblyLimits {
+            proven_bytes: 1 << 22,
+            unproven_bytes: 1 << 18,
+            ..ReassemblyLimits::default()
+        };
         scenario.storm = Duration::from_secs(300);
         scenario.faults = Faults::of(&[
             (Fault::LoseRequest, 0.01),
