@@ -269,7 +269,7 @@ fn http_limits(
 
 fn rate_limit(limits: &LimitsSettings) -> Option<RateLimit> {
     let LimitsSettings { requests_per_second: per_second, request_burst, .. } = *limits;
-    (per_second > 0.0).then(|| RateLimit { per_second, burst: request_burst as f64 })
+    (per_second > 0.0).then_some(RateLimit { per_second, burst: request_burst as f64 })
 }
 
 fn random_seed() -> Result<RootSeed, StartError> {
