@@ -15,7 +15,9 @@ use crate::crypto::{
     TaskSignatures,
 };
 use crate::job::JobId;
-use crate::mask::{mask_model, MaskConfig, MaskObject, MaskSeed, MaskSum, UnmaskError};
+use crate::mask::{
+    mask_model, Aggregation, MaskConfig, MaskObject, MaskSeed, MaskSum, UnmaskError,
+};
 use crate::message::{
     Chunk, EncryptedMaskSeed, Frame, LocalSeedDict, MessageError, MessageId, SumPayload, Tag,
     CHUNK_HEADER_LENGTH,
@@ -150,7 +152,9 @@ impl Fixture {
     /// At every moment the records add up to what a snapshot has, but for messages that are still being
     /// put together: their last chunks have no record, and no answer.
     fn check_recovery(&self) {
-        let Some(recovery) = self.recovery.clone().filter(|_| !self.machine.stopped) else {
+        // That it is paused between two rounds is not saved.
+        let is_between_rounds = self.machine.stopped || self.machine.phase() == Phase::Idle;
+        let Some(recovery) = self.recovery.clone().filter(|_| !is_between_rounds) else {
             return;
         };
         let elapsed = self.machine.elapsed();
@@ -817,6 +821,50 @@ fn a_context_tells_what_it_opens() {
 
     fixture.wait(quick().update.time.max);
     assert_eq!(fixture.context.as_ref().unwrap().round_id(), 2);
+}
+
+/// A restored machine goes on in any phase, and not at all with what does not fit together.
+#[test]
+fn what_is_restored_is_gone_on_with_if_it_is_sound() {
+    fn restored(saved: &[u8], now: Timestamp) -> Fixture {
+        let machine = Coordinator::restore(saved, quick(), now).unwrap();
+        let mut fixture = Fixture { machine, now, ..Fixture::new(quick()) };
+        (fixture.last_record, fixture.recovery) = (PersistId(0), None);
+        fixture.drain();
+        fixture
+    }
+
+    let mut fixture = Fixture::new(quick());
+    let summer = fixture.sum(1).remove(0);
+    let sums = fixture.sums();
+    let updaters = fixture.with_task(Task::Update, 3);
+    fixture.send(updaters[0].update(&sums, 1.0)).unwrap().unwrap();
+    let saved = fixture.machine.snapshot().to_bytes();
+    let in_update = restored(&saved, fixture.now);
+    assert_eq!((in_update.machine.round_id(), in_update.machine.accepted()), (1, 1));
+
+    for (length, round_id) in [(4, 1), (5, 2)] {
+        let mut damaged = Saved::from_bytes(&saved).unwrap();
+        let Stage::Update { aggregation: Some(aggregation), .. } = &mut damaged.stage else {
+            panic!("it was in the update phase");
+        };
+        *aggregation = Arc::new(Aggregation::new(aggregation.config(), length));
+        let damaged = restored(&Snapshot::new(damaged).to_bytes(), fixture.now);
+        assert_eq!(damaged.machine.round_id(), round_id, "{length}");
+    }
+
+    for updater in &updaters[1..] {
+        fixture.send(updater.update(&sums, 1.0)).unwrap().unwrap();
+    }
+    fixture.wait(TIME);
+    fixture.send(summer.sum2(&mask_of(&updaters))).unwrap().unwrap();
+    fixture.working = false;
+    fixture.wait(TIME);
+    assert_eq!(fixture.machine.phase(), Phase::Unmask);
+    let unmasking = restored(&fixture.machine.snapshot().to_bytes(), fixture.now);
+    let model = unmasking.bulletin.model().expect("the job was given out again");
+    assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
+    assert_eq!(unmasking.machine.round_id(), 2);
 }
 
 /// In every phase: also a short message may come in chunks, and a second one is turned down by its first.
