@@ -228,9 +228,9 @@ $(VENV_OLD)/stamp: Makefile
 	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0
 	@touch $@
 
-WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find core transport-blocking python -type f \
+WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core transport-blocking python -type f \
 	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
-	-o -name 'py.typed' \) -not -path '*/tests/*')
+	-o -name 'py.typed' -o -path '*/dashboard/*' \) -not -path '*/tests/*')
 
 # pip calls maturin, which builds into target like every other build.
 target/wheels/stamp: $(WHEEL_SOURCES) | $(VENV)/bin/python

@@ -4,14 +4,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pet_transport_blocking::core::crypto::Task;
-use pet_transport_blocking::core::model::Model;
+use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::{Event, Reject};
 use pet_transport_blocking::{Error, Handle, Participant};
 use zeroize::Zeroizing;
 
 use crate::cast::{cast, check, CastError};
 use crate::errors::LocalModelError;
-use crate::inbox::{Answer, Inbox, Shape};
+use crate::inbox::{Answer, Excess, Inbox, Shape};
 use crate::logging::Notice;
 use crate::state;
 
@@ -124,7 +124,7 @@ impl Driver {
         let shape = self.with_inbox(|inbox| inbox.shape).map_err(SetError::Gone)?;
         // What takes time is done without the lock.
         match shape {
-            Some(shape) => model = cast(model, shape.data_type).map_err(SetError::cast)?,
+            Some(shape) => model = cast(model, shape.data_type()).map_err(SetError::cast)?,
             None => check(&model).map_err(SetError::cast)?,
         }
         let mut contents = self.lock().map_err(SetError::Gone)?;
@@ -132,9 +132,9 @@ impl Driver {
         let inbox = &mut contents.inbox;
         match inbox.shape {
             Some(shape) => {
-                if shape.data_type != model.data_type() {
+                if shape.data_type() != model.data_type() {
                     // Another round has begun meanwhile, perhaps the first.
-                    model = cast(model, shape.data_type).map_err(SetError::cast)?;
+                    model = cast(model, shape.data_type()).map_err(SetError::cast)?;
                 }
                 hand_over(&self.handle, model).map_err(SetError::Model)?;
                 inbox.waiting_model = None;
@@ -149,6 +149,21 @@ impl Driver {
             },
         }
         Ok(())
+    }
+
+    /// The model in the type that is wanted, as far as that is known, and what of it is beyond the bound.
+    pub(crate) fn prepare(
+        &self,
+        model: Model,
+        scalar: &Scalar,
+    ) -> Result<(Model, Option<Excess>), SetError> {
+        let shape = self.with_inbox(|inbox| inbox.shape).map_err(SetError::Gone)?;
+        let Some(shape) = shape else {
+            return Ok((model, None));
+        };
+        let model = cast(model, shape.data_type()).map_err(SetError::cast)?;
+        let excess = shape.excess(&model, scalar);
+        Ok((model, excess))
     }
 
     /// Asks for the global model.
@@ -273,8 +288,8 @@ impl SetError {
 fn fit(model: Model, presumed: Option<Shape>) -> Result<Model, Model> {
     match presumed.filter(|shape| shape.length == model.len() as u64) {
         None => Err(model),
-        Some(shape) if shape.data_type == model.data_type() => Ok(model),
-        Some(shape) => cast(model.clone(), shape.data_type).map_err(|_| model),
+        Some(shape) if shape.data_type() == model.data_type() => Ok(model),
+        Some(shape) => cast(model.clone(), shape.data_type()).map_err(|_| model),
     }
 }
 
@@ -314,7 +329,7 @@ impl Thread {
         let waiting = inbox.waiting_model.take_if(|_| new_round);
         if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
             // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
-            let outcome = cast(model, shape.data_type).map_err(LocalModelError::from);
+            let outcome = cast(model, shape.data_type()).map_err(LocalModelError::from);
             match outcome.and_then(|model| hand_over(&self.handle, model)) {
                 Ok(()) => inbox.model_needed = false,
                 Err(error) => inbox.model_rejected(error),

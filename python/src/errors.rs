@@ -1,19 +1,29 @@
 //! The exceptions, and which of them tells of what.
 
+use std::ffi::CString;
+
 use pet_transport_blocking::core::model::RatioError;
 use pet_transport_blocking::core::participant::{FetchError, ModelMismatch, Reject};
 use pet_transport_blocking::Error;
 use pyo3::create_exception;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyUserWarning};
 use pyo3::prelude::*;
 
 use crate::cast::CastError;
+use crate::inbox::Excess;
 
 create_exception!(
     xaynet_sdk,
     XaynetError,
     PyException,
     "Base class of all exceptions of this package."
+);
+
+create_exception!(
+    xaynet_sdk,
+    ClampWarning,
+    PyUserWarning,
+    "Weights of a local model, or its scalar, are beyond the bound of the coordinator's mask config and will be put on it."
 );
 
 macro_rules! exceptions {
@@ -23,6 +33,7 @@ macro_rules! exceptions {
         /// Makes the exceptions importable from the module.
         pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
             module.add("XaynetError", module.py().get_type::<XaynetError>())?;
+            module.add("ClampWarning", module.py().get_type::<ClampWarning>())?;
             $(module.add(stringify!($name), module.py().get_type::<$name>())?;)*
             Ok(())
         }
@@ -37,6 +48,10 @@ exceptions! {
     LocalModelLengthMisMatch: "The local model has another number of weights than the coordinator's models.",
     LocalModelDataTypeMisMatch: "The local model has weights that the coordinator's data type does not have.",
     GlobalModelUnavailable: "The global model could not be fetched; try again later.",
+    CoordinatorInit: "The coordinator cannot be started: its settings are wrong, or its address is taken.",
+    StaleInput: "The answer or result is not waited for (any more): it comes too late, or twice. Nothing has changed.",
+    JobCancelled: "The job was cancelled before its end.",
+    SealError: "The saved state does not open: it was sealed with another key or passphrase, or is damaged.",
     GlobalModelDataTypeMisMatch: "The global model has weights that the coordinator's data type does not have.",
 }
 
@@ -85,6 +100,16 @@ pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
         }
         error => GlobalModelUnavailable::new_err(error.to_string()),
     }
+}
+
+/// Warns the caller's caller, the user, of what masking will put on the bound.
+///
+/// # Errors
+/// Where the user has warnings raised.
+pub(crate) fn warn_of_excess(py: Python<'_>, excess: Option<&Excess>) -> PyResult<()> {
+    let Some(excess) = excess else { return Ok(()) };
+    let text = CString::new(excess.to_string()).unwrap_or_default();
+    PyErr::warn(py, &py.get_type::<ClampWarning>(), &text, 2)
 }
 
 /// For every call after the last.

@@ -1,10 +1,12 @@
 //! What a participant has told since somebody looked: events turned into what Python asks about.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
-use pet_transport_blocking::core::mask::MaskReport;
-use pet_transport_blocking::core::model::{DataType, Model};
+use pet_transport_blocking::core::mask::{MaskConfig, MaskConfigPair, MaskReport};
+use pet_transport_blocking::core::model::convert::nearest_f64;
+use pet_transport_blocking::core::model::{DataType, Model, Scalar};
 use pet_transport_blocking::core::participant::{Event, FetchError, Trouble};
 use pet_transport_blocking::core::round::RoundParameters;
 
@@ -14,16 +16,91 @@ use crate::logging::{Level, Notice};
 /// How many notices are kept for somebody to look; then the oldest go.
 const MAX_NOTICES: usize = 64;
 
-/// Of which type and length this round's models are.
+/// What this round's models are: how they are masked, which says of which type they are, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
-    pub(crate) data_type: DataType,
+    config: MaskConfigPair,
     pub(crate) length: u64,
 }
 
 impl From<&RoundParameters> for Shape {
     fn from(parameters: &RoundParameters) -> Self {
-        Self { data_type: parameters.mask_config.vect.data_type(), length: parameters.model_length }
+        Self { config: parameters.mask_config, length: parameters.model_length }
+    }
+}
+
+impl Shape {
+    pub(crate) fn data_type(self) -> DataType {
+        self.config.vect.data_type()
+    }
+
+    /// What masking will put on the bound, if there is anything.
+    pub(crate) fn excess(self, model: &Model, scalar: &Scalar) -> Option<Excess> {
+        let bound = nearest_f64(&self.config.vect.add_shift());
+        let scalar_bound = nearest_f64(&self.config.unit.add_shift());
+        let scalar = scalar.to_f64();
+        let factor = scalar.min(scalar_bound);
+        let mut excess = Excess {
+            config: self.config.vect,
+            weights: 0,
+            of: model.len(),
+            largest: 0.0,
+            bound,
+            scalar: (scalar > scalar_bound).then_some((scalar, scalar_bound)),
+        };
+        match model {
+            Model::F32(weights) => excess.count(weights.iter().map(|&w| f64::from(w) * factor)),
+            Model::F64(weights) => excess.count(weights.iter().map(|&w| w * factor)),
+            Model::I32(weights) => excess.count(weights.iter().map(|&w| f64::from(w) * factor)),
+            Model::I64(weights) => excess.count(weights.iter().map(|&w| w as f64 * factor)),
+        }
+        (excess.weights > 0 || excess.scalar.is_some()).then_some(excess)
+    }
+}
+
+/// How much of a model is beyond the bound.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Excess {
+    config: MaskConfig,
+    weights: usize,
+    of: usize,
+    largest: f64,
+    bound: f64,
+    scalar: Option<(f64, f64)>,
+}
+
+impl Excess {
+    fn count(&mut self, weights: impl Iterator<Item = f64>) {
+        for weight in weights.map(f64::abs) {
+            if weight > self.bound {
+                self.weights += 1;
+                self.largest = self.largest.max(weight);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, weights, of, largest, bound, scalar } = self;
+        if *weights > 0 {
+            write!(
+                f,
+                "{weights} of {of} weights of the local model, multiplied by the scalar, are beyond {bound}, the \
+                 bound of the coordinator's mask config {config}: the largest is {largest:.6}, {:.3} times as much. \
+                 They will be put on the bound: scale your weights down, or ask for a mask config with a larger bound",
+                largest / bound
+            )?;
+        }
+        if let Some((scalar, bound)) = scalar {
+            let separator = if *weights > 0 { ". " } else { "" };
+            write!(
+                f,
+                "{separator}The scalar {scalar} is beyond {bound} and will be put on it: this participant's models \
+                 count for less than they should"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -82,25 +159,45 @@ impl Inbox {
             self.in_trouble = false;
         }
         match event {
-            Event::NewRound { parameters, .. } => {
+            Event::NewRound { parameters, task } => {
                 self.progress += 1;
+                self.notice(
+                    Level::Info,
+                    format!(
+                        "a new round; task: {task}; models: {} weights, {}",
+                        parameters.model_length, parameters.mask_config.vect
+                    ),
+                );
                 self.enter_round(Shape::from(&*parameters));
             }
-            Event::ModelNeeded { .. } => {
+            Event::ModelNeeded { data_type, length } => {
                 self.progress += 1;
+                let text = format!("waiting for a local model of {length} {data_type} weights");
+                self.notice(Level::Info, text);
                 self.model_needed = true;
             }
             Event::ModelRejected(mismatch) => self.model_rejected(mismatch.into()),
             Event::ModelMasked(report) => {
                 self.progress += 1;
                 self.model_needed = false;
+                self.notice(Level::Debug, "the local model is masked".into());
                 self.report_clamping(report);
             }
-            Event::Progress { .. } | Event::Sent(_) => self.progress += 1,
             Event::Rejected { tag, problem } => {
                 self.progress += 1;
                 let text = format!("the coordinator has rejected the {tag} message: {problem}");
                 self.notice(Level::Warning, text);
+            }
+            Event::Progress { tag, sent, total } => {
+                self.progress += 1;
+                if total > 1 {
+                    let text = format!("{sent} of {total} parts of the {tag} message are sent");
+                    self.notice(Level::Debug, text);
+                }
+            }
+            Event::Sent(tag) => {
+                self.progress += 1;
+                self.notice(Level::Info, format!("the {tag} message is sent"));
             }
             Event::GaveUp(error) => {
                 self.notice(Level::Error, format!("this participant is out of the round: {error}"))
@@ -160,7 +257,9 @@ impl Inbox {
 
     fn notice(&mut self, level: Level, text: String) {
         if self.notices.len() == MAX_NOTICES {
-            self.notices.pop_front();
+            // What is only told for those who are curious goes first.
+            let idle_talk = self.notices.iter().position(|notice| notice.level < Level::Warning);
+            self.notices.remove(idle_talk.unwrap_or(0));
         }
         self.notices.push_back(Notice { level, text });
     }

@@ -14,6 +14,12 @@ mod exit;
 mod inbox;
 mod logging;
 mod participant;
+mod protocol;
+mod seal;
+#[cfg(feature = "coordinator")]
+mod server;
+#[cfg(feature = "coordinator")]
+mod settings;
 mod state;
 mod weights_in;
 mod weights_out;
@@ -26,5 +32,9 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<participant::Participant>()?;
     module.add_function(wrap_pyfunction!(logging::init_logging, module)?)?;
     errors::add_to(module)?;
+    protocol::add_to(module)?;
+    seal::add_to(module)?;
+    #[cfg(feature = "coordinator")]
+    module.add_class::<server::CoordinatorServer>()?;
     exit::register(module.py())
 }

@@ -22,8 +22,10 @@ pub(crate) struct Notice {
 }
 
 /// How important a notice is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
+    Debug,
+    Info,
     Warning,
     Error,
 }
@@ -32,6 +34,8 @@ impl Level {
     /// The number that Python's `logging` has for it.
     fn number(self) -> u8 {
         match self {
+            Self::Debug => 10,
+            Self::Info => 20,
             Self::Warning => 30,
             Self::Error => 40,
         }

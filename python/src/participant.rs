@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::driver::{Driver, Gone, SetError};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Shape};
 use crate::{exit, logging, state, weights_in, weights_out};
 
 /// How long a call waits before it looks whether the user has pressed Ctrl-C.
@@ -28,6 +28,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
 pub(crate) struct Participant {
     driver: Arc<Driver>,
+    scalar: Scalar,
     ticks: Mutex<Ticks>,
 }
 
@@ -85,9 +86,10 @@ impl Participant {
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
         let state = state.map(read_state).transpose()?;
+        let scalar = config.settings.scalar.clone();
         let driver = py.detach(|| start(config, state.as_ref().map(|bytes| &bytes[..])))?;
         exit::remember(Arc::downgrade(&driver));
-        Ok(Self { driver, ticks: Mutex::default() })
+        Ok(Self { driver, scalar, ticks: Mutex::default() })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -151,11 +153,15 @@ impl Participant {
     ///
     /// A restored participant, too, does not know the current round before the first contact.
     ///
-    /// Raises LocalModelLengthMisMatch or LocalModelDataTypeMisMatch.
+    /// Raises LocalModelLengthMisMatch or LocalModelDataTypeMisMatch. Warns with ClampWarning of weights
+    /// beyond the bound of the coordinator's mask config, as far as that is known.
     fn set_model(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<()> {
         self.raise_model_error(py)?;
         let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
-        let weights = weights_in::read(model, shape.map(|shape| shape.data_type))?;
+        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
+        let (weights, excess) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
+        // Where warnings are errors it is not set.
+        errors::warn_of_excess(py, excess.as_ref())?;
         py.detach(|| self.driver.set_model(weights))?;
         Ok(())
     }
@@ -260,7 +266,7 @@ fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
 }
 
 /// A saved state in any of the forms that programs keep it in.
-fn read_state(state: &Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_state(state: &Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
     let wrong = |error: PyErr| {
         let py = state.py();
         let wrong = ParticipantRestore::new_err(

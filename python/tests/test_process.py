@@ -182,7 +182,7 @@ def test_numpy_is_not_needed(fake: FakeCoordinator) -> None:
             participant.get_global_model(as_array=True)
         except ImportError as error:
             print("pip install numpy" in str(error))
-        participant.set_local_model(array.array("f", [1, 2]))
+        participant.set_local_model(array.array("f", [1, 0.5]))
         participant.stop()
         """,
         fake.url,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.sealing import sealer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,12 +113,14 @@ class AsyncParticipant(threading.Thread):
         """
         self._native.set_model(local_model)
 
-    def stop(self) -> bytes:
+    def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
         """Stops the participant at once and gives its state, to be restored with.
 
-        The state holds the participant's secret keys, and a local model that was not yet used.
+        The state holds the participant's secret keys, and a local model that was not yet used. With a key
+        (32 bytes) or a passphrase it is sealed: see :mod:`xaynet_sdk.sealing`. (Not in Xaynet.)
 
         Raises:
             UninitializedParticipant: The participant was stopped before.
         """
-        return self._native.save()
+        seal = sealer(key, passphrase)
+        return seal(self._native.save())

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.sealing import sealer
 
 LOG = logging.getLogger("participant")
 
@@ -127,7 +128,7 @@ class InternalParticipant(threading.Thread):
         if error is not None:
             raise error
 
-    def stop(self) -> bytes:
+    def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
         """Stops the participant and gives its state, to be restored with.
 
         Does not wait for a running ``train_round``: its result is dropped, and ``on_stop`` is called
@@ -135,16 +136,18 @@ class InternalParticipant(threading.Thread):
         returns, unless that takes more than two seconds. It may be called from within the methods of
         the user's class.
 
-        The state holds the participant's secret keys.
+        The state holds the participant's secret keys. With a key (32 bytes) or a passphrase it is sealed:
+        see :mod:`xaynet_sdk.sealing`. (Not in Xaynet.)
 
         Raises:
             UninitializedParticipant: The participant was stopped before.
         """
+        seal = sealer(key, passphrase)
         self._native.close()
         if threading.current_thread() is not self:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._training, _GRACE)
-        return self._native.save()
+        return seal(self._native.save())
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until the thread has ended, at most ``timeout`` seconds.

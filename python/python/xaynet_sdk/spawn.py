@@ -9,6 +9,7 @@ from typing import Any
 from xaynet_sdk._types import State
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.participant import InternalParticipant, ParticipantABC
+from xaynet_sdk.sealing import unseal
 
 
 def spawn_participant(
@@ -20,6 +21,8 @@ def spawn_participant(
     scalar: float = 1.0,
     *,
     timeout: float = 60.0,
+    key: bytes | None = None,
+    passphrase: str | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -34,13 +37,17 @@ def spawn_participant(
         scalar: The weight of this participant's models in the average, sum(s_i * w_i) / sum(s_i).
             Take, for instance, each participant's share of the samples.
         timeout: The longest wait for an answer of the coordinator, in seconds. (Not in Xaynet.)
+        key, passphrase: What the state was sealed with, if it was. (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
         ParticipantInit: The URL, the scalar or the time-out is invalid.
         ParticipantRestore: The state cannot be read.
+        SealError: The state does not open with this key or passphrase, or needs one.
         Exception: Whatever the participant's own constructor raises.
     """
+    if state is not None:
+        state = unseal(state, key=key, passphrase=passphrase)
     internal = InternalParticipant(
         coordinator_url, participant, args, kwargs, state, scalar, timeout=timeout
     )
@@ -55,6 +62,8 @@ def spawn_async_participant(
     scalar: float = 1.0,
     *,
     timeout: float = 60.0,
+    key: bytes | None = None,
+    passphrase: str | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant to which local models are handed whenever they are ready.
 
@@ -63,6 +72,8 @@ def spawn_async_participant(
 
     The arguments and exceptions are those of :func:`spawn_participant`.
     """
+    if state is not None:
+        state = unseal(state, key=key, passphrase=passphrase)
     notifier = threading.Event()
     participant = AsyncParticipant(coordinator_url, notifier, state, scalar, timeout=timeout)
     participant.start()

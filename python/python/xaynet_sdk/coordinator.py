@@ -1,0 +1,127 @@
+"""A coordinator in this process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from xaynet_sdk._settings import flat_settings
+from xaynet_sdk.xaynet_sdk import _CoordinatorServer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Coordinator"]
+
+_Self = TypeVar("_Self", bound="Coordinator")
+
+# Rounds as quick as participants are: nobody who sits before a notebook wants to wait.
+_QUICK: Mapping[str, object] = {
+    "pet.sum.time.min": 0.1,
+    "pet.update.time.min": 0.1,
+    "pet.sum2.time.min": 0.1,
+}
+
+
+class Coordinator:
+    """The real coordinator, on a port of this machine: for notebooks, tests and demonstrations.
+
+    It has the defaults of the program ``pet-coordinator``, except that phases end as soon as enough
+    messages are there (after a tenth of a second, that is), that the port is a free one, and that it
+    keeps everything in memory::
+
+        with xaynet_sdk.Coordinator(model_length=10) as coordinator:
+            participant = xaynet_sdk.spawn_participant(coordinator.url, MyParticipant)
+
+    Args:
+        model_length: How many weights a model has.
+        mask: How models are masked, such as ``Prime/F32/B0/M3``: group, data type, bound, number of
+            models.
+        settings: Anything of the coordinator's settings file, by its dotted key or in nested tables,
+            such as ``{"pet.sum.prob": 0.4}``.
+        bind: The address to listen on. The default is for this machine only, on any free port.
+        seed: 32 bytes from which all keys are derived: for tests that are the same every time.
+
+    Raises:
+        CoordinatorInit: Settings are wrong (all mistakes are told at once), or the address is taken.
+    """
+
+    def __init__(
+        self,
+        model_length: int,
+        *,
+        mask: str | None = None,
+        settings: Mapping[str, object] | None = None,
+        bind: str = "127.0.0.1:0",
+        seed: bytes | None = None,
+    ) -> None:
+        all_settings = {**_QUICK, "api.bind_address": bind, **dict(settings or {})}
+        self._native = _CoordinatorServer(flat_settings(model_length, mask, all_settings), seed)
+
+    @property
+    def url(self) -> str:
+        """What participants are given."""
+        return f"http://{self._native.address}"
+
+    def status(self) -> dict[str, Any]:
+        """What it is doing: round, phase, messages; the same as ``GET /status``."""
+        status: dict[str, Any] = json.loads(self._native.status())
+        return status
+
+    def rounds(self) -> list[int]:
+        """The numbers of the rounds that have ended with a global model that is still kept."""
+        return self._native.rounds()
+
+    def wait_for_round(self, round_id: int, timeout: float = 60.0) -> None:
+        """Waits until there is a global model of this round or a later one.
+
+        Raises:
+            TimeoutError: There is none after so many seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while (self.rounds() or [0])[-1] < round_id:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"no global model of round {round_id} within {timeout} s: {self.status()}"
+                )
+            time.sleep(0.02)
+
+    @overload
+    def global_model(
+        self, round_id: int | None = None, *, as_array: Literal[True] = True
+    ) -> npt.NDArray[np.generic] | None: ...
+    @overload
+    def global_model(
+        self, round_id: int | None = None, *, as_array: Literal[False]
+    ) -> list[float] | None: ...
+
+    def global_model(self, round_id: int | None = None, *, as_array: bool = True) -> Any:
+        """The global model of a round, or the latest one; None if there is none."""
+        if round_id is None:
+            kept = self.rounds()
+            if not kept:
+                return None
+            round_id = kept[-1]
+        return self._native.global_model(round_id, as_array)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Answers the requests in flight, for at most so many seconds, and stops. Once is enough."""
+        self._native.stop(timeout)
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Coordinator at {self.url}>"

@@ -1,0 +1,447 @@
+"""Models of many arrays as one flat vector, and back.
+
+Participants exchange one vector of numbers. :func:`flatten` makes it from what machine learning libraries
+have (arrays in lists or dicts, nested as you like; a PyTorch module or its ``state_dict``; a Keras model or
+its weights; a fitted scikit-learn estimator) and records the :class:`Layout`, by which :func:`unflatten`
+goes back::
+
+    vector, layout = xaynet_sdk.flatten(model)
+    xaynet_sdk.unflatten(vector, layout, into=model)
+
+No library but NumPy is needed, or imported, unless you use its objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from xaynet_sdk.xaynet_sdk import XaynetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = ["Layout", "LayoutError", "flatten", "unflatten"]
+
+# What fitted estimators of scikit-learn keep their weights in, in this order.
+_ESTIMATOR_ATTRIBUTES = ("coef_", "intercept_", "coefs_", "intercepts_")
+_VERSION = 1
+
+
+class LayoutError(XaynetError, ValueError):
+    """A model does not have the layout that it should have, or has what cannot be in a vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """One array of a model."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    #: The library that it is of: ``numpy``, ``torch``, or ``python`` for a plain number.
+    library: str
+    #: Whether it is in the vector. What is not (counters, flags, ...) is kept as it was.
+    in_vector: bool
+    #: The values of what is not in the vector.
+    kept: Any = None
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+# A model without its numbers: the number of a leaf, or a container.
+_Tree: TypeAlias = Any
+
+
+class Layout:
+    """How the arrays of a model lie in a vector: made by :func:`flatten`, the same for all participants.
+
+    Two layouts are equal if models of the one can be read as models of the other; send
+    :attr:`fingerprint` along with whatever else participants have to agree on.
+    """
+
+    def __init__(self, dtype: str, source: str, tree: _Tree, leaves: Sequence[_Leaf]) -> None:
+        self._dtype = dtype
+        self._source = source
+        self._tree = tree
+        self._leaves = tuple(leaves)
+        self._length = sum(leaf.size for leaf in self._leaves if leaf.in_vector)
+
+    def __len__(self) -> int:
+        """How many numbers the vector has: the coordinator's ``model.length``."""
+        return self._length
+
+    @property
+    def dtype(self) -> str:
+        """The vector's data type."""
+        return self._dtype
+
+    @property
+    def source(self) -> str:
+        """Of what it is the layout: ``tree``, ``torch``, ``keras`` or ``sklearn``."""
+        return self._source
+
+    @property
+    def paths(self) -> list[str]:
+        """The names of the arrays in the vector, in their order."""
+        return [leaf.path for leaf in self._leaves if leaf.in_vector]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the layout: equal for equal layouts only."""
+        return hashlib.sha256(self._identity().encode()).hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        return f"<Layout {self.fingerprint}: {len(self)} x {self.dtype} of {len(self.paths)} arrays ({self.source})>"
+
+    def flatten(self, model: object) -> _Array:
+        """The vector of another model of this layout.
+
+        Raises:
+            LayoutError: It has another layout; all differences are named.
+        """
+        vector, layout = _flatten(model, self._dtype, self._attributes())
+        if layout != self:
+            raise LayoutError(
+                f"the model has another layout than recorded: {_difference(self, layout)}"
+            )
+        return vector
+
+    def unflatten(self, vector: object, into: Any = None) -> Any:
+        """See :func:`unflatten`."""
+        return unflatten(vector, self, into)
+
+    def to_json(self) -> str:
+        """To keep it, or to send it to other participants. It holds no weights."""
+        leaves = [
+            {
+                "path": leaf.path,
+                "shape": list(leaf.shape),
+                "dtype": leaf.dtype,
+                "library": leaf.library,
+                "in_vector": leaf.in_vector,
+                "kept": leaf.kept,
+            }
+            for leaf in self._leaves
+        ]
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "dtype": self._dtype,
+                "source": self._source,
+                "tree": self._tree,
+                "leaves": leaves,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Layout:
+        """What :meth:`to_json` gave.
+
+        Raises:
+            LayoutError: It is something else, or of a version that this package does not know.
+        """
+        try:
+            read = json.loads(text)
+            version = read["version"]
+            if version != _VERSION:
+                raise LayoutError(
+                    f"the layout has version {version}, this package reads version {_VERSION}"
+                )
+            leaves = [
+                _Leaf(
+                    leaf["path"],
+                    tuple(int(length) for length in leaf["shape"]),
+                    leaf["dtype"],
+                    leaf["library"],
+                    bool(leaf["in_vector"]),
+                    leaf["kept"],
+                )
+                for leaf in read["leaves"]
+            ]
+            return cls(read["dtype"], read["source"], read["tree"], leaves)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, LayoutError):
+                raise
+            raise LayoutError(f"this is no layout: {error!r}") from error
+
+    def _identity(self) -> str:
+        # Not of which library an array is, nor what is kept: a NumPy copy of a module fits as well.
+        leaves = [(leaf.path, leaf.shape, leaf.in_vector) for leaf in self._leaves]
+        return json.dumps([self._dtype, self._tree, leaves])
+
+    def _attributes(self) -> tuple[str, ...]:
+        if self._source != "sklearn":
+            return _ESTIMATOR_ATTRIBUTES
+        return tuple(key for key, _ in self._tree["dict"])
+
+
+def flatten(
+    model: object,
+    dtype: npt.DTypeLike = "float32",
+    *,
+    attributes: Sequence[str] = _ESTIMATOR_ATTRIBUTES,
+) -> tuple[_Array, Layout]:
+    """One vector of all weights of a model, and how they lie in it.
+
+    Args:
+        model: An array; a list, tuple or dict of such, nested as you like; a PyTorch module or its
+            ``state_dict()``; a Keras model or its ``get_weights()``; a fitted scikit-learn estimator.
+        dtype: The vector's data type: the coordinator's. Integer arrays (counters, such as those of batch
+            normalization) do not go into a vector of floats, but are kept as they are.
+        attributes: Which attributes of a scikit-learn estimator are its weights, if it has them.
+
+    Raises:
+        LayoutError: Something in it is no array, or has a number that the vector's type does not have.
+    """
+    return _flatten(model, dtype, tuple(attributes))
+
+
+def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
+    """The model that a vector is of: what :func:`flatten` was given, with new numbers.
+
+    Args:
+        vector: A flat array or list, such as a global model.
+        layout: What :func:`flatten` has recorded.
+        into: The PyTorch module, Keras model or scikit-learn estimator to load the weights into, which is
+            then given back. Without it the arrays are given: a ``state_dict`` for a module, a list for a
+            Keras model, a dict of attributes for an estimator.
+
+    Raises:
+        LayoutError: The vector has another length, or ``into`` is not of that layout.
+    """
+    import numpy as np
+
+    flat = np.asarray(vector)
+    if flat.ndim != 1 or flat.size != len(layout):
+        raise LayoutError(
+            f"the vector has {flat.size} numbers in {flat.ndim} dimension(s), and the layout is of "
+            f"{len(layout)} in one"
+        )
+    if flat.dtype.kind not in "fiu":
+        raise LayoutError(f"the vector is of {flat.dtype}, and must be of floats or integers")
+    arrays: list[Any] = []
+    start = 0
+    for leaf in layout._leaves:
+        if leaf.in_vector:
+            arrays.append(_restored(flat[start : start + leaf.size], leaf))
+            start += leaf.size
+        else:
+            arrays.append(_restored(np.asarray(leaf.kept, dtype=_numpy_name(leaf)), leaf))
+    tree = _rebuilt(layout._tree, arrays)
+    return tree if into is None else _load(tree, layout, into)
+
+
+# Taking apart.
+
+
+def _flatten(
+    model: object, dtype: npt.DTypeLike, attributes: tuple[str, ...]
+) -> tuple[_Array, Layout]:
+    import numpy as np
+
+    wanted = np.dtype(dtype)
+    if wanted.kind not in "fi" or wanted.itemsize not in (4, 8):
+        raise LayoutError(
+            f"a vector is of float32, float64, int32 or int64, the coordinator's data types, not of {wanted}"
+        )
+    source, tree = _source(model, attributes)
+    leaves: list[_Leaf] = []
+    pieces: list[_Array] = []
+    shape = _taken_apart(tree, "", wanted, leaves, pieces)
+    vector = np.empty(sum(piece.size for piece in pieces), wanted)
+    start = 0
+    paths = (leaf.path for leaf in leaves if leaf.in_vector)
+    for path, piece in zip(paths, pieces, strict=True):
+        part = vector[start : start + piece.size]
+        _copy_into(part, piece.reshape(-1), path)
+        start += piece.size
+    return vector, Layout(wanted.name, source, shape, leaves)
+
+
+def _copy_into(part: _Array, piece: _Array, path: str) -> None:
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        np.copyto(part, piece, casting="same_kind" if part.dtype.kind == "f" else "unsafe")
+    if part.dtype.kind == "f":
+        if not np.isfinite(part).all():
+            what = (
+                "numbers that are not finite"
+                if not np.isfinite(piece).all()
+                else "too large numbers"
+            )
+            raise LayoutError(f"{path or 'the array'} has {what} for a vector of {part.dtype}")
+    elif not np.array_equal(part, piece):
+        raise LayoutError(
+            f"{path or 'the array'} has too large numbers for a vector of {part.dtype}"
+        )
+
+
+def _source(model: Any, attributes: tuple[str, ...]) -> tuple[str, Any]:
+    if hasattr(model, "state_dict") and hasattr(model, "load_state_dict"):
+        return "torch", dict(model.state_dict())
+    if hasattr(model, "get_weights") and hasattr(model, "set_weights"):
+        return "keras", list(model.get_weights())
+    if hasattr(model, "get_params") and hasattr(model, "set_params"):
+        fitted = {name: getattr(model, name) for name in attributes if hasattr(model, name)}
+        if not fitted:
+            raise LayoutError(
+                f"the estimator {type(model).__name__} has none of the attributes {', '.join(attributes)}: "
+                "fit it first (a partial_fit with a few samples and all classes will do), or name others "
+                "with attributes=..."
+            )
+        return "sklearn", fitted
+    return "tree", model
+
+
+def _taken_apart(
+    tree: Any, path: str, wanted: np.dtype[Any], leaves: list[_Leaf], pieces: list[_Array]
+) -> _Tree:
+    def child(key: object, value: Any) -> _Tree:
+        return _taken_apart(value, f"{path}.{key}" if path else str(key), wanted, leaves, pieces)
+
+    if isinstance(tree, Mapping):
+        wrong = [key for key in tree if not isinstance(key, str)]
+        if wrong:
+            raise LayoutError(
+                f"keys must be strings, and {wrong[0]!r} in {path or 'the dict'} is not"
+            )
+        return {"dict": [[key, child(key, value)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        kind = "list" if isinstance(tree, list) else "tuple"
+        return {kind: [child(index, value) for index, value in enumerate(tree)]}
+    array, library, dtype = _as_numpy(tree, path)
+    in_vector = array.dtype.kind in ("f" if wanted.kind == "f" else "iu")
+    if in_vector:
+        pieces.append(array)
+    elif array.dtype.kind not in "iubf":
+        raise LayoutError(f"{path or 'the model'} is {array.dtype}, and no array of numbers")
+    elif array.dtype.kind == "f":
+        raise LayoutError(
+            f"{path or 'the array'} is of {array.dtype}, and the vector of {wanted}: round it yourself"
+        )
+    kept = None if in_vector else array.tolist()
+    leaves.append(_Leaf(path, tuple(array.shape), dtype, library, in_vector, kept))
+    return len(leaves) - 1
+
+
+def _as_numpy(leaf: Any, path: str) -> tuple[_Array, str, str]:
+    import numpy as np
+
+    if type(leaf).__module__.split(".")[0] == "torch":
+        tensor = leaf.detach().cpu()
+        dtype = str(tensor.dtype)
+        if dtype == "torch.bfloat16":
+            # NumPy has no such type.
+            tensor = tensor.float()
+        return tensor.numpy(), "torch", dtype
+    if type(leaf) in (float, int, bool):
+        # A plain number; a truth value is one that is kept.
+        array = np.asarray(leaf)
+        return array, "python", type(leaf).__name__
+    if isinstance(leaf, str | bytes) or leaf is None:
+        raise LayoutError(f"{path or 'the model'} is no array, but {type(leaf).__name__}")
+    array = np.asarray(leaf)
+    return array, "numpy", array.dtype.str
+
+
+# Putting together.
+
+
+def _numpy_name(leaf: _Leaf) -> str:
+    if leaf.library == "numpy":
+        return leaf.dtype
+    if leaf.library == "torch":
+        return leaf.dtype.removeprefix("torch.").replace("bfloat16", "float32")
+    return leaf.dtype
+
+
+def _restored(numbers: _Array, leaf: _Leaf) -> Any:
+    import numpy as np
+
+    if leaf.library == "python":
+        number = numbers.reshape(-1)[0].item()
+        return {"float": float, "int": int, "bool": bool}[leaf.dtype](number)
+    dtype = np.dtype(_numpy_name(leaf))
+    if leaf.in_vector and dtype.kind in "iu" and numbers.dtype.kind == "f":
+        numbers = np.rint(numbers)
+    # A copy: whoever changes the model does not change the vector.
+    array = numbers.astype(dtype, copy=True).reshape(leaf.shape)
+    if leaf.library == "numpy":
+        return array
+    import torch  # type: ignore[import-not-found, unused-ignore]
+
+    return torch.from_numpy(array).to(getattr(torch, leaf.dtype.removeprefix("torch.")))
+
+
+def _rebuilt(tree: _Tree, arrays: list[Any]) -> Any:
+    if isinstance(tree, int):
+        return arrays[tree]
+    ((kind, children),) = tree.items()
+    if kind == "dict":
+        return {key: _rebuilt(child, arrays) for key, child in children}
+    built = [_rebuilt(child, arrays) for child in children]
+    return tuple(built) if kind == "tuple" else built
+
+
+def _load(tree: Any, layout: Layout, into: Any) -> Any:
+    source, present = _source(into, layout._attributes())
+    if source == "tree":
+        raise LayoutError(
+            f"weights cannot be loaded into {type(into).__name__}: give a PyTorch module, a Keras model or a "
+            "scikit-learn estimator, or leave `into` out and take the arrays"
+        )
+    _, found = _flatten(into, layout.dtype, layout._attributes())
+    if found != layout:
+        raise LayoutError(
+            f"the model to load into has another layout than recorded: {_difference(layout, found)}"
+        )
+    if source == "torch":
+        # What is not in the vector stays as it is there, and so does the device.
+        kept = {leaf.path for leaf in layout._leaves if not leaf.in_vector}
+        into.load_state_dict({key: present[key] if key in kept else tree[key] for key in tree})
+    elif source == "keras":
+        into.set_weights(tree)
+    else:
+        for name, value in tree.items():
+            setattr(into, name, value)
+    return into
+
+
+def _difference(expected: Layout, found: Layout) -> str:
+    def described(layout: Layout) -> dict[str, str]:
+        return {
+            leaf.path: f"{list(leaf.shape)}{'' if leaf.in_vector else ' (kept)'}"
+            for leaf in layout._leaves
+        }
+
+    return "; ".join(_differences(described(expected), described(found))) or (
+        f"its containers are others ({expected.dtype}, {found.dtype})"
+    )
+
+
+def _differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    for path in expected.keys() | found.keys():
+        if expected.get(path) != found.get(path):
+            yield (
+                f"{path or 'the array'} is {found.get(path, 'not there')} and should be "
+                f"{expected.get(path, 'not there')}"
+            )

@@ -1,0 +1,129 @@
+"""Saved states that only a key or a passphrase opens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+
+from xaynet_sdk._types import State
+from xaynet_sdk.xaynet_sdk import ParticipantRestore, SealError, _seal, _unseal
+
+__all__ = ["is_sealed", "seal", "unseal"]
+
+_MAGIC = b"PETk"
+_VERSION = 1
+_HEAD = struct.Struct("<4sHBBII16s")
+_KEY, _PASSPHRASE = 0, 1
+
+# The cost of guessing a passphrase: 2^15 steps of 8 KiB, that is 32 MiB and about a tenth of a second.
+_LOG_N, _R, _P = 15, 8, 1
+# A state that asks for more than a gibibyte to be opened is a trap.
+_MAX_MEMORY = 1 << 30
+
+
+def seal(state: State, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
+    """Encrypts and authenticates a saved state (XSalsa20-Poly1305; keys of passphrases by scrypt).
+
+    Args:
+        state: What ``stop()`` or ``snapshot()`` gave.
+        key: 32 random bytes, such as ``secrets.token_bytes(32)``.
+        passphrase: Or a passphrase, which should not be a short one. With neither the state is given
+            back as it is.
+
+    Raises:
+        ValueError: Both are given, the key has another length, or the state is sealed already.
+    """
+    return sealer(key, passphrase)(as_bytes(state))
+
+
+def sealer(key: bytes | None, passphrase: str | None) -> Callable[[bytes], bytes]:
+    """As :func:`seal`, for a state that is yet to come: what can go wrong does so before."""
+    if not _asked(key, passphrase):
+        return lambda content: content
+    if passphrase is None:
+        head = _HEAD.pack(_MAGIC, _VERSION, _KEY, 0, 0, 0, bytes(16))
+        secret = _checked(key)
+    else:
+        salt = os.urandom(16)
+        head = _HEAD.pack(_MAGIC, _VERSION, _PASSPHRASE, _LOG_N, _R, _P, salt)
+        secret = _derived(passphrase, salt, _LOG_N, _R, _P)
+
+    def seal_it(content: bytes) -> bytes:
+        if content.startswith(_MAGIC):
+            raise ValueError("the state is sealed already")
+        return head + _seal(secret, content)
+
+    return seal_it
+
+
+def unseal(state: State, *, key: bytes | None = None, passphrase: str | None = None) -> State:
+    """Opens what :func:`seal` gave. With neither key nor passphrase an open state is given back as it is.
+
+    Raises:
+        SealError: It was sealed with something else, or is not sealed, or is damaged.
+        ParticipantRestore: It is no state, or one of a version that this package does not know.
+    """
+    sealed = as_bytes(state)
+    asked = _asked(key, passphrase)
+    if not is_sealed(sealed):
+        if asked:
+            raise SealError("the state is not sealed: restore it without key and passphrase")
+        return state
+    if len(sealed) < _HEAD.size:
+        raise ParticipantRestore("the sealed state is damaged: it is cut short")
+    _, version, kind, log_n, r, p, salt = _HEAD.unpack_from(sealed)
+    if version != _VERSION:
+        raise ParticipantRestore(
+            f"the sealed state has version {version}, this package reads version {_VERSION}: "
+            "use the package that saved it"
+        )
+    body = sealed[_HEAD.size :]
+    if kind == _KEY:
+        if key is None:
+            raise SealError("the state is sealed with a key: restore it with key=...")
+        return _unseal(_checked(key), body)
+    if kind == _PASSPHRASE:
+        if passphrase is None:
+            raise SealError("the state is sealed with a passphrase: restore it with passphrase=...")
+        return _unseal(_derived(passphrase, salt, log_n, r, p), body)
+    raise ParticipantRestore("the sealed state is damaged: it is sealed in no known way")
+
+
+def is_sealed(state: State) -> bool:
+    """Whether a saved state is sealed."""
+    return as_bytes(state).startswith(_MAGIC)
+
+
+def as_bytes(state: State) -> bytes:
+    """The state's bytes, whatever it was kept in."""
+    try:
+        if isinstance(state, str | int):
+            raise TypeError(f"it is of type {type(state).__name__}")
+        return state if isinstance(state, bytes) else bytes(state)
+    except (TypeError, ValueError) as error:
+        raise ParticipantRestore(
+            "a saved state is bytes, or a list of integers from 0 to 255, as stop() or save() gave it"
+        ) from error
+
+
+def _asked(key: bytes | None, passphrase: str | None) -> bool:
+    if key is not None and passphrase is not None:
+        raise ValueError("a state is sealed with a key or with a passphrase, not with both")
+    return key is not None or passphrase is not None
+
+
+def _checked(key: bytes | None) -> bytes:
+    if key is None or len(key) != 32:
+        raise ValueError("a key has 32 bytes: make one with secrets.token_bytes(32)")
+    return bytes(key)
+
+
+def _derived(passphrase: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    memory = 128 * r * (1 << min(log_n, 40)) + 128 * r * p
+    if log_n < 1 or r < 1 or p < 1 or p > 16 or memory > _MAX_MEMORY:
+        raise ParticipantRestore("the sealed state is damaged: its passphrase cannot be used")
+    return hashlib.scrypt(
+        passphrase.encode(), salt=salt, n=1 << log_n, r=r, p=p, maxmem=memory + (1 << 20), dklen=32
+    )

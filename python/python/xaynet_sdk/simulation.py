@@ -1,0 +1,466 @@
+"""A whole federation in this process, in virtual time: nothing waits, no port is opened.
+
+Participants and coordinator are the real state machines, and models are really masked; only the network is
+left out, and time passes as quickly as the machines get on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from xaynet_sdk import protocol
+from xaynet_sdk._types import Weights
+from xaynet_sdk.participant import ParticipantABC
+from xaynet_sdk.xaynet_sdk import XaynetError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    _Array: TypeAlias = npt.NDArray[Any]
+
+__all__ = ["SimulatedRound", "Simulation", "SimulationError", "simulate"]
+
+#: A participant: an instance of a class derived from ParticipantABC, or a function from the global model
+#: (an array, or None in the first round) to a local one.
+Trainer: TypeAlias = ParticipantABC[Any, Any] | Callable[[Any], Weights | None]
+
+# Virtual seconds. Whoever is asked ten times a second has done all that it can well before a phase ends.
+_PAUSE = 0.1
+_PHASES: Mapping[str, object] = {
+    "pet.sum.time.min": 1,
+    "pet.sum.time.max": 10,
+    "pet.sum.count.max": 1_000_000,
+    "pet.update.time.min": 1,
+    "pet.update.time.max": 10,
+    "pet.update.count.max": 1_000_000,
+    "pet.sum2.time.min": 0.2,
+    "pet.sum2.time.max": 10,
+    "pet.sum2.count.max": 1_000_000,
+}
+
+
+class SimulationError(XaynetError):
+    """The simulated federation does not get on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRound:
+    """What has become of a round that ended with a global model."""
+
+    #: The coordinator's number of the round; those of failed rounds are left out.
+    round_id: int
+    #: Of how many local models the global one is the mean.
+    models: int
+    #: How many sum participants have voted for its mask.
+    votes: int
+    #: How long it took, training included, in real seconds.
+    seconds: float
+    #: How many weights of local models were beyond the bound, and how large the largest was.
+    clamped: int
+    largest_clamped: float
+    #: What ``evaluate`` has found.
+    metrics: Mapping[str, float]
+    #: Why rounds since the last one have failed.
+    failures: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Simulation:
+    """What :func:`simulate` has found. A notebook shows it as a table; :meth:`plot` draws it."""
+
+    rounds: list[SimulatedRound] = field(default_factory=list)
+    #: The last global model.
+    model: _Array | None = None
+    #: The global model of each round, if they were to be kept.
+    models: list[_Array] = field(default_factory=list)
+
+    def columns(self) -> dict[str, list[float]]:
+        """One list for each measure and metric, as for ``pandas.DataFrame(result.columns())``."""
+        table: dict[str, list[float]] = {
+            "round": [float(number) for number in range(1, len(self.rounds) + 1)],
+            "models": [float(each.models) for each in self.rounds],
+            "votes": [float(each.votes) for each in self.rounds],
+            "seconds": [each.seconds for each in self.rounds],
+            "clamped": [float(each.clamped) for each in self.rounds],
+            "failures": [float(len(each.failures)) for each in self.rounds],
+        }
+        names = dict.fromkeys(itertools.chain.from_iterable(each.metrics for each in self.rounds))
+        for name in names:
+            table[name] = [each.metrics.get(name, float("nan")) for each in self.rounds]
+        return table
+
+    def plot(self, metrics: Iterable[str] | None = None, ax: Any = None) -> Any:
+        """Draws metrics (all of ``evaluate``'s, or else how many models there were) by round, with
+        Matplotlib, which has to be installed. Gives the axes."""
+        try:
+            from matplotlib import pyplot
+        except ImportError as error:
+            raise ImportError("a plot needs Matplotlib: pip install matplotlib") from error
+        table = self.columns()
+        known = [name for name in table if any(name in each.metrics for each in self.rounds)]
+        names = list(metrics) if metrics is not None else known or ["models"]
+        unknown = [name for name in names if name not in table]
+        if unknown:
+            raise KeyError(f"there is no metric {unknown[0]!r}; there are {', '.join(table)}")
+        if ax is None:
+            _, ax = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+        for name in names:
+            ax.plot(table["round"], table[name], marker="o", markersize=3, label=name)
+        ax.set_xlabel("round")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+        if len(names) == 1:
+            ax.set_ylabel(names[0])
+        else:
+            ax.legend(frameon=False)
+        return ax
+
+    def __repr__(self) -> str:
+        if not self.rounds:
+            return "<Simulation: no rounds>"
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.rounds[-1].metrics.items())
+        return f"<Simulation: {len(self.rounds)} rounds{'; at last ' + last if last else ''}>"
+
+    def _repr_html_(self) -> str:
+        table = self.columns()
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in table)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{value:.6g}</td>" for value in row) + "</tr>"
+            for row in zip(*table.values(), strict=True)
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def simulate(
+    participants: Iterable[Trainer],
+    *,
+    model_length: int,
+    rounds: int = 10,
+    scalars: Sequence[float] | None = None,
+    mask: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    evaluate: Callable[[_Array], Mapping[str, float] | float] | None = None,
+    seed: int = 0,
+    progress: bool | Callable[[SimulatedRound], object] = True,
+    keep_models: bool = False,
+    max_failures: int = 100,
+    threads: int | None = None,
+) -> Simulation:
+    """Runs a federation of this process's participants for some rounds.
+
+    Participants are trained one after another. Which of them take part in a round, and as what, is drawn
+    as in reality; the same seed gives the same draws, and with deterministic training the same models.
+
+    Args:
+        participants: Instances of classes derived from :class:`xaynet_sdk.ParticipantABC`, or functions
+            from the global model (an array, or None in the first round) to a local one (None: not this
+            time). At least four, for there must be three models and one who sums.
+        model_length: How many weights a model has.
+        rounds: After how many global models to end.
+        scalars: How much each participant's models count, such as its share of the samples.
+        mask: How models are masked, such as ``Prime/F32/B2/M3``.
+        settings: Any of the coordinator's settings, by dotted keys, such as ``{"pet.sum.prob": 0.4}``;
+            times are virtual seconds.
+        evaluate: What to measure of each global model: a number, or several by name.
+        seed: For the draws and all keys. Keys that follow from a number are no secret: simulate only.
+        progress: Show it (with tqdm if that is installed), or what to call after every round.
+        keep_models: Keep the global model of each round, not of the last one only.
+        max_failures: After so many rounds that fail in a row, give up.
+        threads: How many threads mask; all by default.
+
+    Raises:
+        SimulationError: Rounds fail, ``max_failures`` in a row.
+        Exception: Whatever a participant raises, unless its ``on_error`` returns True.
+    """
+    federation = _Federation(
+        list(participants),
+        model_length,
+        scalars,
+        mask,
+        settings,
+        seed,
+        threads or os.cpu_count() or 1,
+    )
+    result = Simulation()
+    with _progress(progress, rounds) as show:
+        while len(result.rounds) < rounds:
+            ended = federation.next_round(max_failures)
+            model = federation.model
+            assert model is not None, "a completed round has a model"
+            metrics: Mapping[str, float] | float = (
+                {} if evaluate is None else evaluate(model.copy())
+            )
+            if not isinstance(metrics, Mapping):
+                metrics = {"metric": float(metrics)}
+            done = SimulatedRound(
+                ended.round_id,
+                ended.models,
+                ended.votes,
+                federation.seconds(),
+                federation.clamped,
+                federation.largest_clamped,
+                dict(metrics),
+                tuple(federation.failures),
+            )
+            result.rounds.append(done)
+            result.model = model
+            if keep_models:
+                result.models.append(model)
+            show(done)
+    federation.stop()
+    return result
+
+
+class _Member:
+    """A participant's machine, and the user's code."""
+
+    def __init__(self, machine: protocol.ParticipantMachine, trainer: Trainer) -> None:
+        self.machine = machine
+        self.trainer = trainer
+        self.wake_at: float | None = 0.0
+        self.training_input: Any = None
+
+    def new_round(self, model: _Array | None) -> None:
+        trainer = self.trainer
+        if not isinstance(trainer, ParticipantABC):
+            self.training_input = None if model is None else model.copy()
+            return
+        self.training_input = None
+        if model is not None:
+            given: Any = model.copy() if trainer.global_model_as_array else model.tolist()
+            self.training_input = trainer.deserialize_training_input(given)
+        trainer.on_new_global_model(self.training_input)
+
+    def train(self) -> Weights | None:
+        trainer = self.trainer
+        if not isinstance(trainer, ParticipantABC):
+            return trainer(self.training_input)
+        if not trainer.participate_in_update_task():
+            return None
+        return trainer.serialize_training_result(trainer.train_round(self.training_input))
+
+    def settled(self, error: Exception) -> bool:
+        return isinstance(self.trainer, ParticipantABC) and self.trainer.on_error(error)
+
+
+class _Federation:
+    def __init__(
+        self,
+        trainers: list[Trainer],
+        model_length: int,
+        scalars: Sequence[float] | None,
+        mask: str | None,
+        settings: Mapping[str, object] | None,
+        seed: int,
+        threads: int,
+    ) -> None:
+        if len(trainers) < 4:
+            raise ValueError(
+                f"a federation has at least 4 participants, and this one has {len(trainers)}: the "
+                "coordinator unmasks the sum of at least 3 models, and somebody has to sum the masks"
+            )
+        weights = (
+            [1.0] * len(trainers) if scalars is None else [float(scalar) for scalar in scalars]
+        )
+        if len(weights) != len(trainers):
+            raise ValueError(f"there are {len(trainers)} participants, and {len(weights)} scalars")
+        self._now = 0.0
+        self._threads = threads
+        self._coordinator = protocol.CoordinatorMachine(
+            model_length,
+            mask=mask,
+            settings={**_PHASES, **dict(settings or {})},
+            seed=_seed(seed, "coordinator"),
+        )
+        polling = protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE)
+        self._members = [
+            _Member(
+                protocol.ParticipantMachine(
+                    _seed(seed, f"participant {index}"), scalar=scalar, polling=polling
+                ),
+                trainer,
+            )
+            for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True))
+        ]
+        self.model: _Array | None = None
+        self._begin()
+        self._events: list[protocol.CoordinatorOutput] = []
+
+    def _begin(self) -> None:
+        self.clamped = 0
+        self.largest_clamped = 0.0
+        self.failures: list[str] = []
+        self._began = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def next_round(self, max_failures: int) -> protocol.RoundCompleted:
+        """Goes on until a round has ended with a model."""
+        self._begin()
+        while True:
+            wake_at = self._step()
+            # Even if a machine asks to be called at this very time, time has to pass.
+            self._now = max(self._now + 1e-3, wake_at)
+            events, self._events = self._events, []
+            for event in events:
+                if isinstance(event, protocol.RoundFailed):
+                    self.failures.append(event.reason)
+                    if len(self.failures) >= max_failures:
+                        raise SimulationError(
+                            f"{max_failures} rounds in a row have failed, the last one because "
+                            f"{event.reason}. Have more participants, or other settings: with "
+                            f"pet.sum.prob every participant is drawn to sum, and does not train then"
+                        )
+            for event in events:
+                if isinstance(event, protocol.RoundCompleted):
+                    model = self._coordinator.global_model()
+                    if model is None:
+                        raise SimulationError(
+                            "the global model has weights beyond the range of its data type"
+                        )
+                    self.model = model  # type: ignore[assignment]
+                    return event
+
+    def _step(self) -> float:
+        """Has everyone do what is due now; tells when something is due next."""
+        for member in self._members:
+            if member.wake_at is not None and member.wake_at <= self._now:
+                self._attend(member)
+        self._coordinator.handle_input(self._now, protocol.Tick())
+        outputs = list(protocol.settle(self._coordinator, self._now, threads=self._threads))
+        self._events += outputs
+        idle = outputs[-1]
+        times = [member.wake_at for member in self._members if member.wake_at is not None]
+        if isinstance(idle, protocol.Idle) and idle.wake_at is not None:
+            times.append(idle.wake_at)
+        return min(times, default=self._now)
+
+    def _attend(self, member: _Member) -> None:
+        for event in protocol.exchange(
+            member.machine,
+            self._coordinator,
+            self._now,
+            threads=self._threads,
+            observe=self._events,
+        ):
+            try:
+                match event:
+                    case protocol.NewRound():
+                        # Of a round that this one knows nothing of, there may be a model already.
+                        model = self._coordinator.global_model()
+                        self.model = model  # type: ignore[assignment]
+                        member.new_round(self.model)
+                    case protocol.ModelNeeded():
+                        weights = member.train()
+                        if weights is not None:
+                            member.machine.handle_input(self._now, protocol.SetModel(weights))
+                    case protocol.ModelRejected(error):
+                        raise error
+                    case protocol.ModelMasked(clamped, largest):
+                        self.clamped += clamped
+                        self.largest_clamped = max(self.largest_clamped, largest)
+                    case protocol.GaveUp(reason):
+                        raise SimulationError(f"a participant is out of the round: {reason}")
+                    case protocol.Idle(wake_at):
+                        member.wake_at = wake_at
+            except Exception as error:
+                if not member.settled(error):
+                    raise
+
+    def stop(self) -> None:
+        for member in self._members:
+            if isinstance(member.trainer, ParticipantABC):
+                member.trainer.on_stop()
+
+
+def _seed(seed: int, what: str) -> bytes:
+    return hashlib.sha256(f"xaynet_sdk.simulate {seed} {what}".encode()).digest()
+
+
+# Showing how far it is.
+
+
+class _Show(Protocol):
+    def __enter__(self) -> Callable[[SimulatedRound], object]: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def _progress(progress: bool | Callable[[SimulatedRound], object], rounds: int) -> _Show:
+    if not isinstance(progress, bool):
+        return _Called(progress)
+    if not progress:
+        return _Called(lambda done: None)
+    try:
+        # A bar of its own in notebooks.
+        from tqdm.auto import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError:
+        return _Line(rounds)
+    return _Bar(tqdm(total=rounds, unit="round"))
+
+
+class _Called:
+    def __init__(self, call: Callable[[SimulatedRound], object]) -> None:
+        self._call = call
+
+    def __enter__(self) -> Callable[[SimulatedRound], object]:
+        return self._call
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing is to be tidied up."""
+
+
+class _Bar(_Called):
+    def __init__(self, bar: Any) -> None:
+        def show(done: SimulatedRound) -> None:
+            bar.set_postfix({name: f"{value:.4g}" for name, value in done.metrics.items()})
+            bar.update()
+
+        super().__init__(show)
+        self._bar = bar
+
+    def _end(self) -> None:
+        self._bar.close()
+
+
+class _Line(_Called):
+    """One line on standard error, written anew; nothing where nobody reads along."""
+
+    def __init__(self, rounds: int) -> None:
+        self._count = itertools.count(1)
+        self._rounds = rounds
+        self._shown = sys.stderr.isatty() or "ipykernel" in sys.modules
+        super().__init__(self._show)
+
+    def _show(self, done: SimulatedRound) -> None:
+        number = next(self._count)
+        if self._shown:
+            metrics = "".join(f"  {name} {value:.4g}" for name, value in done.metrics.items())
+            sys.stderr.write(f"\rround {number}/{self._rounds}{metrics}\x1b[K")
+            sys.stderr.flush()
+
+    def _end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\n")

@@ -1,0 +1,269 @@
+//! A coordinator's machine, with what it publishes. What it would have stored is reported as stored at
+//! once: it lives in memory.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine;
+use pet_transport_blocking::core::coordinator::{
+    Bulletin, Coordinator, Event, Input, Output, Reject, RoundContext, Ticket, Why,
+};
+use pet_transport_blocking::core::crypto::{PublicSigningKey, RootSeed};
+use pet_transport_blocking::core::job::JobId;
+use pet_transport_blocking::core::request::Call;
+use pet_transport_blocking::core::time::Timestamp;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::job::{of_another, Job, JobResult, Outcome};
+use super::{parameters, seed};
+use crate::errors::{CoordinatorInit, StaleInput, XaynetError};
+use crate::{settings, weights_out};
+
+/// The coordinator of `xaynet_sdk.protocol`.
+#[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_CoordinatorMachine", frozen)]
+pub(crate) struct CoordinatorMachine {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    machine: Coordinator,
+    bulletin: Bulletin,
+    context: Option<Arc<RoundContext>>,
+    tickets: u64,
+    /// Messages that could not even be opened, to be told.
+    rejected: VecDeque<String>,
+}
+
+#[pymethods]
+impl CoordinatorMachine {
+    #[new]
+    #[pyo3(signature = (settings, seed_bytes, state, now))]
+    fn new(
+        settings: Vec<(String, String)>,
+        seed_bytes: Option<&[u8]>,
+        state: Option<&[u8]>,
+        now: u64,
+    ) -> PyResult<Self> {
+        let settings = settings::load(settings)?.settings.protocol();
+        let now = Timestamp::from_millis(now);
+        let machine = match state {
+            None => Coordinator::new(settings, RootSeed::new(seed(seed_bytes)?), now)
+                .map_err(|error| error.to_string()),
+            Some(state) => {
+                Coordinator::restore(state, settings, now).map_err(|error| error.to_string())
+            }
+        };
+        let inner = Inner {
+            machine: machine.map_err(CoordinatorInit::new_err)?,
+            bulletin: Bulletin::new(),
+            context: None,
+            tickets: 0,
+            rejected: VecDeque::new(),
+        };
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    fn tick(&self, now: u64) -> PyResult<()> {
+        self.handle(now, Input::Tick)
+    }
+
+    fn job_done(&self, now: u64, result: &JobResult) -> PyResult<()> {
+        match result.take()? {
+            Outcome::Coordinator(outcome) => self.handle(now, Input::JobDone(outcome)),
+            outcome => {
+                result.put_back(outcome);
+                Err(of_another())
+            }
+        }
+    }
+
+    fn job_lost(&self, now: u64, id: u64) -> PyResult<()> {
+        self.handle(now, Input::JobLost(JobId(id)))
+    }
+
+    fn stop(&self, now: u64) -> PyResult<()> {
+        self.handle(now, Input::Stop)
+    }
+
+    /// Answers a call: status and body. A message is opened here, and what comes of it is an output.
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        now: u64,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> PyResult<(u16, Bound<'py, PyBytes>)> {
+        let Some(call) = call(method, path, body) else {
+            return Ok((404, PyBytes::new(py, b"")));
+        };
+        let (answer, context) = {
+            let inner = self.lock();
+            (inner.bulletin.answer(&call), inner.context.clone())
+        };
+        if let Some(response) = answer {
+            return Ok((response.status, PyBytes::new(py, &response.body)));
+        }
+        let opened = match context {
+            None => Err("no round has begun".to_string()),
+            Some(context) => py
+                .detach(|| context.open(call.body().to_vec()))
+                .map_err(|rejection| rejection.to_string()),
+        };
+        let mut inner = self.lock();
+        match opened {
+            Ok(message) => {
+                inner.tickets += 1;
+                let ticket = Ticket(inner.tickets);
+                let input = Input::Message { ticket, message };
+                inner.machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)?;
+            }
+            Err(reason) => inner.rejected.push_back(reason),
+        }
+        Ok((200, PyBytes::new(py, b"")))
+    }
+
+    fn poll_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let output = {
+            let mut inner = self.lock();
+            if let Some(reason) = inner.rejected.pop_front() {
+                drop(inner);
+                return ("message_rejected", reason).into_pyobject(py);
+            }
+            inner.poll()?
+        };
+        match output {
+            Output::Job(job) => ("job", Py::new(py, Job::from(job))?).into_pyobject(py),
+            Output::Reply { outcome: Ok(()), .. } => ("message_accepted",).into_pyobject(py),
+            Output::Reply { outcome: Err(rejection), .. } => {
+                ("message_rejected", rejection.to_string()).into_pyobject(py)
+            }
+            Output::Event(event) => event_tuple(py, event),
+            Output::Idle(idle) => {
+                let why = match idle.why {
+                    Why::MinTime(_) => "min_time",
+                    Why::Messages(_) => "messages",
+                    Why::Job => "job",
+                    Why::Stopped => "stopped",
+                    _ => "other",
+                };
+                ("idle", idle.wake_at.map(Timestamp::as_millis), why).into_pyobject(py)
+            }
+            other => ("other", format!("{other:?}")).into_pyobject(py),
+        }
+    }
+
+    #[getter]
+    fn round_id(&self) -> u64 {
+        self.lock().machine.round_id()
+    }
+
+    #[getter]
+    fn phase(&self) -> String {
+        self.lock().machine.phase().to_string()
+    }
+
+    #[getter]
+    fn accepted(&self) -> u64 {
+        self.lock().machine.accepted()
+    }
+
+    #[getter]
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let known = self.lock().machine.parameters().clone();
+        parameters(py, &known)
+    }
+
+    /// The latest global model.
+    fn global_model<'py>(
+        &self,
+        py: Python<'py>,
+        as_array: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let weights = self.lock().bulletin.model().and_then(|model| model.weights.clone());
+        match weights {
+            None => Ok(None),
+            Some(weights) if as_array => weights_out::to_array(py, &weights).map(Some),
+            Some(weights) => Ok(Some(weights_out::to_list(py, &weights)?.into_any())),
+        }
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let snapshot = self.lock().machine.snapshot();
+        let bytes = py.detach(|| snapshot.to_bytes());
+        PyBytes::new(py, &bytes)
+    }
+}
+
+impl CoordinatorMachine {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, now: u64, input: Input) -> PyResult<()> {
+        self.lock().machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)
+    }
+}
+
+impl Inner {
+    /// The next output that is of interest to a user.
+    fn poll(&mut self) -> PyResult<Output> {
+        loop {
+            match self.machine.poll_output() {
+                // The machine's own time goes on with inputs that carry one.
+                Output::Persist { id, .. } => self
+                    .machine
+                    .handle_input(Timestamp::ZERO, Input::Persisted(id))
+                    .map_err(rejected)?,
+                Output::Publish(publication) => self.bulletin.apply(publication),
+                Output::Context(context) => self.context = Some(context),
+                output => return Ok(output),
+            }
+        }
+    }
+}
+
+fn rejected(reject: Reject) -> PyErr {
+    match reject {
+        Reject::Stopped => XaynetError::new_err(reject.to_string()),
+        stale => StaleInput::new_err(stale.to_string()),
+    }
+}
+
+/// The call that a request is; nothing if it is none.
+fn call(method: &str, path: &str, body: &[u8]) -> Option<Call> {
+    match (method, path) {
+        ("GET", "/params") => Some(Call::Params),
+        ("GET", "/sums") => Some(Call::Sums),
+        ("GET", "/model") => Some(Call::Model),
+        ("POST", "/message") => Some(Call::Message(body.to_vec().into())),
+        ("GET", path) => {
+            let key = path.strip_prefix("/seeds?pk=")?;
+            let key = key.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+            let key = base64::engine::general_purpose::STANDARD.decode(key).ok()?;
+            Some(Call::Seeds(PublicSigningKey::new(key.try_into().ok()?)))
+        }
+        _ => None,
+    }
+}
+
+fn event_tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTuple>> {
+    match event {
+        Event::PhaseBegan { round_id, phase } => {
+            ("phase_began", round_id, phase.to_string()).into_pyobject(py)
+        }
+        Event::PhaseEnded { round_id, phase, accepted, took } => {
+            ("phase_ended", round_id, phase.to_string(), accepted, took.as_secs_f64())
+                .into_pyobject(py)
+        }
+        Event::RoundCompleted { round_id, models, votes } => {
+            ("round_completed", round_id, models, votes).into_pyobject(py)
+        }
+        Event::RoundFailed { round_id, phase, failure } => {
+            ("round_failed", round_id, phase.to_string(), failure.to_string(), failure.label())
+                .into_pyobject(py)
+        }
+        other => ("other", format!("{other:?}")).into_pyobject(py),
+    }
+}

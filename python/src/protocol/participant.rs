@@ -1,0 +1,335 @@
+//! A participant's machine.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pet_transport_blocking::core::crypto::RootSeed;
+use pet_transport_blocking::core::job::JobId;
+use pet_transport_blocking::core::message::MessageSize;
+use pet_transport_blocking::core::model::{Model, Scalar};
+use pet_transport_blocking::core::participant::{
+    Event, Input, Output, Participant, Reject, Settings, TransportFault, Why,
+};
+use pet_transport_blocking::core::request::{RequestId, Response};
+use pet_transport_blocking::core::time::Timestamp;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::job::{of_another, Job, JobResult, Outcome};
+use super::{parameters, seed, tag_name, task_name, type_name};
+use crate::cast::{cast, check};
+use crate::errors::{self, LocalModelError, ParticipantInit, ParticipantRestore, StaleInput};
+use crate::inbox::Shape;
+use crate::participant::read_state;
+use crate::{state, weights_in, weights_out};
+
+/// The participant of `xaynet_sdk.protocol`.
+#[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_ParticipantMachine", frozen)]
+pub(crate) struct ParticipantMachine {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    machine: Participant,
+    now: Timestamp,
+    /// A local model that was set before it was known of which type it has to be.
+    waiting: Option<Model>,
+    /// What has become of such models, to be told.
+    rejected: VecDeque<LocalModelError>,
+}
+
+#[pymethods]
+impl ParticipantMachine {
+    #[new]
+    #[pyo3(signature = (seed_bytes, state, scalar, max_message_size, max_model_length, polling))]
+    fn new(
+        seed_bytes: Option<&[u8]>,
+        state: Option<&Bound<'_, PyAny>>,
+        scalar: f64,
+        max_message_size: Option<usize>,
+        max_model_length: Option<u64>,
+        polling: Option<(f64, f64, f64, f64)>,
+    ) -> PyResult<Self> {
+        let settings = settings(scalar, max_message_size, max_model_length, polling)?;
+        let (machine, waiting) = match state {
+            None => (Participant::from_seed(RootSeed::new(seed(seed_bytes)?), settings), None),
+            Some(saved) => {
+                let bytes = read_state(saved)?;
+                let wrong = |error: String| ParticipantRestore::new_err(error);
+                let (core, waiting) =
+                    state::read(&bytes).map_err(|error| wrong(error.to_string()))?;
+                let machine = Participant::restore(core, settings)
+                    .map_err(|error| wrong(error.to_string()))?;
+                (machine, waiting)
+            }
+        };
+        let inner = Inner { machine, now: Timestamp::ZERO, waiting, rejected: VecDeque::new() };
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    fn tick(&self, now: u64) -> PyResult<()> {
+        self.handle(now, Input::Tick)
+    }
+
+    fn response(&self, now: u64, id: u64, status: u16, body: &[u8]) -> PyResult<()> {
+        let response = Response { status, body: body.to_vec().into() };
+        self.handle(now, Input::Response { id: RequestId(id), response })
+    }
+
+    fn fault(&self, now: u64, id: u64, kind: &str, reason: &str) -> PyResult<()> {
+        let fault = match kind {
+            "unreachable" => TransportFault::Unreachable(reason.into()),
+            "timed_out" => TransportFault::TimedOut,
+            "too_large" => TransportFault::TooLarge,
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "a fault is \"unreachable\", \"timed_out\" or \"too_large\", not {kind:?}"
+                )))
+            }
+        };
+        self.handle(now, Input::Fault { id: RequestId(id), fault })
+    }
+
+    fn job_done(&self, now: u64, result: &JobResult) -> PyResult<()> {
+        match result.take()? {
+            Outcome::Participant(outcome) => self.handle(now, Input::JobDone(outcome)),
+            outcome => {
+                result.put_back(outcome);
+                Err(of_another())
+            }
+        }
+    }
+
+    fn job_lost(&self, now: u64, id: u64) -> PyResult<()> {
+        self.handle(now, Input::JobLost(JobId(id)))
+    }
+
+    fn set_model(&self, py: Python<'_>, now: u64, model: &Bound<'_, PyAny>) -> PyResult<()> {
+        let shape = self.lock().shape();
+        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
+        let Some(shape) = shape else {
+            check(&weights).map_err(LocalModelError::from)?;
+            let mut inner = self.lock();
+            // Raises if it was stopped.
+            inner.handle(now, Input::Tick)?;
+            inner.waiting = Some(weights);
+            return Ok(());
+        };
+        let weights =
+            py.detach(|| cast(weights, shape.data_type())).map_err(LocalModelError::from)?;
+        let scalar = self.lock().machine.settings().scalar.clone();
+        let excess = py.detach(|| shape.excess(&weights, &scalar));
+        errors::warn_of_excess(py, excess.as_ref())?;
+        let mut inner = self.lock();
+        inner.waiting = None;
+        inner.handle(now, Input::SetModel(weights))
+    }
+
+    fn fetch_model(&self, now: u64) -> PyResult<()> {
+        self.handle(now, Input::FetchModel)
+    }
+
+    fn stop(&self, now: u64) -> PyResult<()> {
+        self.handle(now, Input::Stop)
+    }
+
+    /// The next output: a tuple of its name and what belongs to it.
+    #[pyo3(signature = (as_array))]
+    fn poll_output<'py>(&self, py: Python<'py>, as_array: bool) -> PyResult<Bound<'py, PyTuple>> {
+        let output = {
+            let mut inner = self.lock();
+            if let Some(error) = inner.rejected.pop_front() {
+                drop(inner);
+                let error = PyErr::from(error).into_value(py);
+                return ("model_rejected", error).into_pyobject(py);
+            }
+            inner.poll()
+        };
+        match output {
+            Output::Request { id, call } => (
+                "request",
+                id.0,
+                call.method(),
+                call.path_and_query(),
+                PyBytes::new(py, &call.body()),
+            )
+                .into_pyobject(py),
+            Output::Job(job) => ("job", Py::new(py, Job::from(job))?).into_pyobject(py),
+            Output::Event(event) => event_tuple(py, event, as_array),
+            Output::Idle(idle) => {
+                ("idle", idle.wake_at.map(Timestamp::as_millis), why_name(idle.why))
+                    .into_pyobject(py)
+            }
+            // An output of a newer core.
+            other => ("other", format!("{other:?}")).into_pyobject(py),
+        }
+    }
+
+    #[getter]
+    fn task(&self) -> &'static str {
+        task_name(self.lock().machine.task())
+    }
+
+    #[getter]
+    fn needs_model(&self) -> bool {
+        let inner = self.lock();
+        inner.machine.needs_model() && inner.waiting.is_none()
+    }
+
+    #[getter]
+    fn has_model(&self) -> bool {
+        let inner = self.lock();
+        inner.machine.has_model() || inner.waiting.is_some()
+    }
+
+    #[getter]
+    fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let key = self.lock().machine.keys().public();
+        PyBytes::new(py, key.as_bytes())
+    }
+
+    #[getter]
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let known = self.lock().machine.parameters().cloned();
+        known.map(|known| parameters(py, &known)).transpose()
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let (snapshot, waiting) = {
+            let inner = self.lock();
+            (inner.machine.snapshot(), inner.waiting.clone())
+        };
+        let bytes = py.detach(|| state::write(&snapshot, waiting.as_ref()));
+        PyBytes::new(py, &bytes)
+    }
+}
+
+impl ParticipantMachine {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, now: u64, input: Input) -> PyResult<()> {
+        self.lock().handle(now, input)
+    }
+}
+
+impl Inner {
+    fn shape(&self) -> Option<Shape> {
+        self.machine.parameters().map(|parameters| Shape::from(&**parameters))
+    }
+
+    fn handle(&mut self, now: u64, input: Input) -> PyResult<()> {
+        self.now = self.now.max(Timestamp::from_millis(now));
+        self.machine.handle_input(self.now, input).map_err(|reject| match reject {
+            Reject::Model(mismatch) => LocalModelError::from(mismatch).into(),
+            Reject::Stopped => errors::stopped(),
+            stale => StaleInput::new_err(stale.to_string()),
+        })
+    }
+
+    fn poll(&mut self) -> Output {
+        let output = self.machine.poll_output();
+        // Now it is known of which type a model that was set earlier has to be.
+        if matches!(output, Output::Event(Event::NewRound { .. })) {
+            if let (Some(shape), Some(model)) = (self.shape(), self.waiting.take()) {
+                let taken = cast(model, shape.data_type()).map_err(LocalModelError::from);
+                let taken = taken.and_then(|model| {
+                    match self.machine.handle_input(self.now, Input::SetModel(model)) {
+                        Err(Reject::Model(mismatch)) => Err(mismatch.into()),
+                        _ => Ok(()),
+                    }
+                });
+                self.rejected.extend(taken.err());
+            }
+        }
+        output
+    }
+}
+
+fn settings(
+    scalar: f64,
+    max_message_size: Option<usize>,
+    max_model_length: Option<u64>,
+    polling: Option<(f64, f64, f64, f64)>,
+) -> PyResult<Settings> {
+    let wrong = |error: String| ParticipantInit::new_err(error);
+    let mut settings = Settings {
+        scalar: Scalar::from_f64(scalar).map_err(|error| wrong(error.to_string()))?,
+        ..Settings::default()
+    };
+    if let Some(size) = max_message_size {
+        settings.max_message_size =
+            MessageSize::at_most(size).map_err(|error| wrong(error.to_string()))?;
+    }
+    if let Some(length) = max_model_length {
+        settings.max_model_length = length;
+    }
+    if let Some((after_progress, initial, factor, max)) = polling {
+        let seconds = |seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|error| wrong(format!("a pause of {seconds} seconds: {error}")))
+        };
+        settings.polling.after_progress = seconds(after_progress)?;
+        settings.polling.initial = seconds(initial)?;
+        settings.polling.factor = factor;
+        settings.polling.max = seconds(max)?;
+    }
+    Ok(settings)
+}
+
+fn why_name(why: Why) -> &'static str {
+    match why {
+        Why::Poll => "poll",
+        Why::LocalModel => "local_model",
+        Why::Answer => "answer",
+        Why::Job => "job",
+        Why::Stopped => "stopped",
+        _ => "other",
+    }
+}
+
+fn event_tuple<'py>(
+    py: Python<'py>,
+    event: Event,
+    as_array: bool,
+) -> PyResult<Bound<'py, PyTuple>> {
+    match event {
+        Event::NewRound { task, parameters: known } => {
+            ("new_round", task_name(task), parameters(py, &known)?).into_pyobject(py)
+        }
+        Event::ModelNeeded { data_type, length } => {
+            ("model_needed", type_name(data_type), length).into_pyobject(py)
+        }
+        Event::ModelRejected(mismatch) => {
+            let error = PyErr::from(LocalModelError::from(mismatch)).into_value(py);
+            ("model_rejected", error).into_pyobject(py)
+        }
+        Event::ModelMasked(report) => {
+            ("model_masked", report.clamped, report.largest_clamped, report.scalar_clamped)
+                .into_pyobject(py)
+        }
+        Event::Progress { tag, sent, total } => {
+            ("progress", tag_name(tag), sent, total).into_pyobject(py)
+        }
+        Event::Sent(tag) => ("sent", tag_name(tag)).into_pyobject(py),
+        Event::GaveUp(error) => ("gave_up", error.to_string()).into_pyobject(py),
+        Event::Trouble(trouble) => {
+            ("trouble", trouble.call, trouble.reason.to_string()).into_pyobject(py)
+        }
+        Event::GlobalModel(model) => {
+            let model = match model {
+                None => None,
+                Some(model) if as_array => Some(weights_out::to_array(py, &model)?),
+                Some(model) => Some(weights_out::to_list(py, &model)?.into_any()),
+            };
+            ("global_model", model).into_pyobject(py)
+        }
+        Event::GlobalModelFailed(error) => {
+            ("global_model_failed", errors::fetch_error(&error).into_value(py)).into_pyobject(py)
+        }
+        other => ("other", format!("{other:?}")).into_pyobject(py),
+    }
+}

@@ -1,0 +1,156 @@
+//! The coordinator in this process.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pet_coordinator::{Coordinator, Options};
+use pyo3::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::errors::{CoordinatorInit, XaynetError};
+use crate::{settings, weights_out};
+
+/// Threads for its sockets and its machine; jobs have the cores' own.
+const WORKERS: usize = 2;
+
+/// A running coordinator on a port of this machine, with its records in memory.
+#[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_CoordinatorServer", frozen)]
+pub(crate) struct CoordinatorServer {
+    address: SocketAddr,
+    process: u32,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    runtime: Runtime,
+    coordinator: Coordinator,
+}
+
+#[pymethods]
+impl CoordinatorServer {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        settings: Vec<(String, String)>,
+        seed: Option<[u8; 32]>,
+    ) -> PyResult<Self> {
+        let loaded = settings::load(settings)?;
+        let mut options = Options::default();
+        options.seed = seed;
+        let started = py.detach(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(WORKERS)
+                .thread_name("xaynet-coordinator")
+                .enable_all()
+                .build()
+                .map_err(|error| error.to_string())?;
+            let coordinator = runtime
+                .block_on(Coordinator::start_with(loaded.settings, options))
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(Running { runtime, coordinator })
+        });
+        let running = started.map_err(CoordinatorInit::new_err)?;
+        Ok(Self {
+            address: running.coordinator.local_addr(),
+            process: std::process::id(),
+            running: Mutex::new(Some(running)),
+        })
+    }
+
+    /// Where it listens: `127.0.0.1:8081`.
+    #[getter]
+    fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What it is doing, as JSON, as its `/status` has it.
+    fn status(&self) -> PyResult<String> {
+        let status = match &*self.running()? {
+            Some(running) => running.coordinator.status(),
+            None => return Err(stopped()),
+        };
+        serde_json::to_string(&status).map_err(|error| XaynetError::new_err(error.to_string()))
+    }
+
+    /// The rounds whose models are kept.
+    fn rounds(&self) -> PyResult<Vec<u64>> {
+        let models = match &*self.running()? {
+            Some(running) => running.coordinator.models().clone(),
+            None => return Err(stopped()),
+        };
+        Ok(models.rounds())
+    }
+
+    /// The global model of a round, if it is kept.
+    fn global_model<'py>(
+        &self,
+        py: Python<'py>,
+        round: u64,
+        as_array: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let models = match &*self.running()? {
+            Some(running) => running.coordinator.models().clone(),
+            None => return Err(stopped()),
+        };
+        let model = py
+            .detach(|| models.load(round))
+            .map_err(|error| XaynetError::new_err(error.to_string()))?;
+        match model.and_then(|model| model.weights) {
+            None => Ok(None),
+            Some(model) if as_array => weights_out::to_array(py, &model).map(Some),
+            Some(model) => Ok(Some(weights_out::to_list(py, &model)?.into_any())),
+        }
+    }
+
+    /// Answers the requests in flight, for at most so many seconds, and stops. Once more does nothing.
+    fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let running = self.running()?.take();
+        let Some(Running { runtime, coordinator }) = running else {
+            return Ok(());
+        };
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        let result = py.detach(|| {
+            let stop = async { tokio::time::timeout(timeout, coordinator.shutdown()).await };
+            let result = runtime.block_on(stop);
+            runtime.shutdown_background();
+            result
+        });
+        match result {
+            // Whoever is still being answered at the end of the time is cut off.
+            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Err(error)) => Err(XaynetError::new_err(error.to_string())),
+        }
+    }
+}
+
+impl CoordinatorServer {
+    fn running(&self) -> PyResult<MutexGuard<'_, Option<Running>>> {
+        if self.process != std::process::id() {
+            return Err(XaynetError::new_err(
+                "the coordinator runs in the process that made it, and this one was forked from that",
+            ));
+        }
+        Ok(self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for CoordinatorServer {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { runtime, coordinator }) = running {
+            if self.process == std::process::id() {
+                drop(coordinator);
+                // Waiting for threads is nothing for a destructor.
+                runtime.shutdown_background();
+            } else {
+                // Its threads do not exist in a forked process.
+                std::mem::forget((runtime, coordinator));
+            }
+        }
+    }
+}
+
+fn stopped() -> PyErr {
+    XaynetError::new_err("the coordinator was stopped")
+}

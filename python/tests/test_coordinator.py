@@ -1,0 +1,94 @@
+"""The coordinator in this process."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xaynet_sdk
+
+
+class Constant(xaynet_sdk.ParticipantABC[Any, Any]):
+    """Has the same model every time."""
+
+    global_model_as_array = True
+
+    def __init__(self, weights: list[float]) -> None:
+        self.weights = weights
+
+    def train_round(self, training_input: Any) -> list[float]:
+        return self.weights
+
+    def serialize_training_result(self, training_result: list[float]) -> list[float]:
+        return training_result
+
+    def deserialize_training_input(self, global_model: Any) -> Any:
+        return global_model
+
+
+def test_a_round_over_http() -> None:
+    with xaynet_sdk.Coordinator(2, mask="Prime/F64/B0/M3") as coordinator:
+        assert coordinator.global_model() is None
+        participants = [
+            xaynet_sdk.spawn_participant(coordinator.url, Constant, ([0.5, -0.25],))
+            for _ in range(8)
+        ]
+        coordinator.wait_for_round(1)
+        model = coordinator.global_model()
+        assert isinstance(model, np.ndarray)
+        assert model.dtype == np.float64
+        assert np.allclose(model, [0.5, -0.25], atol=1e-9)
+        first = coordinator.rounds()[0]
+        assert np.allclose(coordinator.global_model(first, as_array=False), [0.5, -0.25], atol=1e-9)
+        assert coordinator.global_model(10_000) is None
+        assert coordinator.status()["model"]["length"] == 2
+        for participant in participants:
+            participant.stop()
+
+
+def test_it_ends_with_the_block() -> None:
+    with xaynet_sdk.Coordinator(2) as coordinator:
+        url = coordinator.url
+        with urllib.request.urlopen(f"{url}/params", timeout=30) as answer:
+            assert answer.status == 200
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{url}/params", timeout=30)
+    coordinator.stop()
+    for call in (coordinator.status, coordinator.rounds, coordinator.global_model):
+        with pytest.raises(xaynet_sdk.XaynetError, match="was stopped"):
+            call()
+
+
+def test_two_at_a_time_have_ports_of_their_own() -> None:
+    with xaynet_sdk.Coordinator(1) as one, xaynet_sdk.Coordinator(1) as other:
+        assert one.url != other.url
+        with pytest.raises(xaynet_sdk.CoordinatorInit, match="cannot listen"):
+            xaynet_sdk.Coordinator(1, bind=one.url.removeprefix("http://"))
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(xaynet_sdk.CoordinatorInit) as caught:
+        xaynet_sdk.Coordinator(0, settings={"pet": {"sum": {"prob": 3}}, "no.such": 1})
+    message = str(caught.value)
+    for part in ("model.length = 0", "pet.sum.prob = 3", 'settings["no.such"]'):
+        assert part in message
+    with pytest.raises(xaynet_sdk.CoordinatorInit, match="such as Prime/F32/B0/M3"):
+        xaynet_sdk.Coordinator(1, mask="F32")
+
+
+def test_nobody_has_to_stop_it() -> None:
+    coordinator = xaynet_sdk.Coordinator(1)
+    url = coordinator.url
+    del coordinator
+    with pytest.raises(OSError):
+        # It is stopped in the background: soon, and not necessarily at once.
+        for _ in range(10_000):
+            urllib.request.urlopen(f"{url}/params", timeout=30).close()
+
+
+def test_waiting_has_an_end() -> None:
+    with xaynet_sdk.Coordinator(1) as coordinator, pytest.raises(TimeoutError, match="round 1"):
+        coordinator.wait_for_round(1, timeout=0.1)

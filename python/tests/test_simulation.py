@@ -1,0 +1,192 @@
+"""Whole federations in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xaynet_sdk
+from xaynet_sdk.simulation import SimulationError
+
+TARGETS = np.linspace(-0.5, 0.5, 10)
+
+
+def trainer(target: float) -> Any:
+    def train(model: Any) -> Any:
+        start = np.zeros(3, np.float32) if model is None else model
+        return start + (target - start) / 2
+
+    return train
+
+
+def run(**arguments: Any) -> xaynet_sdk.Simulation:
+    settings: dict[str, Any] = {"model_length": 3, "rounds": 4, "progress": False, **arguments}
+    return xaynet_sdk.simulate([trainer(target) for target in TARGETS], **settings)
+
+
+def test_the_mean_of_those_who_take_part() -> None:
+    trained: list[float] = []
+
+    def noting(target: float) -> Any:
+        def train(model: Any) -> Any:
+            trained.append(target)
+            return trainer(target)(model)
+
+        return train
+
+    result = xaynet_sdk.simulate(
+        [noting(target) for target in TARGETS], model_length=3, rounds=1, progress=False
+    )
+    (done,) = result.rounds
+    assert done.models == len(trained)
+    assert 1 <= done.votes <= len(TARGETS) - done.models
+    assert result.model is not None
+    assert np.allclose(result.model, np.mean(trained) / 2, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_models() -> None:
+    one, same, other = run(keep_models=True), run(keep_models=True), run(keep_models=True, seed=1)
+    assert np.array_equal(one.models, same.models)
+    assert not np.array_equal(one.models, other.models)
+    assert [done.models for done in one.rounds] == [done.models for done in same.rounds]
+
+
+def test_scalars_weigh() -> None:
+    # All but one count for nothing.
+    result = xaynet_sdk.simulate(
+        [lambda model, i=i: [float(i == 3)] for i in range(4)],
+        model_length=1,
+        rounds=2,
+        scalars=[0, 0, 0, 1],
+        settings={"pet.sum.prob": 0.1},
+        progress=False,
+        max_failures=10_000,
+    )
+    assert result.model is not None
+    assert result.model[0] == pytest.approx(1)
+
+
+def test_metrics_by_round() -> None:
+    result = run(evaluate=lambda model: {"error": float(abs(model).max()), "length": len(model)})
+    table = result.columns()
+    assert table["round"] == [1, 2, 3, 4]
+    assert table["length"] == [3] * 4
+    assert all(error < 0.6 for error in table["error"])
+    assert {len(column) for column in table.values()} == {4}
+    assert "error" in repr(result)
+    html = result._repr_html_()
+    assert html.count("<tr>") == 5
+    assert run(evaluate=lambda model: 1.5).columns()["metric"] == [1.5] * 4
+
+
+def test_a_plot() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    result = run(evaluate=lambda model: float(abs(model).max()))
+    ax = result.plot()
+    (line,) = ax.get_lines()
+    assert line.get_ydata().tolist() == result.columns()["metric"]
+    assert result.plot(["models", "votes"], ax=ax) is ax
+    with pytest.raises(KeyError, match="no metric 'x'; there are round, models"):
+        result.plot(["x"])
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+def test_clamped_weights_are_counted() -> None:
+    with pytest.warns(xaynet_sdk.ClampWarning):
+        result = xaynet_sdk.simulate(
+            [lambda model: [0.0, 2.5]] * 6, model_length=2, rounds=1, progress=False
+        )
+    (done,) = result.rounds
+    assert (done.clamped, done.largest_clamped) == (done.models, 2.5)
+
+
+class Participant(xaynet_sdk.ParticipantABC[Any, Any]):
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+        self.fail = False
+
+    def train_round(self, training_input: Any) -> Any:
+        self.calls.append("train_round")
+        if self.fail:
+            raise RuntimeError("no")
+        return [0.0] if training_input is None else training_input
+
+    def serialize_training_result(self, training_result: Any) -> Any:
+        return training_result
+
+    def deserialize_training_input(self, global_model: Any) -> Any:
+        assert isinstance(global_model, list)
+        return global_model
+
+    def participate_in_update_task(self) -> bool:
+        self.calls.append("participate_in_update_task")
+        return True
+
+    def on_new_global_model(self, global_model: Any) -> None:
+        self.calls.append(f"on_new_global_model {global_model}")
+
+    def on_stop(self) -> None:
+        self.calls.append("on_stop")
+
+
+def test_classes_of_the_users_are_called_as_ever() -> None:
+    calls: list[str] = []
+    participants = [Participant([]) for _ in range(7)] + [Participant(calls)]
+    xaynet_sdk.simulate(participants, model_length=1, rounds=3, progress=False)
+    assert calls[0] == "on_new_global_model None"
+    assert calls[-1] == "on_stop"
+    assert "on_new_global_model [0.0]" in calls
+    trained = [i for i, call in enumerate(calls) if call == "train_round"]
+    assert trained
+    assert all(calls[i - 1] == "participate_in_update_task" for i in trained)
+
+
+def test_an_exception_of_the_users_comes_out() -> None:
+    participants = [Participant([]) for _ in range(8)]
+    for participant in participants:
+        participant.fail = True
+    with pytest.raises(RuntimeError, match="^no$"):
+        xaynet_sdk.simulate(participants, model_length=1, progress=False)
+
+
+def test_a_settled_exception_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    participants = [Participant([]) for _ in range(12)]
+    participants[5].fail = True
+    monkeypatch.setattr(Participant, "on_error", lambda self, error: True)
+    result = xaynet_sdk.simulate(participants, model_length=1, rounds=3, progress=False)
+    assert len(result.rounds) == 3
+
+
+def test_wrong_models_are_told() -> None:
+    with pytest.raises(xaynet_sdk.LocalModelLengthMisMatch, match="2 weights"):
+        xaynet_sdk.simulate([lambda model: [0.0, 0.0]] * 6, model_length=1, progress=False)
+
+
+def test_federations_that_cannot_get_on() -> None:
+    with pytest.raises(ValueError, match="at least 4 participants"):
+        xaynet_sdk.simulate([lambda model: [0.0]] * 3, model_length=1)
+    with pytest.raises(ValueError, match="4 participants, and 1 scalars"):
+        xaynet_sdk.simulate([lambda model: [0.0]] * 4, model_length=1, scalars=[1])
+    with pytest.raises(SimulationError, match=r"5 rounds in a row.*of at least 3 update"):
+        xaynet_sdk.simulate(
+            [lambda model: None] * 6,
+            model_length=1,
+            progress=False,
+            max_failures=5,
+            settings={"pet.sum.prob": 0.9},
+        )
+
+
+def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[int] = []
+    run(progress=lambda done: seen.append(done.models))
+    assert len(seen) == 4
+    assert all(models >= 3 for models in seen)
+    run(progress=True)
+    output = capsys.readouterr()
+    assert output.out == ""
