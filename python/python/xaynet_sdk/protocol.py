@@ -85,6 +85,7 @@ __all__ = [
     "PhaseEnded",
     "Polling",
     "Progress",
+    "Rejected",
     "Request",
     "Response",
     "RoundCompleted",
@@ -155,6 +156,8 @@ class Response:
     id: int
     status: int
     body: bytes = b""
+    #: The answer's header ``Retry-After``, if it has one.
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ class Request:
     #: To be appended to the coordinator's URL; begins with a slash.
     path: str
     body: bytes
+    #: Names and values of the headers to send, beside those that any client sends.
+    headers: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +280,21 @@ class Sent:
     """A message was delivered. Whether it was accepted is not known."""
 
     tag: _Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The coordinator has rejected a message, for good: nothing more can be done in this round.
+
+    Only coordinators of this project tell.
+    """
+
+    tag: _Tag
+    #: A short, stable name of the reason.
+    label: str
+    #: The HTTP status of the answer.
+    status: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +397,7 @@ ParticipantOutput: TypeAlias = (
     | ModelMasked
     | Progress
     | Sent
+    | Rejected
     | GaveUp
     | Trouble
     | GlobalModel
@@ -405,6 +426,7 @@ _OUTPUTS: dict[str, Any] = {
     "model_masked": ModelMasked,
     "progress": Progress,
     "sent": Sent,
+    "rejected": Rejected,
     "gave_up": GaveUp,
     "trouble": Trouble,
     "global_model": GlobalModel,
@@ -484,8 +506,8 @@ class ParticipantMachine:
         match input:
             case Tick():
                 native.tick(millis)
-            case Response(id, status, body):
-                native.response(millis, id, status, body)
+            case Response(id, status, body, retry_after):
+                native.response(millis, id, status, body, retry_after)
             case Fault(id, kind, reason):
                 native.fault(millis, id, kind, reason)
             case JobDone(result):
@@ -681,7 +703,7 @@ def exchange(
     while True:
         output = participant.poll_output()
         match output:
-            case Request(id, method, path, body):
+            case Request(id, method, path, body, _):
                 status, answer = coordinator.request(now, method, path, body)
                 settle_coordinator()
                 participant.handle_input(now, Response(id, status, answer))

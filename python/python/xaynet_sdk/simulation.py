@@ -369,6 +369,8 @@ class _Federation:
                     case protocol.ModelMasked(clamped, largest):
                         self.clamped += clamped
                         self.largest_clamped = max(self.largest_clamped, largest)
+                    case protocol.Rejected(tag, _, _, reason):
+                        raise SimulationError(f"the {tag} message is rejected: {reason}")
                     case protocol.GaveUp(reason):
                         raise SimulationError(f"a participant is out of the round: {reason}")
                     case protocol.Idle(wake_at):

@@ -11,7 +11,7 @@ use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::{
     Event, Input, Output, Participant, Reject, Settings, TransportFault, Why,
 };
-use pet_transport_blocking::core::request::{RequestId, Response};
+use pet_transport_blocking::core::request::{retry_after as read_retry_after, RequestId, Response};
 use pet_transport_blocking::core::time::Timestamp;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -73,8 +73,16 @@ impl ParticipantMachine {
         self.handle(now, Input::Tick)
     }
 
-    fn response(&self, now: u64, id: u64, status: u16, body: &[u8]) -> PyResult<()> {
-        let response = Response { status, body: body.to_vec().into() };
+    fn response(
+        &self,
+        now: u64,
+        id: u64,
+        status: u16,
+        body: &[u8],
+        retry_after: Option<&str>,
+    ) -> PyResult<()> {
+        let pause = retry_after.and_then(read_retry_after);
+        let response = Response::new(status, body.to_vec()).retry_after(pause);
         self.handle(now, Input::Response { id: RequestId(id), response })
     }
 
@@ -154,6 +162,7 @@ impl ParticipantMachine {
                 call.method(),
                 call.path_and_query(),
                 PyBytes::new(py, &call.body()),
+                call.headers().to_vec(),
             )
                 .into_pyobject(py),
             Output::Job(job) => ("job", Py::new(py, Job::from(job))?).into_pyobject(py),
@@ -315,6 +324,14 @@ fn event_tuple<'py>(
             ("progress", tag_name(tag), sent, total).into_pyobject(py)
         }
         Event::Sent(tag) => ("sent", tag_name(tag)).into_pyobject(py),
+        Event::Rejected { tag, problem } => (
+            "rejected",
+            tag_name(tag),
+            problem.name.as_ref(),
+            problem.status,
+            problem.detail.as_str(),
+        )
+            .into_pyobject(py),
         Event::GaveUp(error) => ("gave_up", error.to_string()).into_pyobject(py),
         Event::Trouble(trouble) => {
             ("trouble", trouble.call, trouble.reason.to_string()).into_pyobject(py)
