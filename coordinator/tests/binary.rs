@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -276,4 +276,36 @@ fn help_tells_of_every_option_and_exit_status() {
     for hidden in ["--seed-file", "--record"] {
         assert!(!stdout.contains(hidden), "{hidden} is for tests only");
     }
+}
+
+/// What the log says about a request is found by the id that its sender was told, and names nothing that
+/// the sender has made up.
+#[test]
+fn log_lines_carry_the_id_of_their_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0"]);
+    command.args(["--log-format", "json"]);
+    let (server, address) = Server::start(&mut command, &dir.path().join("port"));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(
+            b"POST /message?key=hidden HTTP/1.1\r\nhost: x\r\nx-request-id: made-up\r\n\
+              connection: close\r\ncontent-length: 7\r\n\r\nrubbish",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).expect(&answer);
+    let (_, _, stderr) = server.end(Signal::SIGTERM);
+    let entries = stderr.lines().map(|line| serde_json::from_str(line).unwrap());
+    let entry = entries
+        .into_iter()
+        .find(|entry: &serde_json::Value| entry["reason"] == "does_not_open")
+        .expect(&stderr);
+    assert_eq!(entry["span"]["id"], id, "{entry}");
+    assert_eq!(
+        (&entry["span"]["method"], &entry["span"]["route"]),
+        (&"POST".into(), &"/message".into())
+    );
+    assert!(!stderr.contains("hidden") && !stderr.contains("made-up"), "{stderr}");
 }

@@ -211,3 +211,73 @@ impl Subscription {
         published.text(rounds, samples).to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pet_core::coordinator::{Event, Phase};
+    use tokio::{
+        sync::watch,
+        task::yield_now,
+        time::{advance, timeout},
+    };
+
+    use super::*;
+    use crate::{metrics::Counters, status::channel};
+
+    /// However much happens, a subscriber hears a few times a second of it, and of the last state. (Time
+    /// is virtual.)
+    #[tokio::test(start_paused = true)]
+    async fn subscribers_hear_of_everything_but_not_of_each_thing() {
+        let (stop, stopped) = watch::channel(false);
+        let (observer, view, keepers) = channel(Arc::<Counters>::default(), stopped);
+        let keepers = tokio::spawn(keepers.run());
+        let mut subscription = view.subscribe().unwrap();
+        let first = subscription.next().await.unwrap();
+        assert!(first.contains("\"rounds\":[]") && first.contains("\"samples\":[]"), "{first}");
+
+        let hearing = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            while let Some(text) = subscription.next().await {
+                heard.push(text);
+            }
+            heard
+        });
+        for round_id in 1..=2000 {
+            observer.event(&Event::PhaseBegan { round_id, phase: Phase::Sum }, None);
+            observer.event(&Event::RoundCompleted { round_id, models: 3, votes: 1 }, None);
+            advance(Duration::from_millis(1)).await;
+            yield_now().await;
+        }
+        advance(PAUSE).await;
+        yield_now().await;
+        stop.send_replace(true);
+        let heard = timeout(Duration::from_secs(1), hearing).await.expect("it ends").unwrap();
+        assert!((6..=10).contains(&heard.len()), "{}", heard.len());
+        assert!(heard.iter().any(|text| text.contains("\"id\":2000,")));
+        timeout(Duration::from_secs(1), keepers).await.expect("they end").unwrap();
+    }
+
+    #[test]
+    fn throughput_is_a_mean_and_samples_are_bounded() {
+        let mut gauges = Gauges::default();
+        assert_eq!(gauges.throughput(), Throughput::default());
+        let begin = Instant::now();
+        // Ten messages of a hundred bytes each second, twice as many in the last five.
+        let (mut messages, last) = (0, 5 * 130);
+        for second in 0..=last {
+            gauges.add(Reading {
+                at: begin + Duration::from_secs(second),
+                messages,
+                bytes: messages * 100,
+            });
+            messages += if second < last - 5 { 10 } else { 20 };
+        }
+        let throughput = gauges.throughput();
+        assert_eq!(throughput.messages_per_second, 15.0);
+        assert_eq!(throughput.bytes_per_second, 1500.0);
+        let samples = gauges.samples();
+        assert_eq!(samples.len(), SAMPLES);
+        assert_eq!(samples[0].messages_per_second, 10.0);
+        assert_eq!(samples.last().unwrap().messages_per_second, 20.0);
+    }
+}
