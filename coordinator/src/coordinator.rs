@@ -24,6 +24,7 @@ use crate::{
     settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
     store::{Models, Store, Volatile},
+    tls::{Tls, TlsError},
 };
 
 /// Room for the largest sum dictionaries that a message's length is first expected to reflect, in
@@ -51,6 +52,7 @@ const SEEDS_ROOM: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Coordinator {
     local_addr: SocketAddr,
+    tls: Option<Arc<Tls>>,
     counters: Arc<Counters>,
     models: Arc<dyn Models>,
     view: View,
@@ -89,6 +91,9 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no randomness to make keys from.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -124,6 +129,7 @@ impl Coordinator {
             Some(seed) => RootSeed::new(seed),
             None => random_seed()?,
         };
+        let tls = settings.api.tls_files().map(Tls::load).transpose()?.map(Arc::new);
         let address = settings.api.bind_address;
         let bind_error = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
@@ -160,19 +166,30 @@ impl Coordinator {
             router = http::limited(router, limit, move || counters.rejected("rate"));
         }
 
+        let http = Http { router, tls: tls.clone(), limits: connections };
         info!(
             address = %local_addr,
+            tls = tls.is_some(),
             model_length = settings.model.length,
             mask = %settings.mask,
             "the coordinator listens"
         );
-        let running = tokio::spawn(run(driver, keepers, listener, router, connections, stopped));
-        Ok(Self { local_addr, counters, models, view, stop, running: Some(running) })
+        let running = tokio::spawn(run(driver, keepers, listener, http, stopped));
+        Ok(Self { local_addr, tls, counters, models, view, stop, running: Some(running) })
     }
 
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Reads the certificate and the key again, for connections that begin from now on. Tells whether
+    /// there is TLS at all.
+    ///
+    /// # Errors
+    /// If they cannot be used: those of before are used further.
+    pub fn reload_tls(&self) -> Result<bool, TlsError> {
+        self.tls.as_deref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
     }
 
     /// What it has counted so far.
@@ -215,12 +232,18 @@ impl Coordinator {
     }
 }
 
+/// How the server answers.
+struct Http {
+    router: axum::Router,
+    tls: Option<Arc<Tls>>,
+    limits: ConnectionLimits,
+}
+
 async fn run(
     driver: Driver,
     keepers: Keepers,
     listener: TcpListener,
-    router: axum::Router,
-    limits: ConnectionLimits,
+    http: Http,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let (stop_driver, driver_stopped) = oneshot::channel();
@@ -228,7 +251,7 @@ async fn run(
     tokio::pin!(driver);
     // The rounds go on while requests in flight are answered: they may depend on it. The driver comes
     // first: the round is published before the first request is accepted.
-    let serve = http::serve(listener, router, limits, stopped);
+    let serve = http::serve(listener, http.router, http.tls, http.limits, stopped);
     tokio::select! {
         biased;
         result = &mut driver => return result,
@@ -260,6 +283,7 @@ fn http_limits(
             most => count(most),
         },
         head_bytes: count(limits.header_bytes),
+        handshake: limits.handshake_time,
         head: limits.header_time,
         write: limits.write_time,
         grace: Duration::from_secs(10),

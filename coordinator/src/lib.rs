@@ -22,8 +22,10 @@ pub mod models;
 pub mod settings;
 pub mod status;
 mod store;
+mod tls;
 
 pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
 pub use store::{Confirmations, Models, Store, StoreError, Volatile};
+pub use tls::TlsError;

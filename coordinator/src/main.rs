@@ -118,6 +118,7 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
     // Before the port file is there, so that whoever waits for it may also interrupt.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::System)?;
 
     let mut options = Options::default();
     if let Some(path) = &args.seed_file {
@@ -132,10 +133,13 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
     if let Some(path) = &args.port_file {
         write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;
     }
-    tokio::select! {
-        result = coordinator.wait() => return Ok(result?),
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            result = coordinator.wait() => return Ok(result?),
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => reload(&coordinator),
+        }
     }
     info!("interrupted: answering the requests in flight (interrupt again to stop at once)");
     tokio::select! {
@@ -145,6 +149,15 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Takes new certificates into use.
+fn reload(coordinator: &Coordinator) {
+    match coordinator.reload_tls() {
+        Ok(true) => info!("certificate and key were read again: they hold for new connections"),
+        Ok(false) => info!("there is nothing to read again: TLS is not configured"),
+        Err(error) => error!(%error, "certificate and key stay as they were"),
+    }
 }
 
 fn read_seed(path: &Path) -> Result<[u8; 32], Failure> {

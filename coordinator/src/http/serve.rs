@@ -22,6 +22,7 @@ use super::{
     peers::{Peer, Shares},
     write_timeout::WriteTimeout,
 };
+use crate::tls::Tls;
 
 /// How long to wait after a failure to accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -42,6 +43,8 @@ pub(crate) struct ConnectionLimits {
     pub of_one: usize,
     /// How many bytes the head of a request may have.
     pub head_bytes: usize,
+    /// How long a client may take to agree on TLS.
+    pub handshake: Duration,
     /// How long a client may take to send the head of a request, or keep a connection without
     /// sending one.
     pub head: Duration,
@@ -56,6 +59,7 @@ pub(crate) struct ConnectionLimits {
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -84,12 +88,25 @@ pub(crate) async fn serve(
         match own.zip(Arc::clone(&places).try_acquire_owned().ok()) {
             Some(place) => {
                 let front = Front { router: TowerToHyperService::new(router.clone()), peer };
-                let watcher = graceful.watcher();
+                let (watcher, tls) = (graceful.watcher(), tls.clone());
                 connections.spawn(async move {
                     // Only a matter of speed: small answers should not wait for more to send.
                     let _ = stream.set_nodelay(true);
                     let stream = WriteTimeout::new(stream, limits.write);
-                    if let Err(error) = watcher.watch(connection(stream, front, limits)).await {
+                    let ended = match tls {
+                        None => watcher.watch(connection(stream, front, limits)).await,
+                        Some(tls) => {
+                            let shaking_hands = tls.acceptor().accept(stream);
+                            match timeout(limits.handshake, shaking_hands).await {
+                                Ok(Ok(stream)) => {
+                                    watcher.watch(connection(stream, front, limits)).await
+                                }
+                                Ok(Err(error)) => return debug!(%error, "no TLS"),
+                                Err(_) => return debug!("no TLS: it takes too long"),
+                            }
+                        }
+                    };
+                    if let Err(error) = ended {
                         debug!(%error, "connection ended");
                     }
                     drop(place);
@@ -97,7 +114,9 @@ pub(crate) async fn serve(
             }
             None => {
                 debug!(%address, "too many connections");
-                if let Ok(turn) = Arc::clone(&turning_away).try_acquire_owned() {
+                // Who speaks TLS would have to agree on it first.
+                let turn = Arc::clone(&turning_away).try_acquire_owned();
+                if let (Ok(turn), None) = (turn, &tls) {
                     connections.spawn(async move {
                         let _ = timeout(TURNING_AWAY, turn_away(stream)).await;
                         drop(turn);

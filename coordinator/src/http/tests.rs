@@ -179,6 +179,7 @@ fn connections() -> ConnectionLimits {
         open: 100,
         of_one: 100,
         head_bytes: 1 << 16,
+        handshake: A_WHILE,
         head: A_WHILE,
         write: A_WHILE,
         grace: A_WHILE,
@@ -208,7 +209,7 @@ impl Server {
             let fake = Arc::clone(&fake);
             router = limited(router, rate, move || fake.not_received("rate", 0, &"too fast"));
         }
-        let running = tokio::spawn(serve(listener, router, connections, stopped));
+        let running = tokio::spawn(serve(listener, router, None, connections, stopped));
         Self { fake, address, stop, running }
     }
 

@@ -19,6 +19,8 @@ pub struct LimitsSettings {
     pub request_burst: u64,
     /// How many bytes the head of a request may have. Default: 64 KiB.
     pub header_bytes: u64,
+    /// How long a client may take to agree on TLS. Default: 10 seconds.
+    pub handshake_time: Duration,
     /// How long a client may take to send the head of a request, or keep a connection without sending one.
     /// Default: 75 seconds.
     pub header_time: Duration,
@@ -56,6 +58,7 @@ impl Default for LimitsSettings {
             requests_per_second: 1000.0,
             request_burst: 5000,
             header_bytes: 64 << 10,
+            handshake_time: Duration::from_secs(10),
             header_time: Duration::from_secs(75),
             body_time: Duration::from_secs(30),
             upload_rate: 16 << 10,
@@ -98,6 +101,7 @@ impl LimitsSettings {
             rule(value >= 1, key, &value, one);
         }
         for (key, value) in [
+            ("limits.handshake_time", self.handshake_time),
             ("limits.header_time", self.header_time),
             ("limits.body_time", self.body_time),
             ("limits.write_time", self.write_time),

@@ -8,8 +8,7 @@
 //! A section nobody knows is ignored with a [`Warning`]: it may belong to a newer or an older
 //! coordinator. A key nobody knows inside a known section is an error: there it is most likely a
 //! typing mistake, and going on with the default instead could spoil a round. So is anything unknown
-//! on the command line. Of the old keys, those about TLS (`api.tls_*`) are refused: there is no TLS
-//! yet, and who sets them counts on it.
+//! on the command line.
 
 mod effective;
 mod error;
@@ -37,6 +36,7 @@ pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 pub use self::limits::LimitsSettings;
+use crate::tls::TlsFiles;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
@@ -64,6 +64,25 @@ pub struct Settings {
 pub struct ApiSettings {
     /// The address to listen on; port 0 takes any free port. Default: `127.0.0.1:8081`.
     pub bind_address: SocketAddr,
+    /// The file with the server's certificate and those that lead from it to a well-known one, in PEM
+    /// form. Given together with the key: TLS, and nothing else, is spoken. Default: none.
+    pub tls_certificate: Option<PathBuf>,
+    /// The file with the certificate's private key, in PEM form. Default: none.
+    pub tls_key: Option<PathBuf>,
+    /// A file with certificates of authorities, in PEM form: only clients with a certificate of theirs are
+    /// let in. Default: none, everyone is let in.
+    pub tls_client_auth: Option<PathBuf>,
+}
+
+impl ApiSettings {
+    /// Where TLS has its files; `None` if it is not wanted.
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_certificate.clone()?,
+            key: self.tls_key.clone()?,
+            client_auth: self.tls_client_auth.clone(),
+        })
+    }
 }
 
 /// `[pet]`: the phases of a round.
@@ -161,7 +180,12 @@ impl Settings {
         let seconds =
             |min, max| MinMax { min: Duration::from_secs(min), max: Duration::from_secs(max) };
         Self {
-            api: ApiSettings { bind_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) },
+            api: ApiSettings {
+                bind_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+                tls_certificate: None,
+                tls_key: None,
+                tls_client_auth: None,
+            },
             pet: PetSettings {
                 sum: TaskSettings {
                     prob: 0.3,

@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "limits.body_time",
     "limits.connections",
     "limits.connections_per_address",
+    "limits.handshake_time",
     "limits.header_bytes",
     "limits.header_time",
     "limits.message_bytes",
@@ -66,8 +67,8 @@ const KEYS: &[&str] = &[
 /// Sections in which nothing is secret: whatever is wrong there is shown.
 const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet"];
 
-/// Keys that old settings have and that would be a danger to ignore: who sets them counts on TLS.
-const TLS_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.tls_key"];
+/// Keys that are read and have no default.
+const OPTIONAL_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.tls_key"];
 
 /// Sections (with whatever is in them) that old settings have and this version has no use for, and
 /// what that means for the user.
@@ -132,6 +133,15 @@ impl Reader<'_> {
             |text| text.parse().ok(),
         );
 
+        for (key, slot) in [
+            ("api.tls_certificate", &mut s.api.tls_certificate),
+            ("api.tls_key", &mut s.api.tls_key),
+            ("api.tls_client_auth", &mut s.api.tls_client_auth),
+        ] {
+            let path = |text: &str| (!text.is_empty()).then(|| Some(text.into()));
+            self.read(key, slot, "must be the path of a file in PEM form", path);
+        }
+
         self.read("pet.sum.prob", &mut s.pet.sum.prob, NUMBER, number);
         self.count("pet.sum", &mut s.pet.sum.count);
         self.time("pet.sum", &mut s.pet.sum.time);
@@ -178,6 +188,7 @@ impl Reader<'_> {
         }
         for (key, slot) in [
             ("limits.body_time", &mut slot.body_time),
+            ("limits.handshake_time", &mut slot.handshake_time),
             ("limits.header_time", &mut slot.header_time),
             ("limits.multipart_time", &mut slot.multipart_time),
             ("limits.queue_time", &mut slot.queue_time),
@@ -342,6 +353,31 @@ fn check_except(
             ),
         ));
     }
+    let api = &s.api;
+    for (key, given, needs, there) in [
+        (
+            "api.tls_certificate",
+            api.tls_certificate.is_some(),
+            "api.tls_key",
+            api.tls_key.is_some(),
+        ),
+        (
+            "api.tls_key",
+            api.tls_key.is_some(),
+            "api.tls_certificate",
+            api.tls_certificate.is_some(),
+        ),
+        (
+            "api.tls_client_auth",
+            api.tls_client_auth.is_some(),
+            "api.tls_certificate",
+            api.tls_certificate.is_some(),
+        ),
+    ] {
+        if given && !there && !unreadable.contains(needs) {
+            problems.push(problem(key, None, format!("needs {needs} as well")));
+        }
+    }
     for (key, value, rule) in s.limits.check() {
         if !unreadable.contains(key) {
             problems.push(problem(key, Some(value), rule));
@@ -396,21 +432,17 @@ fn silent_log(settings: &Settings, layers: &Layers) -> Option<Warning> {
     })
 }
 
-/// Looks at the names of all given keys: those about TLS are problems, unknown ones problems or
-/// warnings, those without effect warnings.
+/// Looks at the names of all given keys: unknown ones are problems or warnings, those without effect
+/// warnings.
 fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for (key, Entry { raw, origin }) in layers.iter() {
-        if KEYS.contains(&key) {
+        if KEYS.contains(&key) || OPTIONAL_KEYS.contains(&key) {
             continue;
         }
         let mut problem = |value, rule| {
             problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
         };
-        if TLS_KEYS.contains(&key) {
-            problem(None, tls(key, layers));
-            continue;
-        }
         if let Some((name, message)) =
             WITHOUT_EFFECT.iter().find(|(name, _)| key == *name || is_below(key, name))
         {
@@ -449,26 +481,6 @@ fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
     warnings
 }
 
-/// Why a key about TLS is refused.
-fn tls(key: &str, layers: &Layers) -> String {
-    let counterpart = match key {
-        "api.tls_certificate" => Some("api.tls_key"),
-        "api.tls_key" => Some("api.tls_certificate"),
-        _ => None,
-    };
-    let alone = match counterpart {
-        Some(counterpart) if layers.get(counterpart).is_none() => {
-            format!("needs {counterpart} as well; and ")
-        }
-        _ => String::new(),
-    };
-    format!(
-        "{alone}TLS is not there yet, this version speaks plain HTTP only: put a proxy that does TLS \
-         in front of it, listen where only the proxy gets through (api.bind_address), and remove this \
-         key"
-    )
-}
-
 fn unknown_key(key: &str) -> String {
     if KEYS.iter().any(|known| is_below(known, key)) {
         return "is a section with keys of its own, not a value".to_owned();
@@ -476,7 +488,7 @@ fn unknown_key(key: &str) -> String {
     if let Some(value) = KEYS.iter().find(|known| is_below(key, known)) {
         return format!("is not a setting: {value} is a value and has no keys");
     }
-    match nearest(key, KEYS.iter().copied()) {
+    match nearest(key, KEYS.iter().chain(OPTIONAL_KEYS).copied()) {
         Some(near) => format!("is not a setting; did you mean {near}?"),
         None => "is not a setting".to_owned(),
     }

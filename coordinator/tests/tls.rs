@@ -1,0 +1,277 @@
+//! TLS, with certificates made for the occasion.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{kill, Signal},
+    unistd::Pid,
+};
+use pet_coordinator::{settings::Settings, Coordinator};
+use pet_core::participant::Event;
+use pet_transport_tokio::{Config, Participant};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use reqwest::{Certificate, Client, Identity};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Nothing here takes a tenth of this; what does is stuck.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An authority.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key.
+    fn certify(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A client that trusts nobody else.
+    fn client(&self, identity: Option<(String, String)>) -> Client {
+        let mut builder = Client::builder()
+            .tls_built_in_root_certs(false)
+            .add_root_certificate(Certificate::from_pem(self.pem.as_bytes()).unwrap());
+        if let Some((certificate, key)) = identity {
+            let pem = format!("{certificate}{key}");
+            builder = builder.identity(Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        builder.build().unwrap()
+    }
+}
+
+/// Where a server has its files.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn certify(&self, authority: &Authority) {
+        let (certificate, key) = authority.certify(ExtendedKeyUsagePurpose::ServerAuth);
+        self.write("cert.pem", &certificate);
+        self.write("key.pem", &key);
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::for_model_length(4);
+        settings.api.bind_address.set_port(0);
+        settings.api.tls_certificate = Some(self.path("cert.pem"));
+        settings.api.tls_key = Some(self.path("key.pem"));
+        settings
+    }
+}
+
+async fn status(client: &Client, address: SocketAddr) -> Option<u16> {
+    let answer = client.get(format!("https://{address}/params")).send().await;
+    answer.ok().map(|answer| answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn certificates_are_used_and_read_again() {
+    let (authority, other, files) = (Authority::new(), Authority::new(), Files::new());
+    files.certify(&authority);
+    let coordinator = Coordinator::start(files.settings()).await.unwrap();
+    let address = coordinator.local_addr();
+    let client = authority.client(None);
+    assert_eq!(status(&client, address).await, Some(200));
+    assert_eq!(status(&other.client(None), address).await, None);
+    let plain = Client::new().get(format!("http://{address}/params")).send().await;
+    assert!(plain.is_err(), "{plain:?}");
+
+    // A participant, over its own connection.
+    let mut config = Config::new(&format!("https://{address}")).unwrap();
+    config.client = Some(authority.client(None));
+    let mut participant = Participant::new(config).unwrap();
+    let event = timeout(DEADLINE, participant.next_event()).await.unwrap().unwrap();
+    assert!(matches!(event, Event::NewRound { .. }), "{event:?}");
+
+    // What is of no use changes nothing.
+    for (name, text) in [("key.pem", "nonsense"), ("cert.pem", ""), ("cert.pem", &other.pem)] {
+        let before = fs::read_to_string(files.path(name)).unwrap();
+        files.write(name, text);
+        let error = coordinator.reload_tls().unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+        assert_eq!(status(&authority.client(None), address).await, Some(200));
+        files.write(name, &before);
+    }
+    files.certify(&other);
+    assert!(coordinator.reload_tls().unwrap());
+    assert_eq!(status(&authority.client(None), address).await, None);
+    assert_eq!(status(&other.client(None), address).await, Some(200));
+    // The connection of before is not cut.
+    assert_eq!(status(&client, address).await, Some(200));
+    coordinator.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_those_with_a_certificate_are_let_in_if_that_is_wanted() {
+    let (authority, clients, other) = (Authority::new(), Authority::new(), Authority::new());
+    let files = Files::new();
+    files.certify(&authority);
+    let mut settings = files.settings();
+    settings.api.tls_client_auth = Some(files.write("clients.pem", &clients.pem));
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let address = coordinator.local_addr();
+    let with = |from: &Authority| {
+        authority.client(Some(from.certify(ExtendedKeyUsagePurpose::ClientAuth)))
+    };
+    assert_eq!(status(&with(&clients), address).await, Some(200));
+    assert_eq!(status(&with(&other), address).await, None);
+    assert_eq!(status(&authority.client(None), address).await, None);
+    coordinator.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_agrees_on_tls_is_cut_off() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let mut settings = files.settings();
+    settings.limits.handshake_time = Duration::from_millis(50);
+    settings.limits.connections = 1;
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let address = coordinator.local_addr();
+    for beginning in [&b""[..], &[22, 3, 1, 0xff]] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let ended = timeout(DEADLINE, stream.read(&mut [0; 100])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    }
+    // Its place is given back.
+    let served = async { while status(&authority.client(None), address).await != Some(200) {} };
+    timeout(DEADLINE, served).await.unwrap();
+    coordinator.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_are_of_no_use_are_told_before_anything_begins() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let certificate = fs::read_to_string(files.path("cert.pem")).unwrap();
+    let key = fs::read_to_string(files.path("key.pem")).unwrap();
+    let other_key = KeyPair::generate().unwrap().serialize_pem();
+    for (certificate, key, expected) in [
+        (None, Some(key.as_str()), "api.tls_certificate"),
+        (Some(certificate.as_str()), None, "api.tls_key"),
+        (Some(""), Some(&key), "BEGIN CERTIFICATE"),
+        (Some(&certificate), Some(""), "api.tls_key"),
+        (Some(&certificate), Some(&other_key), "cannot be used with the key"),
+    ] {
+        for (name, text) in [("cert.pem", certificate), ("key.pem", key)] {
+            match text {
+                Some(text) => drop(files.write(name, text)),
+                None => fs::remove_file(files.path(name)).unwrap_or_default(),
+            }
+        }
+        let error = Coordinator::start(files.settings()).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+struct Server(Child);
+
+impl Server {
+    fn hang_up(&self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn until_served(client: impl Fn() -> Client, address: SocketAddr) {
+    let served = async {
+        while status(&client(), address).await != Some(200) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, served).await.expect("the certificate is used");
+}
+
+async fn address(port_file: &Path) -> SocketAddr {
+    let there = async {
+        loop {
+            if let Ok(text) = fs::read_to_string(port_file) {
+                return text.parse().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, there).await.expect("it listens")
+}
+
+#[tokio::test]
+async fn a_signal_has_the_files_read_again() {
+    let (authority, other, files) = (Authority::new(), Authority::new(), Files::new());
+    files.certify(&authority);
+    let option = |key: &str, name: &str| format!("api.{key}={}", files.path(name).display());
+    let server = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"))
+        .args(["serve", "--model-length", "4", "--bind", "127.0.0.1:0"])
+        .args(["--set", &option("tls_certificate", "cert.pem")])
+        .args(["--set", &option("tls_key", "key.pem")])
+        .arg("--port-file")
+        .arg(files.path("port"))
+        .current_dir(files.0.path())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(files.path("log")).unwrap())
+        .spawn();
+    let server = Server(server.unwrap());
+    let address = address(&files.path("port")).await;
+    until_served(|| authority.client(None), address).await;
+
+    let good = fs::read_to_string(files.path("key.pem")).unwrap();
+    files.write("key.pem", "nonsense");
+    server.hang_up();
+    let told = async {
+        while !fs::read_to_string(files.path("log")).unwrap().contains("stay as they were") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, told).await.expect("the log says so");
+    files.write("key.pem", &good);
+    until_served(|| authority.client(None), address).await;
+
+    files.certify(&other);
+    server.hang_up();
+    until_served(|| other.client(None), address).await;
+    assert_eq!(status(&authority.client(None), address).await, None);
+}
