@@ -11,6 +11,7 @@ const WAITS = {
   min_time: "Enough messages are there; the phase goes on until its least time is over.",
   job: "Computing.",
   store: "Waiting for the store.",
+  resume: "Paused: the next round begins when the operator says so.",
   nothing: "",
 };
 
@@ -36,7 +37,8 @@ export function showNow(state) {
   }
   byId("gauges").dataset.phase = seen ? phase.name : "";
   showCount(phase);
-  text(byId("waits"), PHASES[phase.name] ?? WAITS[phase.waits_for] ?? "");
+  const paused = phase.waits_for === "resume";
+  text(byId("waits"), (paused ? null : PHASES[phase.name]) ?? WAITS[phase.waits_for] ?? "");
 }
 
 function showCount({ accepted, min_count: min, max_count: max }) {

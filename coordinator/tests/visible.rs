@@ -1,7 +1,7 @@
 //! What someone sees who watches a coordinator: `/status`, `/events`, `/metrics`, `/healthz` and
 //! `/readyz`, with real rounds.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use pet_coordinator::{
     settings::{MinMax, Settings},
@@ -15,7 +15,7 @@ use pet_core::{
     round::RoundParameters,
 };
 use pet_transport_tokio::{Config, Participant};
-use reqwest::Response;
+use reqwest::{Client, Response};
 use tokio::{task::JoinSet, time::timeout};
 
 /// Nothing here takes a tenth of this; what does is stuck.
@@ -247,17 +247,24 @@ async fn events_begin_with_everything_and_go_on_with_what_changes() {
 #[tokio::test]
 async fn only_so_many_may_follow_the_events() {
     let coordinator = Coordinator::start(settings()).await.unwrap();
+    let url = format!("http://{}/events", coordinator.local_addr());
+    let from =
+        |last| Client::builder().local_address(IpAddr::from([127, 0, 0, last])).build().unwrap();
     let mut streams = Vec::new();
-    for _ in 0..64 {
-        let stream = get(&coordinator, "/events").await;
-        assert_eq!(stream.status(), 200);
-        streams.push(stream);
+    // One address gets half of the places, two get all.
+    for client in [from(1), from(2)] {
+        for _ in 0..32 {
+            let stream = client.get(&url).send().await.unwrap();
+            assert_eq!(stream.status(), 200);
+            streams.push(stream);
+        }
+        let refused = client.get(&url).send().await.unwrap();
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
     }
-    let refused = get(&coordinator, "/events").await;
-    assert_eq!(refused.status(), 503);
-    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(from(3).get(&url).send().await.unwrap().status(), 503);
     // Who leaves makes room.
-    drop(streams.pop());
+    drop(streams.remove(0));
     let again = timeout(DEADLINE, async {
         while get(&coordinator, "/events").await.status() != 200 {
             tokio::time::sleep(Duration::from_millis(5)).await;

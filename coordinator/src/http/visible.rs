@@ -4,7 +4,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    extract::State,
+    extract::{Extension, State},
     http::{header, HeaderName, HeaderValue, StatusCode},
     middleware,
     response::{
@@ -19,8 +19,12 @@ use futures_util::stream;
 use super::{
     dashboard,
     observe::{observe, Observation},
+    peers::{Peer, Share, Shares},
 };
-use crate::{metrics::CONTENT_TYPE, status::View};
+use crate::{
+    metrics::CONTENT_TYPE,
+    status::{Subscription, View, SUBSCRIBERS},
+};
 
 /// An idle feed is kept alive at this pace: proxies cut connections that say nothing for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -32,7 +36,7 @@ const RECONNECT: Duration = Duration::from_secs(2);
 pub(crate) fn visible(router: Router, view: View) -> Router {
     let routes = Router::new()
         .route("/status", get(status))
-        .route("/events", get(events))
+        .route("/events", get(events).with_state(Events::new(view.clone())))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -49,16 +53,37 @@ async fn status(State(view): State<View>) -> Response {
     }
 }
 
-async fn events(State(view): State<View>) -> Response {
-    let Some(subscription) = view.subscribe() else {
+/// The feed, and who follows it.
+#[derive(Clone)]
+struct Events {
+    view: View,
+    shares: Shares,
+}
+
+impl Events {
+    fn new(view: View) -> Self {
+        // Half of the places, so that no address can keep out all others.
+        Self { view, shares: Shares::new(SUBSCRIBERS / 2) }
+    }
+
+    /// A place in the feed.
+    fn subscribe(&self, peer: Peer) -> Option<(Subscription, Share)> {
+        let share = self.shares.try_take(peer, 1)?;
+        Some((self.view.subscribe()?, share))
+    }
+}
+
+async fn events(State(events): State<Events>, peer: Option<Extension<Peer>>) -> Response {
+    let Extension(peer) = peer.unwrap_or_default();
+    let Some((subscription, share)) = events.subscribe(peer) else {
         let later = [(header::RETRY_AFTER, "10")];
         let why = "as many clients as there may be are following the events: try again later\n";
         return (StatusCode::SERVICE_UNAVAILABLE, later, why).into_response();
     };
-    let statuses = stream::unfold((subscription, true), |(mut subscription, first)| async move {
-        let event = Event::default().event("status").data(subscription.next().await?);
-        let event = if first { event.retry(RECONNECT) } else { event };
-        Some((Ok::<_, Infallible>(event), (subscription, false)))
+    let statuses = stream::unfold((subscription, share), |(mut subscription, share)| async move {
+        let text = subscription.next().await?;
+        let event = Event::default().event("status").retry(RECONNECT).data(text);
+        Some((Ok::<_, Infallible>(event), (subscription, share)))
     });
     let mut response =
         Sse::new(statuses).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();

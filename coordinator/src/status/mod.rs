@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    feed::{Subscription, SUBSCRIBERS},
     observer::{channel, Observer},
     view::{Keepers, View},
 };
