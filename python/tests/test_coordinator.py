@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.request
 from typing import Any
 
@@ -30,7 +31,8 @@ class Constant(xaynet_sdk.ParticipantABC[Any, Any]):
 
 
 def test_a_round_over_http() -> None:
-    with xaynet_sdk.Coordinator(2, mask="Prime/F64/B0/M3") as coordinator:
+    settings = {"pet.sum.time.max": 1, "pet.update.time.max": 5}
+    with xaynet_sdk.Coordinator(2, mask="Prime/F64/B0/M3", settings=settings) as coordinator:
         assert coordinator.global_model() is None
         participants = [
             xaynet_sdk.spawn_participant(coordinator.url, Constant, ([0.5, -0.25],))
@@ -92,3 +94,26 @@ def test_nobody_has_to_stop_it() -> None:
 def test_waiting_has_an_end() -> None:
     with xaynet_sdk.Coordinator(1) as coordinator, pytest.raises(TimeoutError, match="round 1"):
         coordinator.wait_for_round(1, timeout=0.1)
+
+
+def test_a_with_block_stops_the_participant_and_raises() -> None:
+    called = threading.Event()
+
+    class Failing(Constant):
+        def on_new_global_model(self, global_model: Any) -> None:
+            called.set()
+            raise RuntimeError("mine")
+
+    with xaynet_sdk.Coordinator(2) as coordinator:
+        with pytest.raises(RuntimeError, match="^mine$"):
+            with xaynet_sdk.spawn_participant(coordinator.url, Failing, ([0.0, 0.0],)) as spawned:
+                assert called.wait(30)
+        with pytest.raises(xaynet_sdk.UninitializedParticipant):
+            spawned.stop()
+        # An error of the block itself is not replaced.
+        with pytest.raises(KeyError):
+            with xaynet_sdk.spawn_participant(coordinator.url, Failing, ([0.0, 0.0],)):
+                raise KeyError
+        with xaynet_sdk.spawn_participant(coordinator.url, Constant, ([0.0, 0.0],)) as spawned:
+            spawned.stop()
+        assert not spawned.is_alive()

@@ -12,7 +12,6 @@ from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 LOG = logging.getLogger("participant")
@@ -62,9 +61,9 @@ class AsyncParticipant(threading.Thread):
     @overload
     def get_global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
     @overload
-    def get_global_model(self, as_array: Literal[True]) -> npt.NDArray[np.generic] | None: ...
+    def get_global_model(self, as_array: Literal[True]) -> npt.NDArray[Any] | None: ...
     @overload
-    def get_global_model(self, as_array: bool) -> list[float] | npt.NDArray[np.generic] | None: ...
+    def get_global_model(self, as_array: bool) -> list[float] | npt.NDArray[Any] | None: ...
 
     def get_global_model(self, as_array: bool = False) -> Any:
         """Fetches the global model, None while there is none, and clears the event.

@@ -6,22 +6,21 @@ import json
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from xaynet_sdk._settings import flat_settings
 from xaynet_sdk.xaynet_sdk import _CoordinatorServer
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["Coordinator"]
 
-_Self = TypeVar("_Self", bound="Coordinator")
-
 # Rounds as quick as participants are: nobody who sits before a notebook wants to wait.
 _QUICK: Mapping[str, object] = {
     "pet.sum.time.min": 0.1,
+    # Where nobody of a few is drawn to sum, the next draw is not to be waited for long.
+    "pet.sum.time.max": 10,
     "pet.update.time.min": 0.1,
     "pet.sum2.time.min": 0.1,
 }
@@ -31,7 +30,8 @@ class Coordinator:
     """The real coordinator, on a port of this machine: for notebooks, tests and demonstrations.
 
     It has the defaults of the program ``pet-coordinator``, except that phases end as soon as enough
-    messages are there (after a tenth of a second, that is), that the port is a free one, and that it
+    messages are there (after a tenth of a second, that is), that a round for which nobody was drawn to sum ends after
+    ten seconds, that the port is a free one, and that it
     keeps everything in memory::
 
         with xaynet_sdk.Coordinator(model_length=10) as coordinator:
@@ -93,7 +93,7 @@ class Coordinator:
     @overload
     def global_model(
         self, round_id: int | None = None, *, as_array: Literal[True] = True
-    ) -> npt.NDArray[np.generic] | None: ...
+    ) -> npt.NDArray[Any] | None: ...
     @overload
     def global_model(
         self, round_id: int | None = None, *, as_array: Literal[False]
@@ -112,7 +112,7 @@ class Coordinator:
         """Answers the requests in flight, for at most so many seconds, and stops. Once is enough."""
         self._native.stop(timeout)
 
-    def __enter__(self: _Self) -> _Self:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -7,7 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._types import State, Weights
@@ -157,6 +158,24 @@ class InternalParticipant(threading.Thread):
         """
         super().join(timeout)
         if self.error is not None and not self.is_alive():
+            raise self.error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops the participant if it was not stopped yet, and raises :attr:`error` if there is one. (Not in
+        Xaynet.)"""
+        with suppress(xaynet_sdk.UninitializedParticipant):
+            self.stop()
+        # Training that still runs is not waited for: what it gives is dropped.
+        super().join(_GRACE)
+        if self.error is not None and error is None:
             raise self.error
 
     def run(self) -> None:

@@ -49,12 +49,8 @@ from xaynet_sdk.xaynet_sdk import _Job as Job
 from xaynet_sdk.xaynet_sdk import _JobResult as JobResult
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     _Task: TypeAlias = Literal["none", "sum", "update"]
     _Tag: TypeAlias = Literal["sum", "update", "sum2"]
-    _Model: TypeAlias = npt.NDArray[np.generic] | list[float]
 
 __all__ = [
     "CoordinatorInput",
@@ -316,7 +312,8 @@ class Trouble:
 class GlobalModel:
     """The global model, as asked for; None while there is none."""
 
-    model: _Model | None
+    #: An array or a list, as the machine was told to give.
+    model: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -653,8 +650,8 @@ class CoordinatorMachine:
         """The current round's parameters."""
         return RoundParameters(*self._native.parameters)
 
-    def global_model(self) -> _Model | None:
-        """The latest global model; None while there is none, or where it has weights beyond the range of
+    def global_model(self) -> Any:
+        """The latest global model, an array or a list; None while there is none, or where it has weights beyond the range of
         its data type."""
         return self._native.global_model(self._arrays)
 

@@ -328,7 +328,7 @@ class _Federation:
                         raise SimulationError(
                             "the global model has weights beyond the range of its data type"
                         )
-                    self.model = model  # type: ignore[assignment]
+                    self.model = model
                     return event
 
     def _step(self) -> float:
@@ -358,7 +358,7 @@ class _Federation:
                     case protocol.NewRound():
                         # Of a round that this one knows nothing of, there may be a model already.
                         model = self._coordinator.global_model()
-                        self.model = model  # type: ignore[assignment]
+                        self.model = model
                         member.new_round(self.model)
                     case protocol.ModelNeeded():
                         weights = member.train()

@@ -1,6 +1,5 @@
 from typing import Any, Literal, TypeAlias, final, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from xaynet_sdk._types import State, Weights
@@ -62,9 +61,9 @@ class Participant:
     @overload
     def global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
     @overload
-    def global_model(self, as_array: Literal[True]) -> npt.NDArray[np.generic] | None: ...
+    def global_model(self, as_array: Literal[True]) -> npt.NDArray[Any] | None: ...
     @overload
-    def global_model(self, as_array: bool) -> list[float] | npt.NDArray[np.generic] | None: ...
+    def global_model(self, as_array: bool) -> list[float] | npt.NDArray[Any] | None: ...
     def save(self) -> bytes: ...
     def close(self) -> None: ...
 
@@ -72,7 +71,7 @@ def init_logging() -> None: ...
 
 _Task: TypeAlias = Literal["none", "sum", "update"]
 _Parameters: TypeAlias = tuple[bytes, bytes, float, float, str, str, int]
-_Model: TypeAlias = npt.NDArray[np.generic] | list[float]
+_Model: TypeAlias = npt.NDArray[Any] | list[float]
 
 @final
 class _Job:

@@ -1,0 +1,437 @@
+"""A participant for asyncio programs::
+
+    async with xaynet_sdk.aio.connect("http://127.0.0.1:8081") as participant:
+        async for round in participant.rounds():
+            if round.task == "update":
+                model = await participant.global_model()
+                await participant.submit(train(model))
+
+Requests go through `httpx <https://www.python-httpx.org>`_ (``pip install "xaynet-sdk[aio]"``), masking runs in
+an executor, and everything else in the event loop. Any of these calls may be cancelled at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from xaynet_sdk import protocol as p
+from xaynet_sdk._types import State, Weights
+from xaynet_sdk.sealing import sealer
+from xaynet_sdk.xaynet_sdk import ParticipantInit, UninitializedParticipant, XaynetError
+
+if TYPE_CHECKING:
+    import httpx
+    import numpy.typing as npt
+
+    _Task = p._Task
+    _Model = npt.NDArray[Any]
+
+__all__ = ["Participant", "Round", "SubmissionRejected", "connect"]
+
+LOG = logging.getLogger("participant")
+
+_T = TypeVar("_T")
+
+# Calls with short answers; the others may have any that fit into memory.
+_SHORT = 1 << 16
+_LONG = 2 << 30
+# The statuses of messages that came too late, or that there is no room for.
+_TOO_LATE = (409, 503)
+# The slowest upload that is waited for, in bytes a second.
+_UPLOAD_RATE = 16 << 10
+
+
+class SubmissionRejected(XaynetError):
+    """The coordinator has rejected the local model, or it could not be sent in this round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round that has begun."""
+
+    #: What this participant does in it: ``none``, ``sum`` or ``update``.
+    task: _Task
+    #: What the coordinator tells everyone about it: data type and length of the models, and more.
+    parameters: p.RoundParameters
+
+
+def connect(
+    url: str,
+    *,
+    state: State | None = None,
+    key: bytes | None = None,
+    passphrase: str | None = None,
+    scalar: float = 1.0,
+    seed: bytes | None = None,
+    timeout: float = 60.0,
+    polling: p.Polling | None = None,
+    threads: int | None = None,
+    client: httpx.AsyncClient | None = None,
+    executor: Executor | None = None,
+) -> Participant:
+    """A participant, to be used in an ``async with`` block, at whose end it stops.
+
+    Args:
+        url: The coordinator's base URL; it may have a path.
+        state: What :meth:`Participant.stop` gave, to go on from.
+        key, passphrase: What the state was sealed with, if it was.
+        scalar: The weight of its models in the average, sum(s_i * w_i) / sum(s_i).
+        seed: 32 bytes from which its keys are derived: a secret. For tests.
+        timeout: The longest wait for an answer of the coordinator, in seconds.
+        polling: How often the coordinator is asked.
+        threads: How many threads mask; all by default.
+        client: The HTTP client to use, which stays open; for proxies, certificates and so on.
+        executor: Where to mask; the event loop's own executor by default.
+
+    Raises:
+        CryptoInit, ParticipantInit, ParticipantRestore, SealError
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ParticipantInit(
+            f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
+        )
+    if not timeout > 0:
+        raise ParticipantInit(f"timeout must be a positive number of seconds, and {timeout} is not")
+    machine = p.ParticipantMachine(
+        seed,
+        state=state,
+        key=key,
+        passphrase=passphrase,
+        scalar=scalar,
+        polling=polling or p.Polling(),
+    )
+    return Participant(
+        machine, url.rstrip("/"), timeout, client, executor, threads or os.cpu_count() or 1
+    )
+
+
+class Participant:
+    """A running participant, made by :func:`connect`."""
+
+    def __init__(
+        self,
+        machine: p.ParticipantMachine,
+        url: str,
+        timeout: float,
+        client: httpx.AsyncClient | None,
+        executor: Executor | None,
+        threads: int,
+    ) -> None:
+        self._machine = machine
+        self._url = url
+        self._timeout = timeout
+        self._given_client = client
+        self._executor = executor
+        self._threads = threads
+        self._round: Round | None = None
+        self._rounds = 0
+        self._changed = asyncio.Condition()
+        self._woken = asyncio.Event()
+        self._children: set[asyncio.Task[None]] = set()
+        self._models: list[asyncio.Future[_Model | None]] = []
+        self._submissions: list[asyncio.Future[bool]] = []
+        self._driver: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._stopped = False
+
+    async def __aenter__(self) -> Participant:
+        if self._driver is not None:
+            raise RuntimeError("a participant can be entered only once: connect again")
+        if self._given_client is None:
+            try:
+                import httpx
+            except ImportError as error:
+                raise ImportError(
+                    'xaynet_sdk.aio needs httpx: pip install "xaynet-sdk[aio]"'
+                ) from error
+            # What is in a body is counted, so it must be no compressed form of something larger.
+            self._client = httpx.AsyncClient(headers={"accept-encoding": "identity"})
+        else:
+            self._client = self._given_client
+        self._driver = asyncio.create_task(self._drive(), name="xaynet-participant")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    @property
+    def round(self) -> Round | None:
+        """The current round; None before the first contact with the coordinator."""
+        return self._round
+
+    async def rounds(self) -> AsyncIterator[Round]:
+        """Every round that begins while somebody waits for it, the current one first.
+
+        Whoever takes longer than a round gets the latest one next. It ends when the participant stops.
+        """
+        seen = 0
+        while True:
+            async with self._changed:
+                while self._rounds == seen and not self._stopped:
+                    await self._changed.wait()
+                if self._stopped:
+                    self._raise_error()
+                    return
+                seen = self._rounds
+                current = self._round
+            assert current is not None, "a round that was counted is known"
+            yield current
+
+    async def global_model(self) -> _Model | None:
+        """Fetches the global model, a NumPy array; None while there is none.
+
+        Raises:
+            GlobalModelUnavailable: The coordinator cannot be reached; try again later.
+            GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
+            UninitializedParticipant: The participant was stopped.
+        """
+        self._check()
+        return await self._ask(self._models, p.FetchModel())
+
+    async def submit(self, weights: Weights) -> bool:
+        """Hands over a local model, and waits until it is sent.
+
+        A later call replaces a model that was not yet used. To cancel the waiting does not take the model
+        back.
+
+        Returns:
+            True once it is sent. False if it does not count in this round: because the round, or its
+            update phase, is over before; or because this participant does not update in it, and then the
+            model is used when it next does.
+
+        Raises:
+            LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: It does not fit.
+            SubmissionRejected: The coordinator has rejected it, and not because it came too late. (Only
+                coordinators of this project tell.)
+            UninitializedParticipant: The participant was stopped.
+        """
+        self._check()
+        return await self._ask(self._submissions, p.SetModel(weights))
+
+    async def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
+        """Stops at once and gives the state to go on from, sealed with a key or a passphrase if one is given.
+
+        It holds the participant's secret keys, and a local model that was not yet used.
+        """
+        seal = sealer(key, passphrase)
+        self._check()
+        state = self._machine.snapshot()
+        await self._close()
+        return seal(state)
+
+    # What is behind it.
+
+    def _check(self) -> None:
+        self._raise_error()
+        if self._stopped or self._driver is None:
+            raise UninitializedParticipant(
+                "the participant is not running: use it within `async with connect(...)`, and before stop()"
+            )
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    async def _ask(self, waiting: list[asyncio.Future[_T]], input: p.ParticipantInput) -> _T:
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._machine.handle_input(time.monotonic(), input)
+        waiting.append(answer)
+        self._woken.set()
+        return await answer
+
+    async def _drive(self) -> None:
+        """Does what the machine says, until it is cancelled."""
+        try:
+            while True:
+                self._woken.clear()
+                self._machine.handle_input(time.monotonic(), p.Tick())
+                idle = await self._drain()
+                if idle.wake_at is None:
+                    await self._woken.wait()
+                    continue
+                try:
+                    async with asyncio.timeout(max(0.0, idle.wake_at - time.monotonic())):
+                        await self._woken.wait()
+                except TimeoutError:
+                    # It is time to go on.
+                    continue
+        except Exception as error:
+            LOG.critical("the participant ends", exc_info=True)
+            self._error = error
+            await self._end(error)
+
+    async def _drain(self) -> p.Idle:
+        while True:
+            match self._machine.poll_output():
+                case p.Idle() as idle:
+                    return idle
+                case p.Request() as request:
+                    self._spawn(self._request(request))
+                case p.Job() as job:
+                    self._spawn(self._run(job))
+                case event:
+                    await self._tell(event)
+
+    def _feed(self, input: p.ParticipantInput) -> None:
+        try:
+            self._machine.handle_input(time.monotonic(), input)
+        except p.StaleInput as error:
+            LOG.debug("%s", error)
+        self._woken.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._children.add(task)
+        task.add_done_callback(self._child_ended)
+
+    def _child_ended(self, task: asyncio.Task[None]) -> None:
+        self._children.discard(task)
+        if not task.cancelled() and task.exception() is not None and self._driver is not None:
+            # A bug, or no memory: nobody would ever answer the machine.
+            self._driver.cancel(f"{task.exception()!r}")
+            self._error = task.exception()
+            self._closing = asyncio.ensure_future(self._end(self._error))
+
+    async def _request(self, request: p.Request) -> None:
+        import httpx
+
+        limit = _SHORT if request.path in ("/params", "/message") else _LONG
+        upload = len(request.body) / _UPLOAD_RATE
+        timeout = httpx.Timeout(self._timeout, write=self._timeout + upload)
+        answer: p.ParticipantInput
+        try:
+            async with self._client.stream(
+                request.method,
+                self._url + request.path,
+                content=request.body or None,
+                headers=request.headers,
+                timeout=timeout,
+            ) as response:
+                body = bytearray()
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) > limit:
+                        break
+                if len(body) > limit:
+                    answer = p.Fault(request.id, "too_large")
+                else:
+                    retry_after = response.headers.get("retry-after")
+                    answer = p.Response(request.id, response.status_code, bytes(body), retry_after)
+        except httpx.TimeoutException:
+            answer = p.Fault(request.id, "timed_out")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answer = p.Fault(request.id, "unreachable", str(error) or type(error).__name__)
+        self._feed(answer)
+
+    async def _run(self, job: p.Job) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(self._executor, job.run, self._threads)
+        except asyncio.CancelledError:
+            # The thread goes on until it looks.
+            job.cancel()
+            raise
+        self._feed(p.JobDone(result))
+
+    async def _tell(self, event: p.ParticipantOutput) -> None:
+        match event:
+            case p.NewRound(task, parameters):
+                LOG.info("a new round; task: %s", task)
+                if self._round is not None:
+                    self._settle(self._submissions, lambda waiting: waiting.set_result(False))
+                await self._enter(Round(task, parameters))
+            case p.ModelNeeded() | p.ModelMasked() | p.Progress():
+                await self._enter_restored()
+            case p.Sent(tag):
+                await self._enter_restored()
+                LOG.info("the %s message is sent", tag)
+                if tag == "update":
+                    self._settle(self._submissions, lambda waiting: waiting.set_result(True))
+            case p.Rejected(tag, _, status, reason):
+                LOG.warning("the coordinator has rejected the %s message: %s", tag, reason)
+                if tag == "update" and status in _TOO_LATE:
+                    self._settle(self._submissions, lambda waiting: waiting.set_result(False))
+                elif tag == "update":
+                    rejected = SubmissionRejected(reason)
+                    self._settle(self._submissions, lambda waiting: waiting.set_exception(rejected))
+            case p.GaveUp(reason):
+                LOG.error("this participant is out of the round: %s", reason)
+                gave_up = SubmissionRejected(reason)
+                self._settle(self._submissions, lambda waiting: waiting.set_exception(gave_up))
+            case p.ModelRejected(error):
+                LOG.error("the local model was dropped: %s", error)
+                self._settle(self._submissions, lambda waiting: waiting.set_exception(error))
+            case p.GlobalModel(model):
+                self._settle(self._models, lambda waiting: waiting.set_result(model))
+            case p.GlobalModelFailed(error):
+                self._settle(self._models, lambda waiting: waiting.set_exception(error))
+            case p.Trouble(call, reason):
+                LOG.warning("%s: %s; the coordinator is asked again", call, reason)
+            case _:
+                LOG.debug("%s", event)
+        if isinstance(event, p.ModelMasked) and event.clamped:
+            LOG.warning(
+                "%d weights of the local model were beyond the bound (the largest is %g) and were put on it",
+                event.clamped,
+                event.largest_clamped,
+            )
+
+    async def _enter(self, round: Round) -> None:
+        async with self._changed:
+            self._round = round
+            self._rounds += 1
+            self._changed.notify_all()
+
+    async def _enter_restored(self) -> None:
+        """A restored participant gets on in the round that it was saved in, which has not begun anew."""
+        parameters = self._machine.parameters
+        if self._round is None and parameters is not None:
+            await self._enter(Round(self._machine.task, parameters))
+
+    @staticmethod
+    def _settle(
+        waiting: list[asyncio.Future[_T]], settle: Callable[[asyncio.Future[_T]], None]
+    ) -> None:
+        for future in waiting:
+            # Whoever was cancelled does not wait any more.
+            if not future.done():
+                settle(future)
+        waiting.clear()
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Has everyone who waits know that nothing comes any more."""
+        self._stopped = True
+        last = error or UninitializedParticipant("the participant was stopped")
+        self._settle(self._models, lambda waiting: waiting.set_exception(last))
+        self._settle(self._submissions, lambda waiting: waiting.set_exception(last))
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _close(self) -> None:
+        if self._stopped and self._driver is None:
+            return
+        tasks = [*self._children]
+        if self._driver is not None:
+            tasks.append(self._driver)
+        for task in tasks:
+            task.cancel()
+        self._driver = None
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end(self._error)
+        if self._given_client is None:
+            await self._client.aclose()
