@@ -362,3 +362,79 @@ fn ago(elapsed: Duration) -> Instant {
     let now = Instant::now();
     now.checked_sub(elapsed).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use pet_core::{
+        coordinator::{Input, Output},
+        crypto::RootSeed,
+        time::Timestamp,
+    };
+
+    use super::*;
+    use crate::settings;
+
+    fn idle(machine: &mut Coordinator) -> Idle {
+        loop {
+            if let Output::Idle(idle) = machine.poll_output() {
+                return idle;
+            }
+        }
+    }
+
+    /// The clocks go on, although no event tells that the round began.
+    #[tokio::test]
+    async fn a_round_that_is_gone_on_with_has_its_age() {
+        let (_stop, stopped) = watch::channel(false);
+        let (observer, view, _keepers) = channel(Arc::<Counters>::default(), stopped);
+        let settings = settings::Settings::for_model_length(4).protocol();
+        let at = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        let mut machine =
+            Coordinator::new(settings.clone(), RootSeed::new([1; 32]), at(0)).unwrap();
+        machine.handle_input(at(20), Input::Tick).unwrap();
+        let snapshot = machine.snapshot().to_bytes();
+        let mut machine = Coordinator::restore(&snapshot, settings, at(0)).unwrap();
+        let idle = idle(&mut machine);
+        observer.idle(&machine, &idle);
+        let now = view.status().now;
+        assert_eq!((now.round.id, now.phase.name.as_str()), (1, "sum"));
+        assert!((20.0..50.0).contains(&now.phase.seconds), "{now:?}");
+        assert!((20.0..50.0).contains(&now.round.seconds), "{now:?}");
+        assert!(now.phase.left_seconds.is_some_and(|left| left <= 40.0), "{now:?}");
+        assert!(now.time - now.round.began >= 20.0, "{now:?}");
+    }
+
+    #[tokio::test]
+    async fn a_round_may_fail_when_its_last_phase_has_ended_well() {
+        let (_stop, stopped) = watch::channel(false);
+        let (observer, view, _keepers) = channel(Arc::<Counters>::default(), stopped);
+        let took = Duration::from_secs(1);
+        for (phase, accepted) in [(Phase::Sum, 2), (Phase::Update, 3), (Phase::Sum2, 2)] {
+            observer.event(&Event::PhaseBegan { round_id: 7, phase }, None);
+            observer.event(&Event::PhaseEnded { round_id: 7, phase, accepted, took }, None);
+        }
+        let failure = RoundFailure::TiedMasks { masks: 2, votes: 1 };
+        let failed = Event::RoundFailed { round_id: 7, phase: Phase::Sum2, failure };
+        observer.event(&failed, None);
+        observer.event(&Event::PhaseBegan { round_id: 7, phase: Phase::Failure }, None);
+        let status = view.status();
+        let [round] = &status.rounds[..] else { panic!("{:?}", status.rounds) };
+        let phases: Vec<&str> = round.phases.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(phases, ["sum", "update", "sum2"]);
+        assert_eq!(round.failure.as_ref().unwrap().reason, "tied_masks");
+    }
+
+    /// A small model is measured before the driver has got to the end of the round.
+    #[tokio::test]
+    async fn a_model_may_be_measured_before_its_round_is_over() {
+        let (_stop, stopped) = watch::channel(false);
+        let (observer, view, _keepers) = channel(Arc::<Counters>::default(), stopped);
+        for round_id in [1, 2] {
+            observer.event(&Event::PhaseBegan { round_id, phase: Phase::Unmask }, None);
+            observer.shared.measured(round_id, Measure { norm: 1.5, change: None });
+            observer.event(&Event::RoundCompleted { round_id, models: 3, votes: 1 }, None);
+        }
+        let norms: Vec<_> = view.status().rounds.iter().map(|round| round.norm).collect();
+        assert_eq!(norms, [Some(1.5), Some(1.5)]);
+    }
+}
