@@ -96,7 +96,12 @@ pub fn is_eligible(signature: &Signature, threshold: f64) -> bool {
     if threshold > 1.0 {
         return true;
     }
-    let hash = BigUint::from_bytes_le(sha256(signature.as_bytes()).as_bytes());
+    is_at_most(sha256(signature.as_bytes()).as_bytes(), threshold)
+}
+
+/// The comparison, for a threshold from 0 to 1.
+fn is_at_most(hash: &[u8; 32], threshold: f64) -> bool {
+    let hash = BigUint::from_bytes_le(hash);
     let max = (BigUint::one() << 256u32) - 1u32;
     // threshold = mantissa * 2^-shift with an exact integer mantissa; so the comparison
     // hash / max <= threshold is hash << shift <= mantissa * max.
@@ -118,6 +123,18 @@ mod tests {
 
     use super::*;
     use crate::crypto::Seed;
+
+    /// A half of 2^256 - 1 is no whole number: 2^255 is the first above it.
+    #[test]
+    fn the_largest_hash_is_one() {
+        let mut half = [0; 32];
+        half[31] = 0x80;
+        assert!(!is_at_most(&half, 0.5));
+        let mut below = [0xff; 32];
+        below[31] = 0x7f;
+        assert!(is_at_most(&below, 0.5));
+        assert!(is_at_most(&[0xff; 32], 1.0));
+    }
 
     proptest! {
         #[test]
