@@ -129,7 +129,7 @@ def play(binary: Path, weights: int, group: str) -> tuple[float, dict[str, list[
         toml = COORDINATOR_TOML.format(weights=weights, group=group, updaters=UPDATERS)
         config.write_text(toml)
         settings = [f"--config={config}", f"--port-file={port_file}"]
-        coordinator = subprocess.Popen([str(binary), "serve", *settings])
+        coordinator = subprocess.Popen([str(binary), "serve", "--ephemeral", *settings])
         stack.callback(coordinator.wait)
         stack.callback(coordinator.kill)
         wait_until("the coordinator", lambda: port_file.exists() and port_file.read_text())

@@ -57,6 +57,7 @@ class Coordinator:
         command = [
             str(binary),
             "serve",
+            "--ephemeral",
             "--config",
             str(SETTINGS),
             "--model-length",

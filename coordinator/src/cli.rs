@@ -88,6 +88,15 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub bind: Option<String>,
 
+    /// Where rounds and global models are kept (storage.data_dir) [default: ./pet-data]. After a crash
+    /// or an interrupt, the coordinator goes on from there in the middle of the round.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+
+    /// Keep everything in memory (storage.ephemeral): it is lost when the coordinator stops.
+    #[arg(long)]
+    pub ephemeral: bool,
+
     /// Any other setting, such as --set pet.sum.prob=0.4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
@@ -234,10 +243,14 @@ impl SettingsArgs {
             ("api.bind_address", "--bind", &self.bind),
             ("log.filter", "--log", &self.log),
             ("log.format", "--log-format", &self.log_format),
+            ("storage.data_dir", "--data-dir", &self.data_dir),
         ] {
             if let Some(value) = value {
                 loader = loader.option(key, option, value);
             }
+        }
+        if self.ephemeral {
+            loader = loader.option("storage.ephemeral", "--ephemeral", "true");
         }
         loader
     }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use pet_core::{
-    coordinator::{Coordinator as Machine, InvalidSettings},
+    coordinator::{Coordinator as Machine, InvalidSettings, ResumeError},
     crypto::RootSeed,
     record::{Recorded, Sink},
 };
@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch, Semaphore},
-    task::JoinHandle,
+    task::{spawn_blocking, JoinHandle},
 };
 use tracing::info;
 
@@ -23,7 +23,7 @@ use crate::{
     metrics::{Counters, Metrics},
     settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
-    store::{Models, Store, Volatile},
+    store::{Models, Restored, Store, StoreError, Volatile},
     tls::{Tls, TlsError},
 };
 
@@ -65,7 +65,9 @@ pub struct Coordinator {
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where records go. Default: nowhere, the state lives in memory.
+    /// Where records go, and from which the coordinator goes on if it has any:
+    /// [`StorageSettings::open`](crate::settings::StorageSettings::open) gives the one that the settings
+    /// name. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
     /// From what everything random is derived, all keys included. Default: the operating system's
     /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
@@ -97,6 +99,12 @@ pub enum StartError {
     /// There is no randomness to make keys from.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
+    /// What is stored cannot be gone on with.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Only a coordinator that begins anew can be recorded.
+    #[error("a record must begin with the first round: use a new data directory, or --ephemeral")]
+    RecordOfRestored,
 }
 
 /// Why a coordinator has not ended well.
@@ -125,28 +133,32 @@ impl Coordinator {
     /// If the settings break rules or the address cannot be listened on.
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
-        let seed = match options.seed {
-            Some(seed) => RootSeed::new(seed),
-            None => random_seed()?,
-        };
+        let given = options.seed.map(RootSeed::new);
+        let seed = given.clone().map_or_else(random_seed, Ok)?;
         let tls = settings.api.tls_files().map(Tls::load).transpose()?.map(Arc::new);
         let address = settings.api.bind_address;
         let bind_error = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
 
+        let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
+        let (store, Restored { recovery, elapsed }) = restore(store, seed).await?;
+        if given.is_some_and(|given| given != *recovery.root()) {
+            return Err(StoreError::OtherSeed.into());
+        }
+        let models = store.models();
         let clock = Clock::start();
         let machine = match options.record {
+            Some(_) if recovery.round_id().is_some() => return Err(StartError::RecordOfRestored),
             Some(sink) => {
-                Recorded::<Machine>::record(settings.protocol(), seed, clock.now(), sink)?
+                let root = recovery.root().clone();
+                Recorded::<Machine>::record(settings.protocol(), root, clock.now(), sink)?
             }
-            None => Machine::new(settings.protocol(), seed, clock.now())?.into(),
+            None => Machine::resume(recovery, elapsed, settings.protocol(), clock.now())?.into(),
         };
         let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
         let (board, read_board) = watch::channel(Board::new(max_message_len));
         let counters = Arc::new(Counters::default());
-        let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
-        let models = store.models();
         let (stop, stopped) = watch::channel(false);
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
         let (driver, deliver) =
@@ -232,6 +244,19 @@ impl Coordinator {
     }
 }
 
+/// Reads what a store has, which may take a while.
+async fn restore(
+    mut store: Box<dyn Store>,
+    seed: RootSeed,
+) -> Result<(Box<dyn Store>, Restored), StoreError> {
+    let read = spawn_blocking(move || {
+        let restored = store.restore(seed)?;
+        Ok((store, restored))
+    });
+    // It fails only with a panic.
+    read.await.unwrap_or_else(|error| Err(StoreError::Panicked(error.to_string())))
+}
+
 /// How the server answers.
 struct Http {
     router: axum::Router,
@@ -244,19 +269,36 @@ async fn run(
     keepers: Keepers,
     listener: TcpListener,
     http: Http,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let (stop_driver, driver_stopped) = oneshot::channel();
     let driver = driver.run(driver_stopped);
-    tokio::pin!(driver);
-    // The rounds go on while requests in flight are answered: they may depend on it. The driver comes
-    // first: the round is published before the first request is accepted.
-    let serve = http::serve(listener, http.router, http.tls, http.limits, stopped);
+    let (halt, halted) = watch::channel(false);
+    let serving = http::serve(listener, http.router, http.tls, http.limits, halted);
+    let keepers = keepers.run();
+    tokio::pin!(driver, serving, keepers);
+    // The driver comes first: the round is published before the first request is accepted.
+    let ended = tokio::select! {
+        biased;
+        result = &mut driver => Some(result),
+        () = &mut serving => None,
+        // These end when the coordinator is to stop, or before.
+        () = async { keepers.await; stopped.wait_for(|stop| *stop).await.map_or((), drop) } => None,
+    };
+    halt.send_replace(true);
+    if let Some(result) = ended {
+        // With the rounds at an end, requests in flight are answered that nothing comes of them.
+        serving.await;
+        return result;
+    }
+    // The rounds go on while requests in flight are answered: they may depend on it.
     tokio::select! {
         biased;
-        result = &mut driver => return result,
-        // These end when serving does, or before.
-        () = async { tokio::join!(serve, keepers.run()); } => {}
+        result = &mut driver => {
+            serving.await;
+            return result;
+        }
+        () = &mut serving => {}
     }
     drop(stop_driver);
     driver.await
@@ -300,6 +342,15 @@ fn random_seed() -> Result<RootSeed, StartError> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(StartError::Randomness)?;
     Ok(RootSeed::new(*seed))
+}
+
+impl From<ResumeError> for StartError {
+    fn from(error: ResumeError) -> Self {
+        match error {
+            ResumeError::Settings(invalid) => invalid.into(),
+            ResumeError::Records(error) => Self::Store(StoreError::Inconsistent(error)),
+        }
+    }
 }
 
 impl From<InvalidSettings> for StartError {

@@ -16,8 +16,8 @@ use std::{
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Output, PersistId, Phase, Publication,
-        Rejection, Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Output, Phase, Publication, Rejection,
+        Ticket, Verified, Why,
     },
     message::Tag,
     record::Recorded,
@@ -28,7 +28,7 @@ use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch, Semaphore},
     task::spawn_blocking,
-    time::{sleep_until, Duration, Instant},
+    time::{interval, sleep_until, Duration, Instant, MissedTickBehavior},
 };
 use tracing::{debug, error, info, warn};
 
@@ -36,7 +36,7 @@ use crate::{
     board::Board,
     metrics::{Counters, Rejections},
     status::Observer,
-    store::{Confirmations, Store},
+    store::{Confirmations, Confirmed, Store, StoreError},
 };
 
 /// How many verified messages may wait for the machine; further senders wait before that.
@@ -44,6 +44,9 @@ const WAITING_MESSAGES: usize = 256;
 
 /// How long the store has to confirm its last records once the coordinator is to stop.
 const STORE_GRACE: Duration = Duration::from_secs(10);
+
+/// How often the store is told how long a phase has been going on, at least.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// The jobs that a round waits for, one at a time: these do not queue behind the others.
 const LARGE_JOBS: [&str; 2] = ["aggregate updates", "unmask global model"];
@@ -56,7 +59,7 @@ pub(crate) struct Delivery {
 }
 
 /// Why the rounds have not ended well.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum DriverError {
     /// A job panicked.
     #[error("internal error: the job \"{job}\" panicked; please report this")]
@@ -69,6 +72,9 @@ pub enum DriverError {
         "the store did not confirm in time that all is stored: check it before you start again"
     )]
     StoreStuck,
+    /// The store does not store any more. What it did not confirm was not acknowledged to anyone.
+    #[error("the store has failed: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// The time of the machine: milliseconds since the driver's start.
@@ -106,7 +112,7 @@ pub(crate) struct Driver {
     observer: Observer,
     store: Box<dyn Store>,
     confirmations: Confirmations,
-    confirmed: mpsc::UnboundedReceiver<PersistId>,
+    confirmed: Confirmed,
     deliveries: mpsc::Receiver<Delivery>,
     jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
     job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
@@ -115,6 +121,8 @@ pub(crate) struct Driver {
     /// Set once no job's result is wanted any more.
     cancelled: Arc<AtomicBool>,
     waiting: BTreeMap<Ticket, Waiting>,
+    /// The store is to be told how long the phase has been going on.
+    clock_due: bool,
     last_ticket: u64,
     /// The rejections up to the end of the last round.
     reported: Rejections,
@@ -148,6 +156,7 @@ impl Driver {
             small_jobs: Arc::new(Semaphore::new(cores())),
             cancelled: Arc::default(),
             waiting: BTreeMap::new(),
+            clock_due: false,
             last_ticket: 0,
             reported: Rejections::default(),
         };
@@ -158,8 +167,13 @@ impl Driver {
     pub async fn run(mut self, stop: oneshot::Receiver<()>) -> Result<(), DriverError> {
         tokio::pin!(stop);
         let mut give_up_at = None;
+        let mut ticks = interval(CLOCK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let idle = self.drain();
+            if std::mem::take(&mut self.clock_due) && give_up_at.is_none() {
+                self.store.clock(self.machine.elapsed());
+            }
             if idle.why == Why::Stopped {
                 return Ok(());
             }
@@ -173,11 +187,16 @@ impl Driver {
                 () = wait(give_up_at) => return Err(DriverError::StoreStuck),
                 // The machine's own affairs before new messages: they are what makes room for more.
                 Some(done) = self.jobs_done.recv() => Input::JobDone(done?),
-                Some(id) = self.confirmed.recv() => {
+                Some(confirmed) = self.confirmed.recv() => {
+                    let id = confirmed?;
                     self.observer.stored(id);
                     Input::Persisted(id)
                 }
                 () = wait(wake_at) => Input::Tick,
+                _ = ticks.tick(), if give_up_at.is_none() => {
+                    self.clock_due = true;
+                    Input::Tick
+                }
                 Some(delivery) = self.deliveries.recv() => self.admit(delivery),
             };
             if let Err(reject) = self.machine.handle_input(self.clock.now(), input) {
@@ -209,6 +228,7 @@ impl Driver {
                 Output::Persist { id, record } => {
                     self.observer.storing(id);
                     self.store.persist(id, record, &self.confirmations);
+                    self.clock_due = true;
                 }
                 Output::Reply { ticket, outcome } => {
                     self.show(&mut board);

@@ -27,5 +27,5 @@ mod tls;
 pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
-pub use store::{Confirmations, Models, Store, StoreError, Volatile};
+pub use store::{Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile};
 pub use tls::TlsError;

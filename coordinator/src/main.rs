@@ -23,11 +23,15 @@ use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info, warn, Dispatch};
 use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
 
 use self::{
     cli::{Cli, Command, Serve},
     commands::{Exit, Failed},
 };
+
+/// The environment variable with the secret that keys in the data directory are sealed with.
+const SECRET: &str = "PET_STORAGE_SECRET";
 
 /// Why serving failed.
 #[derive(Debug, Error)]
@@ -129,6 +133,11 @@ async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
         options.record = Some(record_to(path).map_err(Failure::Record)?);
         warn!("all keys are written to the record: this coordinator is for tests only");
     }
+    let secret = std::env::var_os(SECRET).map(|secret| Zeroizing::new(secret.into_encoded_bytes()));
+    let storage = &loaded.settings.storage;
+    let store =
+        storage.open(secret.as_ref().map(|secret| &secret[..])).map_err(StartError::from)?;
+    options.store = Some(store);
     let mut coordinator = Coordinator::start_with(loaded.settings, options).await?;
     if let Some(path) = &args.port_file {
         write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;

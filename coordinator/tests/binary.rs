@@ -22,7 +22,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for arg in args {
+        command.arg(arg);
+        if *arg == "serve" {
+            command.arg("--ephemeral");
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().to_uppercase().starts_with("XAYNET__") {
             command.env_remove(name);

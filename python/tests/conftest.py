@@ -75,7 +75,7 @@ def start_coordinator(tmp_path: Path) -> Iterator[Callable[..., Coordinator]]:
             "pet.sum2.time.max": 5,
             **{key.replace("__", "."): value for key, value in settings.items()},
         }
-        command = [str(coordinator_binary()), "serve", "--model-length", str(length)]
+        command = [str(coordinator_binary()), "serve", "--ephemeral", "--model-length", str(length)]
         command += ["--bind", f"127.0.0.1:{port}", "--port-file", str(port_file)]
         for key, value in values.items():
             command += ["--set", f"{key}={value}"]

@@ -120,7 +120,7 @@ fn start_coordinator(folder: &Path, weights: usize) -> Result<Guard, Error> {
         None => std::env::current_exe()?.with_file_name("../pet-coordinator"),
     };
     let child = Command::new(&binary)
-        .arg("serve")
+        .args(["serve", "--ephemeral"])
         .arg("--config")
         .arg(&config)
         .arg("--port-file")

@@ -167,6 +167,7 @@ class Coordinator(Process):
             [
                 binary,
                 "serve",
+                "--ephemeral",
                 f"--config={config}",
                 f"--port-file={port_file}",
                 "--log-format=json",

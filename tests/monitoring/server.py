@@ -51,7 +51,8 @@ class Server:
     ) -> None:
         port_file = folder / "port"
         port_file.unlink(missing_ok=True)
-        command = [binary, "serve", "--bind", bind, "--port-file", str(port_file), *arguments]
+        command = [binary, "serve", "--ephemeral", "--bind", bind]
+        command += ["--port-file", str(port_file), *arguments]
         self._log = (folder / "coordinator.log").open("ab")
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self._log)
         try:

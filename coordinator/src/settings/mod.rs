@@ -16,6 +16,7 @@ mod filter;
 mod layers;
 mod limits;
 mod schema;
+mod storage;
 
 use std::{
     collections::BTreeSet,
@@ -36,6 +37,7 @@ pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 pub use self::limits::LimitsSettings;
+pub use self::storage::StorageSettings;
 use crate::tls::TlsFiles;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
@@ -57,6 +59,9 @@ pub struct Settings {
     pub limits: LimitsSettings,
     /// `[log]`: what is logged and how.
     pub log: LogSettings,
+    /// `[storage]`: where the binary keeps rounds and models. In code, [`StorageSettings::open`] gives it
+    /// for [`Options::store`](crate::Options::store).
+    pub storage: StorageSettings,
 }
 
 /// `[api]`: how participants reach the coordinator.
@@ -207,6 +212,7 @@ impl Settings {
             model: ModelSettings { length },
             limits: LimitsSettings::default(),
             log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
+            storage: StorageSettings::default(),
         }
     }
 

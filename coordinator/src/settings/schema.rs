@@ -4,7 +4,7 @@
 //! and the same rules hold for them. Both go on after the first mistake. A rule over several keys
 //! is not checked where one of them could not be read, so that one mistake is not reported twice.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use pet_core::{
     coordinator::{self as protocol, Quorum},
@@ -62,21 +62,28 @@ const KEYS: &[&str] = &[
     "pet.update.prob",
     "pet.update.time.max",
     "pet.update.time.min",
+    "storage.data_dir",
+    "storage.ephemeral",
+    "storage.models_kept",
 ];
 
 /// Sections in which nothing is secret: whatever is wrong there is shown.
-const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet"];
+const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet", "storage"];
 
 /// Keys that are read and have no default.
-const OPTIONAL_KEYS: &[&str] = &["api.tls_certificate", "api.tls_client_auth", "api.tls_key"];
+const OPTIONAL_KEYS: &[&str] =
+    &["api.tls_certificate", "api.tls_client_auth", "api.tls_key", "storage.secret_file"];
 
 /// Sections (with whatever is in them) that old settings have and this version has no use for, and
 /// what that means for the user.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("metrics", "this version sends metrics nowhere: Prometheus fetches them from /metrics"),
-    ("redis", "this version keeps its state in memory: it is lost when the coordinator stops"),
-    ("restore", "this version keeps its state in memory: every start is a fresh one"),
-    ("s3", "this version keeps global models in memory: they are lost when the coordinator stops"),
+    ("redis", "this version keeps its state in a directory (storage.data_dir)"),
+    (
+        "restore",
+        "this version goes on from its directory (storage.data_dir) unless it is --ephemeral",
+    ),
+    ("s3", "this version keeps global models in a directory (storage.data_dir)"),
 ];
 
 /// Makes settings of what was given.
@@ -167,6 +174,20 @@ impl Reader<'_> {
                 "json" => Some(LogFormat::Json),
                 _ => None,
             }
+        });
+
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        let storage = &mut s.storage;
+        self.read("storage.data_dir", &mut storage.data_dir, "must be a directory", path);
+        self.read("storage.ephemeral", &mut storage.ephemeral, "must be true or false", |text| {
+            text.to_lowercase().parse().ok()
+        });
+        let rule = "must be a whole number, 1 or more";
+        self.read("storage.models_kept", &mut storage.models_kept, rule, |text| {
+            text.parse().ok().filter(|kept| *kept > 0)
+        });
+        self.read("storage.secret_file", &mut storage.secret_file, "must be a file", |text| {
+            path(text).map(Some)
         });
         s
     }

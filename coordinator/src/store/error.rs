@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use pet_core::coordinator::RecoveryError;
 use thiserror::Error;
 
 /// Why a store cannot be opened, or does not keep any more what it is given.
@@ -18,7 +19,95 @@ pub enum StoreError {
         /// What the operating system says.
         source: Arc<io::Error>,
     },
+    /// Another process has it.
+    #[error(
+        "{} is in use by another coordinator: stop that one, or give this one a directory of its own \
+         (--data-dir)", path.display()
+    )]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// A file is not what was written.
+    #[error(
+        "{} is damaged ({problem}): {BACKUP}", path.display()
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another version of this program wrote it.
+    #[error(
+        "{} has version {found}, this program reads version {known}: use the program that wrote it",
+        path.display()
+    )]
+    Version {
+        /// The store's file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The version that is known.
+        known: u64,
+    },
+    /// The keys in it are sealed, and there is no secret.
+    #[error(
+        "{} is sealed: give its secret with storage.secret_file or in the environment variable \
+         PET_STORAGE_SECRET", path.display()
+    )]
+    NeedsSecret {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// There is a secret, but the store was begun without.
+    #[error(
+        "{} was begun without a secret and cannot be sealed now: remove storage.secret_file and \
+         PET_STORAGE_SECRET, or begin anew with another directory (--data-dir)", path.display()
+    )]
+    NotSealed {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The secret is another one.
+    #[error(
+        "the secret (storage.secret_file or PET_STORAGE_SECRET) is not the one that {} was begun with",
+        path.display()
+    )]
+    WrongSecret {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The secret could be guessed.
+    #[error(
+        "the secret (storage.secret_file or PET_STORAGE_SECRET) is too short: it must have at least \
+         {least} bytes, such as `openssl rand -hex 32` gives"
+    )]
+    ShortSecret {
+        /// How many bytes it must have.
+        least: usize,
+    },
+    /// The records do not make a coordinator.
+    #[error("{} is damaged ({source}): {BACKUP}", path.display())]
+    Records {
+        /// The store's file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: RecoveryError,
+    },
+    /// All records together do not make a coordinator.
+    #[error("the stored records are damaged ({0}): {BACKUP}")]
+    Inconsistent(RecoveryError),
+    /// The coordinator was to begin with a seed, and has begun already with another one.
+    #[error("the store was begun with another seed: use another directory (--data-dir)")]
+    OtherSeed,
+    /// A bug.
+    #[error("internal error: the store's thread panicked ({0}); please report this")]
+    Panicked(String),
 }
+
+const BACKUP: &str =
+    "put the whole data directory back from a backup, or begin anew with another one (--data-dir)";
 
 impl StoreError {
     /// The operating system did not let us do `action` with `path`.

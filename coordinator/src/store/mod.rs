@@ -1,25 +1,44 @@
 //! Where the records of a running coordinator go.
 
+mod disk;
 mod error;
 mod models;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use pet_core::coordinator::{PersistId, Record};
+use pet_core::{
+    coordinator::{PersistId, Record, Recovery},
+    crypto::RootSeed,
+};
 use tokio::sync::mpsc;
 
 use self::models::MemoryModels;
-pub use self::{error::StoreError, models::Models};
+pub use self::{disk::DiskStore, error::StoreError, models::Models};
 
 /// How many global models are kept unless it is set.
 pub(crate) const MODELS_KEPT: usize = 10;
 
 /// A place for records.
 pub trait Store: Send + 'static {
+    /// Gives what was stored before; called once, before anything else. A store that is new begins with
+    /// this root seed, another one has its own. May block. Default: nothing was.
+    ///
+    /// # Errors
+    /// If what was stored cannot be read.
+    fn restore(&mut self, root: RootSeed) -> Result<Restored, StoreError> {
+        Ok(Restored::new(root))
+    }
+
     /// Takes a record. Once it and all records before it are safe, [`Confirmations::stored`] is to
-    /// be called, from any thread; until then nothing that depends on the record is shown to
+    /// be called, from any thread, or [`Confirmations::failed`]; until then nothing that depends on the record is shown to
     /// anyone. Must not block.
     fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations);
+
+    /// Says how long the phase has been going on that the records so far lead to: after each record,
+    /// and about once a second. It need not be stored at once. Must not block. Default: forgets it.
+    fn clock(&mut self, elapsed: Duration) {
+        let _ = elapsed;
+    }
 
     /// The global models that it keeps. Default: none.
     fn models(&self) -> Arc<dyn Models> {
@@ -61,14 +80,34 @@ impl Store for Volatile {
     }
 }
 
+/// What was stored before.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The records.
+    pub recovery: Recovery,
+    /// How long the phase has been going on.
+    pub elapsed: Duration,
+}
+
+impl Restored {
+    /// Nothing.
+    pub fn new(root: RootSeed) -> Self {
+        Self { recovery: Recovery::new(root), elapsed: Duration::ZERO }
+    }
+}
+
 /// The way for a [`Store`] to say that records are safe.
 #[derive(Clone, Debug)]
-pub struct Confirmations(mpsc::UnboundedSender<PersistId>);
+pub struct Confirmations(mpsc::UnboundedSender<Result<PersistId, StoreError>>);
+
+/// Where confirmations arrive.
+pub(crate) type Confirmed = mpsc::UnboundedReceiver<Result<PersistId, StoreError>>;
 
 impl Confirmations {
     /// The receiver's queue is bounded by the number of records that wait for confirmation, which
     /// the state machine bounds.
-    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<PersistId>) {
+    pub(crate) fn channel() -> (Self, Confirmed) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
@@ -76,6 +115,11 @@ impl Confirmations {
     /// All records up to `id` are safe.
     pub fn stored(&self, id: PersistId) {
         // Nobody waits for it any more once the coordinator has stopped.
-        let _ = self.0.send(id);
+        let _ = self.0.send(Ok(id));
+    }
+
+    /// What is not confirmed yet may be lost, and nothing more will be stored: the coordinator ends.
+    pub fn failed(&self, error: StoreError) {
+        let _ = self.0.send(Err(error));
     }
 }

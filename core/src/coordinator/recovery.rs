@@ -74,7 +74,6 @@ pub enum RecoveryError {
 
 /// Why a coordinator cannot go on from records.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum ResumeError {
     /// The records are not what one coordinator has put out.
     #[error(transparent)]
@@ -95,6 +94,11 @@ impl Recovery {
     #[must_use]
     pub fn with_model(self, model: Option<GlobalModel>) -> Self {
         Self { model, ..self }
+    }
+
+    /// The root seed.
+    pub fn root(&self) -> &RootSeed {
+        &self.root
     }
 
     /// The round that the records are about; nothing before the first one.
@@ -241,6 +245,7 @@ impl Recovery {
             self.check_aggregate(seeds, aggregation.clone())?;
         }
         let Self { root, round, stage, reassembly, model } = self;
+        let reassembly = reassembly.renumbered();
         Ok(match round {
             Some(round) => Ok(Saved { root, round, stage, elapsed, reassembly, model }),
             None => Err(root),

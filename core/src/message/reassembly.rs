@@ -232,6 +232,11 @@ impl Reassembly {
         }
     }
 
+    /// The same messages as if they were the first ones.
+    pub(crate) fn renumbered(self) -> Self {
+        Self { limits: self.limits, ..BTreeMap::from(self).into() }
+    }
+
     /// How many messages are incomplete.
     pub fn len(&self) -> usize {
         self.partials.len()
