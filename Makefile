@@ -149,6 +149,13 @@ simulate: ## ten thousand participants in virtual time, and a little of everythi
 swarm: ## many small federations with random mixes of faults and lies (first seed: SIM_SEED)
 	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- swarm 500
 
+.PHONY: torture
+TORTURE_KILLS ?= 300
+TORTURE_SEED ?= 1
+torture: ## kill the coordinator hundreds of times in the middle of rounds: nothing is lost (TORTURE_KILLS, TORTURE_SEED)
+	TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED) $(CARGO) test --locked --quiet -p pet-coordinator \
+		--test torture -- --nocapture
+
 .PHONY: explore
 explore: ## all that can happen in small federations, some minutes of it
 	$(CARGO) run --locked --quiet --release -p pet-tests --example explore
