@@ -138,6 +138,11 @@ bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: 
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
+.PHONY: load
+load: coordinator ## updates a second and memory of a coordinator, against their cryptography alone (LOAD=--large: 5 GB)
+	$(call say,load)
+	$(CARGO) run --locked --quiet --release -p pet-tests --example load -- $(LOAD) --json target/bench/load.json
+
 bench-readme: $(VENV)/demo.stamp ## put what bench and bench-round have found into README.md and docs/masking-bench.svg
 	$(BIN)/python bench/readme.py target/bench/masking.json target/bench/round.json
 

@@ -157,6 +157,37 @@ async fn only_those_with_a_certificate_are_let_in_if_that_is_wanted() {
     coordinator.shutdown().await.unwrap();
 }
 
+/// The blocking transport, with authorities and a certificate of its own.
+#[tokio::test]
+async fn the_blocking_transport_takes_certificates() {
+    use pet_transport_blocking::{Config, Error, Participant, Tls};
+
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let mut settings = files.settings();
+    settings.api.tls_client_auth = Some(files.write("clients.pem", &authority.pem));
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let url = format!("https://{}", coordinator.local_addr());
+    let (certificate, key) = authority.certify(ExtendedKeyUsagePurpose::ClientAuth);
+    let trusting = Tls::default().trusting(authority.pem.as_bytes()).unwrap();
+    let known = trusting.clone().with_identity(certificate.as_bytes(), key.as_bytes()).unwrap();
+    for (tls, let_in) in [(Tls::default(), false), (trusting, false), (known, true)] {
+        let mut config = Config::new(&url).unwrap();
+        config.tls = tls;
+        let event = tokio::task::spawn_blocking(|| {
+            Participant::new(config).unwrap().next_event(None).unwrap()
+        });
+        let event = timeout(DEADLINE, event).await.unwrap().unwrap();
+        assert_eq!(matches!(event, Some(Event::NewRound { .. })), let_in, "{event:?}");
+        assert_eq!(matches!(event, Some(Event::Trouble(_))), !let_in, "{event:?}");
+    }
+    for (certificate, key) in [("", key.as_str()), (&certificate, ""), (&key, &key)] {
+        let made = Tls::default().with_identity(certificate.as_bytes(), key.as_bytes());
+        assert!(matches!(made, Err(Error::Certificates(_))), "{made:?}");
+    }
+    coordinator.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_client_that_never_agrees_on_tls_is_cut_off() {
     let (authority, files) = (Authority::new(), Files::new());

@@ -6,7 +6,7 @@ use pet_core::crypto::RootSeed;
 use pet_core::participant::Settings;
 use pet_core::request::{CoordinatorUrl, RequestLimits};
 
-use crate::Error;
+use crate::{Error, Tls};
 
 /// Where the coordinator is, and how the participant behaves.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub limits: RequestLimits,
     /// How many threads a job may use.
     pub threads: NonZeroUsize,
+    /// Whom to trust if the coordinator's URL is an https one.
+    pub tls: Tls,
 }
 
 impl Config {
@@ -32,6 +34,7 @@ impl Config {
             settings: Settings::default(),
             limits: RequestLimits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            tls: Tls::default(),
         })
     }
 }

@@ -18,6 +18,9 @@ pub enum Error {
     /// The operating system has no randomness for a new identity.
     #[error("the operating system gave no random bytes for a new identity: {0}")]
     Randomness(String),
+    /// Certificates or keys for TLS cannot be read.
+    #[error("no certificate or key in PEM form: {0}")]
+    Certificates(String),
     /// The local model does not fit the round, or the participant was stopped.
     #[error(transparent)]
     Rejected(#[from] Reject),

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use pet_core::participant::TransportFault;
 use pet_core::request::{retry_after, Call, CoordinatorUrl, RequestLimits, Response};
 
+use crate::Tls;
+
 /// Sends calls to one coordinator.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -15,7 +17,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(url: CoordinatorUrl, limits: RequestLimits) -> Self {
+    pub(crate) fn new(url: CoordinatorUrl, limits: RequestLimits, tls: Tls) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
@@ -24,6 +26,7 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_global(Some(limits.total))
             .http_status_as_error(false)
+            .tls_config(tls.config())
             .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: ureq::Agent::new_with_config(config), url, limits }

@@ -43,9 +43,11 @@ mod http;
 mod interleavings;
 mod participant;
 mod sync;
+mod tls;
 
 pub use config::Config;
 pub use error::Error;
 pub use handle::Handle;
 pub use participant::Participant;
 pub use pet_core as core;
+pub use tls::Tls;

@@ -61,7 +61,7 @@ impl Participant {
     pub(crate) fn drive(machine: core::Participant, config: Config) -> Self {
         Self {
             shared: Shared::new(machine),
-            client: Client::new(config.url, config.limits),
+            client: Client::new(config.url, config.limits, config.tls),
             threads: config.threads.get(),
         }
     }

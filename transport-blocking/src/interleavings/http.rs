@@ -7,12 +7,14 @@ use pet_core::participant::TransportFault;
 use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
 use pet_core::round::RoundParameters;
 
+use crate::Tls;
+
 /// In the place of the client that sends calls over HTTP.
 #[derive(Debug)]
 pub(crate) struct Client;
 
 impl Client {
-    pub(crate) fn new(_: CoordinatorUrl, _: RequestLimits) -> Self {
+    pub(crate) fn new(_: CoordinatorUrl, _: RequestLimits, _: Tls) -> Self {
         Self
     }
 
