@@ -139,7 +139,7 @@ bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: 
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
 
 .PHONY: load
-load: coordinator ## updates a second and memory of a coordinator, against their cryptography alone (LOAD=--large: 5 GB)
+load: coordinator ## updates a second and memory of a coordinator, against their cryptography alone (LOAD=--ephemeral, --large)
 	$(call say,load)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example load -- $(LOAD) --json target/bench/load.json
 

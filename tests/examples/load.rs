@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! cargo build --release -p pet-coordinator
-//! cargo run --release -p pet-tests --example load -- [--large] [--quick] [--json FILE]
+//! cargo run --release -p pet-tests --example load -- [--large] [--quick] [--ephemeral] [--json FILE]
 //! ```
 //!
 //! Distinct participants' updates are signed and sealed beforehand, and posted over connections that are
 //! kept, each when the answer to the one before is there; client and coordinator share the machine's cores. Afterwards
 //! the same bytes are opened and their signatures checked, on all cores and with nothing else: the limit.
-//! Linux only. `--large` adds a model of 25,000,000 weights, which takes 5 GB of memory.
+//! Linux only. With `--ephemeral` the coordinator stores nothing. `--large` adds a model of 25,000,000 weights, which takes 5 GB of memory.
 #![allow(clippy::print_stdout)]
 
 use std::io::{Read, Write};
@@ -49,13 +49,14 @@ struct Load {
 
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
-    let (mut large, mut quick, mut file) = (false, false, None);
+    let (mut large, mut quick, mut ephemeral, mut file) = (false, false, false, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--large" => large = true,
             "--quick" => quick = true,
+            "--ephemeral" => ephemeral = true,
             "--json" => file = Some(PathBuf::from(arguments.next().ok_or("--json needs a file")?)),
-            _ => return Err("usage: load [--large] [--quick] [--json FILE]".into()),
+            _ => return Err("usage: load [--large] [--quick] [--ephemeral] [--json FILE]".into()),
         }
     }
     let mut loads = vec![
@@ -72,31 +73,35 @@ fn main() -> Result<(), Error> {
         loads = vec![Load { weights: 1000, updates: 200, connections: 8 }];
     }
     let cores = thread::available_parallelism()?.get();
-    println!("{cores} cores, shared by client and coordinator; mask {MASK}; one sum participant");
+    println!(
+        "{cores} cores, shared by client and coordinator; mask {MASK}; one sum participant; {}",
+        if ephemeral { "nothing is stored" } else { "what is acknowledged is stored" }
+    );
     println!(
         "  weights  updates  conns  updates/s    MB/s  limit/s  ratio  CPU ms/update: coordinator (user+sys)  \
          limit  client  peak MiB  at half"
     );
     let mut results = Vec::new();
     for load in loads {
-        results.push(run(load, cores)?);
+        results.push(run(load, ephemeral, cores)?);
     }
     if let Some(file) = file {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let report = json!({ "cores": cores, "mask": MASK, "loads": results });
+        let report =
+            json!({ "cores": cores, "mask": MASK, "durable": !ephemeral, "loads": results });
         std::fs::write(&file, serde_json::to_string_pretty(&report)? + "\n")?;
         println!("written to {}", file.display());
     }
     Ok(())
 }
 
-fn run(load: Load, cores: usize) -> Result<Value, Error> {
+fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let Load { weights, updates, connections } = load;
     let folder = std::env::temp_dir().join(format!("load-{}-{weights}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let mut coordinator = start(&folder, load)?;
+    let mut coordinator = start(&folder, load, ephemeral)?;
     let address = wait_for_file(&folder.join("port"), &mut coordinator.0);
     let process = coordinator.0.id();
     let address = address?;
@@ -188,7 +193,7 @@ impl Drop for Guard {
     }
 }
 
-fn start(folder: &Path, load: Load) -> Result<Guard, Error> {
+fn start(folder: &Path, load: Load, ephemeral: bool) -> Result<Guard, Error> {
     let seed = folder.join("seed");
     std::fs::write(&seed, SEED)?;
     let binary = match std::env::var_os("PET_COORDINATOR") {
@@ -204,6 +209,8 @@ fn start(folder: &Path, load: Load) -> Result<Guard, Error> {
         "api.bind_address=127.0.0.1:0".into(),
         "mask.model_type=M6".into(),
         "log.filter=error".into(),
+        format!("storage.ephemeral={ephemeral}"),
+        format!("storage.data_dir={}", folder.join("data").display()),
         "limits.requests_per_second=0".into(),
         "pet.sum.prob=0.01".into(),
         "pet.sum.count.max=1".into(),
