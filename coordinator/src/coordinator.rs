@@ -16,6 +16,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    admin::{self, AdminError, Listeners, Token},
     board::Board,
     driver::{Clock, Driver, DriverError},
     http::{self, ConnectionLimits, RateLimit, UploadLimits},
@@ -53,6 +54,7 @@ const SEEDS_ROOM: usize = 4 << 20;
 pub struct Coordinator {
     local_addr: SocketAddr,
     tls: Option<Arc<Tls>>,
+    admin_addr: Option<SocketAddr>,
     counters: Arc<Counters>,
     models: Arc<dyn Models>,
     view: View,
@@ -96,6 +98,9 @@ pub enum StartError {
     /// Certificate and key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The operator cannot be listened to.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// There is no randomness to make keys from.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -140,6 +145,12 @@ impl Coordinator {
         let bind_error = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
+        let token = match &settings.admin.token_file {
+            Some(path) if settings.admin.is_on() => Some(Token::read(path)?),
+            _ => None,
+        };
+        let admin_listeners = Listeners::bind(&settings.admin).await?;
+        let admin_addr = admin_listeners.local_addr();
 
         let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
         let (store, Restored { recovery, elapsed }) = restore(store, seed).await?;
@@ -179,6 +190,11 @@ impl Coordinator {
         }
 
         let http = Http { router, tls: tls.clone(), limits: connections };
+        let operator = token.map(|token| Operator {
+            listeners: admin_listeners,
+            router: admin::router(driver.commands(), token, settings.clone()),
+        });
+
         info!(
             address = %local_addr,
             tls = tls.is_some(),
@@ -186,8 +202,17 @@ impl Coordinator {
             mask = %settings.mask,
             "the coordinator listens"
         );
-        let running = tokio::spawn(run(driver, keepers, listener, http, stopped));
-        Ok(Self { local_addr, tls, counters, models, view, stop, running: Some(running) })
+        let running = tokio::spawn(run(driver, keepers, listener, http, operator, stopped));
+        Ok(Self {
+            local_addr,
+            admin_addr,
+            tls,
+            counters,
+            models,
+            view,
+            stop,
+            running: Some(running),
+        })
     }
 
     /// The address that it listens on.
@@ -202,6 +227,11 @@ impl Coordinator {
     /// If they cannot be used: those of before are used further.
     pub fn reload_tls(&self) -> Result<bool, TlsError> {
         self.tls.as_deref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
+    }
+
+    /// The address that it listens on for the operator, if there is one (`admin.bind_address`).
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
     }
 
     /// What it has counted so far.
@@ -264,18 +294,34 @@ struct Http {
     limits: ConnectionLimits,
 }
 
+/// What listens to the operator.
+struct Operator {
+    listeners: Listeners,
+    router: axum::Router,
+}
+
+impl Operator {
+    async fn serve(operator: Option<Self>, stopped: watch::Receiver<bool>) {
+        if let Some(Self { listeners, router }) = operator {
+            listeners.serve(router, stopped).await;
+        }
+    }
+}
+
 async fn run(
     driver: Driver,
     keepers: Keepers,
     listener: TcpListener,
     http: Http,
+    operator: Option<Operator>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let (stop_driver, driver_stopped) = oneshot::channel();
     let driver = driver.run(driver_stopped);
     let (halt, halted) = watch::channel(false);
     let serving = http::serve(listener, http.router, http.tls, http.limits, halted);
-    let keepers = keepers.run();
+    let listen = Operator::serve(operator, stopped.clone());
+    let keepers = async { tokio::join!(keepers.run(), listen) };
     tokio::pin!(driver, serving, keepers);
     // The driver comes first: the round is published before the first request is accepted.
     let ended = tokio::select! {

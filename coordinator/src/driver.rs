@@ -33,6 +33,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    admin::{self, Command, Situation},
     board::Board,
     metrics::{Counters, Rejections},
     status::Observer,
@@ -114,6 +115,8 @@ pub(crate) struct Driver {
     confirmations: Confirmations,
     confirmed: Confirmed,
     deliveries: mpsc::Receiver<Delivery>,
+    commands: mpsc::Receiver<Command>,
+    command: mpsc::Sender<Command>,
     jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
     job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
     /// As many places as there are cores, for the jobs that there may be any number of.
@@ -140,6 +143,7 @@ impl Driver {
     ) -> (Self, mpsc::Sender<Delivery>) {
         let (deliver, deliveries) = mpsc::channel(WAITING_MESSAGES);
         let (confirmations, confirmed) = Confirmations::channel();
+        let (command, commands) = admin::channel();
         let (job_results, jobs_done) = mpsc::unbounded_channel();
         let driver = Self {
             machine: machine.into(),
@@ -151,6 +155,8 @@ impl Driver {
             confirmations,
             confirmed,
             deliveries,
+            commands,
+            command,
             jobs_done,
             job_results,
             small_jobs: Arc::new(Semaphore::new(cores())),
@@ -161,6 +167,11 @@ impl Driver {
             reported: Rejections::default(),
         };
         (driver, deliver)
+    }
+
+    /// The way for the operator to act on the machine.
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.command.clone()
     }
 
     /// Runs rounds until `stop` resolves or its sender is gone, and then until all is stored.
@@ -197,12 +208,27 @@ impl Driver {
                     self.clock_due = true;
                     Input::Tick
                 }
+                Some(command) = self.commands.recv() => {
+                    self.obey(command);
+                    continue;
+                }
                 Some(delivery) = self.deliveries.recv() => self.admit(delivery),
             };
             if let Err(reject) = self.machine.handle_input(self.clock.now(), input) {
                 debug!(%reject, "an input came too late");
             }
         }
+    }
+
+    fn obey(&mut self, Command { input, reply }: Command) {
+        let told = self.machine.handle_input(self.clock.now(), input);
+        let situation = Situation {
+            round_id: self.machine.round_id(),
+            phase: self.machine.phase(),
+            paused: self.machine.is_paused(),
+        };
+        // Whoever has hung up does not want to know.
+        let _ = reply.send(told.map(|()| situation));
     }
 
     fn admit(&mut self, Delivery { message, reply }: Delivery) -> Input {

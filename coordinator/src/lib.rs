@@ -12,6 +12,7 @@
 //! * [`Store`]: where its records go.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod board;
 mod coordinator;
 mod driver;
@@ -24,6 +25,7 @@ pub mod status;
 mod store;
 mod tls;
 
+pub use admin::AdminError;
 pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};

@@ -10,6 +10,7 @@
 //! typing mistake, and going on with the default instead could spoil a round. So is anything unknown
 //! on the command line.
 
+mod admin;
 mod effective;
 mod error;
 mod filter;
@@ -33,12 +34,14 @@ use pet_core::{
     message::ReassemblyLimits,
 };
 
+pub use self::admin::AdminSettings;
 pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 pub use self::limits::LimitsSettings;
 pub use self::storage::StorageSettings;
 use crate::tls::TlsFiles;
+pub(crate) use self::schema::{change, effective};
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
@@ -48,6 +51,8 @@ use crate::tls::TlsFiles;
 pub struct Settings {
     /// `[api]`: how participants reach the coordinator.
     pub api: ApiSettings,
+    /// `[admin]`: how the operator reaches the coordinator.
+    pub admin: AdminSettings,
     /// `[pet]`: the phases of a round.
     pub pet: PetSettings,
     /// `[mask]`: the mask configuration, used for the model's weights and for the scalar alike; with a
@@ -191,6 +196,7 @@ impl Settings {
                 tls_key: None,
                 tls_client_auth: None,
             },
+            admin: AdminSettings::default(),
             pet: PetSettings {
                 sum: TaskSettings {
                     prob: 0.3,

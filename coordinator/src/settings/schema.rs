@@ -22,6 +22,9 @@ use super::{
 
 /// The keys that are read.
 const KEYS: &[&str] = &[
+    "admin.bind_address",
+    "admin.socket",
+    "admin.token_file",
     "api.bind_address",
     "limits.body_time",
     "limits.connections",
@@ -105,6 +108,46 @@ pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
     }
 }
 
+/// Settings with other values for some keys of the phases.
+pub(crate) fn change(
+    settings: &Settings,
+    changes: &[(String, String)],
+) -> Result<Settings, SettingsError> {
+    let mut layers = Layers::default();
+    for (key, value) in changes {
+        layers.add_option(key, key, value.clone());
+    }
+    let mut changed = settings.clone();
+    let mut reader = Reader { layers: &layers, problems: Vec::new(), effective: Vec::new() };
+    reader.read_all(&mut changed);
+    let mut problems = reader.problems;
+    let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
+    problems.extend(check_except(&changed, Some(&layers), &unreadable));
+    names(&layers, &mut problems);
+    for (key, Entry { raw, origin }) in layers.iter() {
+        if KEYS.contains(&key) && !is_below(key, "pet") {
+            problems.push(Problem {
+                key: key.to_owned(),
+                value: Some(shown(raw)),
+                origin: origin.clone(),
+                rule: "cannot be changed while the coordinator runs".to_owned(),
+            });
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(changed),
+        false => Err(SettingsError::Invalid(problems)),
+    }
+}
+
+/// All settings but the model's length, one by one.
+pub(crate) fn effective(settings: &Settings) -> Vec<Effective> {
+    let layers = Layers::default();
+    let mut reader = Reader { layers: &layers, problems: Vec::new(), effective: Vec::new() };
+    reader.read_all(&mut settings.clone());
+    reader.effective
+}
+
 /// The rules of section 7 of the protocol description, over settings built in code.
 pub(super) fn check(settings: &Settings) -> Vec<Problem> {
     check_except(settings, None, &BTreeSet::new())
@@ -132,6 +175,22 @@ impl Reader<'_> {
         }
         // Where there is no length there is a problem already, and these settings are thrown away.
         let mut s = Settings::for_model_length(length.unwrap_or(1));
+        s.pet.sum2.count.max = s.pet.sum.count.max;
+        self.read_all(&mut s);
+        s
+    }
+
+    /// Reads all but the model's length into settings that hold where nothing is given.
+    fn read_all(&mut self, s: &mut Settings) {
+        self.read(
+            "admin.bind_address",
+            &mut s.admin.bind_address,
+            "must be an IP address and a port, such as 127.0.0.1:8082",
+            |text| text.parse().ok().map(Some),
+        );
+        let path = |text: &str| (!text.is_empty()).then(|| Some(PathBuf::from(text)));
+        self.read("admin.socket", &mut s.admin.socket, "must be a path", path);
+        self.read("admin.token_file", &mut s.admin.token_file, "must be a path", path);
 
         self.read(
             "api.bind_address",
@@ -155,7 +214,6 @@ impl Reader<'_> {
         self.read("pet.update.prob", &mut s.pet.update.prob, NUMBER, number);
         self.count("pet.update", &mut s.pet.update.count);
         self.time("pet.update", &mut s.pet.update.time);
-        s.pet.sum2.count.max = s.pet.sum.count.max;
         self.count("pet.sum2", &mut s.pet.sum2.count);
         self.time("pet.sum2", &mut s.pet.sum2.time);
         let rule = "must be majority, or a number: a share of the sum dictionary";
@@ -189,7 +247,6 @@ impl Reader<'_> {
         self.read("storage.secret_file", &mut storage.secret_file, "must be a file", |text| {
             path(text).map(Some)
         });
-        s
     }
 
     fn limits(&mut self, slot: &mut LimitsSettings) {
@@ -410,6 +467,11 @@ fn check_except(
             Some(shorten(&format!("{:?}", s.log.filter))),
             format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
         ));
+    }
+    for (key, value, rule) in s.admin.check() {
+        if !unreadable.contains(key) {
+            problems.push(problem(key, value, rule.to_owned()));
+        }
     }
     problems
 }

@@ -1,0 +1,129 @@
+//! The operator's listeners: an address of this machine, a Unix socket, or both.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use axum::Router;
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::watch,
+};
+use tracing::{info, warn};
+
+use crate::settings::AdminSettings;
+
+/// Why the operator cannot be listened to.
+#[derive(Debug, Error)]
+pub enum AdminError {
+    /// The token cannot be read, or is none.
+    #[error("cannot use the token file {} (admin.token_file): {source}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (admin.bind_address): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The socket cannot be listened on.
+    #[error("cannot listen on the socket {} (admin.socket): {source}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// Bound, and not serving yet.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    tcp: Option<TcpListener>,
+    unix: Option<Socket>,
+}
+
+/// A socket whose file goes when it does.
+#[derive(Debug)]
+struct Socket {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // If it stays there it is taken for left over next time.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Listeners {
+    pub async fn bind(settings: &AdminSettings) -> Result<Self, AdminError> {
+        let mut listeners = Self::default();
+        if let Some(address) = settings.bind_address {
+            let error = |source| AdminError::Bind { address, source };
+            listeners.tcp = Some(TcpListener::bind(address).await.map_err(error)?);
+        }
+        if let Some(path) = &settings.socket {
+            let error = |source| AdminError::Socket { path: path.clone(), source };
+            listeners.unix = Some(bind_socket(path).await.map_err(error)?);
+        }
+        Ok(listeners)
+    }
+
+    /// The address that it listens on, if it does.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `stopped` says so or its sender is gone. Requests under way are not waited for: what
+    /// they ask for is done in an instant, or not at all.
+    pub async fn serve(self, router: Router, mut stopped: watch::Receiver<bool>) {
+        let Self { tcp, mut unix } = self;
+        let over_tcp = async {
+            if let Some(listener) = tcp {
+                info!(address = ?listener.local_addr().ok(), "the operator is listened to");
+                told(axum::serve(listener, router.clone()).await);
+            }
+        };
+        let over_unix = async {
+            if let Some(listener) = unix.as_mut().and_then(|unix| unix.listener.take()) {
+                info!(socket = ?listener.local_addr().ok(), "the operator is listened to");
+                told(axum::serve(listener, router.clone()).await);
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(over_tcp, over_unix) } => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+}
+
+fn told(ended: io::Result<()>) {
+    if let Err(error) = ended {
+        warn!(%error, "the operator is not listened to any more");
+    }
+}
+
+/// Binds a socket that only its owner may connect to.
+async fn bind_socket(path: &Path) -> io::Result<Socket> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+    // What a process that was killed has left over is in the way.
+    if is_socket && UnixStream::connect(path).await.is_err() {
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let socket = Socket { listener: Some(listener), path: path.to_owned() };
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}

@@ -1,0 +1,176 @@
+//! What the operator can do to a running coordinator, on a listener of its own.
+//!
+//! Every call needs the token. Actions answer with the state that they lead to.
+
+mod listen;
+mod token;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{header, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    Json, Router,
+};
+use pet_core::coordinator::{Input, Phase, Reject};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, Mutex};
+use tracing::{info, warn};
+
+pub use self::listen::AdminError;
+pub(crate) use self::{listen::Listeners, token::Token};
+use crate::settings::{self, Settings};
+
+/// How many actions may wait for the machine.
+const WAITING: usize = 16;
+
+/// Something for the machine to be told, and the way back for what came of it.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub input: Input,
+    pub reply: oneshot::Sender<Result<Situation, Reject>>,
+}
+
+/// Where the coordinator is after an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Situation {
+    pub round_id: u64,
+    pub phase: Phase,
+    pub paused: bool,
+}
+
+/// The way from the operator to the machine.
+pub(crate) fn channel() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
+    mpsc::channel(WAITING)
+}
+
+struct Desk {
+    commands: mpsc::Sender<Command>,
+    token: Token,
+    /// What holds from the next round on. Locked while a change is under way: two of them must not undo each
+    /// other.
+    settings: Mutex<Settings>,
+}
+
+/// The state, as it is told.
+#[derive(Serialize)]
+struct Answer {
+    round_id: u64,
+    phase: String,
+    paused: bool,
+    /// The settings of the phases, from the next round on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_settings: Option<Map<String, Value>>,
+}
+
+/// The routes of the operator's listener.
+pub(crate) fn router(commands: mpsc::Sender<Command>, token: Token, settings: Settings) -> Router {
+    let desk = Arc::new(Desk { commands, token, settings: Mutex::new(settings) });
+    let act = |name, input: fn() -> Input| {
+        post(move |State(desk): State<Arc<Desk>>| async move { desk.act(name, input()).await })
+    };
+    Router::new()
+        .route("/admin/pause", act("pause", || Input::Pause))
+        .route("/admin/resume", act("resume", || Input::Resume))
+        .route("/admin/skip", act("skip", || Input::Skip))
+        .route("/admin/settings", get(show).post(change))
+        .layer(middleware::from_fn_with_state(Arc::clone(&desk), authenticate))
+        .with_state(desk)
+}
+
+async fn authenticate(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if given.is_some_and(|given| desk.token.is(given)) {
+        return next.run(request).await;
+    }
+    warn!(
+        path = request.uri().path(),
+        "an admin action with a wrong token, or without one, was refused"
+    );
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    let reason = "this needs the token of admin.token_file, as Authorization: Bearer ...\n";
+    (StatusCode::UNAUTHORIZED, challenge, reason).into_response()
+}
+
+/// The settings of the phases as they will be.
+async fn show(State(desk): State<Arc<Desk>>) -> Response {
+    let settings = desk.settings.lock().await;
+    Json(phases(&settings)).into_response()
+}
+
+/// Takes an object of keys and values.
+async fn change(
+    State(desk): State<Arc<Desk>>,
+    Json(changes): Json<Map<String, Value>>,
+) -> Response {
+    let changes = changes.into_iter().map(|(key, value)| match value {
+        Value::String(text) => (key, text),
+        value => (key, value.to_string()),
+    });
+    let changes: Vec<(String, String)> = changes.collect();
+    let mut settings = desk.settings.lock().await;
+    let changed = match settings::change(&settings, &changes) {
+        Ok(changed) => changed,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let input = Input::ChangeSettings(Box::new(changed.protocol()));
+    match desk.tell("change settings", input).await {
+        Ok(situation) => {
+            *settings = changed;
+            for (key, value) in &changes {
+                info!(key, value, "a setting is changed from the next round on");
+            }
+            Json(answer(situation, Some(phases(&settings)))).into_response()
+        }
+        Err(refused) => refused,
+    }
+}
+
+fn phases(settings: &Settings) -> Map<String, Value> {
+    settings::effective(settings)
+        .into_iter()
+        .filter(|setting| setting.key.starts_with("pet."))
+        .map(|setting| (setting.key, setting.value.map_or(Value::Null, json)))
+        .collect()
+}
+
+/// Numbers and strings of TOML are JSON as they are.
+fn json(value: String) -> Value {
+    serde_json::from_str(&value).unwrap_or(Value::String(value))
+}
+
+fn answer(situation: Situation, next_settings: Option<Map<String, Value>>) -> Answer {
+    let Situation { round_id, phase, paused } = situation;
+    Answer { round_id, phase: phase.to_string(), paused, next_settings }
+}
+
+impl Desk {
+    async fn act(&self, name: &'static str, input: Input) -> Response {
+        match self.tell(name, input).await {
+            Ok(situation) => Json(answer(situation, None)).into_response(),
+            Err(refused) => refused,
+        }
+    }
+
+    async fn tell(&self, action: &'static str, input: Input) -> Result<Situation, Response> {
+        let (reply, outcome) = oneshot::channel();
+        let stopped = || {
+            let reason = "the coordinator is shutting down\n";
+            (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+        };
+        self.commands.send(Command { input, reply }).await.map_err(|_| stopped())?;
+        match outcome.await.map_err(|_| stopped())? {
+            Ok(situation) => {
+                info!(action, round = situation.round_id, "an action of the operator");
+                Ok(situation)
+            }
+            Err(Reject::Stopped) => Err(stopped()),
+            Err(reject) => Err((StatusCode::CONFLICT, format!("{reject}\n")).into_response()),
+        }
+    }
+}
