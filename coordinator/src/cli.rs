@@ -1,6 +1,6 @@
 //! The command line of the binary: what it accepts, and how it becomes settings.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -36,6 +36,7 @@ pub enum Command {
     Status(Status),
     Rounds(Rounds),
     ExportModel(ExportModel),
+    Admin(Admin),
     Completions(Completions),
 }
 
@@ -213,6 +214,52 @@ pub enum ModelFormat {
     Raw,
     /// The exact form of old participants.
     Rationals,
+}
+
+/// Act on a running coordinator: pause, resume, skip a round, change settings of the phases.
+///
+/// It has to be started with admin.bind_address or admin.socket, and admin.token_file. Prints the state that the
+/// action leads to. What is changed holds until the coordinator stops.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator admin --socket /run/pet-coordinator/admin.sock --token-file token pause
+  pet-coordinator admin --token-file token skip
+  pet-coordinator admin --token-file token set pet.update.count.min=20 pet.update.time.max=600")]
+pub struct Admin {
+    /// The address that the coordinator listens on for this (admin.bind_address).
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8082")]
+    pub address: SocketAddr,
+
+    /// The Unix socket to use instead of an address (admin.socket).
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// The file with the token (admin.token_file).
+    #[arg(long, value_name = "FILE", env = "PET_ADMIN_TOKEN_FILE")]
+    pub token_file: PathBuf,
+
+    #[command(subcommand)]
+    pub action: AdminAction,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum AdminAction {
+    /// Let the round go on, but begin none after it. A restart ends the pause.
+    Pause,
+    /// Begin rounds again.
+    Resume,
+    /// End the round without a model; unless it is paused the next begins.
+    Skip,
+    /// Show the settings of the phases, as they hold from the next round on.
+    Settings,
+    /// Change settings of the phases from the next round on: pet.*.
+    Set {
+        /// Such as pet.sum.prob=0.4.
+        #[arg(value_name = "KEY=VALUE", value_parser = key_value, required = true)]
+        settings: Vec<(String, String)>,
+    },
 }
 
 /// Print a script that completes this command line in a shell.

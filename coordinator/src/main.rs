@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Rounds(args) => commands::rounds(&args),
         Command::ExportModel(args) => commands::export_model(&args),
+        Command::Admin(args) => commands::admin(&args),
         Command::Completions(args) => commands::completions(&args),
     };
     match result {

@@ -308,7 +308,9 @@ fn help_teaches() {
     for expected in ["Examples:", "Exit status", "  3  ", "  4  "] {
         assert!(stdout.contains(expected), "{expected}");
     }
-    for name in ["serve", "check-config", "status", "rounds", "export-model", "completions"] {
+    for name in
+        ["serve", "check-config", "status", "rounds", "export-model", "admin", "completions"]
+    {
         assert!(stdout.contains(name), "{name}");
         let (code, stdout, _) = run(&[name, "--help"]);
         assert_eq!(code, Some(0));

@@ -1,5 +1,6 @@
 //! What the binary's commands do, but for `serve`.
 
+mod admin;
 mod check_config;
 mod client;
 mod completions;
@@ -10,6 +11,7 @@ mod status;
 mod watch;
 
 pub use self::{
+    admin::admin,
     check_config::check_config,
     completions::completions,
     exit::{Exit, Failed},
