@@ -303,12 +303,13 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "lone_vote",
         "no_mask",
         "no_quorum",
         "out_of_memory",
         "scalar_sum_zero",
+        "skipped",
         "tied_masks",
         "too_few_messages",
         "too_few_sum",

@@ -658,6 +658,7 @@ fn every_label_of_a_failure_is_listed() {
         too_few(Phase::Update),
         too_few(Phase::Sum2),
         too_few(Phase::Unmask),
+        RoundFailure::Skipped,
         RoundFailure::NoMask,
         RoundFailure::TiedMasks { masks: 2, votes: 1 },
         RoundFailure::LoneVote { sum_participants: 5, needed: 3 },
