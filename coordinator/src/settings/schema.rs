@@ -91,7 +91,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 
 /// Makes settings of what was given.
 pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
-    let mut reader = Reader { layers, problems: Vec::new(), effective: Vec::new() };
+    let mut reader = Reader::new(layers, true);
     let settings = reader.settings();
     let mut problems = reader.problems;
     let mut effective = reader.effective;
@@ -118,7 +118,7 @@ pub(crate) fn change(
         layers.add_option(key, key, value.clone());
     }
     let mut changed = settings.clone();
-    let mut reader = Reader { layers: &layers, problems: Vec::new(), effective: Vec::new() };
+    let mut reader = Reader::new(&layers, false);
     reader.read_all(&mut changed);
     let mut problems = reader.problems;
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
@@ -143,7 +143,7 @@ pub(crate) fn change(
 /// All settings but the model's length, one by one.
 pub(crate) fn effective(settings: &Settings) -> Vec<Effective> {
     let layers = Layers::default();
-    let mut reader = Reader { layers: &layers, problems: Vec::new(), effective: Vec::new() };
+    let mut reader = Reader::new(&layers, false);
     reader.read_all(&mut settings.clone());
     reader.effective
 }
@@ -157,6 +157,14 @@ struct Reader<'a> {
     layers: &'a Layers,
     problems: Vec<Problem>,
     effective: Vec<Effective>,
+    /// Whether what is not given has its default, one that depends on other settings included.
+    from_defaults: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(layers: &'a Layers, from_defaults: bool) -> Self {
+        Self { layers, problems: Vec::new(), effective: Vec::new(), from_defaults }
+    }
 }
 
 impl Reader<'_> {
@@ -175,7 +183,6 @@ impl Reader<'_> {
         }
         // Where there is no length there is a problem already, and these settings are thrown away.
         let mut s = Settings::for_model_length(length.unwrap_or(1));
-        s.pet.sum2.count.max = s.pet.sum.count.max;
         self.read_all(&mut s);
         s
     }
@@ -185,10 +192,13 @@ impl Reader<'_> {
         self.read(
             "admin.bind_address",
             &mut s.admin.bind_address,
-            "must be an IP address and a port, such as 127.0.0.1:8082",
-            |text| text.parse().ok().map(Some),
+            "must be an IP address and a port, such as 127.0.0.1:8082, or nothing",
+            |text| match text {
+                "" => Some(None),
+                text => text.parse().ok().map(Some),
+            },
         );
-        let path = |text: &str| (!text.is_empty()).then(|| Some(PathBuf::from(text)));
+        let path = |text: &str| Some((!text.is_empty()).then(|| PathBuf::from(text)));
         self.read("admin.socket", &mut s.admin.socket, "must be a path", path);
         self.read("admin.token_file", &mut s.admin.token_file, "must be a path", path);
 
@@ -214,6 +224,9 @@ impl Reader<'_> {
         self.read("pet.update.prob", &mut s.pet.update.prob, NUMBER, number);
         self.count("pet.update", &mut s.pet.update.count);
         self.time("pet.update", &mut s.pet.update.time);
+        if self.from_defaults {
+            s.pet.sum2.count.max = s.pet.sum.count.max;
+        }
         self.count("pet.sum2", &mut s.pet.sum2.count);
         self.time("pet.sum2", &mut s.pet.sum2.time);
         let rule = "must be majority, or a number: a share of the sum dictionary";
