@@ -39,8 +39,8 @@ pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 pub use self::limits::LimitsSettings;
-pub use self::storage::StorageSettings;
 pub(crate) use self::schema::{change, effective};
+pub use self::storage::StorageSettings;
 use crate::tls::TlsFiles;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
