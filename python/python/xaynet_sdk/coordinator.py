@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Coordinator"]
 
-# Rounds as quick as participants are: nobody who sits before a notebook wants to wait.
+# Nobody who sits before a notebook wants to wait; yet participants, who ask a few times a second, must have
+# the time to take part.
 _QUICK: Mapping[str, object] = {
-    "pet.sum.time.min": 0.1,
+    "pet.sum.time.min": 0.5,
     # Where nobody of a few is drawn to sum, the next draw is not to be waited for long.
     "pet.sum.time.max": 10,
-    "pet.update.time.min": 0.1,
-    "pet.sum2.time.min": 0.1,
+    "pet.update.time.min": 0.5,
+    "pet.sum2.time.min": 0.5,
 }
 
 
@@ -30,7 +31,7 @@ class Coordinator:
     """The real coordinator, on a port of this machine: for notebooks, tests and demonstrations.
 
     It has the defaults of the program ``pet-coordinator``, except that phases end as soon as enough
-    messages are there (after a tenth of a second, that is), that a round for which nobody was drawn to sum ends after
+    messages are there (after half a second, that is), that a round for which nobody was drawn to sum ends after
     ten seconds, that the port is a free one, and that it
     keeps everything in memory::
 

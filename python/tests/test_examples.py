@@ -1,0 +1,80 @@
+"""Every example runs, as a program of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "company.py")
+NEEDS = {
+    "asyncio_participant.py": ["httpx"],
+    "pytorch_digits.py": ["torch"],
+    "sklearn_sgd.py": ["sklearn"],
+    "trio_participant.py": ["httpx", "trio"],
+}
+
+
+def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    command = [sys.executable, "-W", "error", EXAMPLES / name]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("XAYNET")}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """All of them, a few at a time: they mostly wait."""
+    folder = tmp_path_factory.mktemp("examples")
+    with ThreadPoolExecutor(4) as pool:
+        wanted = [name for name in PROGRAMS if all(map(find_spec, NEEDS.get(name, [])))]
+        yield {name: pool.submit(run, name, folder / name) for name in wanted}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_runs(name: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+    missing = [module for module in NEEDS.get(name, []) if find_spec(module) is None]
+    if missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}, which is not installed")
+    done = runs[name].result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.strip()
+
+
+def test_all_are_listed() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    for path in EXAMPLES.iterdir():
+        if path.suffix in (".py", ".ipynb") and path.name != "company.py":
+            assert f"`{path.name}`" in listed
+
+
+def test_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    notebook = nbformat.read(EXAMPLES / "federated_digits.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert {"image/png", "text/html"} <= kinds, "a plot and a table"
+    accuracy = json.loads(outputs[-1]["data"]["text/plain"].replace("'", '"'))["accuracy"]
+    assert accuracy > 0.5
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    notebook = json.loads((EXAMPLES / "federated_digits.ipynb").read_text())
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
