@@ -41,6 +41,16 @@ coordinator: ## build the coordinator: target/release/pet-coordinator
 wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
 
+.PHONY: dist-python
+dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux wheel, the source, both checked
+	$(call say,Python distribution)
+	rm -rf target/dist
+	$(BIN)/python $(PIP_INSTALL) 'maturin>=1.9,<2' ziglang twine
+	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --zig --compatibility manylinux2014 --out ../target/dist
+	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin sdist --out ../target/dist
+	$(BIN)/python -m twine check --strict target/dist/*
+	ls -l target/dist
+
 # Testing it.
 
 .PHONY: test test-rust test-oracle test-fuzz test-python test-interop test-demo test-monitoring
@@ -121,7 +131,7 @@ mutants: ## change core's code in thousands of ways: do its tests notice? (cargo
 
 BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
 
-.PHONY: bench bench-quick bench-round bench-readme
+.PHONY: bench bench-quick bench-round bench-python bench-readme
 bench: ## each step of masking, against the old crate and the machine's limits: target/bench/masking.json
 	$(call say,masking)
 	$(BENCH)
@@ -142,6 +152,10 @@ bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: 
 load: coordinator ## updates a second and memory of a coordinator, against their cryptography alone (LOAD=--ephemeral, --large)
 	$(call say,load)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example load -- $(LOAD) --json target/bench/load.json
+
+bench-python: $(VENV)/wheel.stamp $(VENV_OLD)/stamp ## the Python package with a million and 25 million weights, and the old one
+	$(call say,the Python package)
+	$(BIN)/python bench/sdk.py --old-python $(VENV_OLD)/bin/python --json target/bench/python.json
 
 bench-readme: $(VENV)/demo.stamp ## put what bench and bench-round have found into README.md and docs/masking-bench.svg
 	$(BIN)/python bench/readme.py target/bench/masking.json target/bench/round.json
@@ -190,10 +204,16 @@ lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(BIN)/ruff format --quiet --check bench demo python tests/interop tests/monitoring
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
+	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
 
 doc: ## the crates' documentation, in target/doc
 	$(call say,documentation)
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --workspace --no-deps
+
+.PHONY: doc-python
+doc-python: $(VENV)/test.stamp ## the API reference of the Python package, in target/doc-python
+	$(call say,documentation of the Python package)
+	$(BIN)/python -m pdoc --docformat google --output-directory target/doc-python xaynet_sdk
 
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all

@@ -13,6 +13,7 @@ this process, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for 
 
 import logging as _logging
 
+from xaynet_sdk import aio, protocol, sealing
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.coordinator import Coordinator
 from xaynet_sdk.layout import Layout, LayoutError, flatten, unflatten
@@ -63,7 +64,10 @@ __all__ = [
     "TrainingResult",
     "UninitializedParticipant",
     "XaynetError",
+    "aio",
     "flatten",
+    "protocol",
+    "sealing",
     "simulate",
     "spawn_async_participant",
     "spawn_participant",
