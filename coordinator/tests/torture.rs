@@ -29,7 +29,11 @@ use pet_core::{
     participant::Event,
 };
 use pet_transport_tokio::{Config, Participant};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const PARTICIPANTS: usize = 10;
@@ -104,13 +108,16 @@ struct Round {
 
 type Rounds = Arc<Mutex<BTreeMap<[u8; 32], Round>>>;
 
+/// Somebody's update was just acknowledged.
+type News = Arc<Notify>;
+
 /// Takes part in round after round.
-async fn take_part(index: usize, length: usize, address: SocketAddr, rounds: Rounds) {
+async fn take_part(index: usize, length: usize, address: SocketAddr, rounds: Rounds, news: News) {
     let mut config = Config::new(&format!("http://{address}")).unwrap();
     config.settings.polling.max = Duration::from_millis(40);
     config.settings.polling.initial = Duration::from_millis(10);
     config.settings.polling.after_progress = Duration::from_millis(1);
-    if index % 3 == 0 {
+    if index.is_multiple_of(3) {
         // In about five chunks.
         let bytes = MessageSize::MIN.max(length * 6 / 5 + 300);
         config.settings.max_message_size = MessageSize::at_most(bytes).unwrap();
@@ -133,6 +140,7 @@ async fn take_part(index: usize, length: usize, address: SocketAddr, rounds: Rou
             Event::Sent(Tag::Update) => {
                 let seed = *round.unwrap().as_bytes();
                 rounds.lock().unwrap().entry(seed).or_default().acknowledged.insert(index);
+                news.notify_waiters();
             }
             _ => {}
         }
@@ -159,15 +167,24 @@ async fn torture(kills: u64, seed: u64, length: usize) -> (usize, usize) {
     let mut random = seed;
     let mut server = Server::start(dir.path(), length, "127.0.0.1:0").await;
     let address = server.address;
-    let rounds = Rounds::default();
+    let (rounds, news) = (Rounds::default(), News::default());
     let mut participants = JoinSet::new();
     for index in 0..PARTICIPANTS {
-        participants.spawn(take_part(index, length, address, Arc::clone(&rounds)));
+        let (rounds, news) = (Arc::clone(&rounds), Arc::clone(&news));
+        participants.spawn(take_part(index, length, address, rounds, news));
     }
     for _ in 0..kills {
-        // Now and then for so long that a round can end in one life.
-        let most = if next(&mut random) % 4 == 0 { 1_500 } else { 350 };
-        sleep(Duration::from_millis(next(&mut random) % most)).await;
+        // At any moment; now and then so late that a round can end in one life; and often just when
+        // somebody was told that an update is safe.
+        let (most, after_news) = match next(&mut random) % 4 {
+            0 => (1_500_000, false),
+            1 => (350_000, false),
+            _ => (5_000, true),
+        };
+        if after_news {
+            let _ = timeout(Duration::from_secs(2), news.notified()).await;
+        }
+        sleep(Duration::from_micros(next(&mut random) % most)).await;
         server.end(Signal::SIGKILL);
         server = Server::start(dir.path(), length, &address.to_string()).await;
     }
