@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -190,3 +193,40 @@ def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     run(progress=True)
     output = capsys.readouterr()
     assert output.out == ""
+
+
+def test_the_bar_of_tqdm_is_taken_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Bar:
+        def __init__(self, total: int, unit: str) -> None:
+            calls.append((total, unit))
+
+        def set_postfix(self, values: dict[str, str]) -> None:
+            calls.append(values)
+
+        def update(self) -> None:
+            calls.append("update")
+
+        def close(self) -> None:
+            calls.append("close")
+
+    module: Any = ModuleType("tqdm.auto")
+    module.tqdm = Bar
+    monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
+    monkeypatch.setitem(sys.modules, "tqdm.auto", module)
+    run(progress=True, rounds=2, evaluate=lambda model: 0.25)
+    assert calls == [(2, "round"), *[{"metric": "0.25"}, "update"] * 2, "close"]
+
+
+def test_a_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    run(progress=True, rounds=2, evaluate=lambda model: 0.25)
+    assert "\rround 1/2  metric 0.25" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\n")
