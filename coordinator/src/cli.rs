@@ -36,6 +36,7 @@ pub enum Command {
     Status(Status),
     Rounds(Rounds),
     ExportModel(ExportModel),
+    Backup(Backup),
     Admin(Admin),
     Completions(Completions),
 }
@@ -178,7 +179,7 @@ pub struct Rounds {
     pub json: bool,
 }
 
-/// Save a global model of a running coordinator to a file.
+/// Save a global model to a file, from a running coordinator or from the data directory of one that does not run.
 ///
 /// The file is there at once and as a whole, or not at all. With status 4 there is no such model.
 #[derive(Debug, Args)]
@@ -186,10 +187,20 @@ pub struct Rounds {
 Examples:
   pet-coordinator export-model -o model.npy
   pet-coordinator export-model --round 12 -o round-12.npy
+  pet-coordinator export-model --data-dir /var/lib/pet-coordinator/pet-data -o model.npy
   pet-coordinator export-model --format raw -o - | sha256sum")]
 pub struct ExportModel {
     #[command(flatten)]
     pub coordinator: Remote,
+
+    /// Do not ask a coordinator: read from this data directory, on which none runs.
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The file with the secret that the data directory is sealed with (storage.secret_file), unless it is in the
+    /// environment variable PET_STORAGE_SECRET.
+    #[arg(long, value_name = "FILE", requires = "data_dir")]
+    pub secret_file: Option<PathBuf>,
 
     /// The model of this round, if it is kept [default: the latest].
     #[arg(long, value_name = "N")]
@@ -202,6 +213,31 @@ pub struct ExportModel {
     /// The file to write; - is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// Copy the data directory of a coordinator that does not run.
+///
+/// Both the directory and the copy are opened and checked; the copy has its name only once it is complete. Never run
+/// two coordinators from copies of one directory, and never go back to a copy of which a later round was seen: the
+/// same keys would be used twice.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systemctl stop pet-coordinator
+  pet-coordinator backup --data-dir /var/lib/pet-coordinator/pet-data --to /backup/pet-data-1")]
+pub struct Backup {
+    /// What to copy (storage.data_dir).
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// The copy, which must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+
+    /// The file with the secret that the data directory is sealed with (storage.secret_file), unless it is in the
+    /// environment variable PET_STORAGE_SECRET.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
 }
 
 /// How a model's weights are written.

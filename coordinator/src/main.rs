@@ -31,7 +31,7 @@ use self::{
 };
 
 /// The environment variable with the secret that keys in the data directory are sealed with.
-const SECRET: &str = "PET_STORAGE_SECRET";
+pub(crate) const SECRET: &str = "PET_STORAGE_SECRET";
 
 /// Why serving failed.
 #[derive(Debug, Error)]
@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Command::Rounds(args) => commands::rounds(&args),
         Command::ExportModel(args) => commands::export_model(&args),
         Command::Admin(args) => commands::admin(&args),
+        Command::Backup(args) => commands::backup(&args),
         Command::Completions(args) => commands::completions(&args),
     };
     match result {

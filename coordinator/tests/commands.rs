@@ -11,7 +11,7 @@ use std::{
 
 use pet_coordinator::{
     settings::{MinMax, Settings},
-    Confirmations, Coordinator, Models, Options, Store, StoreError,
+    Confirmations, Coordinator, DiskStore, Models, Options, Store, StoreError,
 };
 use pet_core::{
     coordinator::{GlobalModel, PersistId, Record},
@@ -257,6 +257,52 @@ fn export_model_writes_whole_files_or_none() {
     assert_eq!(output.stdout, [0.5_f32.to_le_bytes(); 3].concat());
 }
 
+/// A directory with what a coordinator has stored, and a global model of round 1 among it.
+fn stored(dir: &Path) {
+    let store = DiskStore::open(dir, None, 10).unwrap();
+    let mut settings = Settings::for_model_length(3);
+    settings.api.bind_address.set_port(0);
+    settings.storage.data_dir = dir.to_owned();
+    let mut options = Options::default();
+    options.store = Some(Box::new(store));
+    let runtime = Runtime::new().unwrap();
+    let coordinator = runtime.block_on(Coordinator::start_with(settings, options)).unwrap();
+    runtime.block_on(coordinator.shutdown()).unwrap();
+}
+
+#[test]
+fn backup_copies_a_directory_that_no_coordinator_runs_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
+    let (data_arg, copy_arg) = (data.to_str().unwrap(), copy.to_str().unwrap());
+    let args = ["backup", "--data-dir", data_arg, "--to", copy_arg];
+    let (code, _, stderr) = run(&args);
+    assert!(code == Some(4) && stderr.contains("is this a data directory?"), "{stderr}");
+    assert!(!data.exists(), "it was made by looking at it");
+
+    stored(&data);
+    let running = DiskStore::open(&data, None, 10).unwrap();
+    let (code, _, stderr) = run(&args);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(names(dir.path()), ["data"]);
+    drop(running);
+
+    let (code, stdout, stderr) = run(&args);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(names(dir.path()), ["copy", "data"]);
+    assert_eq!(names(&copy), names(&data));
+    // A coordinator can go on from it.
+    stored(&copy);
+    let (code, _, stderr) = run(&args);
+    assert!(code == Some(1) && stderr.contains("already"), "{stderr}");
+
+    let model = dir.path().join("model.npy");
+    let export = ["export-model", "--data-dir", copy_arg, "-o", model.to_str().unwrap()];
+    let (code, _, stderr) = run(&export);
+    assert!(code == Some(4) && stderr.contains("no global model yet"), "{stderr}");
+    assert!(!model.exists());
+}
+
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<String> =
@@ -308,9 +354,16 @@ fn help_teaches() {
     for expected in ["Examples:", "Exit status", "  3  ", "  4  "] {
         assert!(stdout.contains(expected), "{expected}");
     }
-    for name in
-        ["serve", "check-config", "status", "rounds", "export-model", "admin", "completions"]
-    {
+    for name in [
+        "serve",
+        "check-config",
+        "status",
+        "rounds",
+        "export-model",
+        "backup",
+        "admin",
+        "completions",
+    ] {
         assert!(stdout.contains(name), "{name}");
         let (code, stdout, _) = run(&[name, "--help"]);
         assert_eq!(code, Some(0));

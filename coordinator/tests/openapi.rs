@@ -124,7 +124,10 @@ fn target(document: &Value, path: &str, operation: &Value) -> String {
 /// Checks an answer against the description of its operation.
 async fn check(document: &Value, what: &str, operation: &Value, response: reqwest::Response) {
     let status = response.status().as_u16().to_string();
-    let described = &operation["responses"][&status];
+    let described = match &operation["responses"][&status] {
+        Value::Null => &operation["responses"][format!("{}XX", &status[..1])],
+        described => described,
+    };
     assert!(described.is_object(), "{what}: {status} is not described");
     let described = resolve(document, described);
     for (name, _) in described["headers"].as_object().into_iter().flatten() {
@@ -196,6 +199,12 @@ async fn a_running_coordinator_answers_as_described() {
         assert_eq!(response.status().as_u16(), status, "{target}");
         check(&document, target, &document["paths"][path]["get"], response).await;
     }
+    let request = client.post(format!("http://{}/message", coordinator.local_addr()));
+    let request = request.header("accept", "application/problem+json").body("no message");
+    let response = request.send().await.unwrap();
+    assert!(response.status().is_client_error());
+    check(&document, "/message", &document["paths"]["/message"]["post"], response).await;
+
     let url = format!("http://{}/status", coordinator.local_addr());
     let end = Instant::now() + Duration::from_secs(30);
     while coordinator.status().rounds.is_empty() {

@@ -10,7 +10,7 @@ use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use pet_coordinator::{
     settings::{MinMax, Settings},
-    Confirmations, Coordinator, Options, Store,
+    Confirmations, Coordinator, DiskStore, Options, Store,
 };
 use pet_core::{
     coordinator::{PersistId, Record},
@@ -134,13 +134,16 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_ends_with_the_weighted_mean() {
     let length = 300;
+    let dir = tempfile::tempdir().unwrap();
     let options = {
         let mut options = Options::default();
         options.seed = Some([1; 32]);
+        options.store = Some(Box::new(DiskStore::open(dir.path(), None, 3).unwrap()));
         options
     };
     let coordinator = Coordinator::start_with(settings(2, 4, length), options).await.unwrap();
     let api = Api::new(&coordinator);
+    until("the round is stored", async || api.status("/params").await == 200).await;
     let parameters = api.parameters().await;
     assert_eq!(parameters.model_length, length);
     assert_eq!(api.status("/model").await, 204);
@@ -204,6 +207,23 @@ async fn a_round_ends_with_the_weighted_mean() {
     assert_eq!(coordinator.metrics().rejections.total(), 0);
     assert!(coordinator.metrics().messages_accepted > 8);
     coordinator.shutdown().await.unwrap();
+    exported_from_directory(dir.path(), mean);
+}
+
+/// Also without a coordinator the model is to be had.
+fn exported_from_directory(dir: &std::path::Path, mean: f32) {
+    for (format, header) in [("npy", 128), ("raw", 0)] {
+        let file = dir.join(format);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
+        command.args(["export-model", "--format", format, "--data-dir"]).arg(dir);
+        assert!(command.arg("-o").arg(&file).status().unwrap().success());
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(bytes.len(), header + 300 * 4);
+        for weight in bytes[header..].chunks_exact(4) {
+            let weight = f32::from_le_bytes(weight.try_into().unwrap());
+            assert!((weight - mean).abs() < 1e-6, "{weight} is not {mean}");
+        }
+    }
 }
 
 /// The forms for new clients hold the same numbers as the old one.

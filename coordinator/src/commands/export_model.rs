@@ -7,15 +7,44 @@ use std::{
     path::Path,
 };
 
+use pet_coordinator::{models, Store};
 use ureq::{http::Response, Body};
 
 use super::{
     client::Client,
+    data_dir,
     exit::{output_failed, Exit, Failed},
 };
 use crate::cli::{ExportModel, ModelFormat};
 
 pub fn export_model(args: &ExportModel) -> Result<(), Failed> {
+    match &args.data_dir {
+        Some(dir) => from_directory(args, dir),
+        None => from_coordinator(args),
+    }
+}
+
+fn from_directory(args: &ExportModel, dir: &Path) -> Result<(), Failed> {
+    let models = data_dir::open(dir, args.secret_file.as_ref())?.models();
+    let round = args.round.or_else(|| models.rounds().last().copied());
+    let round = round.ok_or_else(|| not_there("there is no global model yet"))?;
+    let model = models.load(round).map_err(|error| Failed::new(Exit::Failure, error))?;
+    let model =
+        model.ok_or_else(|| not_there("there is no such model, or it is not kept any more"))?;
+    let beyond = "a weight is beyond the data type: only --format rationals is to be had";
+    let weights = model.weights.as_deref();
+    let bytes = match args.format {
+        ModelFormat::Rationals => model.rationals.to_vec(),
+        ModelFormat::Npy => models::npy(weights.ok_or_else(|| not_there(beyond))?),
+        ModelFormat::Raw => models::raw(weights.ok_or_else(|| not_there(beyond))?),
+    };
+    if args.output == Path::new("-") {
+        return io::stdout().write_all(&bytes).map_err(output_failed);
+    }
+    save(&args.output, |file| file.write_all(&bytes).map_err(output_failed))
+}
+
+fn from_coordinator(args: &ExportModel) -> Result<(), Failed> {
     let client = Client::new(&args.coordinator.url);
     let path = match args.round {
         Some(round) => format!("/models/{round}"),

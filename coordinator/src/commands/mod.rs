@@ -1,9 +1,11 @@
 //! What the binary's commands do, but for `serve`.
 
 mod admin;
+mod backup;
 mod check_config;
 mod client;
 mod completions;
+mod data_dir;
 mod exit;
 mod export_model;
 mod rounds;
@@ -12,6 +14,7 @@ mod watch;
 
 pub use self::{
     admin::admin,
+    backup::backup,
     check_config::check_config,
     completions::completions,
     exit::{Exit, Failed},

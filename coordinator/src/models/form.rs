@@ -93,13 +93,24 @@ pub fn npy(model: &Model) -> Vec<u8> {
     let header = npy_header(model.data_type(), model.len());
     let mut file = Vec::with_capacity(header.len() + model.len() * width(model.data_type()));
     file.extend_from_slice(&header);
-    match model {
-        Model::F32(weights) => append(weights, |weight| weight.to_le_bytes(), &mut file),
-        Model::F64(weights) => append(weights, |weight| weight.to_le_bytes(), &mut file),
-        Model::I32(weights) => append(weights, |weight| weight.to_le_bytes(), &mut file),
-        Model::I64(weights) => append(weights, |weight| weight.to_le_bytes(), &mut file),
-    }
+    append_weights(model, &mut file);
     file
+}
+
+/// The model's weights one after another, little-endian.
+pub fn raw(model: &Model) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(model.len() * width(model.data_type()));
+    append_weights(model, &mut bytes);
+    bytes
+}
+
+fn append_weights(model: &Model, out: &mut Vec<u8>) {
+    match model {
+        Model::F32(weights) => append(weights, |weight| weight.to_le_bytes(), out),
+        Model::F64(weights) => append(weights, |weight| weight.to_le_bytes(), out),
+        Model::I32(weights) => append(weights, |weight| weight.to_le_bytes(), out),
+        Model::I64(weights) => append(weights, |weight| weight.to_le_bytes(), out),
+    }
 }
 
 /// The length of what comes before the data.

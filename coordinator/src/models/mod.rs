@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pet_core::coordinator::GlobalModel;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-pub use self::form::npy;
+pub use self::form::{npy, raw};
 pub(crate) use self::form::{npy_header_len, Form};
 
 /// What a kept model is asked for by: its round's number, or the full name, which no other coordinator's

@@ -1,0 +1,59 @@
+//! `backup`: a copy of a data directory that is known to be good.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    data_dir,
+    exit::{Exit, Failed},
+};
+use crate::cli::Backup;
+
+/// Copies the data directory of a coordinator that does not run. The copy has its name only once it is
+/// complete and was opened.
+pub fn backup(args: &Backup) -> Result<(), Failed> {
+    let failed = |path: &Path, error: io::Error| {
+        let path = path.display();
+        Failed::new(Exit::Failure, format!("cannot copy to {path}: {error}"))
+    };
+    if args.to.exists() {
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "there is something already");
+        return Err(failed(&args.to, error));
+    }
+    // Only to see that it is sound, and that no coordinator runs on it.
+    drop(data_dir::open(&args.data_dir, args.secret_file.as_ref())?);
+    let mut unfinished = args.to.clone().into_os_string();
+    unfinished.push(format!(".{}.part", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
+    let copied = copy(&args.data_dir, &unfinished)
+        .map_err(|error| failed(&unfinished, error))
+        .and_then(|()| data_dir::open(&unfinished, args.secret_file.as_ref()).map(drop))
+        // Nor has one begun to run meanwhile.
+        .and_then(|()| data_dir::open(&args.data_dir, args.secret_file.as_ref()).map(drop))
+        .and_then(|()| fs::rename(&unfinished, &args.to).map_err(|error| failed(&args.to, error)));
+    if copied.is_err() {
+        // What is of no use should not lie about; if that fails, so be it.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    copied
+}
+
+/// Copies a directory with all that is in it, and makes sure that it is on the disk.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
+}

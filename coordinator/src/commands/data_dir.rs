@@ -1,0 +1,41 @@
+//! The data directory of a coordinator that does not run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use pet_coordinator::{DiskStore, Store, StoreError};
+use pet_core::crypto::RootSeed;
+use zeroize::Zeroizing;
+
+use super::exit::{Exit, Failed};
+use crate::SECRET;
+
+/// The file that every data directory has.
+const DATABASE: &str = "coordinator.redb";
+
+/// Opens a directory that is there, which nobody else does at the time. Everything in it is checked.
+pub fn open(dir: &Path, secret_file: Option<&PathBuf>) -> Result<DiskStore, Failed> {
+    // Opening would make one.
+    if !dir.join(DATABASE).is_file() {
+        let why = format!("there is no {DATABASE} in {}: is this a data directory?", dir.display());
+        return Err(Failed::new(Exit::NotThere, why));
+    }
+    let secret = match secret_file {
+        Some(path) => Some(fs::read(path).map(Zeroizing::new).map_err(|error| {
+            let path = path.display();
+            Failed::new(Exit::Failure, format!("cannot read the secret file {path}: {error}"))
+        })?),
+        None => env::var_os(SECRET).map(|secret| Zeroizing::new(secret.into_encoded_bytes())),
+    };
+    let secret = secret.as_ref().map(|secret| secret.trim_ascii_end());
+    // No model is removed by looking at them.
+    let failed = |error: StoreError| Failed::new(Exit::Failure, error);
+    let mut store = DiskStore::open(dir, secret, usize::MAX).map_err(failed)?;
+    // If nothing was begun in it yet, it becomes the root of a coordinator's keys.
+    let mut root = Zeroizing::new([0; 32]);
+    getrandom::fill(root.as_mut()).map_err(|error| Failed::new(Exit::Failure, error))?;
+    store.restore(RootSeed::new(*root)).map_err(failed)?;
+    Ok(store)
+}
