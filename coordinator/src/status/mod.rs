@@ -1,7 +1,7 @@
 //! What the coordinator is doing, for people and programs that watch it.
 //!
-//! The driver tells an [`Observer`] what happens, which costs it next to nothing; everyone else reads
-//! through a [`View`]: the status now, or a feed of its changes. What takes longer, such as the norm
+//! The driver tells an `Observer` what happens, which costs it next to nothing; everyone else reads
+//! through a `View`: the status now, or a feed of its changes. What takes longer, such as the norm
 //! of a model, is computed elsewhere and added later.
 
 mod feed;
