@@ -89,6 +89,7 @@ impl Intake {
         match rejection {
             // Not the message's fault: with a 200 its sender would believe it delivered.
             Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
+            Rejection::InProgress(_) => Err(Unprocessed::InProgress),
             rejection => Err(Unprocessed::Rejected(rejection.problem(round))),
         }
     }

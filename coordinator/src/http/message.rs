@@ -90,6 +90,9 @@ impl Told {
             Unprocessed::Rejected(_) => StatusCode::OK.into_response(),
             Unprocessed::Stopped => self.later("stopping", "The coordinator ends", &error),
             Unprocessed::NoRoom => self.later("chunks_no_room", "There is no room now", &error),
+            Unprocessed::InProgress => {
+                self.later("in_progress", "The message is being processed", &error)
+            }
             Unprocessed::Bug => {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
             }

@@ -99,6 +99,8 @@ pub(crate) enum Unprocessed {
     Stopped,
     #[error("there is no room for this part of a message now: send it again later")]
     NoRoom,
+    #[error("the message is being processed: send it again a little later")]
+    InProgress,
     #[error("the coordinator has failed to process this message: its log says why")]
     Bug,
 }

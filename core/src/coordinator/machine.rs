@@ -422,7 +422,11 @@ impl Coordinator {
         let Some(ticket) = ticket else { return };
         match outcome {
             Ok(()) => self.gate(Output::Reply { ticket, outcome }),
-            // A rejection has changed nothing: it need not wait.
+            // Its sender takes it for an acceptance whose answer was lost: it waits as that does.
+            Err(
+                Rejection::DuplicateSum | Rejection::DuplicateUpdate | Rejection::DuplicateSum2,
+            ) => self.gate(Output::Reply { ticket, outcome }),
+            // Any other rejection has changed nothing: it need not wait.
             Err(_) => self.outputs.push_back(Output::Reply { ticket, outcome }),
         }
     }

@@ -92,8 +92,11 @@ impl Coordinator {
         let Stage::Update { seeds, .. } = &self.stage else {
             return Err(self.wrong_phase(Tag::Update));
         };
-        if seeds.contains(&update.participant) || self.updating.contains(&update.participant) {
+        if seeds.contains(&update.participant) {
             return Err(Rejection::DuplicateUpdate);
+        }
+        if self.updating.contains(&update.participant) {
+            return Err(Rejection::InProgress(Tag::Update));
         }
         let count = (seeds.len() + self.updating.len()) as u64;
         if count >= self.settings.update.count.max {
@@ -224,8 +227,16 @@ impl Coordinator {
             Stage::Sum2 { voters, .. } if voters.contains(participant) => {
                 Err(Rejection::DuplicateSum2)
             }
+            _ if self.is_in_progress(participant) => Err(Rejection::InProgress(tag)),
             _ => self.context.check_phase(tag),
         }
+    }
+
+    /// Whether all chunks of the participant's message are here, and it is not accepted yet. To the sender
+    /// of one of them again it must not look as if that were delivered only now.
+    fn is_in_progress(&self, participant: &PublicSigningKey) -> bool {
+        let assembled = |running: &Running| matches!(running, Running::Assemble { participant: sender, .. } if sender == participant);
+        self.updating.contains(participant) || self.running.values().any(assembled)
     }
 
     fn assemble(&mut self, ticket: Option<Ticket>, participant: PublicSigningKey, split: Split) {

@@ -51,6 +51,9 @@ pub enum Rejection {
     /// The participant has voted for a mask already.
     #[error("the participant has already sent a sum2 message in this round")]
     DuplicateSum2,
+    /// The participant's message is here and being worked on: whether it is accepted will be known soon.
+    #[error("the participant's {0} message is being processed: send it again a little later")]
+    InProgress(Tag),
     /// The participant is not in the sum dictionary.
     #[error("the participant is not in this round's sum dictionary")]
     UnknownSumParticipant,
@@ -82,6 +85,7 @@ impl Rejection {
             Self::DuplicateSum => "duplicate_sum",
             Self::DuplicateUpdate => "duplicate_update",
             Self::DuplicateSum2 => "duplicate_sum2",
+            Self::InProgress(_) => "in_progress",
             Self::UnknownSumParticipant => "unknown_sum_participant",
             Self::Full(_) => "full",
             Self::TooLate(_) => "too_late",
@@ -116,6 +120,7 @@ impl Rejection {
             Self::DuplicateSum | Self::DuplicateUpdate | Self::DuplicateSum2 => {
                 told(409, "The participant's message was accepted before")
             }
+            Self::InProgress(_) => told(503, "The participant's message is being processed"),
             Self::NotEligible(_) | Self::UnknownSumParticipant => {
                 told(403, "The participant does not have this task in this round")
             }
@@ -177,6 +182,7 @@ mod tests {
             (Rejection::DuplicateSum, 409),
             (Rejection::DuplicateUpdate, 409),
             (Rejection::DuplicateSum2, 409),
+            (Rejection::InProgress(tag), 503),
             (Rejection::UnknownSumParticipant, 403),
             (Rejection::Full(phase), 409),
             (Rejection::TooLate(phase), 409),

@@ -697,14 +697,19 @@ fn nothing_is_seen_before_it_is_stored() {
     fixture.storing = false;
     let summer = &fixture.with_task(Task::Sum, 1)[0];
     assert_eq!(fixture.send(summer.sum()), None);
-    // A rejection has changed nothing and does not wait.
-    assert_eq!(fixture.send(summer.sum()), Some(Err(Rejection::DuplicateSum)));
+    // That it is there already is as good as that it is accepted.
+    assert_eq!(fixture.send(summer.sum()), None);
+    // Any other rejection has changed nothing and does not wait.
+    let stranger = &fixture.with_task(Task::Update, 1)[0];
+    let ineligible = Some(Err(Rejection::NotEligible(Task::Sum)));
+    assert_eq!(fixture.send(stranger.sum()), ineligible);
     let stored = fixture.last_record;
     fixture.wait(TIME);
     assert_eq!(fixture.machine.phase(), Phase::Update);
     assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
     fixture.input(Input::Persisted(stored)).unwrap();
     assert!(fixture.replies.contains(&(Ticket(1), Ok(()))));
+    assert!(fixture.replies.contains(&(Ticket(2), Err(Rejection::DuplicateSum))));
     assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
     fixture.input(Input::Persisted(fixture.last_record)).unwrap();
     assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 200);
@@ -725,7 +730,7 @@ fn updates_that_came_in_time_make_the_round() {
     for updater in &updaters[..3] {
         assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
     }
-    let again = Some(Err(Rejection::DuplicateUpdate));
+    let again = Some(Err(Rejection::InProgress(Tag::Update)));
     assert_eq!(fixture.send(updaters[0].update(&sums, 1.0)), again);
     fixture.wait(Duration::from_secs(60));
     assert_eq!(fixture.failures(), []);
@@ -777,7 +782,8 @@ fn a_message_that_is_being_put_together_is_saved() {
         restored.drain();
         if again {
             assert_eq!(restored.machine.snapshot().to_bytes(), saved);
-            assert_eq!(restored.send(chunk(1, true, last)), Some(Ok(())));
+            let again = Some(Err(Rejection::InProgress(Tag::Update)));
+            assert_eq!(restored.send(chunk(1, true, last)), again);
             restored.working = true;
             for job in std::mem::take(&mut restored.jobs) {
                 restored.input(Input::JobDone(job.finish())).unwrap();

@@ -361,7 +361,7 @@ impl Simulation<'_> {
         // Half of the participants do not want to know why.
         let wants_to_know = sender.life.client.is_multiple_of(2);
         let response = match rejection {
-            Rejection::Chunk(ReassemblyError::NoRoom) => {
+            Rejection::Chunk(ReassemblyError::NoRoom) | Rejection::InProgress(_) => {
                 Response::new(503, "").retry_after(Some(Duration::from_secs(1)))
             }
             rejection if wants_to_know => {
@@ -483,6 +483,7 @@ fn may_happen_to_anyone(rejection: &Rejection) -> bool {
         | Rejection::DuplicateSum
         | Rejection::DuplicateUpdate
         | Rejection::DuplicateSum2
+        | Rejection::InProgress(_)
         | Rejection::Full(_)
         | Rejection::TooLate(_)
         | Rejection::TooManyModels

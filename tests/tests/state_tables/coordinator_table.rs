@@ -236,7 +236,9 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         },
         I::UpdateAgain => match in_update(state) {
             Some(S::UpdateAssembling) => Taken(S::UpdateAssembling),
-            Some(_) => Rejected("duplicate_update"),
+            Some(S::UpdateEnough | S::UpdateFull) => Rejected("duplicate_update"),
+            // It is not accepted yet.
+            Some(_) => Rejected("in_progress"),
             None => wrong_phase,
         },
         I::UpdateIneligible => in_update(state).map_or(wrong_phase, |_| Rejected("not_eligible")),
@@ -278,11 +280,11 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
             S::Sum | S::SumEnough | S::SumFull => Rejected("duplicate_sum"),
             S::UpdateEnough | S::UpdateFull => Rejected("duplicate_update"),
             S::Sum2 | S::Sum2Enough | S::Sum2Full => Rejected("duplicate_sum2"),
-            // The message of which the sender is known is not accepted yet: what comes of this chunk is
-            // seen when all are there.
-            S::Update => Accepted(S::Aggregating),
-            S::Aggregating | S::EnoughAggregating | S::UpdateLate => Accepted(state),
-            S::SumAssembling | S::UpdateAssembling | S::Sum2Assembling => Accepted(state),
+            // The message of which the sender is known is not accepted yet.
+            S::Update | S::Aggregating | S::EnoughAggregating | S::UpdateLate => {
+                Rejected("in_progress")
+            }
+            S::SumAssembling | S::UpdateAssembling | S::Sum2Assembling => Rejected("in_progress"),
             S::Unmask | S::Failure | S::Paused | S::Shutdown => wrong_phase,
         },
         I::Garbage => Rejected("does_not_open"),
