@@ -42,11 +42,11 @@ wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
 
 .PHONY: dist-python
-dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux wheel, the source, both checked
+dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux wheel (of this machine's glibc), the source, both checked
 	$(call say,Python distribution)
 	rm -rf target/dist
-	$(BIN)/python $(PIP_INSTALL) 'maturin>=1.9,<2' ziglang twine
-	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --zig --compatibility manylinux2014 --out ../target/dist
+	$(BIN)/python $(PIP_INSTALL) 'maturin>=1.9,<2' twine
+	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --out ../target/dist
 	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin sdist --out ../target/dist
 	$(BIN)/python -m twine check --strict target/dist/*
 	ls -l target/dist
