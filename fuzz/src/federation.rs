@@ -42,7 +42,11 @@ pub fn settings() -> Settings {
         sum2: Sum2Settings { count, time, quorum: Default::default() },
         mask: mask.into(),
         model_length: 1,
-        reassembly: ReassemblyLimits { proven_bytes: 1 << 14, unproven_bytes: 1 << 12, ..ReassemblyLimits::default() },
+        reassembly: ReassemblyLimits {
+            proven_bytes: 1 << 14,
+            unproven_bytes: 1 << 12,
+            ..ReassemblyLimits::default()
+        },
     }
 }
 

@@ -6,7 +6,11 @@ use pet_core::message::{MessageId, OwnedChunk, Reassembly, ReassemblyLimits, Tag
 
 /// A stream of chunks of several participants: limits hold, and complete messages have all parts.
 pub fn multipart(data: &[u8]) {
-    let limits = ReassemblyLimits { proven_bytes: 1 << 16, unproven_bytes: 1 << 14, ..ReassemblyLimits::default() };
+    let limits = ReassemblyLimits {
+        proven_bytes: 1 << 16,
+        unproven_bytes: 1 << 14,
+        ..ReassemblyLimits::default()
+    };
     let mut reassembly = Reassembly::new(limits);
     for record in data.chunks(8) {
         let Ok([from, message, id, flags, length, rest @ ..]) = <[u8; 8]>::try_from(record) else {
