@@ -52,8 +52,6 @@ pub(super) struct Client {
     saved: Vec<(Snapshot, Known)>,
     /// What it is restored from.
     restored_from: Option<(Snapshot, Known)>,
-    /// The chunks of split updates.
-    parts: BTreeMap<MessageId, Parts>,
 }
 
 /// What the simulation knows of a participant's secrets. It goes with the machine's state.
@@ -63,9 +61,12 @@ struct Known {
     model: Option<Contribution>,
     /// What is in the update message that is being sent.
     masked: Option<Contribution>,
+    /// The chunks of it that were sent. A machine that goes back to the state of half an upload goes on
+    /// with the next chunk, and the coordinator may still have the others.
+    parts: BTreeMap<MessageId, Parts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Parts {
     last: Option<u16>,
     data: BTreeMap<u16, Vec<u8>>,
@@ -101,7 +102,6 @@ impl Client {
             known: Known::default(),
             saved: Vec::new(),
             restored_from: None,
-            parts: BTreeMap::new(),
         }
     }
 
@@ -270,7 +270,7 @@ impl Simulation<'_> {
         let client = &mut self.clients[index];
         match event {
             Event::NewRound { .. } => {
-                client.parts.clear();
+                client.known.parts.clear();
                 if client.random.chance(0.1) {
                     return self.tell_client(index, Input::FetchModel);
                 }
@@ -285,7 +285,7 @@ impl Simulation<'_> {
             }
             Event::ModelMasked(_) => {
                 client.known.masked = client.known.model.take();
-                client.parts.clear();
+                client.known.parts.clear();
                 Ok(())
             }
             Event::ModelRejected(mismatch) => Err(Violation::Refused {
@@ -380,7 +380,7 @@ impl Simulation<'_> {
         let masked_now = client.known.masked.clone();
         if let (Tag::Update, Some(contribution)) = (view.tag, masked_now) {
             let whole = match splits && view.is_multipart {
-                true => client.parts_of(view.payload),
+                true => client.known.parts_of(view.payload),
                 false => Some(view.payload.to_vec()),
             };
             if let Some((seeds, masked)) = whole.as_deref().and_then(update_of) {
@@ -510,7 +510,7 @@ fn old_messages(kept: &VecDeque<Bytes>, random: &mut Random) -> Vec<Bytes> {
     (0..3).filter_map(|_| kept.get(random.below(count.max(1)) as usize).cloned()).collect()
 }
 
-impl Client {
+impl Known {
     /// The payload that a chunk belongs to, once all of it was seen.
     fn parts_of(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         let chunk = Chunk::parse(payload).ok()?;
