@@ -82,7 +82,7 @@ impl From<LocalModelError> for PyErr {
 /// What the participant's own errors are in Python.
 pub(crate) fn participant_error(error: Error) -> PyErr {
     match error {
-        Error::Url(_) => ParticipantInit::new_err(error.to_string()),
+        Error::Url(_) | Error::Certificates(_) => ParticipantInit::new_err(error.to_string()),
         Error::Restore(_) => ParticipantRestore::new_err(error.to_string()),
         Error::Randomness(_) => CryptoInit::new_err(error.to_string()),
         Error::Rejected(Reject::Model(mismatch)) => LocalModelError::from(mismatch).into(),

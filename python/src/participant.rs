@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::model::Scalar;
-use pet_transport_blocking::{Config, Participant as Native};
+use pet_transport_blocking::{Config, Participant as Native, Tls};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
 use zeroize::Zeroizing;
 
@@ -22,7 +23,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// A participant that works on a native thread of its own from now on, until `save()`.
 ///
 /// `scalar` weighs its local models: the global model is sum(s_i * w_i) / sum(s_i). `state` is what
-/// `save()` gave earlier. `timeout` is the longest wait for an answer of the coordinator, in seconds.
+/// `save()` gave earlier. `timeout` is the longest wait for an answer of the coordinator, in seconds. `tls` has
+/// certificates in PEM form: those of authorities, then one to show and its key.
 ///
 /// Raises CryptoInit, ParticipantInit or ParticipantRestore.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
@@ -31,6 +33,9 @@ pub(crate) struct Participant {
     scalar: Scalar,
     ticks: Mutex<Ticks>,
 }
+
+/// In PEM form: authorities to trust instead of the web's; a certificate to show, and its key.
+type Certificates = (Option<PyBackedBytes>, Option<(PyBackedBytes, PyBackedBytes)>);
 
 /// What the last `tick()` knew.
 #[derive(Debug, Default)]
@@ -64,13 +69,14 @@ impl From<SetError> for PyErr {
 #[pymethods]
 impl Participant {
     #[new]
-    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0))]
+    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0, tls=None))]
     fn new(
         py: Python<'_>,
         url: &str,
         scalar: f64,
         state: Option<&Bound<'_, PyAny>>,
         timeout: f64,
+        tls: Option<Certificates>,
     ) -> PyResult<Self> {
         let mut config = Config::new(url).map_err(errors::participant_error)?;
         config.settings.scalar = Scalar::from_f64(scalar)
@@ -83,6 +89,7 @@ impl Participant {
                 "timeout must be a positive number of seconds, and {timeout} is not"
             ))
         })?;
+        config.tls = tls.map(read_tls).transpose()?.unwrap_or_default();
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
         let state = state.map(read_state).transpose()?;
@@ -263,6 +270,17 @@ fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
     let participant = participant.map_err(errors::participant_error)?;
     Driver::start(participant, waiting)
         .map_err(|error| XaynetError::new_err(format!("no native thread can be started: {error}")))
+}
+
+fn read_tls((authorities, identity): Certificates) -> PyResult<Tls> {
+    let mut tls = Tls::default();
+    if let Some(authorities) = authorities {
+        tls = tls.trusting(&authorities).map_err(errors::participant_error)?;
+    }
+    if let Some((certificate, key)) = identity {
+        tls = tls.with_identity(&certificate, &key).map_err(errors::participant_error)?;
+    }
+    Ok(tls)
 }
 
 /// A saved state in any of the forms that programs keep it in.

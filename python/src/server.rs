@@ -18,6 +18,7 @@ const WORKERS: usize = 2;
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_CoordinatorServer", frozen)]
 pub(crate) struct CoordinatorServer {
     address: SocketAddr,
+    tls: bool,
     process: u32,
     running: Mutex<Option<Running>>,
 }
@@ -36,6 +37,7 @@ impl CoordinatorServer {
         seed: Option<[u8; 32]>,
     ) -> PyResult<Self> {
         let loaded = settings::load(settings)?;
+        let tls = loaded.settings.api.tls_certificate.is_some();
         let mut options = Options::default();
         options.seed = seed;
         let started = py.detach(|| {
@@ -53,15 +55,17 @@ impl CoordinatorServer {
         let running = started.map_err(CoordinatorInit::new_err)?;
         Ok(Self {
             address: running.coordinator.local_addr(),
+            tls,
             process: std::process::id(),
             running: Mutex::new(Some(running)),
         })
     }
 
-    /// Where it listens: `127.0.0.1:8081`.
+    /// Where it listens: `http://127.0.0.1:8081`.
     #[getter]
-    fn address(&self) -> String {
-        self.address.to_string()
+    fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// What it is doing, as JSON, as its `/status` has it.

@@ -25,6 +25,7 @@ from xaynet_sdk.participant import (
 )
 from xaynet_sdk.simulation import Simulation, SimulatedRound, simulate
 from xaynet_sdk.spawn import spawn_async_participant, spawn_participant
+from xaynet_sdk.tls import Tls
 from xaynet_sdk.xaynet_sdk import (
     ClampWarning,
     CoordinatorInit,
@@ -60,6 +61,7 @@ __all__ = [
     "SealError",
     "SimulatedRound",
     "Simulation",
+    "Tls",
     "TrainingInput",
     "TrainingResult",
     "UninitializedParticipant",

@@ -26,9 +26,12 @@ from urllib.parse import urlsplit
 from xaynet_sdk import protocol as p
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
+from xaynet_sdk.tls import Tls
 from xaynet_sdk.xaynet_sdk import ParticipantInit, UninitializedParticipant, XaynetError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     import numpy.typing as npt
 
@@ -75,6 +78,7 @@ def connect(
     timeout: float = 60.0,
     polling: p.Polling | None = None,
     threads: int | None = None,
+    tls: Tls | None = None,
     client: httpx.AsyncClient | None = None,
     executor: Executor | None = None,
 ) -> Participant:
@@ -89,7 +93,8 @@ def connect(
         timeout: The longest wait for an answer of the coordinator, in seconds.
         polling: How often the coordinator is asked.
         threads: How many threads mask; all by default.
-        client: The HTTP client to use, which stays open; for proxies, certificates and so on.
+        tls: Whom to trust, and what to show, if the URL is an https one.
+        client: The HTTP client to use, which stays open; for proxies and so on. It has its own idea of TLS.
         executor: Where to mask; the event loop's own executor by default.
 
     Raises:
@@ -102,6 +107,10 @@ def connect(
         )
     if not timeout > 0:
         raise ParticipantInit(f"timeout must be a positive number of seconds, and {timeout} is not")
+    if tls is not None and client is not None:
+        raise ParticipantInit(
+            "give tls, or a client that has certificates of its own, but not both"
+        )
     machine = p.ParticipantMachine(
         seed,
         state=state,
@@ -111,7 +120,13 @@ def connect(
         polling=polling or p.Polling(),
     )
     return Participant(
-        machine, url.rstrip("/"), timeout, client, executor, threads or os.cpu_count() or 1
+        machine,
+        url.rstrip("/"),
+        timeout,
+        tls._context() if tls else True,
+        client,
+        executor,
+        threads or os.cpu_count() or 1,
     )
 
 
@@ -123,6 +138,7 @@ class Participant:
         machine: p.ParticipantMachine,
         url: str,
         timeout: float,
+        verify: ssl.SSLContext | bool,
         client: httpx.AsyncClient | None,
         executor: Executor | None,
         threads: int,
@@ -130,6 +146,7 @@ class Participant:
         self._machine = machine
         self._url = url
         self._timeout = timeout
+        self._verify = verify
         self._given_client = client
         self._executor = executor
         self._threads = threads
@@ -155,7 +172,9 @@ class Participant:
                     'xaynet_sdk.aio needs httpx: pip install "xaynet-sdk[aio]"'
                 ) from error
             # What is in a body is counted, so it must be no compressed form of something larger.
-            self._client = httpx.AsyncClient(headers={"accept-encoding": "identity"})
+            self._client = httpx.AsyncClient(
+                headers={"accept-encoding": "identity"}, verify=self._verify
+            )
         else:
             self._client = self._given_client
         self._driver = asyncio.create_task(self._drive(), name="xaynet-participant")
@@ -334,7 +353,8 @@ class Participant:
                     answer = p.Response(request.id, response.status_code, bytes(body), retry_after)
         except httpx.TimeoutException:
             answer = p.Fault(request.id, "timed_out")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # Not every OSError of TLS becomes one of httpx's.
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             answer = p.Fault(request.id, "unreachable", str(error) or type(error).__name__)
         self._feed(answer)
 

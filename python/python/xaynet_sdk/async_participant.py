@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
+from xaynet_sdk.tls import Tls
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,9 +35,16 @@ class AsyncParticipant(threading.Thread):
         scalar: float,
         *,
         timeout: float = 60.0,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(name="xaynet-async-participant", daemon=True)
-        self._native = xaynet_sdk.Participant(coordinator_url, scalar, state, timeout=timeout)
+        self._native = xaynet_sdk.Participant(
+            coordinator_url,
+            scalar,
+            state,
+            timeout=timeout,
+            tls=None if tls is None else tls._files(),
+        )
         self._notifier = notifier
 
     def run(self) -> None:

@@ -66,7 +66,7 @@ class Coordinator:
     @property
     def url(self) -> str:
         """What participants are given."""
-        return f"http://{self._native.address}"
+        return self._native.url
 
     def status(self) -> dict[str, Any]:
         """What it is doing: round, phase, messages; the same as ``GET /status``."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
+from xaynet_sdk.tls import Tls
 
 LOG = logging.getLogger("participant")
 
@@ -103,10 +104,17 @@ class InternalParticipant(threading.Thread):
         scalar: float,
         *,
         timeout: float = 60.0,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(name="xaynet-participant", daemon=True)
         self.error = None
-        self._native = xaynet_sdk.Participant(coordinator_url, scalar, state, timeout=timeout)
+        self._native = xaynet_sdk.Participant(
+            coordinator_url,
+            scalar,
+            state,
+            timeout=timeout,
+            tls=None if tls is None else tls._files(),
+        )
         self._make: Callable[[], ParticipantABC[Any, Any]] = lambda: participant(
             *p_args, **p_kwargs
         )

@@ -10,6 +10,7 @@ from xaynet_sdk._types import State
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.participant import InternalParticipant, ParticipantABC
 from xaynet_sdk.sealing import unseal
+from xaynet_sdk.tls import Tls
 
 
 def spawn_participant(
@@ -23,6 +24,7 @@ def spawn_participant(
     timeout: float = 60.0,
     key: bytes | None = None,
     passphrase: str | None = None,
+    tls: Tls | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -38,10 +40,11 @@ def spawn_participant(
             Take, for instance, each participant's share of the samples.
         timeout: The longest wait for an answer of the coordinator, in seconds. (Not in Xaynet.)
         key, passphrase: What the state was sealed with, if it was. (Not in Xaynet.)
+        tls: Whom to trust, and what to show, if the URL is an https one. (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
-        ParticipantInit: The URL, the scalar or the time-out is invalid.
+        ParticipantInit: The URL, the scalar or the time-out is invalid, or a certificate cannot be read.
         ParticipantRestore: The state cannot be read.
         SealError: The state does not open with this key or passphrase, or needs one.
         Exception: Whatever the participant's own constructor raises.
@@ -49,7 +52,7 @@ def spawn_participant(
     if state is not None:
         state = unseal(state, key=key, passphrase=passphrase)
     internal = InternalParticipant(
-        coordinator_url, participant, args, kwargs, state, scalar, timeout=timeout
+        coordinator_url, participant, args, kwargs, state, scalar, timeout=timeout, tls=tls
     )
     internal.start()
     internal.wait_until_ready()
@@ -64,6 +67,7 @@ def spawn_async_participant(
     timeout: float = 60.0,
     key: bytes | None = None,
     passphrase: str | None = None,
+    tls: Tls | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant to which local models are handed whenever they are ready.
 
@@ -75,6 +79,8 @@ def spawn_async_participant(
     if state is not None:
         state = unseal(state, key=key, passphrase=passphrase)
     notifier = threading.Event()
-    participant = AsyncParticipant(coordinator_url, notifier, state, scalar, timeout=timeout)
+    participant = AsyncParticipant(
+        coordinator_url, notifier, state, scalar, timeout=timeout, tls=tls
+    )
     participant.start()
     return participant, notifier
