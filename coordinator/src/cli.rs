@@ -138,6 +138,18 @@ pub struct Remote {
         env = "PET_COORDINATOR_URL"
     )]
     pub url: String,
+
+    /// Trust the authorities whose certificates are in this file (PEM), and no others, instead of the web's.
+    #[arg(long, value_name = "FILE", env = "PET_COORDINATOR_CA")]
+    pub ca: Option<PathBuf>,
+
+    /// Show the certificate in this file (PEM), for api.tls_client_auth.
+    #[arg(long, value_name = "FILE", env = "PET_COORDINATOR_CERTIFICATE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", env = "PET_COORDINATOR_KEY", requires = "certificate")]
+    pub key: Option<PathBuf>,
 }
 
 /// Tell what a running coordinator is doing.

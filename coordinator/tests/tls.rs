@@ -102,6 +102,47 @@ async fn status(client: &Client, address: SocketAddr) -> Option<u16> {
     answer.ok().map(|answer| answer.status().as_u16())
 }
 
+/// The commands that ask a coordinator speak TLS with authorities and certificates of one's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_ask_a_coordinator_that_speaks_tls() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let ca = files.write("ca.pem", &authority.pem);
+    let mut settings = files.settings();
+    settings.api.tls_client_auth = Some(ca.clone());
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let url = format!("https://{}", coordinator.local_addr());
+    let (certificate, key) = authority.certify(ExtendedKeyUsagePurpose::ClientAuth);
+    let certificate = files.write("client.pem", &certificate);
+    let key = files.write("client.key", &key);
+    let status = |options: &[(&str, &Path)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
+        command.args(["status", "--url", &url]).stdin(Stdio::null());
+        for (name, path) in options {
+            command.arg(name).arg(path);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+
+    let all = [("--ca", &*ca), ("--certificate", &*certificate), ("--key", &*key)];
+    assert_eq!(status(&all), (Some(0), String::new()));
+    // The web's authorities do not know it; without a certificate it does not answer.
+    assert_eq!(status(&[]).0, Some(3));
+    assert_eq!(status(&all[..1]).0, Some(3));
+    assert_eq!(status(&all[..2]).0, Some(2));
+
+    let garbage = files.write("garbage.pem", "nothing of use");
+    let (code, error) = status(&[("--ca", &garbage)]);
+    assert!(code == Some(2) && error.contains("there is no BEGIN CERTIFICATE in it"), "{error}");
+    let (code, error) = status(&[all[0], all[1], ("--key", &garbage)]);
+    assert!(code == Some(2) && error.contains("garbage.pem"), "{error}");
+    let nowhere = files.path("nowhere.pem");
+    let (code, error) = status(&[("--ca", &nowhere)]);
+    assert!(code == Some(2) && error.contains("nowhere.pem"), "{error}");
+    coordinator.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn certificates_are_used_and_read_again() {
     let (authority, other, files) = (Authority::new(), Authority::new(), Files::new());

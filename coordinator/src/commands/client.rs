@@ -1,14 +1,22 @@
 //! Asking a running coordinator over HTTP.
 
 use std::{
+    fmt, fs,
     io::{self, BufRead, BufReader, Read},
+    path::Path,
     time::Duration,
 };
 
 use pet_coordinator::status::Status;
-use ureq::{http::Response, Agent, Body};
+use ureq::{
+    http::Response,
+    tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig},
+    Agent, Body,
+};
+use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failed};
+use crate::cli::Remote;
 
 /// How long to wait for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,16 +31,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// For the coordinator at a base URL.
-    pub fn new(url: &str) -> Self {
+    /// For the coordinator that the command line names.
+    pub fn new(remote: &Remote) -> Result<Self, Failed> {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
+            .tls_config(tls(remote)?)
             .user_agent(concat!("pet-coordinator/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Self { agent, url: url.trim_end_matches('/').to_owned() }
+        Ok(Self { agent, url: remote.url.trim_end_matches('/').to_owned() })
     }
 
     /// The base URL.
@@ -94,4 +103,41 @@ impl Client {
     fn failed(&self, why: String) -> Failed {
         Failed::new(Exit::Unreachable, format!("the coordinator at {}: {why}", self.url))
     }
+}
+
+/// Whom to trust, and what to show.
+fn tls(remote: &Remote) -> Result<TlsConfig, Failed> {
+    let mut config = TlsConfig::builder();
+    if let Some(path) = &remote.ca {
+        config = config.root_certs(RootCerts::new_with_certs(&certificates(path)?));
+    }
+    if let (Some(certificate), Some(key)) = (&remote.certificate, &remote.key) {
+        let pem = read(key)?;
+        let key = PrivateKey::from_pem(&pem).map_err(|error| unusable(key, error))?;
+        let identity = ClientCert::new_with_certs(&certificates(certificate)?, key);
+        config = config.client_cert(Some(identity));
+    }
+    Ok(config.build())
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failed> {
+    let pem = read(path)?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| unusable(path, error))? {
+            certificates.push(certificate);
+        }
+    }
+    match certificates.is_empty() {
+        true => Err(unusable(path, "there is no BEGIN CERTIFICATE in it")),
+        false => Ok(certificates),
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    fs::read(path).map(Zeroizing::new).map_err(|error| unusable(path, error))
+}
+
+fn unusable(path: &Path, why: impl fmt::Display) -> Failed {
+    Failed::new(Exit::Usage, format!("{}: {why}", path.display()))
 }

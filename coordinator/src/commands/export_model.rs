@@ -45,7 +45,7 @@ fn from_directory(args: &ExportModel, dir: &Path) -> Result<(), Failed> {
 }
 
 fn from_coordinator(args: &ExportModel) -> Result<(), Failed> {
-    let client = Client::new(&args.coordinator.url);
+    let client = Client::new(&args.coordinator)?;
     let path = match args.round {
         Some(round) => format!("/models/{round}"),
         None => "/model".to_owned(),

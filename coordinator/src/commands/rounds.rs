@@ -16,7 +16,7 @@ use super::{
 use crate::cli::Rounds;
 
 pub fn rounds(args: &Rounds) -> Result<(), Failed> {
-    let (_, status) = Client::new(&args.coordinator.url).status()?;
+    let (_, status) = Client::new(&args.coordinator)?.status()?;
     let past = status.rounds.iter().rev().take(args.last.unwrap_or(usize::MAX));
     let text = if args.json {
         let past: Vec<&PastRound> = past.collect();

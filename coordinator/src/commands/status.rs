@@ -16,7 +16,7 @@ use super::{
 use crate::cli;
 
 pub fn status(args: &cli::Status) -> Result<(), Failed> {
-    let client = Client::new(&args.coordinator.url);
+    let client = Client::new(&args.coordinator)?;
     if args.watch {
         return watch(&client, args.json);
     }
