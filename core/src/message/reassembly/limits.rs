@@ -1,0 +1,42 @@
+//! How much is kept, and what it is reckoned at.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How much may be kept of incomplete messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassemblyLimits {
+    /// The most bytes kept of messages whose sender has proven the right to send them.
+    pub proven_bytes: usize,
+    /// The most bytes kept of all others.
+    pub unproven_bytes: usize,
+    /// The most messages kept, proven or not.
+    pub messages: usize,
+    /// A message of which no chunk has come for so long gives way to others.
+    pub idle: Duration,
+}
+
+impl Default for ReassemblyLimits {
+    /// 1 GiB proven, 16 MiB unproven, 100,000 messages, 5 minutes.
+    fn default() -> Self {
+        Self {
+            proven_bytes: 1 << 30,
+            unproven_bytes: 1 << 24,
+            messages: 100_000,
+            idle: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a kept chunk costs beside its data: it keeps the header and the seal of its message alive.
+pub(super) const CHUNK_COST: usize = 256;
+/// What a message costs beside its chunks.
+const PARTIAL_COST: usize = 768;
+/// How many messages give way to one chunk at most: taking a chunk in must not take long.
+pub(super) const MOST_EVICTED: usize = 64;
+
+/// What a message of so many bytes in so many chunks costs.
+pub(super) fn cost(bytes: usize, chunks: usize) -> usize {
+    bytes.saturating_add(PARTIAL_COST + chunks * CHUNK_COST)
+}

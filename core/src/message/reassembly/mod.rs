@@ -1,0 +1,225 @@
+//! Putting the chunks of multipart messages together, within limits.
+//!
+//! The existing coordinator keeps incomplete messages for ever and looks at a sender's right to send
+//! only when all is there; anyone can fill its memory. Here a message's chunks count as *proven* once
+//! a chunk that carries valid task signatures was seen (or the sender's right is known otherwise);
+//! proven and unproven chunks have limits of their own, so that a crowd of invented participants can
+//! only push out each other.
+
+mod error;
+mod kept;
+mod limits;
+mod partial;
+mod room;
+mod saved;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{MessageId, Tag};
+use crate::crypto::PublicSigningKey;
+pub use error::ReassemblyError;
+use kept::Kept;
+use limits::cost;
+pub use limits::ReassemblyLimits;
+use partial::Partial;
+pub use partial::{Complete, OwnedChunk};
+
+/// The incomplete messages of one phase.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reassembly {
+    #[serde(skip)]
+    limits: ReassemblyLimits,
+    kept: Kept,
+    /// Whose messages gave way to others, and nobody has asked yet.
+    #[serde(skip)]
+    evicted: Vec<PublicSigningKey>,
+}
+
+/// Shows how much is kept, and nothing of it.
+impl fmt::Debug for Reassembly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reassembly({} messages, {} bytes)", self.len(), self.bytes())
+    }
+}
+
+impl Reassembly {
+    /// With nothing in it.
+    pub fn new(limits: ReassemblyLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// How many messages are incomplete.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether no message is incomplete.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes are kept, with what each chunk costs beside its data.
+    pub fn bytes(&self) -> usize {
+        self.kept.proven_bytes() + self.kept.unproven_bytes()
+    }
+
+    /// Takes a chunk in; gives back the message if it was the last one missing. The same chunk may
+    /// come twice.
+    ///
+    /// `proven` says that this chunk proves its sender's right to send the message; `max_payload` is
+    /// the length that no payload with this tag exceeds.
+    ///
+    /// # Errors
+    /// If the chunk is empty, contradicts earlier ones, or there is no room. What was kept before
+    /// stays.
+    pub fn add(
+        &mut self,
+        sender: PublicSigningKey,
+        tag: Tag,
+        chunk: OwnedChunk,
+        proven: bool,
+        max_payload: usize,
+    ) -> Result<Option<Complete>, ReassemblyError> {
+        // Nobody splits a payload into nothing; and a payload's length bounds the number of chunks.
+        if chunk.data.is_empty() {
+            return Err(ReassemblyError::EmptyChunk);
+        }
+        let known = match self.kept.get(&sender) {
+            Some(partial) if partial.message_id == chunk.message_id => {
+                if partial.contains(tag, &chunk)? {
+                    return Ok(None);
+                }
+                Some(partial)
+            }
+            // An unproven chunk with another id must not displace a proven message: chunks may
+            // overtake each other, and old ones may come late.
+            Some(partial) if partial.is_proven() && !proven => {
+                return Err(ReassemblyError::Contradiction)
+            }
+            _ => None,
+        };
+        let actual = known.map_or(0, |partial| partial.bytes).saturating_add(chunk.data.len());
+        if actual > max_payload {
+            return Err(ReassemblyError::TooLarge { actual, max: max_payload });
+        }
+        let chunks = known.map_or(0, |partial| partial.chunks.len()) + 1;
+        let was_proven = known.is_some_and(Partial::is_proven);
+        if was_proven {
+            self.check_overhead()?;
+        } else if proven {
+            self.admit(&sender, cost(max_payload, chunks))?;
+            self.make_place(&sender)?;
+        } else {
+            self.evict(&sender, cost(actual, chunks))?;
+        }
+
+        let mut partial = match self.kept.remove(&sender) {
+            Some(partial) if partial.message_id == chunk.message_id => partial,
+            _ => self.kept.begin(chunk.message_id, tag),
+        };
+        if proven && !was_proven {
+            partial.reserved = Some(max_payload);
+        }
+        partial.put(chunk);
+        if partial.is_complete() {
+            return Ok(Some(partial.into_complete()));
+        }
+        self.kept.insert(sender, partial);
+        Ok(None)
+    }
+
+    /// What is set aside for a sender's message, if its right to send it is proven.
+    pub(crate) fn reserved(&self, sender: &PublicSigningKey) -> Option<usize> {
+        self.kept.get(sender)?.reserved
+    }
+
+    /// Keeps nothing of a sender any more. Gives how many bytes that frees, and what to drop for it.
+    pub(crate) fn forget(
+        &mut self,
+        sender: &PublicSigningKey,
+    ) -> Option<(usize, impl Send + 'static)> {
+        self.kept.remove(sender).map(|partial| (partial.bytes, partial))
+    }
+
+    /// Whether a sender has begun another message than this one.
+    pub(crate) fn has_other(&self, sender: &PublicSigningKey, id: MessageId) -> bool {
+        self.kept.get(sender).is_some_and(|own| own.message_id != id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SENDER: PublicSigningKey = PublicSigningKey::new([1; 32]);
+
+    pub(super) fn chunk(id: u16, is_last: bool, data: &[u8]) -> OwnedChunk {
+        OwnedChunk { id, message_id: MessageId(9), is_last, data: Bytes::copy_from_slice(data) }
+    }
+
+    pub(super) fn sender(byte: u8) -> PublicSigningKey {
+        PublicSigningKey::new([byte; 32])
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_gives_the_payload(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..9), 1..20),
+            order in any::<prop::sample::Index>(),
+            twice: bool,
+        ) {
+            let mut reassembly = Reassembly::new(ReassemblyLimits::default());
+            let mut ids: Vec<usize> = (0..parts.len()).collect();
+            let rotation = order.index(ids.len());
+            ids.rotate_left(rotation);
+            if rotation % 2 == 1 {
+                ids.reverse();
+            }
+            let total = parts.concat().len();
+            for (nth, id) in ids.iter().enumerate() {
+                let part = chunk(*id as u16, *id + 1 == parts.len(), &parts[*id]);
+                let complete = reassembly.add(SENDER, Tag::Update, part.clone(), false, total).unwrap();
+                if nth + 1 == ids.len() {
+                    prop_assert_eq!(complete.unwrap().payload(), parts.concat());
+                } else {
+                    prop_assert_eq!(complete, None);
+                    if twice {
+                        prop_assert_eq!(reassembly.add(SENDER, Tag::Update, part, false, total), Ok(None));
+                    }
+                }
+            }
+            prop_assert_eq!((reassembly.len(), reassembly.bytes()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let mut reassembly = Reassembly::new(ReassemblyLimits::default());
+        let mut add = |tag, part| reassembly.add(SENDER, tag, part, false, 100);
+        assert_eq!(add(Tag::Update, chunk(1, false, b"b")), Ok(None));
+        let refused = Err(ReassemblyError::Contradiction);
+        assert_eq!(add(Tag::Update, chunk(1, false, b"x")), refused);
+        assert_eq!(add(Tag::Sum2, chunk(0, false, b"a")), refused);
+        assert_eq!(add(Tag::Update, chunk(0, true, b"a")), refused);
+        assert_eq!(add(Tag::Update, chunk(2, true, b"c")), Ok(None));
+        assert_eq!(add(Tag::Update, chunk(3, false, b"d")), refused);
+        let complete = add(Tag::Update, chunk(0, false, b"a")).unwrap().unwrap();
+        assert_eq!(complete.payload(), b"abc");
+    }
+
+    #[test]
+    fn a_message_above_its_maximal_length_is_refused() {
+        let mut reassembly = Reassembly::new(ReassemblyLimits::default());
+        assert_eq!(reassembly.add(SENDER, Tag::Sum2, chunk(0, false, &[0; 6]), true, 10), Ok(None));
+        assert_eq!(
+            reassembly.add(SENDER, Tag::Sum2, chunk(1, true, &[0; 5]), true, 10),
+            Err(ReassemblyError::TooLarge { actual: 11, max: 10 })
+        );
+    }
+}
