@@ -1,0 +1,262 @@
+//! A coordinator with its surroundings: what is put out is done at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sender::Sender;
+use crate::coordinator::machine::{Running, Update};
+use crate::coordinator::settings::tests::settings;
+use crate::coordinator::snapshot::Saved;
+use crate::coordinator::state::Stage;
+use crate::coordinator::*;
+use crate::crypto::{RootSeed, Task};
+use crate::request::Call;
+use crate::round::{RoundParameters, SumDict};
+use crate::time::Timestamp;
+
+/// A coordinator with its surroundings; records are stored at once unless `storing` is off.
+pub(super) struct Fixture {
+    pub(super) machine: Coordinator,
+    pub(super) now: Timestamp,
+    pub(super) bulletin: Bulletin,
+    pub(super) context: Option<Arc<RoundContext>>,
+    pub(super) replies: Vec<(Ticket, Result<(), Rejection>)>,
+    pub(super) events: Vec<Event>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) last_record: PersistId,
+    pub(super) storing: bool,
+    pub(super) working: bool,
+    pub(super) idle: Option<Idle>,
+    pub(super) tickets: u64,
+    /// What the records add up to; nothing if the machine did not begin with them.
+    pub(super) recovery: Option<Recovery>,
+    pub(super) records: Vec<Record>,
+    pub(super) models: Vec<GlobalModel>,
+}
+
+impl Fixture {
+    pub(super) fn new(settings: Settings) -> Self {
+        let root = RootSeed::new([1; 32]);
+        let machine = Coordinator::new(settings, root.clone(), Timestamp::ZERO).unwrap();
+        Self::around(machine, Some(Recovery::new(root)), Timestamp::ZERO).drained()
+    }
+
+    /// The coordinator that goes on from records.
+    pub(super) fn resume(recovery: Recovery, elapsed: Duration, settings: Settings) -> Self {
+        let now = Timestamp::ZERO;
+        let machine = Coordinator::resume(recovery.clone(), elapsed, settings, now).unwrap();
+        Self::around(machine, Some(recovery), now).drained()
+    }
+
+    /// The coordinator that goes on from a snapshot.
+    pub(super) fn restore(saved: &[u8], now: Timestamp) -> Self {
+        let machine = Coordinator::restore(saved, quick(), now).unwrap();
+        Self::around(machine, None, now).drained()
+    }
+
+    /// A machine of which nothing was asked yet.
+    pub(super) fn around(machine: Coordinator, recovery: Option<Recovery>, now: Timestamp) -> Self {
+        Self {
+            machine,
+            now,
+            bulletin: Bulletin::new(),
+            context: None,
+            replies: Vec::new(),
+            events: Vec::new(),
+            jobs: Vec::new(),
+            last_record: PersistId(0),
+            storing: true,
+            working: true,
+            idle: None,
+            tickets: 0,
+            recovery,
+            records: Vec::new(),
+            models: Vec::new(),
+        }
+    }
+
+    fn drained(mut self) -> Self {
+        self.drain();
+        self
+    }
+
+    pub(super) fn input(&mut self, input: Input) -> Result<(), Reject> {
+        let result = self.machine.handle_input(self.now, input);
+        self.drain();
+        result
+    }
+
+    pub(super) fn drain(&mut self) {
+        loop {
+            let input = match self.machine.poll_output() {
+                Output::Job(job) if self.working => Input::JobDone(job.finish()),
+                Output::Job(job) => {
+                    self.jobs.push(job);
+                    continue;
+                }
+                Output::Persist { id, record } => {
+                    assert_eq!(id.0, self.last_record.0 + 1, "records are numbered in order");
+                    self.last_record = id;
+                    self.record(record);
+                    if !self.storing {
+                        continue;
+                    }
+                    Input::Persisted(id)
+                }
+                Output::Publish(publication) => {
+                    if let Publication::Model(model) = &publication {
+                        self.models.push(model.clone());
+                    }
+                    self.bulletin.apply(publication);
+                    continue;
+                }
+                Output::Context(context) => {
+                    self.context = Some(context);
+                    continue;
+                }
+                Output::Reply { ticket, outcome } => {
+                    self.replies.push((ticket, outcome));
+                    continue;
+                }
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
+                Output::Idle(idle) => {
+                    self.idle = Some(idle);
+                    self.check_recovery();
+                    return;
+                }
+            };
+            self.machine.handle_input(self.now, input).unwrap();
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        self.records.push(record.clone());
+        if let Some(recovery) = &mut self.recovery {
+            recovery.apply(read_back(&record)).unwrap();
+        }
+    }
+
+    /// At every moment the records add up to what a snapshot has, but for messages that are still being
+    /// put together: their last chunks have no record, and no answer.
+    fn check_recovery(&self) {
+        // That it is paused between two rounds is not saved.
+        let is_between_rounds = self.machine.stopped || self.machine.phase() == Phase::Idle;
+        let Some(recovery) = self.recovery.clone().filter(|_| !is_between_rounds) else {
+            return;
+        };
+        let elapsed = self.machine.elapsed();
+        let recovered = Snapshot::of_records(recovery.clone(), elapsed).unwrap().unwrap();
+        let snapshot = self.machine.snapshot();
+        let [mut recovered, mut snapshot] = [recovered, snapshot].map(|snapshot| {
+            let mut saved = Saved::from_bytes(&snapshot.to_bytes()).unwrap();
+            if let Stage::Failure { record } = &mut saved.stage {
+                *record = PersistId(0);
+            }
+            saved
+        });
+        let is_split = |update: &Update| update.split.is_some();
+        let being_put_together = self.machine.queue.iter().any(is_split)
+            || self.machine.running.values().any(|running| match running {
+                Running::Assemble { .. } => true,
+                Running::Aggregate(updates) => updates.iter().any(is_split),
+                Running::Unmask { .. } => false,
+            });
+        if being_put_together {
+            (recovered.reassembly, snapshot.reassembly) = Default::default();
+        }
+        let [recovered, snapshot] =
+            [recovered, snapshot].map(|saved| Snapshot::new(saved).to_bytes());
+        assert!(recovered == snapshot, "{recovery:?} is not {:?}", self.machine);
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.input(Input::Tick).unwrap();
+    }
+
+    /// Delivers a message; gives the reply if there is one already.
+    pub(super) fn send(&mut self, sealed: Vec<u8>) -> Option<Result<(), Rejection>> {
+        let message = match self.context.as_ref().unwrap().open(sealed) {
+            Ok(message) => message,
+            Err(rejection) => return Some(Err(rejection)),
+        };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.input(Input::Message { ticket, message }).unwrap();
+        let replies: Vec<_> = self.replies.iter().filter(|(id, _)| *id == ticket).collect();
+        assert!(replies.len() <= 1, "answered twice");
+        replies.first().map(|(_, outcome)| outcome.clone())
+    }
+
+    pub(super) fn parameters(&self) -> RoundParameters {
+        RoundParameters::clone(self.bulletin.parameters().unwrap())
+    }
+
+    /// The first participants that have a task in this round.
+    pub(super) fn with_task(&self, task: Task, count: usize) -> Vec<Sender> {
+        let parameters = self.parameters();
+        (0u32..)
+            .map(|number| Sender::new(number, &parameters))
+            .filter(|sender| sender.signatures.task(parameters.sum, parameters.update) == task)
+            .take(count)
+            .collect()
+    }
+
+    pub(super) fn failures(&self) -> Vec<RoundFailure> {
+        let failure = |event: &Event| match event {
+            Event::RoundFailed { failure, .. } => Some(failure.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(failure).collect()
+    }
+
+    /// Ends the sum phase with some participants; gives them.
+    pub(super) fn sum(&mut self, count: usize) -> Vec<Sender> {
+        let summers = self.with_task(Task::Sum, count);
+        for summer in &summers {
+            assert_eq!(self.send(summer.sum()), Some(Ok(())));
+        }
+        self.wait(TIME);
+        assert_eq!(self.machine.phase(), Phase::Update);
+        summers
+    }
+
+    /// Ends the update phase with three participants.
+    pub(super) fn update(&mut self, scalar: f64) -> Vec<Sender> {
+        let sums = self.sums();
+        let updaters = self.with_task(Task::Update, 3);
+        for updater in &updaters {
+            assert_eq!(self.send(updater.update(&sums, scalar)), Some(Ok(())));
+        }
+        self.wait(TIME);
+        assert_eq!(self.machine.phase(), Phase::Sum2);
+        updaters
+    }
+
+    pub(super) fn sums(&self) -> SumDict {
+        SumDict::from_bytes(&self.bulletin.answer(&Call::Sums).unwrap().body).unwrap()
+    }
+}
+
+/// The record after it was written to a disk.
+pub(super) fn read_back(record: &Record) -> Record {
+    let large = record.large().map(|large| large.to_bytes().into_owned().into());
+    let read = Record::from_bytes(&record.to_bytes(), large).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{record:?}"));
+    read
+}
+
+/// The minimal time of every phase here.
+pub(super) const TIME: Duration = Duration::from_secs(2);
+
+pub(super) fn quick() -> Settings {
+    let mut settings = settings();
+    for time in [&mut settings.sum.time, &mut settings.update.time, &mut settings.sum2.time] {
+        time.min = TIME;
+    }
+    settings
+}

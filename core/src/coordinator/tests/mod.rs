@@ -1,0 +1,12 @@
+//! The machine, message by message.
+
+mod any_inputs;
+mod chunks;
+mod control;
+mod failures;
+mod fixture;
+mod messages;
+mod records;
+mod rounds;
+mod sender;
+mod snapshots;
