@@ -10,10 +10,8 @@
 //! global model is the mean.
 #![allow(clippy::print_stdout)]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pet_core::crypto::{RootSeed, Seed, SigningKeyPair, Task, TaskSignatures};
@@ -21,8 +19,9 @@ use pet_core::message::Tag;
 use pet_core::model::{ratio, DataType, Model};
 use pet_core::participant::Event;
 use pet_core::round::RoundParameters;
+use pet_tests::process::{get, CoordinatorProcess, Process, Usage};
 
-type Error = Box<dyn std::error::Error>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const UPDATERS: usize = 3;
 
@@ -44,8 +43,8 @@ fn main() -> Result<(), Error> {
 fn round(transport: &str, weights: usize) -> Result<(), Error> {
     let folder = std::env::temp_dir().join(format!("large-round-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let mut coordinator = start_coordinator(&folder, weights)?;
-    let address = wait_for_file(&folder.join("port"), &mut coordinator.0)?;
+    let coordinator = start_coordinator(&folder, weights)?;
+    let address = coordinator.address();
     std::fs::remove_dir_all(&folder)?;
     let url = format!("http://{address}");
 
@@ -53,14 +52,13 @@ fn round(transport: &str, weights: usize) -> Result<(), Error> {
     let mut processes = Vec::new();
     for (task, count) in [("sum", 1), ("update", UPDATERS)] {
         for number in 0..count {
-            let child = Command::new(std::env::current_exe()?)
-                .args(["participant", transport, task, &number.to_string(), &url])
-                .spawn()?;
-            processes.push(Guard(child));
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["participant", transport, task, &number.to_string(), &url]);
+            processes.push(Process::start(&mut command)?);
         }
     }
     let body = loop {
-        match get(&address, "/model")? {
+        match get(address, "/model")? {
             (200, body) => break body,
             _ if begin.elapsed() > Duration::from_secs(600) => return Err("no global model".into()),
             _ => std::thread::sleep(Duration::from_millis(5)),
@@ -68,11 +66,9 @@ fn round(transport: &str, weights: usize) -> Result<(), Error> {
     };
     let took = begin.elapsed();
     for process in &mut processes {
-        if !process.0.wait()?.success() {
-            return Err("a participant has failed".into());
-        }
+        process.wait()?;
     }
-    report(&format!("coordinator ({transport})"), coordinator.0.id())?;
+    report(&format!("coordinator ({transport})"), &coordinator.id().to_string())?;
     let Model::F32(model) = ratio::decode(&body, DataType::F32)? else { unreachable!() };
     for (index, weight) in model.iter().enumerate() {
         let mean: f32 =
@@ -93,18 +89,7 @@ fn local_weight(number: usize, index: usize) -> f32 {
     ((index * 31 + number * 7919) % 2001) as f32 / 1000.0 - 1.0
 }
 
-/// Ends its process with itself.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_coordinator(folder: &Path, weights: usize) -> Result<Guard, Error> {
+fn start_coordinator(folder: &Path, weights: usize) -> Result<CoordinatorProcess, Error> {
     let config = folder.join("coordinator.toml");
     std::fs::write(
         &config,
@@ -115,43 +100,8 @@ fn start_coordinator(folder: &Path, weights: usize) -> Result<Guard, Error> {
              [pet.sum2]\ncount = {{ min = 1, max = 1 }}\ntime = {{ min = 0, max = 600 }}\n"
         ),
     )?;
-    let binary = match std::env::var_os("PET_COORDINATOR") {
-        Some(binary) => PathBuf::from(binary),
-        None => std::env::current_exe()?.with_file_name("../pet-coordinator"),
-    };
-    let child = Command::new(&binary)
-        .args(["serve", "--ephemeral"])
-        .arg("--config")
-        .arg(&config)
-        .arg("--port-file")
-        .arg(folder.join("port"))
-        .spawn()
-        .map_err(|error| format!("{}: {error}; build pet-coordinator first", binary.display()))?;
-    Ok(Guard(child))
-}
-
-fn wait_for_file(path: &Path, child: &mut Child) -> Result<String, Error> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < deadline {
-        if let Ok(text) = std::fs::read_to_string(path) {
-            return Ok(text.trim().into());
-        }
-        if let Some(status) = child.try_wait()? {
-            return Err(format!("the coordinator has ended: {status}").into());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Err("the coordinator does not listen".into())
-}
-
-fn get(address: &str, path: &str) -> Result<(u16, Vec<u8>), Error> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no HTTP answer")?;
-    let status = std::str::from_utf8(&answer[9..12])?.parse()?;
-    Ok((status, answer.split_off(end + 4)))
+    let mut command = CoordinatorProcess::command()?;
+    CoordinatorProcess::start(command.arg("--ephemeral").arg("--config").arg(&config), folder)
 }
 
 /// One participant, from its process' start to its last message.
@@ -193,7 +143,7 @@ fn participant(transport: &str, task: Task, number: usize, url: &str) -> Result<
         }
         other => return Err(format!("unknown transport {other}").into()),
     }
-    report(&format!("{task} participant {number}"), std::process::id())
+    report(&format!("{task} participant {number}"), "self")
 }
 
 /// The parameters of the current round.
@@ -220,19 +170,10 @@ fn identity(parameters: &RoundParameters, task: Task, number: usize) -> SigningK
         .expect("half of all identities have the task")
 }
 
-/// Processor time and peak memory of a process, from Linux' /proc.
-fn report(who: &str, process: u32) -> Result<(), Error> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let peak: f64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|value| value.split_whitespace().next())
-        .ok_or("no VmHWM")?
-        .parse()?;
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    // utime and stime, in hundredths of a second.
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    println!("{who}: {:.2} s of processor time, {:.1} MiB at most", ticks / 100.0, peak / 1024.0);
+/// Processor time and peak memory of a process.
+fn report(who: &str, process: &str) -> Result<(), Error> {
+    let usage = Usage::of(process)?;
+    let (processor, peak) = (usage.processor(), usage.peak / 1024.0);
+    println!("{who}: {processor:.2} s of processor time, {peak:.1} MiB at most");
     Ok(())
 }

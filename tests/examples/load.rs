@@ -14,7 +14,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
@@ -29,6 +29,7 @@ use pet_core::request::Response;
 use pet_core::round::{RoundParameters, SumDict};
 use pet_core::time::Timestamp;
 use pet_tests::by_hand::Hand;
+use pet_tests::process::{get, CoordinatorProcess, Usage};
 use serde_json::{json, Value};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -101,11 +102,9 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let Load { weights, updates, connections } = load;
     let folder = std::env::temp_dir().join(format!("load-{}-{weights}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let mut coordinator = start(&folder, load, ephemeral)?;
-    let address = wait_for_file(&folder.join("port"), &mut coordinator.0);
-    let process = coordinator.0.id();
-    let address = address?;
-    let (status, body) = get(&address, "/params")?;
+    let coordinator = start(&folder, load, ephemeral)?;
+    let (address, process) = (coordinator.address(), coordinator.id());
+    let (status, body) = get(address, "/params")?;
     if status != 200 {
         return Err(format!("no round parameters: {status}").into());
     }
@@ -113,10 +112,10 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let key = round_key(&parameters)?;
 
     let summer = &Hand::with_task(Task::Sum, 1, &parameters)[0];
-    let mut connection = Connection::open(&address)?;
+    let mut connection = Connection::open(address)?;
     connection.post(&summer.sum())?;
     let sums = loop {
-        match get(&address, "/sums")? {
+        match get(address, "/sums")? {
             (200, body) => break SumDict::from_bytes(&body)?,
             _ => thread::sleep(Duration::from_millis(5)),
         }
@@ -127,7 +126,7 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let client_before = Usage::of("self")?;
     let before = Usage::of(&process.to_string())?;
     let began = Instant::now();
-    let at_half = post(&address, &messages, connections, process)?;
+    let at_half = post(address, &messages, connections, process)?;
     let took = began.elapsed().as_secs_f64();
     let after = Usage::of(&process.to_string())?;
     let client_after = Usage::of("self")?;
@@ -143,8 +142,8 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let per_update = |seconds: f64| seconds * 1000.0 / count;
     let user = per_update(after.user - before.user);
     let system = per_update(after.system - before.system);
-    let client = per_update(client_after.all() - client_before.all());
-    let limit_cpu = per_update(limit_after.all() - limit_before.all());
+    let client = per_update(client_after.processor() - client_before.processor());
+    let limit_cpu = per_update(limit_after.processor() - limit_before.processor());
     let megabytes = bytes as f64 / 1e6 / took;
     let mib = |kib: f64| kib / 1024.0;
     println!(
@@ -182,27 +181,11 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     }))
 }
 
-/// Ends its process with itself.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(folder: &Path, load: Load, ephemeral: bool) -> Result<Guard, Error> {
+fn start(folder: &Path, load: Load, ephemeral: bool) -> Result<CoordinatorProcess, Error> {
     let seed = folder.join("seed");
     std::fs::write(&seed, SEED)?;
-    let binary = match std::env::var_os("PET_COORDINATOR") {
-        Some(binary) => PathBuf::from(binary),
-        None => std::env::current_exe()?.with_file_name("../pet-coordinator"),
-    };
-    let mut command = Command::new(&binary);
-    command.arg("serve").arg("--seed-file").arg(&seed);
-    command.arg("--port-file").arg(folder.join("port"));
+    let mut command = CoordinatorProcess::command()?;
+    command.arg("--seed-file").arg(&seed);
     let updates = load.updates + 1;
     for setting in [
         format!("model.length={}", load.weights),
@@ -222,24 +205,7 @@ fn start(folder: &Path, load: Load, ephemeral: bool) -> Result<Guard, Error> {
     ] {
         command.arg("--set").arg(setting);
     }
-    let child = command.current_dir(folder).stdin(Stdio::null()).spawn();
-    let child =
-        child.map_err(|error| format!("{}: {error}; build pet-coordinator", binary.display()))?;
-    Ok(Guard(child))
-}
-
-fn wait_for_file(path: &Path, child: &mut Child) -> Result<String, Error> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < deadline {
-        if let Ok(text) = std::fs::read_to_string(path) {
-            return Ok(text.trim().into());
-        }
-        if let Some(status) = child.try_wait()? {
-            return Err(format!("the coordinator has ended: {status}").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    Err("the coordinator does not listen".into())
+    CoordinatorProcess::start(command.current_dir(folder).stdin(Stdio::null()), folder)
 }
 
 /// The round's keys: those of a machine with the same seed.
@@ -381,50 +347,5 @@ impl Connection {
                 None => Err(format!("not accepted: status {status}").into()),
             },
         }
-    }
-}
-
-fn get(address: &str, path: &str) -> Result<(u16, Vec<u8>), Error> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no HTTP answer")?;
-    let status = std::str::from_utf8(&answer[9..12])?.parse()?;
-    Ok((status, answer.split_off(end + 4)))
-}
-
-/// What a process has used: seconds of processor time, KiB of memory.
-struct Usage {
-    user: f64,
-    system: f64,
-    resident: f64,
-    peak: f64,
-}
-
-impl Usage {
-    fn of(process: &str) -> Result<Self, Error> {
-        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-        let memory = |name: &str| -> Result<f64, Error> {
-            let value = status.lines().find_map(|line| line.strip_prefix(name));
-            let value = value.and_then(|value| value.split_whitespace().next());
-            Ok(value.ok_or("a field is missing in /proc")?.parse()?)
-        };
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        // In hundredths of a second.
-        let ticks = |index: usize| -> Result<f64, Error> {
-            Ok(fields.get(index).ok_or("a field is missing in /proc")?.parse::<f64>()? / 100.0)
-        };
-        Ok(Self {
-            user: ticks(11)?,
-            system: ticks(12)?,
-            resident: memory("VmRSS:")?,
-            peak: memory("VmHWM:")?,
-        })
-    }
-
-    fn all(&self) -> f64 {
-        self.user + self.system
     }
 }

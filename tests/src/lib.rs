@@ -5,6 +5,7 @@
 pub mod by_hand;
 pub mod explore;
 pub mod fake;
+pub mod process;
 pub mod recording;
 pub mod sim;
 pub mod world;
