@@ -23,7 +23,7 @@ use std::{fmt::Display, future::Future, sync::Arc};
 use axum::{
     body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{header, HeaderValue, StatusCode},
+    http::{header, HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
     Router,
@@ -111,9 +111,19 @@ struct Api<R> {
 }
 
 impl<R: Rounds> Api<R> {
-    /// Waits until something is so, as long as the client is patient.
-    async fn until(&self, patience: Patience, is_so: impl Fn() -> bool + Send + Sync) {
-        let _ = tokio::time::timeout(patience.duration(), self.rounds.until(is_so)).await;
+    /// The answer to a request; for a patient client it is made once there is news, or its patience has
+    /// ended.
+    async fn when_new(
+        &self,
+        request: &HeaderMap,
+        is_news: impl Fn() -> bool + Send + Sync,
+        answer: impl Future<Output = Response>,
+    ) -> Response {
+        let Some(patience) = Patience::of(request) else { return answer.await };
+        let _ = tokio::time::timeout(patience.duration(), self.rounds.until(is_news)).await;
+        let mut response = answer.await;
+        patience.acknowledge(&mut response);
+        response
     }
 }
 

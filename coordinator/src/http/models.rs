@@ -13,7 +13,6 @@ use tracing::error;
 
 use super::{
     conditional::{etag, is_known, Tagged},
-    patience::Patience,
     untyped, Answer, Api, Rounds,
 };
 use crate::models::{Form, ModelName, Published};
@@ -24,22 +23,17 @@ pub(super) async fn latest<R: Rounds>(
     method: Method,
     request: HeaderMap,
 ) -> Response {
-    let patience = Patience::of(&request);
-    if let Some(patience) = patience {
-        let is_news = || {
-            let Some(model) = api.rounds.model() else { return false };
-            Choice::of(&request, &model).is_none_or(|choice| !choice.is_known(&request, &model))
-        };
-        api.until(patience, is_news).await;
-    }
-    let mut response = match api.rounds.model() {
-        Some(model) => answer(&model, &method, &request).await,
-        None => untyped(Answer::no_content()),
+    let is_news = || {
+        let Some(model) = api.rounds.model() else { return false };
+        Choice::of(&request, &model).is_none_or(|choice| !choice.is_known(&request, &model))
     };
-    if let Some(patience) = patience {
-        patience.acknowledge(&mut response);
-    }
-    response
+    let answer = async {
+        match api.rounds.model() {
+            Some(model) => answer(&model, &method, &request).await,
+            None => untyped(Answer::no_content()),
+        }
+    };
+    api.when_new(&request, is_news, answer).await
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, Method},
     response::Response,
@@ -13,7 +12,6 @@ use pet_core::crypto::Blake2b;
 
 use super::{
     conditional::{etag, is_known, Tagged},
-    patience::Patience,
     untyped, Answer, Api, Rounds,
 };
 
@@ -23,26 +21,21 @@ pub(super) async fn params<R: Rounds>(
     method: Method,
     request: HeaderMap,
 ) -> Response {
-    let patience = Patience::of(&request);
-    if let Some(patience) = patience {
-        let is_news = || {
-            let params = api.rounds.params();
-            params.is_some_and(|body| tag(&body).is_none_or(|tag| !is_known(&request, &tag)))
-        };
-        api.until(patience, is_news).await;
-    }
-    let answer = |body: Bytes| match tag(&body) {
-        Some(etag) => {
-            let tagged = Tagged { body, etag, content_type: None, negotiated: false };
-            tagged.answer(&method, &request)
-        }
-        None => untyped(Answer::ok(body)),
+    let is_news = || {
+        let params = api.rounds.params();
+        params.is_some_and(|body| tag(&body).is_none_or(|tag| !is_known(&request, &tag)))
     };
-    let mut response = api.rounds.params().map_or_else(|| untyped(Answer::no_content()), answer);
-    if let Some(patience) = patience {
-        patience.acknowledge(&mut response);
-    }
-    response
+    let answer = async {
+        let Some(body) = api.rounds.params() else { return untyped(Answer::no_content()) };
+        match tag(&body) {
+            Some(etag) => {
+                let tagged = Tagged { body, etag, content_type: None, negotiated: false };
+                tagged.answer(&method, &request)
+            }
+            None => untyped(Answer::ok(body)),
+        }
+    };
+    api.when_new(&request, is_news, answer).await
 }
 
 fn tag(body: &[u8]) -> Option<ETag> {
