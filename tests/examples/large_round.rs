@@ -19,7 +19,7 @@ use pet_core::message::Tag;
 use pet_core::model::{ratio, DataType, Model};
 use pet_core::participant::Event;
 use pet_core::round::RoundParameters;
-use pet_tests::process::{get, CoordinatorProcess, Process, Usage};
+use pet_tests::process::{get, get_when_there, CoordinatorProcess, Process, Usage};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -148,10 +148,8 @@ fn participant(transport: &str, task: Task, number: usize, url: &str) -> Result<
 
 /// The parameters of the current round.
 fn parameters(url: &str) -> Result<RoundParameters, Error> {
-    match get(url.trim_start_matches("http://"), "/params")? {
-        (200, body) => Ok(RoundParameters::from_bytes(&body)?),
-        (status, _) => Err(format!("no round parameters: {status}").into()),
-    }
+    let body = get_when_there(url.trim_start_matches("http://"), "/params")?;
+    Ok(RoundParameters::from_bytes(&body)?)
 }
 
 /// The `number`th of the identities that have the task in this round.

@@ -18,7 +18,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pet_coordinator::settings::Settings;
 use pet_core::coordinator::{Coordinator, Output, Record};
@@ -29,7 +29,7 @@ use pet_core::request::Response;
 use pet_core::round::{RoundParameters, SumDict};
 use pet_core::time::Timestamp;
 use pet_tests::by_hand::Hand;
-use pet_tests::process::{get, CoordinatorProcess, Usage};
+use pet_tests::process::{get_when_there, CoordinatorProcess, Usage};
 use serde_json::{json, Value};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -104,22 +104,13 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     std::fs::create_dir_all(&folder)?;
     let coordinator = start(&folder, load, ephemeral)?;
     let (address, process) = (coordinator.address(), coordinator.id());
-    let (status, body) = get(address, "/params")?;
-    if status != 200 {
-        return Err(format!("no round parameters: {status}").into());
-    }
-    let parameters = RoundParameters::from_bytes(&body)?;
+    let parameters = RoundParameters::from_bytes(&get_when_there(address, "/params")?)?;
     let key = round_key(&parameters)?;
 
     let summer = &Hand::with_task(Task::Sum, 1, &parameters)[0];
     let mut connection = Connection::open(address)?;
     connection.post(&summer.sum())?;
-    let sums = loop {
-        match get(address, "/sums")? {
-            (200, body) => break SumDict::from_bytes(&body)?,
-            _ => thread::sleep(Duration::from_millis(5)),
-        }
-    };
+    let sums = SumDict::from_bytes(&get_when_there(address, "/sums")?)?;
     let messages = prepare(&parameters, &sums, updates, cores);
     let bytes: usize = messages.iter().map(Vec::len).sum();
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// What goes wrong here only ends a measurement.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How long a coordinator may take until it listens.
+/// How long a coordinator may take until it listens, and until it has what it is asked for.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A process that ends with its owner.
@@ -127,6 +127,22 @@ pub fn get(address: &str, path: &str) -> Result<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no HTTP answer")?;
     let status = std::str::from_utf8(&answer[9..12])?.parse()?;
     Ok((status, answer.split_off(end + 4)))
+}
+
+/// The body of what is at a path, once it is there: a coordinator listens before its first round's
+/// parameters are stored and published.
+///
+/// # Errors
+/// If it does not come in time, or nobody answers.
+pub fn get_when_there(address: &str, path: &str) -> Result<Vec<u8>> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match get(address, path)? {
+            (200, body) => return Ok(body),
+            (204, _) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            (status, _) => return Err(format!("{path} is not there: status {status}").into()),
+        }
+    }
 }
 
 /// What a process has used. Linux only.
