@@ -88,12 +88,11 @@ impl Clock {
     }
 
     pub fn now(&self) -> Timestamp {
-        // Rounds down: the machine must not see a time that has not come yet.
-        Timestamp::ZERO + Duration::from_millis(self.0.elapsed().as_millis() as u64)
+        Timestamp::from_duration(self.0.elapsed())
     }
 
     fn instant(&self, at: Timestamp) -> Option<Instant> {
-        self.0.checked_add(at.saturating_since(Timestamp::ZERO))
+        self.0.checked_add(at.as_duration())
     }
 }
 

@@ -5,7 +5,7 @@
 //! thin shell around it. The parts, from the outside in:
 //!
 //! * [`settings`]: what can be set, and where settings come from;
-//! * HTTP: the five calls of the protocol, uploads within limits;
+//! * HTTP: the calls of the protocol and those of our own, uploads within limits;
 //! * the intake: messages are opened and verified on all cores, rejections counted;
 //! * the driver: the one task that owns the state machine, keeps its time, runs its jobs;
 //! * [`status`]: what the coordinator is doing, for people and programs that watch it;

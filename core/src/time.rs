@@ -26,6 +26,17 @@ impl Timestamp {
         self.0
     }
 
+    /// So long after the epoch, as a driver's clock says. Rounds down: no machine may be told of a time
+    /// that has not come yet.
+    pub fn from_duration(since_epoch: Duration) -> Self {
+        Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long after the epoch it is.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
     /// How much later this is than `earlier`; zero if it is not later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -47,13 +58,21 @@ impl Sub<Duration> for Timestamp {
 
     /// Ends at the epoch.
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_sub(Self::from_duration(duration).0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_never_ahead() {
+        let read = Timestamp::from_duration(Duration::from_micros(10_999));
+        assert_eq!(read, Timestamp::from_millis(10));
+        assert_eq!(read.as_duration(), Duration::from_millis(10));
+        assert_eq!(Timestamp::from_duration(Duration::MAX), Timestamp::from_millis(u64::MAX));
+    }
 
     #[test]
     fn arithmetic_saturates_and_rounds_up() {

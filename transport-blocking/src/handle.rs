@@ -52,8 +52,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let millis = self.epoch.elapsed().as_millis();
-        Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        Timestamp::from_duration(self.epoch.elapsed())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -67,7 +66,7 @@ impl Shared {
         wake_at: Option<Timestamp>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, State> {
-        let wake = wake_at.map(|at| self.epoch + Duration::from_millis(at.as_millis()));
+        let wake = wake_at.map(|at| self.epoch + at.as_duration());
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),
             (wake, deadline) => wake.or(deadline),

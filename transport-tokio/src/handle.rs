@@ -46,8 +46,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let millis = self.epoch.elapsed().as_millis();
-        Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        Timestamp::from_duration(self.epoch.elapsed())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

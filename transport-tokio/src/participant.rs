@@ -12,6 +12,7 @@ use pet_core::participant::{
 };
 use pet_core::record::Sink;
 use pet_core::request::RequestId;
+use pet_core::time::Timestamp;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -198,7 +199,7 @@ impl Participant {
                     }
                 }
                 Output::Idle(idle) => {
-                    let wake_at = idle.wake_at.map(|at| Duration::from_millis(at.as_millis()));
+                    let wake_at = idle.wake_at.map(Timestamp::as_duration);
                     return Ok(Drained::Idle(wake_at));
                 }
                 // An output of a newer core that this driver does not know.

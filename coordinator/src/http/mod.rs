@@ -1,4 +1,5 @@
-//! The five calls of the protocol over HTTP (protocol description, section 3).
+//! The calls of the protocol over HTTP (protocol description, section 3), and those beside them that are
+//! ours.
 //!
 //! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind
 //! [`Rounds`].

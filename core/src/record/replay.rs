@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 const MOST_POLLS: u32 = 1 << 17;
 
 /// Jobs that were given out and whose result has not come.
-pub type Jobs<M> = BTreeMap<JobId, Job<<M as Machine>::Outcome>>;
+pub(crate) type Jobs<M> = BTreeMap<JobId, Job<<M as Machine>::Outcome>>;
 
 /// A record that was replayed: everything was said again, word for word.
 #[derive(Debug)]

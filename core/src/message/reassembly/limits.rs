@@ -13,7 +13,8 @@ pub struct ReassemblyLimits {
     pub unproven_bytes: usize,
     /// The most messages kept, proven or not.
     pub messages: usize,
-    /// A message of which no chunk has come for so long gives way to others.
+    /// A message of which no chunk has come for so long gives way to others, once they send. Not before:
+    /// its chunks are acknowledged, so a late sender goes on with the rest and could not begin again.
     pub idle: Duration,
 }
 
