@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pet_coordinator::{Coordinator, Options};
 use pyo3::prelude::*;
@@ -13,6 +13,8 @@ use crate::{settings, weights_out};
 
 /// Threads for its sockets and its machine; jobs have the cores' own.
 const WORKERS: usize = 2;
+/// How often a wait for the end looks whether the user has pressed Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A running coordinator on a port of this machine, with its records in memory.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_CoordinatorServer", frozen)]
@@ -31,11 +33,8 @@ struct Running {
 #[pymethods]
 impl CoordinatorServer {
     #[new]
-    fn new(
-        py: Python<'_>,
-        settings: Vec<(String, String)>,
-        seed: Option<[u8; 32]>,
-    ) -> PyResult<Self> {
+    fn new(py: Python<'_>, settings: Vec<(String, String)>, seed: Option<&[u8]>) -> PyResult<Self> {
+        let seed = seed.map(|bytes| crate::protocol::seed(Some(bytes))).transpose()?;
         let loaded = settings::load(settings)?;
         let tls = loaded.settings.api.tls_certificate.is_some();
         let mut options = Options::default();
@@ -114,17 +113,28 @@ impl CoordinatorServer {
             return Ok(());
         };
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-        let result = py.detach(|| {
-            let stop = async { tokio::time::timeout(timeout, coordinator.shutdown()).await };
-            let result = runtime.block_on(stop);
+        let deadline = Instant::now().checked_add(timeout);
+        let mut shutdown = Box::pin(coordinator.shutdown());
+        let result = loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = left.unwrap_or(SIGNAL_INTERVAL).min(SIGNAL_INTERVAL);
+            let result = py.detach(|| {
+                runtime.block_on(async { tokio::time::timeout(slice, shutdown.as_mut()).await })
+            });
+            match (result, py.check_signals()) {
+                (_, Err(interrupted)) => break Err(interrupted),
+                (Ok(Ok(())), _) => break Ok(()),
+                (Ok(Err(error)), _) => break Err(XaynetError::new_err(error.to_string())),
+                // Whoever is still being answered at the end of the time is cut off.
+                (Err(_), _) if left.is_some_and(|left| left <= slice) => break Ok(()),
+                (Err(_), _) => {}
+            }
+        };
+        py.detach(|| {
+            drop(shutdown);
             runtime.shutdown_background();
-            result
         });
-        match result {
-            // Whoever is still being answered at the end of the time is cut off.
-            Ok(Ok(())) | Err(_) => Ok(()),
-            Ok(Err(error)) => Err(XaynetError::new_err(error.to_string())),
-        }
+        result
     }
 }
 

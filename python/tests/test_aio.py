@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fake as wire
@@ -85,6 +86,74 @@ def test_submit_tells_whether_it_was_sent(fake: FakeCoordinator) -> None:
             await asyncio.to_thread(
                 fake.wait_for, lambda: len(fake.messages) > count, "another message"
             )
+
+    run(main())
+
+
+def test_only_the_model_that_was_sent_is_told_to_be(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        update_round(fake)
+        async with aio.connect(fake.url, polling=QUICK) as participant:
+            await anext(participant.rounds())
+            models = ([number / 4] * 4 for number in range(3))
+            assert await asyncio.gather(*map(participant.submit, models)) == [False, False, True]
+
+    run(main())
+
+
+def test_a_model_that_comes_while_another_is_masked_is_for_later(fake: FakeCoordinator) -> None:
+    class Held(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            asked.set()
+            return super().submit(*args, **kwargs)
+
+    asked, released = asyncio.Event(), threading.Event()
+
+    async def main() -> None:
+        update_round(fake)
+        with Held(1) as executor:
+            executor.submit(released.wait)
+            asked.clear()
+            async with aio.connect(fake.url, polling=QUICK, executor=executor) as participant:
+                await anext(participant.rounds())
+                first = asyncio.create_task(participant.submit([0.5] * 4))
+                await asked.wait()
+                second = asyncio.create_task(participant.submit([0.25] * 4))
+                await asyncio.sleep(0)
+                released.set()
+                assert await first is True
+                assert not second.done()
+                update_round(fake, 2)
+                assert await second is False
+
+    try:
+        run(main())
+    finally:
+        released.set()
+
+
+def test_submitting_again_after_cancelling(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        fake.new_round(1, task="none")
+        async with aio.connect(fake.url, polling=QUICK) as participant:
+            rounds = participant.rounds()
+            await anext(rounds)
+            given_up = asyncio.create_task(participant.submit([0.5] * 4))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            update_round(fake, 2)
+            # To cancel does not take the model back.
+            await asyncio.to_thread(fake.wait_for_message)
+            fake.new_round(3, task="none")
+            await anext(rounds)
+            again = asyncio.create_task(participant.submit([0.25] * 4))
+            await asyncio.sleep(0)
+            update_round(fake, 4)
+            # The round that it was handed over in is over.
+            assert await again is False
+            await asyncio.to_thread(fake.wait_for, lambda: len(fake.messages) == 2, "the other")
 
     run(main())
 
@@ -175,6 +244,70 @@ def test_the_block_may_be_cancelled(fake: FakeCoordinator) -> None:
     run(main())
 
 
+def test_a_cancelled_stop_does_not_lose_the_state(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        fake.silent.add("/params")
+        async with aio.connect(fake.url) as participant:
+            await asyncio.to_thread(fake.wait_for_request, "/params")
+            waiting = asyncio.ensure_future(anext(participant.rounds(), None))
+            stopping = asyncio.create_task(participant.stop())
+            await asyncio.sleep(0)
+            stopping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stopping
+            # It is stopped nevertheless, and nobody is left waiting.
+            assert await waiting is None
+            protocol.ParticipantMachine(state=await participant.stop())
+            with pytest.raises(xaynet_sdk.UninitializedParticipant):
+                await participant.stop()
+
+    run(main())
+
+
+def test_whoever_waits_learns_of_the_end_even_if_leaving_is_cancelled(
+    fake: FakeCoordinator,
+) -> None:
+    async def main() -> None:
+        fake.silent.add("/params")
+        leave = asyncio.Event()
+
+        async def hold() -> None:
+            async with aio.connect(fake.url) as participant:
+                waiting.append(asyncio.ensure_future(participant.global_model()))
+                waiting.append(asyncio.ensure_future(anext(participant.rounds(), None)))
+                await leave.wait()
+
+        waiting: list[asyncio.Future[Any]] = []
+        task = asyncio.create_task(hold())
+        await asyncio.to_thread(fake.wait_for_request, "/params")
+        leave.set()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(ended[0], xaynet_sdk.UninitializedParticipant)
+        assert ended[1] is None
+
+    run(main())
+
+
+def test_nothing_works_before_the_block(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        participant = aio.connect(fake.url)
+        calls: list[Awaitable[Any]] = [
+            anext(participant.rounds()),
+            participant.global_model(),
+            participant.submit([0.5] * 4),
+            participant.stop(),
+        ]
+        for call in calls:
+            with pytest.raises(xaynet_sdk.UninitializedParticipant, match="async with"):
+                await call
+
+    run(main())
+
+
 def test_going_on_from_a_state(fake: FakeCoordinator) -> None:
     async def main() -> None:
         update_round(fake)
@@ -218,9 +351,21 @@ def test_an_answer_that_is_too_long(fake: FakeCoordinator, caplog: Any) -> None:
 
 
 def test_what_is_no_url() -> None:
-    for url in ("127.0.0.1:8081", "ftp://host", "http://", "http://host?x", "http://host#x"):
+    for url in (
+        "127.0.0.1:8081",
+        "ftp://host",
+        "http://",
+        "http://host?x",
+        "http://host#x",
+        "http://host:99999",
+        "http://a b",
+        "http://host:x",
+        "http://host\n",
+        None,
+        b"http://host",
+    ):
         with pytest.raises(xaynet_sdk.ParticipantInit, match="not a coordinator's URL"):
-            aio.connect(url)
+            aio.connect(url)  # type: ignore[arg-type]
     with pytest.raises(xaynet_sdk.ParticipantInit, match="positive"):
         aio.connect("http://host", timeout=0)
     with pytest.raises(xaynet_sdk.ParticipantInit, match="negative"):
@@ -242,5 +387,6 @@ def test_a_failing_job_is_told(
                 await participant.submit([0.5] * 4)
             with pytest.raises(MemoryError):
                 await anext(participant.rounds())
+            protocol.ParticipantMachine(state=await participant.stop())
 
     run(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import urllib.request
 from typing import Any
@@ -117,3 +119,46 @@ def test_a_with_block_stops_the_participant_and_raises() -> None:
         with xaynet_sdk.spawn_participant(coordinator.url, Constant, ([0.0, 0.0],)) as spawned:
             spawned.stop()
         assert not spawned.is_alive()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mask": 5},
+        {"settings": [1]},
+        {"settings": {1: 2}},
+        {"settings": {"pet": {1: 2}}},
+        {"model_length": -1},
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_told(arguments: Any) -> None:
+    for kind in (xaynet_sdk.Coordinator, xaynet_sdk.protocol.CoordinatorMachine):
+        with pytest.raises(xaynet_sdk.CoordinatorInit):
+            kind(**{"model_length": 4, **arguments})
+
+
+def test_a_seed_of_another_length_is_told() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        xaynet_sdk.Coordinator(4, seed=b"short")
+
+
+def test_a_stopped_one_is_not_entered_again() -> None:
+    coordinator = xaynet_sdk.Coordinator(4)
+    coordinator.stop()
+    with pytest.raises(xaynet_sdk.XaynetError, match="stopped"), coordinator:
+        pass
+
+
+def test_waiting_in_vain_tells_where_it_is() -> None:
+    with (
+        xaynet_sdk.Coordinator(4) as coordinator,
+        pytest.raises(TimeoutError, match="sum phase of round 1 and has 0 of at least 1"),
+    ):
+        coordinator.wait_for_round(1, timeout=0.01)
+
+
+def test_it_is_not_copied() -> None:
+    with xaynet_sdk.Coordinator(4) as coordinator:
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be pickled or copied"):
+                duplicate(coordinator)

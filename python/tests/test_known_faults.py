@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import logging
 import threading
 import time
@@ -550,6 +552,47 @@ def test_an_exception_in_training_reaches_the_user_and_the_participant_goes_on(
     spawned.internal.stop()
     with pytest.raises(ArithmeticError, match="diverged"):
         spawned.internal.join()
+
+
+def test_stop_raises_an_exception_of_the_users_if_asked_to_and_keeps_the_state(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise ArithmeticError("diverged")
+
+    spawned = spawn(update_round.url, train_round=fail)
+    wait_until(lambda: spawned.internal.error is not None, "the error is kept")
+    with pytest.raises(ArithmeticError, match="diverged"):
+        spawned.internal.stop(raise_error=True)
+    assert not spawned.internal.is_alive()
+    state = spawned.internal.stop()
+    xaynet_sdk.xaynet_sdk.Participant(update_round.url, 1.0, state).save()
+    with pytest.raises(xaynet_sdk.UninitializedParticipant):
+        spawned.internal.stop()
+
+
+def test_stop_gives_the_state_whatever_the_users_code_has_raised(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    """As programs for Xaynet expect."""
+
+    def fail(*arguments: Any) -> Any:
+        raise ArithmeticError("diverged")
+
+    spawned = spawn(update_round.url, train_round=fail)
+    wait_until(lambda: spawned.internal.error is not None, "the error is kept")
+    xaynet_sdk.xaynet_sdk.Participant(update_round.url, 1.0, spawned.internal.stop()).save()
+
+
+def test_handles_are_not_copied(
+    update_round: FakeCoordinator, spawn: Callable[..., Spawned]
+) -> None:
+    participant, _ = xaynet_sdk.spawn_async_participant(update_round.url)
+    for handle in (spawn(update_round.url).internal, participant):
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="saved state"):
+                duplicate(handle)
+    participant.stop()
 
 
 def test_an_exception_on_a_new_global_model_does_not_prevent_training(

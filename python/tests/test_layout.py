@@ -71,6 +71,8 @@ def test_there_and_back() -> None:
     )
 )
 def test_any_tree_goes_there_and_back(tree: Any) -> None:
+    # One array at least that is not empty.
+    tree = [tree, np.ones(1, "f4")]
     vector, layout = flatten(tree)
     assert same(unflatten(vector, layout), tree)
     again = Layout.from_json(layout.to_json())
@@ -296,3 +298,17 @@ def test_a_torch_module(torch: Any) -> None:
     assert fresh.state["weight"].tolist() == [[2, 4]]
     assert fresh.state["num_batches_tracked"].tolist() == 77, "its own counter stays"
     assert layout.flatten(TorchModule(torch, 3.0, 1)).tolist() == [3, 2, 0.5]
+
+
+@pytest.mark.parametrize("model", [[], {}, np.arange(3), {"steps": 3}, np.empty((0, 2))])
+def test_a_model_without_weights_is_told(model: Any) -> None:
+    with pytest.raises(xaynet_sdk.LayoutError, match="nothing in the model"):
+        xaynet_sdk.flatten(model)
+
+
+def test_differences_are_told_in_the_models_order() -> None:
+    _, layout = xaynet_sdk.flatten({name: np.ones(2) for name in "abcdef"})
+    with pytest.raises(xaynet_sdk.LayoutError) as told:
+        layout.flatten({name: np.ones(3) for name in "abcdef"})
+    names = [part.split()[0] for part in str(told.value).split(": ", 1)[1].split("; ")]
+    assert names == list("abcdef")

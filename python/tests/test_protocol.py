@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -367,3 +370,135 @@ def test_requests_that_are_none() -> None:
         assert server.request(0, method, path)[0] == 404
     assert server.request(0, "POST", "/message", b"rubbish") == (200, b"")
     assert p.MessageRejected in {type(output) for output in p.settle(server, 0)}
+
+
+def test_what_becomes_of_a_message_is_told_with_its_ticket() -> None:
+    server = p.CoordinatorMachine(2, seed=bytes(32), settings={"pet.sum.prob": 0.9})
+    list(p.settle(server, 0.0))
+    machine = next(each for each in machines(20) if task_in_first_round(each, server) == "sum")
+    body = message_of(machine, server)
+
+    def outcome(message: p.Message) -> p.CoordinatorOutput:
+        server.handle_input(0.0, message)
+        outputs = p.settle(server, 0.0)
+        return next(
+            each for each in outputs if isinstance(each, p.MessageAccepted | p.MessageRejected)
+        )
+
+    assert outcome(p.Message(7, body)) == p.MessageAccepted(7)
+    again = outcome(p.Message(8, body))
+    assert isinstance(again, p.MessageRejected)
+    assert (again.ticket, again.label, again.status) == (8, "duplicate_sum", 409)
+    assert "duplicate_sum" in json.loads(again.problem)["type"]
+    # One that does not even open is told, too; what is wrong with it is the operator's to know.
+    broken = outcome(p.Message(9, body[:-1]))
+    assert isinstance(broken, p.MessageRejected)
+    assert (broken.ticket, broken.status) == (9, 400)
+    assert server.request(0.0, "POST", "/message", body) == (200, b"")
+    assert [
+        each.ticket for each in p.settle(server, 0.0) if isinstance(each, p.MessageRejected)
+    ] == [None]
+    with pytest.raises(OverflowError):
+        server.handle_input(0.0, p.Message(-1, body))
+
+
+def test_a_message_before_the_first_poll() -> None:
+    server = p.CoordinatorMachine(2)
+    server.handle_input(0.0, p.Message(1, b"early"))
+    told = server.poll_output()
+    assert isinstance(told, p.MessageRejected)
+    assert (told.ticket, told.status) == (1, 503)
+
+
+@pytest.mark.parametrize("tell", [False, True])
+def test_a_participant_of_an_exchange_may_be_told(tell: bool) -> None:
+    server = p.CoordinatorMachine(2, seed=bytes(32), settings={"pet.sum.prob": 0.9})
+    list(p.settle(server, 0.0))
+    machine = next(each for each in machines(20) if task_in_first_round(each, server) == "sum")
+    twin = p.ParticipantMachine(state=machine.snapshot())
+    for each in (machine, twin):
+        seen = [
+            event
+            for now in (1.0, 1.2, 1.4, 1.6)
+            for event in p.exchange(each, server, now, tell=tell)
+            if isinstance(event, p.Sent | p.Rejected)
+        ]
+        told = each is twin and tell
+        assert [type(event) for event in seen[:1]] == [p.Rejected if told else p.Sent]
+
+
+def task_in_first_round(machine: p.ParticipantMachine, server: p.CoordinatorMachine) -> str:
+    """Its task, once it knows the round."""
+    machine.handle_input(0.0, p.Tick())
+    request = machine.poll_output()
+    assert isinstance(request, p.Request)
+    status, body = server.request(0.0, request.method, request.path)
+    machine.handle_input(0.0, p.Response(request.id, status, body))
+    return machine.task
+
+
+def message_of(machine: p.ParticipantMachine, server: p.CoordinatorMachine) -> bytes:
+    """The first message that it sends."""
+    for step in range(20):
+        machine.handle_input(step / 5, p.Tick())
+        while not isinstance(output := machine.poll_output(), p.Idle):
+            if isinstance(output, p.Job):
+                machine.handle_input(step / 5, p.JobDone(output.run()))
+            elif isinstance(output, p.Request) and output.path == "/message":
+                return output.body
+            elif isinstance(output, p.Request):
+                status, body = server.request(0.0, output.method, output.path)
+                machine.handle_input(step / 5, p.Response(output.id, status, body))
+    raise AssertionError("no message")
+
+
+def test_a_coordinators_snapshot_may_be_sealed() -> None:
+    server = p.CoordinatorMachine(2, seed=bytes(32))
+    state = server.snapshot(passphrase="a few words")
+    assert p.CoordinatorMachine(2, state=state, passphrase="a few words").round_id == 1
+    assert p.CoordinatorMachine(2, state=list(server.snapshot())).round_id == 1
+    with pytest.raises(xaynet_sdk.SealError):
+        p.CoordinatorMachine(2, state=state, passphrase="others")
+    with pytest.raises(xaynet_sdk.SealError):
+        p.CoordinatorMachine(2, state=state)
+    for damaged in (b"", server.snapshot()[:-1], p.ParticipantMachine().snapshot(), "state"):
+        with pytest.raises(xaynet_sdk.CoordinatorInit):
+            p.CoordinatorMachine(2, state=damaged)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not from both"):
+        p.CoordinatorMachine(2, seed=bytes(32), state=server.snapshot())
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 0.5, -1.0])
+def test_pauses_do_not_shrink(factor: float) -> None:
+    with pytest.raises(xaynet_sdk.ParticipantInit, match="factor"):
+        p.ParticipantMachine(polling=p.Polling(factor=factor))
+
+
+def test_machines_say_what_they_are_and_are_not_copied() -> None:
+    for machine, what in (
+        (p.ParticipantMachine(), "task none"),
+        (p.CoordinatorMachine(2), "round 1"),
+    ):
+        assert what in repr(machine)
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="saved state"):
+                duplicate(machine)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.binary(max_size=300)), max_size=20), st.data())
+def test_whatever_arrives_is_answered_and_does_no_harm(
+    messages: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    """Bytes from anywhere, or a true message with a few bits turned: each ticket is told once."""
+    server = p.CoordinatorMachine(2, seed=bytes(32), settings={"pet.sum.prob": 0.9})
+    list(p.settle(server, 0.0))
+    machine = next(each for each in machines(20) if task_in_first_round(each, server) == "sum")
+    true = message_of(machine, server)
+    turned = bytearray(true)
+    turned[data.draw(st.integers(0, len(true) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    for ticket, body in [*messages, (1000, bytes(turned))]:
+        server.handle_input(0.0, p.Message(ticket, body))
+        told = [each for each in p.settle(server, 0.0) if isinstance(each, p.MessageRejected)]
+        assert [each.ticket for each in told] == [ticket]
+    server.handle_input(0.0, p.Message(2000, true))
+    assert p.MessageAccepted(2000) in list(p.settle(server, 0.0))

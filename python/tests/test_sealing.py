@@ -116,3 +116,12 @@ def test_a_state_of_another_version_of_the_core(fake: FakeCoordinator) -> None:
     for attempt in restore:
         with pytest.raises(xaynet_sdk.ParticipantRestore, match="version .* reads version"):
             attempt()
+
+
+def test_what_is_no_secret_is_told() -> None:
+    with pytest.raises(ValueError, match="empty passphrase"):
+        sealing.seal(b"state", passphrase="")
+    with pytest.raises(TypeError, match="not bytes"):
+        sealing.seal(b"state", passphrase=b"words")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="passphrase="):
+        sealing.seal(b"state", key="k" * 32)  # type: ignore[arg-type]

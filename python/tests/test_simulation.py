@@ -230,3 +230,38 @@ def test_a_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     run(progress=True, rounds=2, evaluate=lambda model: 0.25)
     assert "\rround 1/2  metric 0.25" in terminal.getvalue()
     assert terminal.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize("found", ["good", None, {"accuracy": "good"}, np.ones(3)])
+def test_metrics_are_numbers(found: Any) -> None:
+    with pytest.raises(TypeError, match="evaluate gives a number"):
+        xaynet_sdk.simulate(
+            [lambda model: [0.5] * 2] * 10,
+            model_length=2,
+            rounds=1,
+            evaluate=lambda model: found,
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize("participant", [5, xaynet_sdk.ParticipantABC])
+def test_what_is_no_participant_is_told_at_once(participant: Any) -> None:
+    with pytest.raises(TypeError, match="participant"):
+        xaynet_sdk.simulate([participant] * 10, model_length=2, progress=False)
+
+
+def test_participants_are_stopped_also_after_a_failure() -> None:
+    stopped = []
+
+    class Broken(xaynet_sdk.ParticipantABC[Any, Any]):
+        def train_round(self, training_input: Any) -> Any:
+            raise ArithmeticError("diverged")
+
+        def serialize_training_result(self, training_result: Any) -> Any: ...
+        def deserialize_training_input(self, global_model: Any) -> Any: ...
+        def on_stop(self) -> None:
+            stopped.append(self)
+
+    with pytest.raises(ArithmeticError):
+        xaynet_sdk.simulate([Broken() for _ in range(10)], model_length=2, progress=False)
+    assert len(stopped) == 10

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from xaynet_sdk import protocol as p
+from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
@@ -49,6 +50,8 @@ _SHORT = 1 << 16
 _LONG = 2 << 30
 # The statuses of messages that came too late, or that there is no room for.
 _TOO_LATE = (409, 503)
+# The job that takes the local model.
+_MASKING = "mask local model"
 # The slowest upload that is waited for, in bytes a second.
 _UPLOAD_RATE = 16 << 10
 
@@ -100,8 +103,7 @@ def connect(
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_base_url(url):
         raise ParticipantInit(
             f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
         )
@@ -130,7 +132,20 @@ def connect(
     )
 
 
-class Participant:
+def _is_base_url(url: object) -> bool:
+    # Of what urlsplit would leave out, nothing may be there.
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    known = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    return bool(known) and not parts.query and not parts.fragment
+
+
+class Participant(NotCopied):
     """A running participant, made by :func:`connect`."""
 
     def __init__(
@@ -156,10 +171,15 @@ class Participant:
         self._woken = asyncio.Event()
         self._children: set[asyncio.Task[None]] = set()
         self._models: list[asyncio.Future[_Model | None]] = []
-        self._submissions: list[asyncio.Future[bool]] = []
+        # Who waits for the model that is next, and for the one that is being masked or sent.
+        self._next: list[asyncio.Future[bool]] = []
+        self._sending: list[asyncio.Future[bool]] = []
         self._driver: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._stopped = False
+        # The state of a participant that was stopped, as long as nobody has got it.
+        self._state: bytes | None = None
 
     async def __aenter__(self) -> Participant:
         if self._driver is not None:
@@ -199,6 +219,8 @@ class Participant:
         Whoever takes longer than a round gets the latest one next. It ends when the participant stops.
         """
         seen = 0
+        if not self._stopped:
+            self._check()
         while True:
             async with self._changed:
                 while self._rounds == seen and not self._stopped:
@@ -220,18 +242,19 @@ class Participant:
             UninitializedParticipant: The participant was stopped.
         """
         self._check()
-        return await self._ask(self._models, p.FetchModel())
+        self._machine.handle_input(time.monotonic(), p.FetchModel())
+        return await self._answer(self._models)
 
     async def submit(self, weights: Weights) -> bool:
         """Hands over a local model, and waits until it is sent.
 
-        A later call replaces a model that was not yet used. To cancel the waiting does not take the model
-        back.
+        A later call replaces a model that is not yet being masked. To cancel the waiting does not take the
+        model back.
 
         Returns:
             True once it is sent. False if it does not count in this round: because the round, or its
-            update phase, is over before; or because this participant does not update in it, and then the
-            model is used when it next does.
+            update phase, is over before; because a later call has replaced it; or because this participant
+            does not update in the round, or has already, and then the model is used when it next does.
 
         Raises:
             LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: It does not fit.
@@ -240,18 +263,29 @@ class Participant:
             UninitializedParticipant: The participant was stopped.
         """
         self._check()
-        return await self._ask(self._submissions, p.SetModel(weights))
+        self._machine.handle_input(time.monotonic(), p.SetModel(weights))
+        self._settle(self._next, lambda waiting: waiting.set_result(False))
+        return await self._answer(self._next)
 
     async def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
         """Stops at once and gives the state to go on from, sealed with a key or a passphrase if one is given.
 
-        It holds the participant's secret keys, and a local model that was not yet used.
+        It holds the participant's secret keys, and a local model that was not yet used. If this is cancelled
+        the participant stops nevertheless: call it again for the state.
+
+        Raises:
+            UninitializedParticipant: The participant was stopped before.
         """
         seal = sealer(key, passphrase)
-        self._check()
-        state = self._machine.snapshot()
+        if self._state is None:
+            # Whoever has ended with an error has a state, too.
+            if self._error is None or self._closing is not None:
+                self._check()
+            self._state = self._machine.snapshot()
         await self._close()
-        return seal(state)
+        state = seal(self._state)
+        self._state = None
+        return state
 
     # What is behind it.
 
@@ -266,9 +300,8 @@ class Participant:
         if self._error is not None:
             raise self._error
 
-    async def _ask(self, waiting: list[asyncio.Future[_T]], input: p.ParticipantInput) -> _T:
+    async def _answer(self, waiting: list[asyncio.Future[_T]]) -> _T:
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._machine.handle_input(time.monotonic(), input)
         waiting.append(answer)
         self._woken.set()
         return await answer
@@ -302,6 +335,9 @@ class Participant:
                 case p.Request() as request:
                     self._spawn(self._request(request))
                 case p.Job() as job:
+                    if job.name == _MASKING:
+                        self._sending += self._next
+                        self._next.clear()
                     self._spawn(self._run(job))
                 case event:
                     await self._tell(event)
@@ -324,7 +360,7 @@ class Participant:
             # A bug, or no memory: nobody would ever answer the machine.
             self._driver.cancel(f"{task.exception()!r}")
             self._error = task.exception()
-            self._closing = asyncio.ensure_future(self._end(self._error))
+            self._ending = asyncio.ensure_future(self._end(self._error))
 
     async def _request(self, request: p.Request) -> None:
         import httpx
@@ -373,7 +409,7 @@ class Participant:
             case p.NewRound(task, parameters):
                 LOG.info("a new round; task: %s", task)
                 if self._round is not None:
-                    self._settle(self._submissions, lambda waiting: waiting.set_result(False))
+                    self._submitted(lambda waiting: waiting.set_result(False))
                 await self._enter(Round(task, parameters))
             case p.ModelNeeded() | p.ModelMasked() | p.Progress():
                 await self._enter_restored()
@@ -381,21 +417,23 @@ class Participant:
                 await self._enter_restored()
                 LOG.info("the %s message is sent", tag)
                 if tag == "update":
-                    self._settle(self._submissions, lambda waiting: waiting.set_result(True))
+                    self._settle(self._sending, lambda waiting: waiting.set_result(True))
             case p.Rejected(tag, _, status, reason):
                 LOG.warning("the coordinator has rejected the %s message: %s", tag, reason)
                 if tag == "update" and status in _TOO_LATE:
-                    self._settle(self._submissions, lambda waiting: waiting.set_result(False))
+                    self._settle(self._sending, lambda waiting: waiting.set_result(False))
                 elif tag == "update":
                     rejected = SubmissionRejected(reason)
-                    self._settle(self._submissions, lambda waiting: waiting.set_exception(rejected))
+                    self._settle(self._sending, lambda waiting: waiting.set_exception(rejected))
             case p.GaveUp(reason):
                 LOG.error("this participant is out of the round: %s", reason)
                 gave_up = SubmissionRejected(reason)
-                self._settle(self._submissions, lambda waiting: waiting.set_exception(gave_up))
+                self._submitted(lambda waiting: waiting.set_exception(gave_up))
             case p.ModelRejected(error):
                 LOG.error("the local model was dropped: %s", error)
-                self._settle(self._submissions, lambda waiting: waiting.set_exception(error))
+                self._settle(
+                    self._sending or self._next, lambda waiting: waiting.set_exception(error)
+                )
             case p.GlobalModel(model):
                 self._settle(self._models, lambda waiting: waiting.set_result(model))
             case p.GlobalModelFailed(error):
@@ -433,24 +471,33 @@ class Participant:
                 settle(future)
         waiting.clear()
 
+    def _submitted(self, settle: Callable[[asyncio.Future[bool]], None]) -> None:
+        self._settle(self._next, settle)
+        self._settle(self._sending, settle)
+
     async def _end(self, error: BaseException | None) -> None:
         """Has everyone who waits know that nothing comes any more."""
         self._stopped = True
         last = error or UninitializedParticipant("the participant was stopped")
         self._settle(self._models, lambda waiting: waiting.set_exception(last))
-        self._settle(self._submissions, lambda waiting: waiting.set_exception(last))
+        self._submitted(lambda waiting: waiting.set_exception(last))
         async with self._changed:
             self._changed.notify_all()
 
     async def _close(self) -> None:
-        if self._stopped and self._driver is None:
-            return
-        tasks = [*self._children]
-        if self._driver is not None:
-            tasks.append(self._driver)
-        for task in tasks:
-            task.cancel()
-        self._driver = None
+        """Stops at once. Whoever is cancelled while waiting here leaves nothing half done."""
+        if self._closing is None:
+            tasks = [*self._children]
+            if self._driver is not None:
+                tasks.append(self._driver)
+            for task in tasks:
+                task.cancel()
+            self._driver = None
+            self._stopped = True
+            self._closing = asyncio.create_task(self._wind_up(tasks))
+        await asyncio.shield(self._closing)
+
+    async def _wind_up(self, tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._end(self._error)
         if self._given_client is None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from xaynet_sdk import xaynet_sdk
+from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
@@ -21,7 +22,7 @@ LOG = logging.getLogger("participant")
 _TICK = 10.0
 
 
-class AsyncParticipant(threading.Thread):
+class AsyncParticipant(NotCopied, threading.Thread):
     """A participant's handle, made by :func:`xaynet_sdk.spawn_async_participant`.
 
     The thread only sets the event; the participant's work is done natively, beside the interpreter.

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from xaynet_sdk._settings import flat_settings
+from xaynet_sdk._handle import NotCopied
+from xaynet_sdk._settings import flat_settings, with_defaults
 from xaynet_sdk.xaynet_sdk import _CoordinatorServer
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _QUICK: Mapping[str, object] = {
 }
 
 
-class Coordinator:
+class Coordinator(NotCopied):
     """The real coordinator, on a port of this machine: for notebooks, tests and demonstrations.
 
     It has the defaults of the program ``pet-coordinator``, except that phases end as soon as enough
@@ -60,7 +61,7 @@ class Coordinator:
         bind: str = "127.0.0.1:0",
         seed: bytes | None = None,
     ) -> None:
-        all_settings = {**_QUICK, "api.bind_address": bind, **dict(settings or {})}
+        all_settings = with_defaults({**_QUICK, "api.bind_address": bind}, settings)
         self._native = _CoordinatorServer(flat_settings(model_length, mask, all_settings), seed)
 
     @property
@@ -87,7 +88,7 @@ class Coordinator:
         while (self.rounds() or [0])[-1] < round_id:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"no global model of round {round_id} within {timeout} s: {self.status()}"
+                    f"no global model of round {round_id} within {timeout} s: {self._summary()}"
                 )
             time.sleep(0.02)
 
@@ -101,7 +102,7 @@ class Coordinator:
     ) -> list[float] | None: ...
 
     def global_model(self, round_id: int | None = None, *, as_array: bool = True) -> Any:
-        """The global model of a round, or the latest one; None if there is none."""
+        """The global model of a round, or the latest one; None if there is none, or if it is no longer kept."""
         if round_id is None:
             kept = self.rounds()
             if not kept:
@@ -109,11 +110,21 @@ class Coordinator:
             round_id = kept[-1]
         return self._native.global_model(round_id, as_array)
 
+    def _summary(self) -> str:
+        status = self.status()
+        phase, failed = status["phase"], sum(status["totals"]["failed"].values())
+        return (
+            f"it is in the {phase['name']} phase of round {status['round']['id']} and has {phase['accepted']} "
+            f"of at least {phase['min_count']} messages; {failed} rounds have failed"
+        )
+
     def stop(self, timeout: float = 2.0) -> None:
         """Answers the requests in flight, for at most so many seconds, and stops. Once is enough."""
         self._native.stop(timeout)
 
     def __enter__(self) -> Self:
+        # Raises if it was stopped.
+        self._native.rounds()
         return self
 
     def __exit__(

@@ -266,6 +266,11 @@ def _flatten(
     leaves: list[_Leaf] = []
     pieces: list[_Array] = []
     shape = _taken_apart(tree, "", wanted, leaves, pieces)
+    if not any(piece.size for piece in pieces):
+        kinds = "floats" if wanted.kind == "f" else "integers"
+        raise LayoutError(
+            f"there is nothing in the model for a vector of {wanted}: it has no {kinds}"
+        )
     vector = np.empty(sum(piece.size for piece in pieces), wanted)
     start = 0
     paths = (leaf.path for leaf in leaves if leaf.in_vector)
@@ -439,7 +444,8 @@ def _difference(expected: Layout, found: Layout) -> str:
 
 
 def _differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
-    for path in expected.keys() | found.keys():
+    # In the order of the model.
+    for path in dict.fromkeys([*expected, *found]):
         if expected.get(path) != found.get(path):
             yield (
                 f"{path or 'the array'} is {found.get(path, 'not there')} and should be "

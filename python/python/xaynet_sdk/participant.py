@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from xaynet_sdk import xaynet_sdk
+from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
@@ -82,12 +83,13 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
 
         Returns:
             True if that settles it. Otherwise the error is kept as :attr:`InternalParticipant.error`,
-            and raised by :meth:`InternalParticipant.join`.
+            and raised by :meth:`InternalParticipant.join`, at the end of a ``with`` block, and by
+            ``InternalParticipant.stop(raise_error=True)``.
         """
         return False
 
 
-class InternalParticipant(threading.Thread):
+class InternalParticipant(NotCopied, threading.Thread):
     """The thread of a participant, made by :func:`xaynet_sdk.spawn_participant`."""
 
     #: The latest exception of the user's class that its ``on_error`` did not settle, or what ended the
@@ -137,7 +139,13 @@ class InternalParticipant(threading.Thread):
         if error is not None:
             raise error
 
-    def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
+    def stop(
+        self,
+        *,
+        key: bytes | None = None,
+        passphrase: str | None = None,
+        raise_error: bool = False,
+    ) -> bytes:
         """Stops the participant and gives its state, to be restored with.
 
         Does not wait for a running ``train_round``: its result is dropped, and ``on_stop`` is called
@@ -148,14 +156,21 @@ class InternalParticipant(threading.Thread):
         The state holds the participant's secret keys. With a key (32 bytes) or a passphrase it is sealed:
         see :mod:`xaynet_sdk.sealing`. (Not in Xaynet.)
 
+        With ``raise_error`` it raises :attr:`error` if there is one, as :meth:`join` does. The participant is
+        stopped then, too, and its state not lost: call it again without, to get it. Programs for Xaynet, which
+        expect the state, would lose it if this were the default. (Not in Xaynet.)
+
         Raises:
             UninitializedParticipant: The participant was stopped before.
+            Exception: :attr:`error`, with ``raise_error``.
         """
         seal = sealer(key, passphrase)
         self._native.close()
         if threading.current_thread() is not self:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._training, _GRACE)
+        if raise_error and self.error is not None:
+            raise self.error
         return seal(self._native.save())
 
     def join(self, timeout: float | None = None) -> None:
@@ -181,8 +196,9 @@ class InternalParticipant(threading.Thread):
         Xaynet.)"""
         with suppress(xaynet_sdk.UninitializedParticipant):
             self.stop()
-        # Training that still runs is not waited for: what it gives is dropped.
-        super().join(_GRACE)
+        if isinstance(error, Exception | None):
+            # Training that still runs is not waited for: what it gives is dropped.
+            super().join(_GRACE)
         if self.error is not None and error is None:
             raise self.error
 

@@ -40,11 +40,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from xaynet_sdk import xaynet_sdk as _native
+from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._settings import flat_settings as _flat_settings
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.sealing import as_bytes as _as_bytes
 from xaynet_sdk.sealing import seal as _seal
 from xaynet_sdk.sealing import unseal as _unseal
-from xaynet_sdk.xaynet_sdk import JobCancelled, StaleInput
+from xaynet_sdk.xaynet_sdk import CoordinatorInit, JobCancelled, ParticipantRestore, StaleInput
 from xaynet_sdk.xaynet_sdk import _Job as Job
 from xaynet_sdk.xaynet_sdk import _JobResult as JobResult
 
@@ -67,6 +69,7 @@ __all__ = [
     "JobDone",
     "JobLost",
     "JobResult",
+    "Message",
     "MessageAccepted",
     "MessageRejected",
     "ModelMasked",
@@ -94,6 +97,7 @@ __all__ = [
     "Tick",
     "Trouble",
     "exchange",
+    "settle",
 ]
 
 
@@ -192,6 +196,18 @@ class FetchModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """The body of a participant's ``POST /message``, for a coordinator.
+
+    :class:`MessageAccepted` or :class:`MessageRejected` with the same ticket tells what has become of it.
+    """
+
+    #: Your name for it, a number that is not negative.
+    ticket: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Do nothing more. Take a snapshot first if the machine is to go on later."""
 
@@ -199,7 +215,7 @@ class Stop:
 ParticipantInput: TypeAlias = (
     Tick | Response | Fault | JobDone | JobLost | SetModel | FetchModel | Stop
 )
-CoordinatorInput: TypeAlias = Tick | JobDone | JobLost | Stop
+CoordinatorInput: TypeAlias = Tick | Message | JobDone | JobLost | Stop
 
 
 # What a machine says.
@@ -327,12 +343,25 @@ class GlobalModelFailed:
 class MessageAccepted:
     """A coordinator has taken in a participant's message."""
 
+    #: That of the :class:`Message`; None if it came by :meth:`CoordinatorMachine.request`.
+    ticket: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class MessageRejected:
-    """A coordinator has discarded a message. The participant is not told."""
+    """A coordinator has discarded a message."""
 
+    #: Why, for the coordinator's operator.
     reason: str
+    #: That of the :class:`Message`; None if it came by :meth:`CoordinatorMachine.request`.
+    ticket: int | None = None
+    #: A short, stable name of the reason, such as ``duplicate_update``.
+    label: str = ""
+    #: With which HTTP status to tell the sender, if it wants to know (it sends ``Accept:
+    #: application/problem+json`` then; others are answered with 200, whatever comes of their messages).
+    status: int = 400
+    #: What to tell such a sender: a document of the type ``application/problem+json``.
+    problem: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +475,7 @@ def _millis(now: float) -> int:
     return int(millis)
 
 
-class ParticipantMachine:
+class ParticipantMachine(NotCopied):
     """One participant. See the :mod:`module's page <xaynet_sdk.protocol>`.
 
     Args:
@@ -474,7 +503,7 @@ class ParticipantMachine:
         scalar: float = 1.0,
         max_message_size: int | None = None,
         max_model_length: int | None = None,
-        polling: Polling = Polling(),
+        polling: Polling | None = None,
         arrays: bool = True,
     ) -> None:
         if seed is not None and state is not None:
@@ -482,13 +511,14 @@ class ParticipantMachine:
         if state is not None:
             state = _unseal(state, key=key, passphrase=passphrase)
         self._arrays = arrays
+        pauses = polling or Polling()
         self._native = _native._ParticipantMachine(
             seed,
             state,
             scalar,
             max_message_size,
             max_model_length,
-            (polling.after_progress, polling.initial, polling.factor, polling.max),
+            (pauses.after_progress, pauses.initial, pauses.factor, pauses.max),
         )
 
     def handle_input(self, now: float, input: ParticipantInput) -> None:
@@ -559,8 +589,12 @@ class ParticipantMachine:
         """
         return _seal(self._native.snapshot(), key=key, passphrase=passphrase)
 
+    def __repr__(self) -> str:
+        needs = ", needs a local model" if self.needs_model else ""
+        return f"<ParticipantMachine: task {self.task}{needs}>"
 
-class CoordinatorMachine:
+
+class CoordinatorMachine(NotCopied):
     """A coordinator, with all that it publishes. See the :mod:`module's page <xaynet_sdk.protocol>`.
 
     It keeps nothing but in memory. A coordinator that others rely on is the program
@@ -573,11 +607,13 @@ class CoordinatorMachine:
         mask: How models are masked, such as ``Prime/F32/B0/M3``.
         seed: 32 bytes from which all keys are derived. None takes the operating system's randomness.
         state: What :meth:`snapshot` gave, to go on from, instead of a seed.
+        key, passphrase: What the state was sealed with, if it was.
         now: The time at which it begins.
         arrays: Whether global models are NumPy arrays (then NumPy is needed) or lists.
 
     Raises:
-        CoordinatorInit: Settings are wrong; all mistakes are told at once.
+        CoordinatorInit: Settings are wrong (all mistakes are told at once), or the state cannot be read.
+        SealError: The state does not open with this key or passphrase, or needs one.
     """
 
     def __init__(
@@ -587,10 +623,19 @@ class CoordinatorMachine:
         settings: Mapping[str, object] | None = None,
         mask: str | None = None,
         seed: bytes | None = None,
-        state: bytes | None = None,
+        state: State | None = None,
+        key: bytes | None = None,
+        passphrase: str | None = None,
         now: float = 0.0,
         arrays: bool = True,
     ) -> None:
+        if seed is not None and state is not None:
+            raise ValueError("a machine is made from a seed or from a state, not from both")
+        if state is not None:
+            try:
+                state = _as_bytes(_unseal(state, key=key, passphrase=passphrase))
+            except ParticipantRestore as error:
+                raise CoordinatorInit(str(error)) from error
         self._arrays = arrays
         self._native = _native._CoordinatorMachine(
             _flat_settings(model_length, mask, settings), seed, state, _millis(now)
@@ -599,8 +644,10 @@ class CoordinatorMachine:
     def request(self, now: float, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Answers a participant's request: HTTP status and body.
 
-        Poll the outputs until :class:`Idle` before (once) and after it. What comes of a message is told
-        by :class:`MessageAccepted` or :class:`MessageRejected`, never to its sender.
+        Poll the outputs until :class:`Idle` before (once) and after it. A message is answered with 200
+        before it is processed, as old coordinators do. What becomes of it is an output,
+        :class:`MessageAccepted` or :class:`MessageRejected`: hand in a :class:`Message` instead, and answer
+        when the output with its ticket is there, to let the sender know.
         """
         return self._native.request(_millis(now), method, path, body)
 
@@ -615,6 +662,8 @@ class CoordinatorMachine:
         match input:
             case Tick():
                 native.tick(millis)
+            case Message(ticket, body):
+                native.message(millis, ticket, body)
             case JobDone(result):
                 native.job_done(millis, result)
             case JobLost(id):
@@ -655,9 +704,15 @@ class CoordinatorMachine:
         its data type."""
         return self._native.global_model(self._arrays)
 
-    def snapshot(self) -> bytes:
-        """All that is needed to go on later. It holds secret keys."""
-        return self._native.snapshot()
+    def snapshot(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
+        """All that is needed to go on later: in the clear, or sealed with a key or a passphrase.
+
+        It holds secret keys.
+        """
+        return _seal(self._native.snapshot(), key=key, passphrase=passphrase)
+
+    def __repr__(self) -> str:
+        return f"<CoordinatorMachine: round {self.round_id}, {self.phase} phase>"
 
 
 def settle(
@@ -681,18 +736,23 @@ def exchange(
     *,
     threads: int = 1,
     observe: list[CoordinatorOutput] | None = None,
+    tell: bool = False,
 ) -> Iterator[ParticipantOutput]:
     """Has a participant and a coordinator of this process do all that they can at this time.
 
     Jobs are run on the spot. For tests and simulations. The participant's events are given as they
     come, :class:`Idle` last, and may be answered with inputs meanwhile; the coordinator's are appended
     to ``observe``.
+
+    With ``tell`` the participant is told when a message of it is rejected, as coordinators of this project
+    do: :class:`Rejected`. Without, it takes every message for :class:`Sent`, as with older ones.
     """
 
-    def settle_coordinator() -> None:
+    def settle_coordinator() -> list[CoordinatorOutput]:
         outputs = list(settle(coordinator, now, threads=threads))
         if observe is not None:
             observe.extend(outputs)
+        return outputs
 
     coordinator.handle_input(now, Tick())
     settle_coordinator()
@@ -700,6 +760,13 @@ def exchange(
     while True:
         output = participant.poll_output()
         match output:
+            case Request(id, "POST", "/message", body, _) if tell:
+                coordinator.handle_input(now, Message(0, body))
+                response = Response(id, 200)
+                for told in settle_coordinator():
+                    if isinstance(told, MessageRejected) and told.ticket is not None:
+                        response = Response(id, told.status, told.problem)
+                participant.handle_input(now, response)
             case Request(id, method, path, body, _):
                 status, answer = coordinator.request(now, method, path, body)
                 settle_coordinator()

@@ -42,6 +42,8 @@ def sealer(key: bytes | None, passphrase: str | None) -> Callable[[bytes], bytes
     """As :func:`seal`, for a state that is yet to come: what can go wrong does so before."""
     if not _asked(key, passphrase):
         return lambda content: content
+    if passphrase == "":
+        raise ValueError("an empty passphrase seals nothing: is it missing where it comes from?")
     if passphrase is None:
         head = _HEAD.pack(_MAGIC, _VERSION, _KEY, 0, 0, 0, bytes(16))
         secret = _checked(key)
@@ -111,10 +113,16 @@ def as_bytes(state: State) -> bytes:
 def _asked(key: bytes | None, passphrase: str | None) -> bool:
     if key is not None and passphrase is not None:
         raise ValueError("a state is sealed with a key or with a passphrase, not with both")
+    if not isinstance(passphrase, str | None):
+        raise TypeError(
+            f"a passphrase is a str, not {type(passphrase).__name__}: decode it, or take a key"
+        )
     return key is not None or passphrase is not None
 
 
 def _checked(key: bytes | None) -> bytes:
+    if isinstance(key, str):
+        raise TypeError("a key is of 32 bytes, not a str: for words, take passphrase=...")
     if key is None or len(key) != 32:
         raise ValueError("a key has 32 bytes: make one with secrets.token_bytes(32)")
     return bytes(key)

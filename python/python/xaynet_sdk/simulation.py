@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from xaynet_sdk import protocol
+from xaynet_sdk._settings import with_defaults
 from xaynet_sdk._types import Weights
 from xaynet_sdk.participant import ParticipantABC
 from xaynet_sdk.xaynet_sdk import XaynetError
@@ -73,7 +74,8 @@ class SimulatedRound:
     failures: Sequence[str] = ()
 
 
-@dataclass(slots=True)
+# Not to be compared: arrays have no truth value.
+@dataclass(slots=True, eq=False)
 class Simulation:
     """What :func:`simulate` has found. A notebook shows it as a table; :meth:`plot` draws it."""
 
@@ -191,16 +193,12 @@ def simulate(
         threads or os.cpu_count() or 1,
     )
     result = Simulation()
-    with _progress(progress, rounds) as show:
+    with federation, _progress(progress, rounds) as show:
         while len(result.rounds) < rounds:
             ended = federation.next_round(max_failures)
             model = federation.model
             assert model is not None, "a completed round has a model"
-            metrics: Mapping[str, float] | float = (
-                {} if evaluate is None else evaluate(model.copy())
-            )
-            if not isinstance(metrics, Mapping):
-                metrics = {"metric": float(metrics)}
+            metrics = {} if evaluate is None else _metrics(evaluate(model.copy()))
             done = SimulatedRound(
                 ended.round_id,
                 ended.models,
@@ -208,7 +206,7 @@ def simulate(
                 federation.seconds(),
                 federation.clamped,
                 federation.largest_clamped,
-                dict(metrics),
+                metrics,
                 tuple(federation.failures),
             )
             result.rounds.append(done)
@@ -216,8 +214,18 @@ def simulate(
             if keep_models:
                 result.models.append(model)
             show(done)
-    federation.stop()
     return result
+
+
+def _metrics(found: Mapping[str, float] | float) -> dict[str, float]:
+    try:
+        if isinstance(found, Mapping):
+            return {str(name): float(value) for name, value in found.items()}
+        return {"metric": float(found)}
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"evaluate gives a number, or a dict of numbers by name, and {found!r} is neither"
+        ) from error
 
 
 class _Member:
@@ -273,12 +281,23 @@ class _Federation:
         )
         if len(weights) != len(trainers):
             raise ValueError(f"there are {len(trainers)} participants, and {len(weights)} scalars")
+        for trainer in trainers:
+            # An abstract class is callable, but makes no models.
+            if isinstance(trainer, type) and issubclass(trainer, ParticipantABC):
+                raise TypeError(
+                    f"simulate takes participants, not their class: give {trainer.__name__}(...) for each"
+                )
+            if not isinstance(trainer, ParticipantABC) and not callable(trainer):
+                raise TypeError(
+                    "a participant is an instance of a class derived from ParticipantABC, or a function from "
+                    f"the global model to a local one, and not {type(trainer).__name__}"
+                )
         self._now = 0.0
         self._threads = threads
         self._coordinator = protocol.CoordinatorMachine(
             model_length,
             mask=mask,
-            settings={**_PHASES, **dict(settings or {})},
+            settings=with_defaults(_PHASES, settings),
             seed=_seed(seed, "coordinator"),
         )
         polling = protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE)
@@ -318,8 +337,8 @@ class _Federation:
                     if len(self.failures) >= max_failures:
                         raise SimulationError(
                             f"{max_failures} rounds in a row have failed, the last one because "
-                            f"{event.reason}. Have more participants, or other settings: with "
-                            f"pet.sum.prob every participant is drawn to sum, and does not train then"
+                            f"{event.reason}. Have more participants, or other settings: pet.sum.prob is the "
+                            f"probability of being drawn to sum, and who sums does not train in that round"
                         )
             for event in events:
                 if isinstance(event, protocol.RoundCompleted):
@@ -379,7 +398,16 @@ class _Federation:
                 if not member.settled(error):
                     raise
 
-    def stop(self) -> None:
+    def __enter__(self) -> None:
+        """It is there already."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Also after a failure or Ctrl-C: there may be files to close."""
         for member in self._members:
             if isinstance(member.trainer, ParticipantABC):
                 member.trainer.on_stop()

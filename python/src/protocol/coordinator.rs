@@ -1,12 +1,12 @@
 //! A coordinator's machine, with what it publishes. What it would have stored is reported as stored at
 //! once: it lives in memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use pet_transport_blocking::core::coordinator::{
-    Bulletin, Coordinator, Event, Input, Output, Reject, RoundContext, Ticket, Why,
+    Bulletin, Coordinator, Event, Input, Output, Reject, Rejection, RoundContext, Ticket, Why,
 };
 use pet_transport_blocking::core::crypto::{PublicSigningKey, RootSeed};
 use pet_transport_blocking::core::job::JobId;
@@ -30,9 +30,19 @@ struct Inner {
     machine: Coordinator,
     bulletin: Bulletin,
     context: Option<Arc<RoundContext>>,
-    tickets: u64,
-    /// Messages that could not even be opened, to be told.
-    rejected: VecDeque<String>,
+    /// How many messages were handed to the machine.
+    messages: u64,
+    /// What the user calls those that are being processed; messages of `request` have no name.
+    tickets: HashMap<Ticket, u64>,
+    /// What has become of messages that could not even be opened, to be told.
+    rejected: VecDeque<(Option<u64>, Unopened)>,
+}
+
+/// Why a message was not handed to the machine.
+enum Unopened {
+    Rejected(Rejection),
+    /// The machine has not yet said how to open messages.
+    NoRound,
 }
 
 #[pymethods]
@@ -58,7 +68,8 @@ impl CoordinatorMachine {
             machine: machine.map_err(CoordinatorInit::new_err)?,
             bulletin: Bulletin::new(),
             context: None,
-            tickets: 0,
+            messages: 0,
+            tickets: HashMap::new(),
             rejected: VecDeque::new(),
         };
         Ok(Self { inner: Mutex::new(inner) })
@@ -98,46 +109,54 @@ impl CoordinatorMachine {
         let Some(call) = call(method, path, body) else {
             return Ok((404, PyBytes::new(py, b"")));
         };
-        let (answer, context) = {
-            let inner = self.lock();
-            (inner.bulletin.answer(&call), inner.context.clone())
-        };
+        let answer = self.lock().bulletin.answer(&call);
         if let Some(response) = answer {
             return Ok((response.status, PyBytes::new(py, &response.body)));
         }
-        let opened = match context {
-            None => Err("no round has begun".to_string()),
-            Some(context) => py
-                .detach(|| context.open(call.body().to_vec()))
-                .map_err(|rejection| rejection.to_string()),
-        };
-        let mut inner = self.lock();
-        match opened {
-            Ok(message) => {
-                inner.tickets += 1;
-                let ticket = Ticket(inner.tickets);
-                let input = Input::Message { ticket, message };
-                inner.machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)?;
-            }
-            Err(reason) => inner.rejected.push_back(reason),
-        }
+        self.take_in(py, now, None, call.body().to_vec())?;
         Ok((200, PyBytes::new(py, b"")))
+    }
+
+    /// Opens a participant's message. What becomes of it is an output with the same ticket.
+    fn message(&self, py: Python<'_>, now: u64, ticket: u64, body: &[u8]) -> PyResult<()> {
+        self.take_in(py, now, Some(ticket), body.to_vec())
     }
 
     fn poll_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let output = {
             let mut inner = self.lock();
-            if let Some(reason) = inner.rejected.pop_front() {
+            if let Some((ticket, unopened)) = inner.rejected.pop_front() {
+                let round = inner.machine.round_id();
                 drop(inner);
-                return ("message_rejected", reason).into_pyobject(py);
+                return match unopened {
+                    Unopened::Rejected(rejection) => rejection_tuple(py, ticket, &rejection, round),
+                    Unopened::NoRound => {
+                        let reason = "no round has begun: poll the outputs before";
+                        (
+                            "message_rejected",
+                            reason,
+                            ticket,
+                            "no_round",
+                            503_u16,
+                            PyBytes::new(py, b""),
+                        )
+                            .into_pyobject(py)
+                    }
+                };
             }
             inner.poll()?
         };
         match output {
             Output::Job(job) => ("job", Py::new(py, Job::from(job))?).into_pyobject(py),
-            Output::Reply { outcome: Ok(()), .. } => ("message_accepted",).into_pyobject(py),
-            Output::Reply { outcome: Err(rejection), .. } => {
-                ("message_rejected", rejection.to_string()).into_pyobject(py)
+            Output::Reply { ticket, outcome } => {
+                let (ticket, round) = {
+                    let mut inner = self.lock();
+                    (inner.tickets.remove(&ticket), inner.machine.round_id())
+                };
+                match outcome {
+                    Ok(()) => ("message_accepted", ticket).into_pyobject(py),
+                    Err(rejection) => rejection_tuple(py, ticket, &rejection, round),
+                }
             }
             Output::Event(event) => event_tuple(py, event),
             Output::Idle(idle) => {
@@ -201,6 +220,27 @@ impl CoordinatorMachine {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take_in(&self, py: Python<'_>, now: u64, name: Option<u64>, body: Vec<u8>) -> PyResult<()> {
+        let context = self.lock().context.clone();
+        let opened = match context {
+            None => Err(Unopened::NoRound),
+            // Without the machine's lock either: it may be asked for other things meanwhile.
+            Some(context) => py.detach(|| context.open(body)).map_err(Unopened::Rejected),
+        };
+        let mut inner = self.lock();
+        match opened {
+            Ok(message) => {
+                inner.messages += 1;
+                let ticket = Ticket(inner.messages);
+                let input = Input::Message { ticket, message };
+                inner.machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)?;
+                inner.tickets.extend(name.map(|name| (ticket, name)));
+            }
+            Err(unopened) => inner.rejected.push_back((name, unopened)),
+        }
+        Ok(())
+    }
+
     fn handle(&self, now: u64, input: Input) -> PyResult<()> {
         self.lock().machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)
     }
@@ -222,6 +262,25 @@ impl Inner {
             }
         }
     }
+}
+
+/// What has become of a message that was rejected, and what its sender would be told.
+fn rejection_tuple<'py>(
+    py: Python<'py>,
+    ticket: Option<u64>,
+    rejection: &Rejection,
+    round: u64,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let problem = rejection.problem(round);
+    (
+        "message_rejected",
+        rejection.to_string(),
+        ticket,
+        rejection.label(),
+        problem.status,
+        PyBytes::new(py, &problem.to_json()),
+    )
+        .into_pyobject(py)
 }
 
 fn rejected(reject: Reject) -> PyErr {

@@ -27,7 +27,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Thirty-two bytes from which all randomness is derived; the operating system's where none are given.
-fn seed(seed: Option<&[u8]>) -> PyResult<[u8; 32]> {
+pub(crate) fn seed(seed: Option<&[u8]>) -> PyResult<[u8; 32]> {
     let Some(bytes) = seed else {
         let mut fresh = [0; 32];
         return match getrandom::fill(&mut fresh) {

@@ -283,6 +283,11 @@ fn settings(
         };
         settings.polling.after_progress = seconds(after_progress)?;
         settings.polling.initial = seconds(initial)?;
+        if !(factor.is_finite() && factor >= 1.0) {
+            return Err(wrong(format!(
+                "pauses grow by a factor of 1 or more from one look to the next, not by {factor}"
+            )));
+        }
         settings.polling.factor = factor;
         settings.polling.max = seconds(max)?;
     }
