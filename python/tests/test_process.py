@@ -108,6 +108,188 @@ def test_ctrl_c_is_heard(fake: FakeCoordinator, call: str) -> None:
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
+def interrupt(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Presses Ctrl-C once the program says that it is ready."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if line != "ready\n":
+        process.kill()
+        raise AssertionError(f"{line!r}, and then {process.communicate()}")
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.communicate(timeout=30)
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        """
+        class Endless(Trainer):
+            def participate_in_update_task(self): print("ready", flush=True); return True
+            def train_round(self, training_input): threading.Event().wait()
+        with xaynet_sdk.spawn_participant(url, Endless) as participant:
+            participant.join()
+        """,
+        """
+        with xaynet_sdk.Coordinator(4) as coordinator:
+            print("ready", flush=True)
+            coordinator.wait_for_round(1, timeout=1000)
+        """,
+        """
+        xaynet_sdk.simulate(
+            [lambda model: [0.5] * 4] * 10, model_length=4, rounds=1_000_000_000,
+            progress=lambda done: print("ready", flush=True) if done.round_id == 1 else None,
+        )
+        """,
+        """
+        import asyncio
+        from xaynet_sdk import aio
+        async def wait():
+            async with aio.connect(url) as participant:
+                await anext(participant.rounds())
+                print("ready", flush=True)
+                await asyncio.gather(participant.submit([0.5] * 3), participant.global_model())
+                await asyncio.Event().wait()
+        asyncio.run(wait())
+        """,
+    ],
+    ids=["training", "wait_for_round", "simulate", "aio"],
+)
+def test_ctrl_c_ends_blocks_and_loops(fake: FakeCoordinator, program: str) -> None:
+    import fake as wire
+
+    fake.new_round(1, length=3 if "aio" in program else 4)
+    fake.set("/sums", wire.sum_dict())
+    fake.silent.add("/model" if "aio" in program else "/message")
+    process = start(program, fake.url)
+    _, errors = interrupt(process)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_while_a_coordinator_stops() -> None:
+    """Whoever is in the middle of a request is not waited for any longer."""
+    process = start(
+        """
+        import socket
+        coordinator = xaynet_sdk.Coordinator(4)
+        slow = socket.create_connection(coordinator.url.removeprefix("http://").split(":"))
+        slow.sendall(b"POST /message HTTP/1.1\\r\\nhost: here\\r\\ncontent-length: 9\\r\\n\\r\\nhalf")
+        with socket.create_connection(coordinator.url.removeprefix("http://").split(":")) as other:
+            other.sendall(b"GET /params HTTP/1.1\\r\\nhost: here\\r\\n\\r\\n")
+            assert other.recv(4)
+        print("ready", flush=True)
+        coordinator.stop(timeout=1000)
+        """
+    )
+    _, errors = interrupt(process)
+    assert process.returncode == -signal.SIGINT
+    # What Python says of the open connection comes after it.
+    assert "\nKeyboardInterrupt\n" in errors
+
+
+# In this group a weight is a number of more than a hundred bytes: masking takes its time.
+_SLOW = '"Integer/F64/Bmax/M3"'
+
+
+def test_ctrl_c_ends_a_job_in_the_middle() -> None:
+    process = start(
+        f"""
+        import signal, os, time
+        from array import array
+        from xaynet_sdk import protocol as p
+
+        MODEL = array("d", [0.5]) * 150_000
+        coordinator = p.CoordinatorMachine(
+            len(MODEL), seed=bytes(32), mask={_SLOW},
+            settings={{"pet.sum.prob": 0.5, "pet.sum.time.min": 0}},
+        )
+        participants = [p.ParticipantMachine(bytes([number] * 32)) for number in range(1, 9)]
+
+        def masking(now=0.0):
+            while True:
+                now += 0.1
+                for each in participants:
+                    coordinator.handle_input(now, p.Tick())
+                    list(p.settle(coordinator, now))
+                    each.handle_input(now, p.Tick())
+                    while not isinstance(output := each.poll_output(), p.Idle):
+                        if isinstance(output, p.ModelNeeded):
+                            each.handle_input(now, p.SetModel(MODEL))
+                        elif isinstance(output, p.Job) and output.name == "mask local model":
+                            yield output
+                            break
+                        elif isinstance(output, p.Job):
+                            each.handle_input(now, p.JobDone(output.run()))
+                        elif isinstance(output, p.Request):
+                            status, body = coordinator.request(
+                                now, output.method, output.path, output.body
+                            )
+                            each.handle_input(now, p.Response(output.id, status, body))
+
+        jobs = masking()
+        began = time.process_time()
+        next(jobs).run()
+        whole = time.process_time() - began
+
+        job = next(jobs)
+        began = time.process_time()
+        def press():
+            while time.process_time() < began + whole / 10:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=press).start()
+        try:
+            job.run()
+        except KeyboardInterrupt:
+            used = time.process_time() - began
+            print("ended", used < 0.7 * whole or (used, whole))
+        """
+    )
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors, output) == (0, "", "ended True\n")
+
+
+def test_ctrl_c_cancels_jobs_of_asyncio(fake: FakeCoordinator) -> None:
+    import fake as wire
+
+    length = 1_000_000
+    fake.new_round(1, length=length, data_type="F64", bound="Bmax")
+    fake.set("/sums", wire.sum_dict())
+    process = start(
+        f"""
+        import asyncio
+        from array import array
+        from concurrent.futures import ThreadPoolExecutor
+        from xaynet_sdk import aio, protocol
+        class Telling(ThreadPoolExecutor):
+            def submit(self, call, *arguments):
+                future = super().submit(call, *arguments)
+                if "mask" in call.__self__.name:
+                    futures.append(future)
+                    print("ready", flush=True)
+                return future
+        futures = []
+        executor = Telling(1)
+        async def take_part():
+            async with aio.connect(url, executor=executor, threads=1) as participant:
+                await participant.submit(array("d", [0.5]) * {length})
+        try:
+            asyncio.run(take_part())
+        finally:
+            executor.shutdown()
+            print(futures[0].exception().__class__.__name__, flush=True)
+        """,
+        fake.url,
+    )
+    output, errors = interrupt(process)
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert output == "JobCancelled\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_forked_process_has_no_participant(fake: FakeCoordinator) -> None:
     fake.new_round(1)
