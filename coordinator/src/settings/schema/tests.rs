@@ -1,10 +1,10 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use pet_core::coordinator::Quorum;
 use pet_core::mask::{BoundType, DataType, GroupType, ModelType};
 use proptest::prelude::*;
 
-use super::*;
+use super::{names::OPTIONAL_KEYS, *};
 
 /// Layers of a file with a model length and `extra`, which are TOML lines with dotted keys.
 fn layers(extra: &str) -> Layers {

@@ -1,0 +1,152 @@
+//! What can be set, by name, and what becomes of other names.
+
+use super::{shown, Entry, Layers, Origin, Problem, Warning};
+
+/// The keys that are read.
+pub(super) const KEYS: &[&str] = &[
+    "admin.bind_address",
+    "admin.socket",
+    "admin.token_file",
+    "api.bind_address",
+    "limits.body_time",
+    "limits.connections",
+    "limits.connections_per_address",
+    "limits.handshake_time",
+    "limits.header_bytes",
+    "limits.header_time",
+    "limits.message_bytes",
+    "limits.messages",
+    "limits.multipart_bytes",
+    "limits.multipart_messages",
+    "limits.multipart_time",
+    "limits.multipart_unproven_bytes",
+    "limits.queue_time",
+    "limits.request_burst",
+    "limits.requests_per_second",
+    "limits.upload_rate",
+    "limits.write_time",
+    "log.filter",
+    "log.format",
+    "mask.bound_type",
+    "mask.data_type",
+    "mask.group_type",
+    "mask.model_type",
+    "model.length",
+    "pet.sum.count.max",
+    "pet.sum.count.min",
+    "pet.sum.prob",
+    "pet.sum.time.max",
+    "pet.sum.time.min",
+    "pet.sum2.count.max",
+    "pet.sum2.count.min",
+    "pet.sum2.quorum",
+    "pet.sum2.time.max",
+    "pet.sum2.time.min",
+    "pet.update.count.max",
+    "pet.update.count.min",
+    "pet.update.prob",
+    "pet.update.time.max",
+    "pet.update.time.min",
+    "storage.data_dir",
+    "storage.ephemeral",
+    "storage.models_kept",
+];
+
+/// Sections in which nothing is secret: whatever is wrong there is shown.
+const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet", "storage"];
+
+/// Keys that are read and have no default.
+pub(super) const OPTIONAL_KEYS: &[&str] =
+    &["api.tls_certificate", "api.tls_client_auth", "api.tls_key", "storage.secret_file"];
+
+/// Sections (with whatever is in them) that old settings have and this version has no use for, and
+/// what that means for the user.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("metrics", "this version sends metrics nowhere: Prometheus fetches them from /metrics"),
+    ("redis", "this version keeps its state in a directory (storage.data_dir)"),
+    (
+        "restore",
+        "this version goes on from its directory (storage.data_dir) unless it is --ephemeral",
+    ),
+    ("s3", "this version keeps global models in a directory (storage.data_dir)"),
+];
+
+/// Looks at the names of all given keys: unknown ones are problems or warnings, those without effect
+/// warnings.
+pub(super) fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for (key, Entry { raw, origin }) in layers.iter() {
+        if KEYS.contains(&key) || OPTIONAL_KEYS.contains(&key) {
+            continue;
+        }
+        let mut problem = |value, rule| {
+            problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
+        };
+        if let Some((name, message)) =
+            WITHOUT_EFFECT.iter().find(|(name, _)| key == *name || is_below(key, name))
+        {
+            // One warning for a section, however many keys it has.
+            if warnings.last().is_none_or(|last| last.key != *name) {
+                warnings.push(Warning {
+                    key: (*name).to_owned(),
+                    origin: origin.clone(),
+                    message: format!("has no effect: {message}"),
+                });
+            }
+            continue;
+        }
+        let section = key.split('.').next().unwrap_or(key);
+        if sections().any(|known| known == section) {
+            let is_public = PUBLIC_SECTIONS.contains(&section);
+            problem(is_public.then(|| shown(raw)), unknown_key(key));
+            continue;
+        }
+        let unknown = match nearest(section, sections()) {
+            Some(near) => format!("there is no section {section}; did you mean {near}?"),
+            None => format!("there is no section {section}"),
+        };
+        // A file or an environment may be meant for another version as well; whoever types an option
+        // means this one.
+        if matches!(origin, Origin::Option { .. }) {
+            problem(None, unknown);
+        } else if warnings.last().is_none_or(|last| last.key != section) {
+            warnings.push(Warning {
+                key: section.to_owned(),
+                origin: origin.clone(),
+                message: format!("is ignored: {unknown}"),
+            });
+        }
+    }
+    warnings
+}
+
+fn unknown_key(key: &str) -> String {
+    if KEYS.iter().any(|known| is_below(known, key)) {
+        return "is a section with keys of its own, not a value".to_owned();
+    }
+    if let Some(value) = KEYS.iter().find(|known| is_below(key, known)) {
+        return format!("is not a setting: {value} is a value and has no keys");
+    }
+    match nearest(key, KEYS.iter().chain(OPTIONAL_KEYS).copied()) {
+        Some(near) => format!("is not a setting; did you mean {near}?"),
+        None => "is not a setting".to_owned(),
+    }
+}
+
+pub(super) fn is_below(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn sections() -> impl Iterator<Item = &'static str> {
+    let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| name);
+    KEYS.iter().chain(without_effect).filter_map(|key| key.split('.').next())
+}
+
+/// The known name that `name` is most likely a misspelling of, if any is near enough.
+fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
