@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -310,3 +312,23 @@ def test_a_big_global_model_is_not_kept(fake: FakeCoordinator) -> None:
     assert participant.global_model() == [1.0, 2.0, 3.0, 4.0]
     fake.set("/model", wire.model([4, 3, 2, 1]))
     assert participant.global_model() == [4.0, 3.0, 2.0, 1.0]
+
+
+def test_what_is_not_used_is_not_imported() -> None:
+    program = """
+import sys, xaynet_sdk
+for module in ("asyncio", "numpy", "httpx", "ssl", "matplotlib", "xaynet_sdk.aio", "xaynet_sdk.simulation"):
+    assert module not in sys.modules, module
+assert xaynet_sdk.aio.connect and xaynet_sdk.protocol.Tick and xaynet_sdk.simulate and xaynet_sdk.Simulation
+assert {"aio", "simulate", "protocol"} <= set(dir(xaynet_sdk))
+try:
+    xaynet_sdk.nothing
+except AttributeError as error:
+    assert "nothing" in str(error)
+else:
+    raise AssertionError
+scope = {}
+exec("from xaynet_sdk import *", scope)
+assert set(xaynet_sdk.__all__) <= set(scope)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)

@@ -11,9 +11,11 @@ this process, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for 
 :mod:`xaynet_sdk.protocol` for event loops of any kind, :mod:`xaynet_sdk.sealing` for saved states.
 """
 
+import importlib as _importlib
 import logging as _logging
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from xaynet_sdk import aio, protocol, sealing
+from xaynet_sdk import sealing
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.coordinator import Coordinator
 from xaynet_sdk.layout import Layout, LayoutError, flatten, unflatten
@@ -23,7 +25,6 @@ from xaynet_sdk.participant import (
     TrainingInput,
     TrainingResult,
 )
-from xaynet_sdk.simulation import Simulation, SimulatedRound, simulate
 from xaynet_sdk.spawn import spawn_async_participant, spawn_participant
 from xaynet_sdk.tls import Tls
 from xaynet_sdk.xaynet_sdk import (
@@ -41,6 +42,10 @@ from xaynet_sdk.xaynet_sdk import (
     XaynetError,
     init_logging,
 )
+
+if _TYPE_CHECKING:
+    from xaynet_sdk import aio, protocol
+    from xaynet_sdk.simulation import SimulatedRound, Simulation, simulate
 
 __all__ = [
     "AsyncParticipant",
@@ -81,3 +86,28 @@ try:
 except ValueError as _error:
     # A mistake in a log filter is no reason not to take part.
     _logging.getLogger("participant").warning("%s", _error)
+
+# What few programs need, and what takes time to import, such as asyncio: only when it is used.
+_LATER = {
+    "aio": None,
+    "protocol": None,
+    "simulation": None,
+    "SimulatedRound": "simulation",
+    "Simulation": "simulation",
+    "simulate": "simulation",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    where = _LATER[name]
+    if where is None:
+        return _importlib.import_module(f"{__name__}.{name}")
+    value = getattr(_importlib.import_module(f"{__name__}.{where}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from xaynet_sdk.xaynet_sdk import ParticipantInit
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Tls"]
 
@@ -46,6 +48,8 @@ class Tls:
 
     def _context(self) -> ssl.SSLContext:
         """What HTTP clients of Python take."""
+        import ssl
+
         self._files()
         try:
             context = ssl.create_default_context(cafile=self.ca)
