@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::crypto::PublicSigningKey;
+use crate::model::{array, DataType};
 use crate::problem::Problem;
 
 /// Names one request of one participant.
@@ -100,8 +101,8 @@ pub enum Call {
     Sums,
     /// The mask seeds for one sum participant.
     Seeds(PublicSigningKey),
-    /// The global model.
-    Model,
+    /// The global model, with weights of this type.
+    Model(DataType),
     /// Deliver a sealed message.
     Message(Bytes),
 }
@@ -114,6 +115,19 @@ impl fmt::Debug for Call {
             call => f.write_str(&call.path_and_query()),
         }
     }
+}
+
+macro_rules! accept_model {
+    ($dtype:literal) => {
+        &[(
+            "accept",
+            concat!(
+                "application/vnd.pet.weights;dtype=",
+                $dtype,
+                ", application/octet-stream;q=0.5"
+            ),
+        )]
+    };
 }
 
 impl Call {
@@ -135,18 +149,25 @@ impl Call {
                 let pk = pk.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
                 format!("/seeds?pk={pk}")
             }
-            Self::Model => "/model".into(),
+            Self::Model(_) => "/model".into(),
             Self::Message(_) => "/message".into(),
         }
     }
 
-    /// The headers to send, beside those that any client sends. Who sends a message is told why it is
-    /// rejected only if it asks for that; coordinators that do not know of it take no notice.
+    /// The headers to send, beside those that any client sends. Whoever sends a message is told why it is
+    /// rejected only if it asks for that, and the global model comes in its short form only to those that
+    /// accept it; coordinators that do not know of either take no notice.
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Message(_) => {
                 &[("content-type", "application/octet-stream"), ("accept", Problem::MEDIA_TYPE)]
             }
+            Self::Model(data_type) => match data_type {
+                DataType::F32 => accept_model!("f32"),
+                DataType::F64 => accept_model!("f64"),
+                DataType::I32 => accept_model!("i32"),
+                DataType::I64 => accept_model!("i64"),
+            },
             _ => &[],
         }
     }
@@ -201,7 +222,7 @@ impl RequestLimits {
     pub fn max_body_of(&self, call: &Call) -> u64 {
         match call {
             Call::Params | Call::Message(_) => self.max_body.min(1 << 16),
-            Call::Sums | Call::Seeds(_) | Call::Model => self.max_body,
+            Call::Sums | Call::Seeds(_) | Call::Model(_) => self.max_body,
         }
     }
 }
@@ -215,6 +236,42 @@ pub struct Response {
     pub body: Bytes,
     /// What the header `Retry-After` says: see [`retry_after`].
     pub retry_after: Option<Duration>,
+    /// How the body would have a global model, as the header `Content-Type` says.
+    pub model_form: ModelForm,
+}
+
+/// The form that a global model has in the body of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModelForm {
+    /// Exact rationals: see [`ratio`](crate::model::ratio).
+    #[default]
+    Rationals,
+    /// Weights of this type: see [`array`](crate::model::array).
+    Array(DataType),
+}
+
+impl ModelForm {
+    /// Reads the value of a header `Content-Type`. Coordinators of old send none, or anything.
+    pub fn of_content_type(value: &str) -> Self {
+        let mut parts = value.split(';').map(str::trim);
+        let is_array =
+            parts.next().is_some_and(|name| name.eq_ignore_ascii_case(array::MEDIA_TYPE));
+        let dtype = |parameter: &str| {
+            let (name, value) = parameter.split_once('=')?;
+            let data_type = match value.trim_matches('"').to_ascii_lowercase().as_str() {
+                "f32" => DataType::F32,
+                "f64" => DataType::F64,
+                "i32" => DataType::I32,
+                "i64" => DataType::I64,
+                _ => return None,
+            };
+            name.eq_ignore_ascii_case("dtype").then_some(data_type)
+        };
+        match parts.find_map(dtype) {
+            Some(data_type) if is_array => Self::Array(data_type),
+            _ => Self::Rationals,
+        }
+    }
 }
 
 /// Reads the value of a header `Retry-After`, if it is a number of seconds. (The other form, a date, is
@@ -236,7 +293,8 @@ impl fmt::Debug for Response {
 impl Response {
     /// A status with a body.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), retry_after: None }
+        let (retry_after, model_form) = (None, ModelForm::default());
+        Self { status, body: body.into(), retry_after, model_form }
     }
 
     /// Status 200 with a body.
@@ -254,11 +312,50 @@ impl Response {
     pub fn retry_after(self, pause: Option<Duration>) -> Self {
         Self { retry_after: pause, ..self }
     }
+
+    /// The same with a body that has a model in this form.
+    #[must_use]
+    pub fn model_form(self, form: ModelForm) -> Self {
+        Self { model_form: form, ..self }
+    }
+
+    /// The same with what these headers say, where they are there.
+    #[must_use]
+    pub fn headers(self, retry_after: Option<&str>, content_type: Option<&str>) -> Self {
+        Self {
+            retry_after: retry_after.and_then(self::retry_after),
+            model_form: content_type.map(ModelForm::of_content_type).unwrap_or_default(),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_types_tell_the_form_of_a_model() {
+        let array = ModelForm::Array;
+        for (value, form) in [
+            ("application/vnd.pet.weights; dtype=f32", array(DataType::F32)),
+            ("Application/Vnd.Pet.Weights;x=y; DTYPE=\"I64\"", array(DataType::I64)),
+            ("application/vnd.pet.weights", ModelForm::Rationals),
+            ("application/vnd.pet.weights; dtype=f16", ModelForm::Rationals),
+            ("application/octet-stream; dtype=f32", ModelForm::Rationals),
+            ("application/vnd.pet.weights; xdtype=f32", ModelForm::Rationals),
+            ("; dtype=f32", ModelForm::Rationals),
+            ("", ModelForm::Rationals),
+        ] {
+            assert_eq!(ModelForm::of_content_type(value), form, "{value}");
+        }
+        for data_type in [DataType::F32, DataType::F64, DataType::I32, DataType::I64] {
+            let [("accept", accept)] = Call::Model(data_type).headers() else { panic!() };
+            let (first, other) = accept.split_once(", ").unwrap();
+            assert_eq!(ModelForm::of_content_type(first), array(data_type));
+            assert_eq!(other, "application/octet-stream;q=0.5");
+        }
+    }
 
     #[test]
     fn urls_with_and_without_paths_are_joined() {

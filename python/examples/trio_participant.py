@@ -28,8 +28,13 @@ async def take_part(url: str, train: Train, updates: int) -> None:
             answer = await client.request(
                 output.method, url + output.path, content=output.body, headers=output.headers
             )
-            retry_after = answer.headers.get("retry-after")
-            result = p.Response(output.id, answer.status_code, answer.content, retry_after)
+            result = p.Response(
+                output.id,
+                answer.status_code,
+                answer.content,
+                retry_after=answer.headers.get("retry-after"),
+                content_type=answer.headers.get("content-type"),
+            )
         except httpx.HTTPError as error:
             result = p.Fault(output.id, "unreachable", repr(error))
         await happened.send(result)

@@ -95,7 +95,7 @@ pub(crate) fn participant_error(error: Error) -> PyErr {
 /// What a global model that did not come is in Python.
 pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
     match error {
-        FetchError::Model(RatioError::OutOfRange { .. }) => {
+        FetchError::Model(RatioError::OutOfRange { .. }) | FetchError::Array(_) => {
             GlobalModelDataTypeMisMatch::new_err(error.to_string())
         }
         error => GlobalModelUnavailable::new_err(error.to_string()),

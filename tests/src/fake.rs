@@ -30,6 +30,8 @@ impl Request {
 pub enum Action {
     /// Answer with a status and a body.
     Answer(u16, Vec<u8>),
+    /// Answer with status 200, a body, and its media type.
+    Typed(&'static str, Vec<u8>),
     /// Answer that it is to be asked again in so many seconds.
     Later(u64),
     /// Send the client to another path of this server.
@@ -112,6 +114,14 @@ fn serve<S: FnMut(Request) -> Action>(
                 // A 204 has neither a length nor a body.
                 let head = if status == 204 { "HTTP/1.1 204 X\r\n\r\n" } else { head.as_str() };
                 writer.write_all(head.as_bytes())?;
+                writer.write_all(&body)?;
+            }
+            Action::Typed(media_type, body) => {
+                let length = body.len();
+                write!(
+                    writer,
+                    "HTTP/1.1 200 X\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
+                )?;
                 writer.write_all(&body)?;
             }
             Action::Later(seconds) => write!(

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use pet_core::participant::TransportFault;
-use pet_core::request::{retry_after, Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
 
 use crate::Tls;
 
@@ -35,22 +35,21 @@ impl Client {
     /// Sends a call and reads the answer, whatever its status.
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
         let url = self.url.of(call);
+        let headers = call.headers().iter();
         let answer = match call {
-            Call::Message(body) => {
-                let request = self.agent.post(url);
-                let headers = call.headers().iter();
-                headers
-                    .fold(request, |request, (name, value)| request.header(*name, *value))
-                    .send(&body[..])
-            }
-            _ => self.agent.get(url).call(),
+            Call::Message(body) => headers
+                .fold(self.agent.post(url), |request, (name, value)| request.header(*name, *value))
+                .send(&body[..]),
+            _ => headers
+                .fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value))
+                .call(),
         };
         let answer = answer.map_err(|error| fault(&error))?;
         let status = answer.status().as_u16();
-        let pause = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let pause = pause.and_then(retry_after);
-        let body = read(answer.into_body(), self.limits.max_body_of(call))?;
-        Ok(Response::new(status, body).retry_after(pause))
+        let (parts, body) = answer.into_parts();
+        let body = read(body, self.limits.max_body_of(call))?;
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        Ok(Response::new(status, body).headers(header("retry-after"), header("content-type")))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use pet_core::participant::TransportFault;
-use pet_core::request::{retry_after, Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
 
 use crate::Error;
 
@@ -51,10 +51,10 @@ impl Client {
                 .map_err(|_| TransportFault::TimedOut)?
                 .map_err(|error| fault(&error))?;
             let status = answer.status().as_u16();
-            let pause = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            let pause = pause.and_then(retry_after);
+            let headers = answer.headers().clone();
             let body = read(answer, limit).await?;
-            Ok(Response::new(status, body).retry_after(pause))
+            let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+            Ok(Response::new(status, body).headers(header("retry-after"), header("content-type")))
         };
         tokio::time::timeout(self.limits.total, exchange)
             .await

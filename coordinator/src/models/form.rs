@@ -1,7 +1,7 @@
 //! The forms of a model's weights: media types, and bytes.
 
 use mediatype::{MediaType, Name, Value};
-use pet_core::model::{DataType, Model};
+use pet_core::model::{array, DataType, Model};
 
 /// Where the data of a `.npy` file begins: at a multiple of so many bytes, so that it can be mapped into
 /// memory.
@@ -81,36 +81,21 @@ fn dtype(data_type: DataType) -> &'static str {
     }
 }
 
-fn width(data_type: DataType) -> usize {
-    match data_type {
-        DataType::F32 | DataType::I32 => 4,
-        DataType::F64 | DataType::I64 => 8,
-    }
-}
-
 /// A NumPy file (format version 1.0) with the model's weights as a one-dimensional array.
 pub fn npy(model: &Model) -> Vec<u8> {
     let header = npy_header(model.data_type(), model.len());
-    let mut file = Vec::with_capacity(header.len() + model.len() * width(model.data_type()));
+    let mut file =
+        Vec::with_capacity(header.len() + model.len() * array::weight_len(model.data_type()));
     file.extend_from_slice(&header);
-    append_weights(model, &mut file);
+    array::write_weights(model, &mut file);
     file
 }
 
 /// The model's weights one after another, little-endian.
 pub fn raw(model: &Model) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(model.len() * width(model.data_type()));
-    append_weights(model, &mut bytes);
+    let mut bytes = Vec::new();
+    array::write_weights(model, &mut bytes);
     bytes
-}
-
-fn append_weights(model: &Model, out: &mut Vec<u8>) {
-    match model {
-        Model::F32(weights) => append(weights, |weight| weight.to_le_bytes(), out),
-        Model::F64(weights) => append(weights, |weight| weight.to_le_bytes(), out),
-        Model::I32(weights) => append(weights, |weight| weight.to_le_bytes(), out),
-        Model::I64(weights) => append(weights, |weight| weight.to_le_bytes(), out),
-    }
 }
 
 /// The length of what comes before the data.
@@ -132,14 +117,6 @@ fn npy_header(data_type: DataType, length: usize) -> Vec<u8> {
     header.resize(total - 1, b' ');
     header.push(b'\n');
     header
-}
-
-fn append<T: Copy, const WIDTH: usize>(
-    weights: &[T],
-    bytes_of: impl Fn(T) -> [u8; WIDTH],
-    out: &mut Vec<u8>,
-) {
-    out.extend(weights.iter().flat_map(|weight| bytes_of(*weight)));
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Bulletin {
                 .map(|seeds| seeds.column(pk))
                 .filter(|column| !column.is_empty())
                 .map(|column| column.to_bytes().into()),
-            Call::Model => self.model.as_ref().map(|model| model.rationals.clone()),
+            Call::Model(_) => self.model.as_ref().map(|model| model.rationals.clone()),
             Call::Message(_) => return None,
         };
         Some(body.map_or_else(Response::no_content, |body: Bytes| Response::ok(body)))

@@ -1,7 +1,8 @@
 //! Models in memory, scalars, and the exact rational form that old peers read and write.
 //!
-//! A model is a plain typed array. Exact rationals exist only while the old wire format is read or
-//! written ([`ratio`]), and where they are turned into floats and integers ([`convert`]).
+//! A model is a plain typed array, and travels as one between peers of this implementation ([`array`]).
+//! Exact rationals exist only while the old wire format is read or written ([`ratio`]), and where they
+//! are turned into floats and integers ([`convert`]).
 
 use std::collections::TryReserveError;
 use std::fmt;
@@ -10,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::mask::DataType;
 
+pub mod array;
 pub mod convert;
 pub mod ratio;
 mod scalar;
 pub(crate) mod weight;
 
+pub use array::{ArrayDecoder, ArrayError};
 pub use convert::OutOfRange;
 pub use ratio::{RatioDecoder, RatioError};
 pub use scalar::{Scalar, ScalarError};

@@ -10,7 +10,7 @@ use crate::crypto::Task;
 use crate::job::JobId;
 use crate::mask::{DataType, MaskError, MaskReport};
 use crate::message::Tag;
-use crate::model::{Model, RatioError};
+use crate::model::{ArrayError, Model, RatioError};
 use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::{DecodeError, RoundParameters};
@@ -181,6 +181,9 @@ pub enum FetchError {
     /// It cannot be given in the round's data type.
     #[error("the global model cannot be read: {0}")]
     Model(#[from] RatioError),
+    /// Its short form is not what was asked for.
+    #[error("the global model cannot be read: {0}")]
+    Array(#[from] ArrayError),
 }
 
 /// A request that was not answered.

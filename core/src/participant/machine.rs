@@ -567,7 +567,7 @@ impl Participant {
                 self.fetch = Fetch::None;
                 self.answer_wishes(match model {
                     Ok(model) => Event::GlobalModel(Some(model)),
-                    Err(error) => Event::GlobalModelFailed(FetchError::Model(error)),
+                    Err(error) => Event::GlobalModelFailed(error),
                 });
                 Ok(())
             }
@@ -634,8 +634,7 @@ impl Participant {
             (Activity::Job(expected), _) if *expected == id => self.go_on(),
             (_, Fetch::Job(expected, parameters)) if *expected == id => {
                 let parameters = parameters.clone();
-                let id = self.request(Call::Model);
-                self.fetch = Fetch::Model(id, parameters);
+                self.ask_for_model(parameters);
             }
             _ => return Err(Reject::UnknownJob(id)),
         }
@@ -674,10 +673,15 @@ impl Participant {
         if !matches!(self.fetch, Fetch::None) {
             return;
         }
-        self.fetch = match self.parameters().cloned() {
-            Some(parameters) => Fetch::Model(self.request(Call::Model), parameters),
-            None => Fetch::Params(self.request(Call::Params)),
-        };
+        match self.parameters().cloned() {
+            Some(parameters) => self.ask_for_model(parameters),
+            None => self.fetch = Fetch::Params(self.request(Call::Params)),
+        }
+    }
+
+    fn ask_for_model(&mut self, parameters: Arc<RoundParameters>) {
+        let id = self.request(Call::Model(parameters.mask_config.vect.data_type()));
+        self.fetch = Fetch::Model(id, parameters);
     }
 
     /// Every wish gets an answer of its own, so that nobody waits for one that another has taken.
@@ -695,25 +699,27 @@ impl Participant {
         let (call, reason) = match std::mem::replace(&mut self.fetch, Fetch::None) {
             Fetch::Params(expected) if expected == id => match read_params(answer) {
                 Ok(parameters) => {
-                    let id = self.request(Call::Model);
-                    self.fetch = Fetch::Model(id, Arc::new(parameters));
+                    self.ask_for_model(Arc::new(parameters));
                     return Ok(());
                 }
                 Err(reason) => ("params", reason),
             },
-            Fetch::Model(expected, parameters) if expected == id => match read_body(answer) {
-                Ok(Some(body)) => {
-                    let data_type = parameters.mask_config.vect.data_type();
-                    let id = self.job(DecodeModel::new(body, data_type));
-                    self.fetch = Fetch::Job(id, parameters);
-                    return Ok(());
+            Fetch::Model(expected, parameters) if expected == id => {
+                let form = answer.as_ref().map(|response| response.model_form).unwrap_or_default();
+                match read_body(answer) {
+                    Ok(Some(body)) => {
+                        let data_type = parameters.mask_config.vect.data_type();
+                        let id = self.job(DecodeModel::new(body, form, data_type));
+                        self.fetch = Fetch::Job(id, parameters);
+                        return Ok(());
+                    }
+                    Ok(None) => {
+                        self.answer_wishes(Event::GlobalModel(None));
+                        return Ok(());
+                    }
+                    Err(reason) => ("model", reason),
                 }
-                Ok(None) => {
-                    self.answer_wishes(Event::GlobalModel(None));
-                    return Ok(());
-                }
-                Err(reason) => ("model", reason),
-            },
+            }
             other => {
                 self.fetch = other;
                 let bytes = answer.as_ref().map_or(0, |response| response.body.len());

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{Event, Input, Job, Outcome, Output, Participant, Reject, Settings, TransportFault};
 use crate::job::{JobId, JobResult};
-use crate::model::Model;
+use crate::model::{DataType, Model};
 use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
-use crate::request::{Call, RequestId, Response};
+use crate::request::{Call, ModelForm, RequestId, Response};
 use crate::time::Timestamp;
 
 /// A participant's settings, and its state as saved.
@@ -44,6 +44,14 @@ pub enum Written {
         status: u16,
         body: Bytes,
         retry_after: Duration,
+    },
+    /// A response with a model in its short form.
+    Array {
+        id: RequestId,
+        status: u16,
+        body: Bytes,
+        retry_after: Option<Duration>,
+        data_type: DataType,
     },
 }
 
@@ -90,11 +98,17 @@ impl Machine for Participant {
     fn write(input: &Input) -> Written {
         match input {
             Input::Tick => Written::Tick,
-            Input::Response { id, response: Response { status, body, retry_after } } => {
-                let (id, status, body) = (*id, *status, body.clone());
-                match *retry_after {
-                    None => Written::Response { id, status, body },
-                    Some(retry_after) => Written::Later { id, status, body, retry_after },
+            Input::Response { id, response } => {
+                let Response { status, ref body, retry_after, model_form } = *response;
+                let (id, body) = (*id, body.clone());
+                match (model_form, retry_after) {
+                    (ModelForm::Array(data_type), retry_after) => {
+                        Written::Array { id, status, body, retry_after, data_type }
+                    }
+                    (ModelForm::Rationals, None) => Written::Response { id, status, body },
+                    (ModelForm::Rationals, Some(retry_after)) => {
+                        Written::Later { id, status, body, retry_after }
+                    }
                 }
             }
             Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
@@ -115,6 +129,10 @@ impl Machine for Participant {
             Written::Later { id, status, body, retry_after } => {
                 let response = Response::new(status, body).retry_after(Some(retry_after));
                 Input::Response { id, response }
+            }
+            Written::Array { id, status, body, retry_after, data_type } => {
+                let response = Response::new(status, body).retry_after(retry_after);
+                Input::Response { id, response: response.model_form(ModelForm::Array(data_type)) }
             }
             Written::Fault { id, fault } => Input::Fault { id, fault },
             Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),

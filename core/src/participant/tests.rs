@@ -9,9 +9,9 @@ use crate::crypto::{EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, S
 use crate::job::JobId;
 use crate::mask::{DataType, MaskConfig, MaskError};
 use crate::message::{MessageSize, MessageView, Tag};
-use crate::model::{ratio, Model};
+use crate::model::{array, ratio, ArrayError, Model};
 use crate::problem::Problem;
-use crate::request::{Call, RequestId, Response};
+use crate::request::{Call, ModelForm, RequestId, Response};
 use crate::round::{RoundParameters, SumDict};
 use crate::time::Timestamp;
 
@@ -532,11 +532,36 @@ fn every_wish_for_the_global_model_is_answered() {
         fixture.input(Input::FetchModel).unwrap();
     }
     let bytes = ratio::encode_model(&model(0.5)).unwrap();
-    fixture.answer(&Call::Model, Response::ok(bytes));
+    fixture.answer(&Call::Model(DataType::F32), Response::ok(bytes));
     fixture.run_job();
     fixture.idle();
     let answer = Event::GlobalModel(Some(model(0.5).into()));
     assert_eq!(fixture.events.iter().filter(|event| **event == answer).count(), 3);
+}
+
+#[test]
+fn the_global_model_is_read_in_the_form_that_it_comes_in() {
+    let mut fixture = Fixture::new();
+    fixture.params(&parameters(Task::None));
+    fixture.idle();
+    let data_type = model(0.5).data_type();
+    let mut bytes = Vec::new();
+    array::write_weights(&model(0.5), &mut bytes);
+    let mut fetch = |bytes: &[u8], form| {
+        fixture.input(Input::FetchModel).unwrap();
+        let response = Response::ok(bytes.to_vec()).model_form(form);
+        fixture.answer(&Call::Model(data_type), response);
+        fixture.run_job();
+        fixture.idle();
+        fixture.events.pop().unwrap()
+    };
+    let answer = Event::GlobalModel(Some(model(0.5).into()));
+    assert_eq!(fetch(&bytes, ModelForm::Array(data_type)), answer);
+    let rationals = fetch(&bytes, ModelForm::Rationals);
+    assert!(matches!(rationals, Event::GlobalModelFailed(FetchError::Model(_))), "{rationals:?}");
+    let other = fetch(&bytes, ModelForm::Array(DataType::I64));
+    let expected = ArrayError::DataType { expected: data_type, actual: DataType::I64 };
+    assert_eq!(other, Event::GlobalModelFailed(expected.into()));
 }
 
 #[test]

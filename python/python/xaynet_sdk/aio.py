@@ -385,8 +385,13 @@ class Participant(NotCopied):
                 if len(body) > limit:
                     answer = p.Fault(request.id, "too_large")
                 else:
-                    retry_after = response.headers.get("retry-after")
-                    answer = p.Response(request.id, response.status_code, bytes(body), retry_after)
+                    answer = p.Response(
+                        request.id,
+                        response.status_code,
+                        bytes(body),
+                        retry_after=response.headers.get("retry-after"),
+                        content_type=response.headers.get("content-type"),
+                    )
         except httpx.TimeoutException:
             answer = p.Fault(request.id, "timed_out")
         # Not every OSError of TLS becomes one of httpx's.

@@ -158,6 +158,9 @@ class Response:
     body: bytes = b""
     #: The answer's header ``Retry-After``, if it has one.
     retry_after: str | None = None
+    #: Its header ``Content-Type``, if it has one: it tells the form of a global model. Needed by those that
+    #: send the request's headers along.
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,8 +536,8 @@ class ParticipantMachine(NotCopied):
         match input:
             case Tick():
                 native.tick(millis)
-            case Response(id, status, body, retry_after):
-                native.response(millis, id, status, body, retry_after)
+            case Response(id, status, body, retry_after, content_type):
+                native.response(millis, id, status, body, retry_after, content_type)
             case Fault(id, kind, reason):
                 native.fault(millis, id, kind, reason)
             case JobDone(result):

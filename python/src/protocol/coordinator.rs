@@ -10,6 +10,7 @@ use pet_transport_blocking::core::coordinator::{
 };
 use pet_transport_blocking::core::crypto::{PublicSigningKey, RootSeed};
 use pet_transport_blocking::core::job::JobId;
+use pet_transport_blocking::core::model::DataType;
 use pet_transport_blocking::core::request::Call;
 use pet_transport_blocking::core::time::Timestamp;
 use pyo3::prelude::*;
@@ -295,7 +296,7 @@ fn call(method: &str, path: &str, body: &[u8]) -> Option<Call> {
     match (method, path) {
         ("GET", "/params") => Some(Call::Params),
         ("GET", "/sums") => Some(Call::Sums),
-        ("GET", "/model") => Some(Call::Model),
+        ("GET", "/model") => Some(Call::Model(DataType::F32)), // whichever: it is the old form
         ("POST", "/message") => Some(Call::Message(body.to_vec().into())),
         ("GET", path) => {
             let key = path.strip_prefix("/seeds?pk=")?;

@@ -11,7 +11,7 @@ use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::{
     Event, Input, Output, Participant, Reject, Settings, TransportFault, Why,
 };
-use pet_transport_blocking::core::request::{retry_after as read_retry_after, RequestId, Response};
+use pet_transport_blocking::core::request::{RequestId, Response};
 use pet_transport_blocking::core::time::Timestamp;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -80,9 +80,9 @@ impl ParticipantMachine {
         status: u16,
         body: &[u8],
         retry_after: Option<&str>,
+        content_type: Option<&str>,
     ) -> PyResult<()> {
-        let pause = retry_after.and_then(read_retry_after);
-        let response = Response::new(status, body.to_vec()).retry_after(pause);
+        let response = Response::new(status, body.to_vec()).headers(retry_after, content_type);
         self.handle(now, Input::Response { id: RequestId(id), response })
     }
 

@@ -7,7 +7,7 @@ use pet_core::coordinator::{Phase, Rejection};
 use pet_core::crypto::{PublicEncryptKey, RoundSeed};
 use pet_core::mask::{DataType, MaskConfig};
 use pet_core::message::Tag;
-use pet_core::model::Model;
+use pet_core::model::{ratio, ArrayError, Model};
 use pet_core::participant::{
     Event, FetchError, ModelMismatch, Reject, TransportFault, Trouble, TroubleReason,
 };
@@ -30,6 +30,7 @@ conformance!(
     base_urls_may_have_a_path,
     local_models_are_checked,
     the_global_model_can_be_missing_or_out_of_reach,
+    the_global_model_comes_in_its_short_form_where_a_coordinator_has_it,
 );
 
 pub(crate) fn parameters(sum: f64, update: f64) -> RoundParameters {
@@ -72,7 +73,8 @@ fn a_coordinator_that_is_busy_is_left_alone<D: Driver>() {
         }
         // Without a word from the coordinator it would be asked again after some milliseconds.
         Some(since) => {
-            let kept = since.elapsed() >= Duration::from_secs(1);
+            // The participant's clock counts whole milliseconds, and begins at another moment.
+            let kept = since.elapsed() >= Duration::from_millis(990);
             Action::Answer(if kept { 200 } else { 500 }, parameters(0.0, 0.0).to_bytes())
         }
     });
@@ -239,6 +241,44 @@ fn local_models_are_checked<D: Driver>() {
         Err(Failure::Rejected(Reject::Model(data_type)))
     );
     assert_eq!(driver.set_model(Model::F32(vec![0.0; 4])), Ok(()));
+}
+
+fn the_global_model_comes_in_its_short_form_where_a_coordinator_has_it<D: Driver>() {
+    const F32: &str = "application/vnd.pet.weights; dtype=f32";
+    let weights = |weights: &[f32]| {
+        weights.iter().flat_map(|weight| weight.to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let mut models = 0;
+    let server = FakeServer::start(move |request| match request.path.as_str() {
+        "/params" => Action::Answer(200, parameters(0.0, 0.0).to_bytes()),
+        "/model" => {
+            let accept = request.headers.iter().find(|(name, _)| name == "accept");
+            let (_, accept) = accept.expect("it says what it can read");
+            assert!(accept.contains("vnd.pet.weights;dtype=f32"), "{accept}");
+            assert!(accept.contains("application/octet-stream"), "{accept}");
+            models += 1;
+            match models {
+                1 => Action::Typed(F32, weights(&[0.5, -1.0])),
+                2 => Action::Typed(F32, vec![0; 7]),
+                3 => Action::Typed(F32, weights(&[0.5, f32::NAN])),
+                4 => Action::Typed("application/vnd.pet.weights; dtype=i32", vec![0; 8]),
+                _ => Action::Typed(
+                    "application/octet-stream",
+                    ratio::encode_model(&Model::F32(vec![0.25])).unwrap(),
+                ),
+            }
+        }
+        _ => Action::Answer(404, Vec::new()),
+    });
+    let driver = D::start(&Start::new(&server.url())).unwrap();
+    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.5, -1.0])))));
+    let failure = |error: ArrayError| Err(Failure::Fetch(FetchError::Array(error)));
+    let length = ArrayError::Length { length: 7, data_type: DataType::F32 };
+    assert_eq!(driver.global_model(), failure(length));
+    assert_eq!(driver.global_model(), failure(ArrayError::NotFinite { index: 1 }));
+    let other = ArrayError::DataType { expected: DataType::F32, actual: DataType::I32 };
+    assert_eq!(driver.global_model(), failure(other));
+    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.25])))));
 }
 
 fn the_global_model_can_be_missing_or_out_of_reach<D: Driver>() {

@@ -9,7 +9,7 @@ use pet_coordinator::Coordinator;
 use pet_core::crypto::{PublicSigningKey, RootSeed};
 use pet_core::mask::MaskConfig;
 use pet_core::message::{MessageSize, Tag};
-use pet_core::model::{Model, Scalar};
+use pet_core::model::{DataType, Model, Scalar};
 use pet_core::participant::Event;
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
@@ -123,7 +123,7 @@ impl Line {
         let call = match request.path.split('?').next().unwrap() {
             "/params" => Call::Params,
             "/sums" => Call::Sums,
-            "/model" => Call::Model,
+            "/model" => Call::Model(DataType::F32),
             "/seeds" => Call::Seeds(PublicSigningKey::new([0; 32])),
             _ => {
                 self.posts.push(request.body.clone());

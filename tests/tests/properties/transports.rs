@@ -8,7 +8,7 @@ use pet_core::coordinator::{self, Phase};
 use pet_core::crypto::{PublicSigningKey, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures};
 use pet_core::mask::MaskConfig;
 use pet_core::message::MessageSize;
-use pet_core::model::Model;
+use pet_core::model::{DataType, Model};
 use pet_core::participant::{Event, Polling, Settings};
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
@@ -138,7 +138,7 @@ impl Patient {
 
     fn handle(&mut self, request: &Request) -> Action {
         let seeds = self.summers.iter().map(|key| Call::Seeds(*key));
-        let Some(call) = [Call::Params, Call::Sums, Call::Model]
+        let Some(call) = [Call::Params, Call::Sums, Call::Model(DataType::F32)]
             .into_iter()
             .chain(seeds)
             .chain([Call::Message(request.body.clone().into())])

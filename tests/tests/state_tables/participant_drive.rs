@@ -221,7 +221,7 @@ impl Bench {
                 let recipient = self.ephemeral.expect("it has sent its key");
                 Response::ok(seeds(count, &recipient).to_bytes())
             }
-            Some(Call::Message(_) | Call::Model) => Response::ok(""),
+            Some(Call::Message(_) | Call::Model(_)) => Response::ok(""),
         }
     }
 
@@ -314,7 +314,8 @@ impl Bench {
             }
         }
         let waited_for = matches!(self.idle.why, Why::Poll | Why::LocalModel) || self.fetching;
-        let beside = call == Call::Model || (self.fetching && call == Call::Params && waited_for);
+        let beside =
+            matches!(call, Call::Model(_)) || (self.fetching && call == Call::Params && waited_for);
         match beside {
             true => self.fetch_request = Some((id, call)),
             false => self.request = Some((id, call)),

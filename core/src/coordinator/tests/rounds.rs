@@ -1,5 +1,6 @@
 //! Phases follow each other, by time and by count.
 
+use crate::mask::DataType;
 use std::time::Duration;
 
 use super::fixture::{quick, Fixture, TIME};
@@ -20,7 +21,7 @@ fn a_round_goes_through_all_phases() {
     for summer in &summers {
         assert_eq!(fixture.send(summer.sum2(&mask)), Some(Ok(())));
     }
-    assert_eq!(fixture.bulletin.answer(&Call::Model).unwrap().status, 204);
+    assert_eq!(fixture.bulletin.answer(&Call::Model(DataType::F32)).unwrap().status, 204);
     fixture.wait(TIME);
     let model = fixture.bulletin.model().unwrap();
     assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
@@ -33,7 +34,7 @@ fn a_round_goes_through_all_phases() {
     for call in [Call::Sums, Call::Seeds(summers[0].keys.public())] {
         assert_eq!(fixture.bulletin.answer(&call).unwrap().status, 204);
     }
-    assert_eq!(fixture.bulletin.answer(&Call::Model).unwrap().status, 200);
+    assert_eq!(fixture.bulletin.answer(&Call::Model(DataType::F32)).unwrap().status, 200);
 }
 
 #[test]

@@ -6,18 +6,31 @@ use bytes::Bytes;
 
 use super::{Outcome, NUMBERS_PER_STEP};
 use crate::job::{Progress, Work};
-use crate::model::{DataType, Model, RatioDecoder, RatioError};
+use crate::model::{ArrayDecoder, ArrayError, DataType, Model, RatioDecoder};
+use crate::participant::FetchError;
+use crate::request::ModelForm;
 
 /// Reads a global model.
 pub(in super::super) enum DecodeModel {
-    Begin { bytes: Bytes, data_type: DataType },
-    Decode(RatioDecoder<Bytes>),
-    Done(Result<Arc<Model>, RatioError>),
+    Begin { bytes: Bytes, form: ModelForm, data_type: DataType },
+    Rationals(RatioDecoder<Bytes>),
+    Array(ArrayDecoder<Bytes>),
+    Done(Result<Arc<Model>, FetchError>),
 }
 
 impl DecodeModel {
-    pub(in super::super) fn new(bytes: Bytes, data_type: DataType) -> Self {
-        Self::Begin { bytes, data_type }
+    pub(in super::super) fn new(bytes: Bytes, form: ModelForm, data_type: DataType) -> Self {
+        Self::Begin { bytes, form, data_type }
+    }
+
+    fn begin(bytes: Bytes, form: ModelForm, expected: DataType) -> Result<Self, FetchError> {
+        Ok(match form {
+            ModelForm::Rationals => Self::Rationals(RatioDecoder::new(bytes, expected)?),
+            ModelForm::Array(actual) if actual != expected => {
+                return Err(ArrayError::DataType { expected, actual }.into())
+            }
+            ModelForm::Array(_) => Self::Array(ArrayDecoder::new(bytes, expected)?),
+        })
     }
 }
 
@@ -28,13 +41,12 @@ impl Work<Outcome> for DecodeModel {
 
     fn step(&mut self) -> bool {
         match self {
-            Self::Begin { bytes, data_type } => {
-                match RatioDecoder::new(std::mem::take(bytes), *data_type) {
-                    Ok(decoder) => *self = Self::Decode(decoder),
-                    Err(error) => *self = Self::Done(Err(error)),
-                }
+            Self::Begin { bytes, form, data_type } => {
+                let begun = Self::begin(std::mem::take(bytes), *form, *data_type);
+                *self = begun.unwrap_or_else(|error| Self::Done(Err(error)));
             }
-            Self::Decode(decoder) => return decoder.step(NUMBERS_PER_STEP),
+            Self::Rationals(decoder) => return decoder.step(NUMBERS_PER_STEP),
+            Self::Array(decoder) => return decoder.step(NUMBERS_PER_STEP),
             Self::Done(_) => {}
         }
         matches!(self, Self::Done(_))
@@ -42,7 +54,8 @@ impl Work<Outcome> for DecodeModel {
 
     fn progress(&self) -> Progress {
         let (done, total) = match self {
-            Self::Decode(decoder) => decoder.progress(),
+            Self::Rationals(decoder) => decoder.progress(),
+            Self::Array(decoder) => decoder.progress(),
             Self::Begin { .. } => (0, 1),
             Self::Done(_) => (1, 1),
         };
@@ -52,7 +65,8 @@ impl Work<Outcome> for DecodeModel {
     fn finish(mut self: Box<Self>) -> Outcome {
         while !self.step() {}
         Outcome::Model(match *self {
-            Self::Decode(decoder) => decoder.finish().map(Arc::new),
+            Self::Rationals(decoder) => decoder.finish().map(Arc::new).map_err(FetchError::from),
+            Self::Array(decoder) => decoder.finish().map(Arc::new).map_err(FetchError::from),
             Self::Done(result) => result,
             // `step` leaves this stage.
             Self::Begin { .. } => unreachable!("the job is not done"),

@@ -26,7 +26,8 @@ use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskRepo
 use crate::message::{
     ChunkError, Frame, MessageId, MessageSize, SeedOpenError, Tag, FRAME_HEADROOM,
 };
-use crate::model::{Model, RatioError, Scalar};
+use crate::model::{Model, Scalar};
+use crate::participant::FetchError;
 use crate::round::{DecodeError, RoundParameters};
 
 /// How many numbers a step takes: about a millisecond's work.
@@ -98,7 +99,7 @@ pub enum Outcome {
     #[doc(hidden)]
     MaskSum(Box<MaskSumPart>),
     #[doc(hidden)]
-    Model(Result<Arc<Model>, RatioError>),
+    Model(Result<Arc<Model>, FetchError>),
     #[doc(hidden)]
     Released,
 }

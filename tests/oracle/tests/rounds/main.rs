@@ -13,6 +13,7 @@ use old_participant::OldParticipant;
 use our_coordinator::OurCoordinator;
 use our_participant::OurParticipant;
 use pet_core::{
+    model::DataType,
     request::{Call, Response},
     time::Timestamp,
 };
@@ -136,7 +137,7 @@ fn check_round(
         }
         now = now + TURN;
         coordinator.pass(now);
-        let model = coordinator.call(now, &Call::Model);
+        let model = coordinator.call(now, &Call::Model(DataType::F32));
         if model.status == 200 {
             break model.body;
         }

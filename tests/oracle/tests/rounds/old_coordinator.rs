@@ -149,7 +149,7 @@ impl Serve for OldCoordinator {
                 self.seeds.get(pk.as_bytes()).map(old::write_seeds)
             }
             Call::Sums | Call::Seeds(_) => None,
-            Call::Model => self.model.clone(),
+            Call::Model(_) => self.model.clone(),
             Call::Message(sealed) => {
                 let outcome = self.message(sealed);
                 assert_eq!(outcome, Ok(()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pet_core::{crypto::PublicSigningKey, request::Call, time::Timestamp};
+use pet_core::{crypto::PublicSigningKey, model::DataType, request::Call, time::Timestamp};
 use pet_oracle::{old, Body, Parameters, Plain, Task};
 
 use crate::{Member, Received, Serve, TakePart};
@@ -147,7 +147,7 @@ impl TakePart for OldParticipant {
     }
 
     fn global_model(&mut self, now: Timestamp, coordinator: &mut dyn Serve) -> Received {
-        let model = coordinator.call(now, &Call::Model);
+        let model = coordinator.call(now, &Call::Model(DataType::F32));
         Received::Exact(old::ratio_model_from_bincode(&model.body).unwrap())
     }
 }
