@@ -80,10 +80,12 @@ mod tests {
     proptest! {
         #[test]
         fn round_trips(entries in proptest::collection::btree_map(any::<[u8; 32]>(), any::<[u8; 32]>(), 0..9)) {
+            let count = entries.len();
             let dict: SumDict = entries
                 .into_iter()
                 .map(|(pk, key)| (PublicSigningKey::new(pk), PublicEncryptKey::new(key)))
                 .collect();
+            prop_assert_eq!(dict.len(), count);
             let bytes = dict.to_bytes();
             prop_assert_eq!(bytes.len(), 8 + dict.len() * SumDict::ENTRY_LENGTH);
             prop_assert_eq!(SumDict::from_bytes(&bytes), Ok(dict));

@@ -139,3 +139,18 @@ fn a_split_message_that_is_rejected_leaves_nothing_behind() {
         assert_eq!(machine.incomplete_bytes(), 0);
     }
 }
+
+/// Whoever sends a message whole after a beginning in chunks has no more use for these.
+#[test]
+fn the_chunks_of_those_whose_message_is_accepted_are_dropped() {
+    let mut fixture = Fixture::new(quick());
+    fixture.sum(1);
+    let sums = fixture.sums();
+    let updaters = fixture.with_task(Task::Update, 2);
+    for updater in &updaters {
+        assert_eq!(fixture.send(updater.chunk_of_update(&sums, 0)), Some(Ok(())));
+    }
+    assert_eq!(fixture.machine.reassembly.len(), 2);
+    assert_eq!(fixture.send(updaters[0].update(&sums, 1.0)), Some(Ok(())));
+    assert_eq!(fixture.machine.reassembly.len(), 1);
+}

@@ -108,3 +108,44 @@ fn the_end_turns_everything_down() {
     assert_eq!(fixture.input(Input::Tick), Err(Reject::Stopped));
     assert_eq!(fixture.idle.unwrap(), Idle { wake_at: None, why: Why::Stopped });
 }
+
+/// Updates that are still being aggregated at the end of the time are not waited for if even they cannot
+/// make the round.
+#[test]
+fn too_few_updates_are_not_waited_for() {
+    let mut settings = quick();
+    settings.update.count = CountRange { min: 3, max: 5 };
+    let most = settings.update.time.max;
+    let mut fixture = Fixture::new(settings);
+    fixture.sum(1);
+    let sums = fixture.sums();
+    fixture.working = false;
+    for updater in fixture.with_task(Task::Update, 2) {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+    }
+    fixture.wait(most);
+    let failure = RoundFailure::TooFewMessages { phase: Phase::Update, accepted: 0, needed: 3 };
+    assert_eq!(fixture.failures(), [failure]);
+    assert!(fixture.replies.iter().rev().take(2).all(|(_, reply)| reply.is_err()));
+}
+
+/// A failure whose record was not stored is recorded again; one that was is not.
+#[test]
+fn a_failure_is_recorded_once() {
+    let settings = quick();
+    let most = settings.sum.time.max;
+    let mut fixture = Fixture::new(settings.clone());
+    fixture.storing = false;
+    fixture.wait(most);
+    assert_eq!((fixture.machine.phase(), fixture.machine.round_id()), (Phase::Failure, 1));
+
+    let failed = |record: &Record| matches!(record, Record::RoundFailed { round_id: 1 });
+    let restored = Fixture::restore(&fixture.machine.snapshot().to_bytes(), fixture.now);
+    assert_eq!(restored.records.iter().filter(|record| failed(record)).count(), 1);
+    assert_eq!((restored.machine.phase(), restored.machine.round_id()), (Phase::Sum, 2));
+
+    let recovery = fixture.recovery.unwrap();
+    let resumed = Fixture::resume(recovery, Duration::ZERO, settings);
+    assert!(!resumed.records.iter().any(failed), "{:?}", resumed.records);
+    assert_eq!((resumed.machine.phase(), resumed.machine.round_id()), (Phase::Sum, 2));
+}
