@@ -48,7 +48,12 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def server(authority: Authority) -> Iterator[xaynet_sdk.Coordinator]:
     certificate, key = authority.certify("127.0.0.1")
-    settings = {"api.tls_certificate": certificate, "api.tls_key": key}
+    settings: dict[str, object] = {
+        "api.tls_certificate": certificate,
+        "api.tls_key": key,
+        "pet.sum.prob": 0.3,
+        "pet.update.prob": 1.0,
+    }
     with xaynet_sdk.Coordinator(4, settings=settings) as coordinator:
         yield coordinator
 
@@ -123,7 +128,7 @@ def test_a_participant_trains_over_tls(
 ) -> None:
     participants = [
         xaynet_sdk.spawn_async_participant(server.url, tls=Tls(ca=authority.ca))[0]
-        for _ in range(6)
+        for _ in range(12)
     ]
     for participant in participants:
         participant.set_local_model([0.5, -0.5, 0.25, 1.0])
