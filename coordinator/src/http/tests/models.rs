@@ -1,7 +1,10 @@
 //! `/model` and `/models`: forms, parts, rounds.
 
 use bytes::Bytes;
-use pet_core::model::Model;
+use pet_core::{
+    model::{DataType, Model},
+    request::{Call, ModelForm},
+};
 
 use super::fixture::{get_bytes, published, Server};
 
@@ -50,6 +53,20 @@ async fn a_model_comes_in_the_form_that_the_client_prefers() {
         for line in ["vary: accept", "accept-ranges: bytes", "cache-control: no-cache"] {
             assert!(head.iter().any(|got| got == line), "{accept}: {line}: {head:?}");
         }
+    }
+    // What this project's participants ask with: for weights of the round's type, or else the old form.
+    for (data_type, form) in [
+        (DataType::F32, ModelForm::Array(DataType::F32)),
+        (DataType::F64, ModelForm::Rationals),
+        (DataType::I32, ModelForm::Rationals),
+    ] {
+        let [(name, accept)] = Call::Model(data_type).headers() else { panic!("one header") };
+        let (_, head, bytes) = get_bytes(&server, "/model", &format!("{name}: {accept}\r\n")).await;
+        let content_type = head.iter().find_map(|line| line.strip_prefix("content-type: "));
+        let got = content_type.map(ModelForm::of_content_type).unwrap_or_default();
+        assert_eq!(got, form, "{accept}");
+        let is_array = form != ModelForm::Rationals;
+        assert_eq!(bytes, if is_array { &array[..] } else { b"the model" }, "{accept}");
     }
     for accept in ["image/png", "application/vnd.pet.weights; dtype=f64", "application/x-npy;q=0"] {
         let (status, head, body) =
