@@ -312,3 +312,31 @@ def test_differences_are_told_in_the_models_order() -> None:
         layout.flatten({name: np.ones(3) for name in "abcdef"})
     names = [part.split()[0] for part in str(told.value).split(": ", 1)[1].split("; ")]
     assert names == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("part", "damaged"),
+    [
+        ('"dtype": "<f4"', '"dtype": "|O"'),
+        ('"dtype": "<f4"', '"dtype": "nothing"'),
+        ('"dtype": "float32"', '"dtype": "float16"'),
+        ('"library": "numpy"', '"library": "os"'),
+        ("[2, 2]", "[-2, -2]"),
+        ("[2, 2]", "2"),
+        ('"kept": 3', '"kept": [3, 4]'),
+        ('"kept": 3', '"kept": "three"'),
+        ('"tree": {', '"tree": {"list": [], '),
+        ('{"list": [1, 2]}', '{"list": [1, 1]}'),
+        ('{"list": [1, 2]}', '{"list": [1, 7]}'),
+        ('{"list": [1, 2]}', '{"list": [1]}'),
+        ('{"list": [1, 2]}', '{"set": [1, 2]}'),
+        ('{"list": [1, 2]}', "null"),
+        ('["a", 0]', "[0, 0]"),
+    ],
+)
+def test_a_damaged_layout_is_told_when_it_is_read(part: str, damaged: str) -> None:
+    tree = {"a": np.ones((2, 2), "f4"), "b": [np.zeros(3), 2.0], "n": np.int64(3)}
+    saved = flatten(tree)[1].to_json()
+    assert part in saved
+    with pytest.raises(xaynet_sdk.LayoutError, match="no layout"):
+        Layout.from_json(saved.replace(part, damaged))

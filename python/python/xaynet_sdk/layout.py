@@ -176,8 +176,9 @@ class Layout:
                 )
                 for leaf in read["leaves"]
             ]
+            _check(read["dtype"], read["tree"], leaves)
             return cls(read["dtype"], read["source"], read["tree"], leaves)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LayoutError):
                 raise
             raise LayoutError(f"this is no layout: {error!r}") from error
@@ -405,6 +406,44 @@ def _rebuilt(tree: _Tree, arrays: list[Any]) -> Any:
         return {key: _rebuilt(child, arrays) for key, child in children}
     built = [_rebuilt(child, arrays) for child in children]
     return tuple(built) if kind == "tuple" else built
+
+
+def _check(dtype: str, tree: Any, leaves: Sequence[_Leaf]) -> None:
+    """Raises whatever comes of it if these are not parts of a layout: they may be from anywhere."""
+    import numpy as np
+
+    if dtype not in ("float32", "float64", "int32", "int64"):
+        raise ValueError(f"it is for vectors of {dtype}")
+    for leaf in leaves:
+        if min(leaf.shape, default=0) < 0:
+            raise ValueError(f"{leaf.path} has the shape {list(leaf.shape)}")
+        if leaf.library not in ("numpy", "torch", "python"):
+            raise ValueError(f"{leaf.path} is an array of {leaf.library}")
+        kept_as = np.dtype(_numpy_name(leaf))
+        if kept_as.kind not in "iubf":
+            raise ValueError(f"{leaf.path} is of {kept_as}")
+        if not leaf.in_vector:
+            np.asarray(leaf.kept, dtype=kept_as).reshape(leaf.shape)
+    # Every array has one place, and there are no others.
+    numbers: list[int] = []
+
+    def visit(tree: Any) -> None:
+        if isinstance(tree, int):
+            numbers.append(tree)
+            return
+        ((kind, children),) = tree.items()
+        for child in children:
+            if kind == "dict":
+                key, child = child
+                if not isinstance(key, str):
+                    raise ValueError(f"{key!r} is a key")
+            elif kind not in ("list", "tuple"):
+                raise ValueError(f"{kind} is no container")
+            visit(child)
+
+    visit(tree)
+    if numbers != list(range(len(leaves))):
+        raise ValueError("its tree does not have exactly its arrays")
 
 
 def _load(tree: Any, layout: Layout, into: Any) -> Any:
