@@ -889,3 +889,27 @@ def test_urls_may_have_a_path(fake: FakeCoordinator, suffix: str) -> None:
     participant, _ = xaynet_sdk.spawn_async_participant(fake.url + suffix)
     fake.wait_for_request(suffix.rstrip("/") + "/params")
     participant.stop()
+
+
+def test_an_instance_is_no_class(fake: FakeCoordinator) -> None:
+    class Mine(xaynet_sdk.ParticipantABC[Any, Any]):
+        def train_round(self, training_input: Any) -> Any: ...
+        def serialize_training_result(self, training_result: Any) -> Any: ...
+        def deserialize_training_input(self, global_model: Any) -> Any: ...
+
+    with pytest.raises(TypeError, match="the class to run, .* give Mine"):
+        xaynet_sdk.spawn_participant(fake.url, Mine())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the class to run, .* type int"):
+        xaynet_sdk.spawn_participant(fake.url, 5)  # type: ignore[arg-type]
+
+
+def test_a_handle_stops_at_the_end_of_its_block(fake: FakeCoordinator) -> None:
+    participant, _ = xaynet_sdk.spawn_async_participant(fake.url)
+    with participant as same:
+        assert same is participant
+    participant.join(30)
+    assert not participant.is_alive()
+    # The state is still there.
+    assert participant.stop()
+    with participant:
+        pass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._handle import NotCopied
@@ -47,6 +48,19 @@ class AsyncParticipant(NotCopied, threading.Thread):
             tls=None if tls is None else tls._files(),
         )
         self._notifier = notifier
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops the participant if it was not stopped yet. (Not in Xaynet.)"""
+        with suppress(xaynet_sdk.UninitializedParticipant):
+            self._native.close()
 
     def run(self) -> None:
         rounds = 0

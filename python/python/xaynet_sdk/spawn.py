@@ -47,8 +47,16 @@ def spawn_participant(
         ParticipantInit: The URL, the scalar or the time-out is invalid, or a certificate cannot be read.
         ParticipantRestore: The state cannot be read.
         SealError: The state does not open with this key or passphrase, or needs one.
+        TypeError: It is an instance, not a class.
         Exception: Whatever the participant's own constructor raises.
     """
+    if not callable(participant):
+        name = type(participant).__name__
+        hint = f": give {name}, and the arguments of its constructor as args and kwargs"
+        raise TypeError(
+            "a participant is the class to run, which is instantiated on a thread of its own, not an object of "
+            f"type {name}{hint if isinstance(participant, ParticipantABC) else ''}"
+        )
     if state is not None:
         state = unseal(state, key=key, passphrase=passphrase)
     internal = InternalParticipant(
