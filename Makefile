@@ -1,5 +1,6 @@
 # What there is to do here. `make` alone lists it. Every target does its own set-up, in this folder only: Python
-# packages go into .venv (ours) and .venv-old (the published package of old), builds into target.
+# packages go into .venv (ours), .venv-old (the published package of old) and .venv-torch (the system's PyTorch), builds
+# into target.
 #
 # Needed: Rust, CPython 3.11 or later with its venv module, a C compiler, make.
 
@@ -8,6 +9,7 @@ CARGO ?= cargo
 
 VENV := .venv
 VENV_OLD := .venv-old
+VENV_TORCH := .venv-torch
 BIN := $(VENV)/bin
 COORDINATOR := target/release/pet-coordinator
 OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml bench/Cargo.toml)
@@ -42,19 +44,20 @@ wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
 
 .PHONY: dist-python
-dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux wheel (of this machine's glibc), the source, both checked
+dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux2014 wheel, the source, both checked
 	$(call say,Python distribution)
 	rm -rf target/dist
-	$(BIN)/python $(PIP_INSTALL) 'maturin>=1.9,<2' twine
-	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --out ../target/dist
+	$(BIN)/python $(PIP_INSTALL) 'maturin[zig]>=1.9,<2' twine
+	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 \
+		--out ../target/dist
 	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin sdist --out ../target/dist
 	$(BIN)/python -m twine check --strict target/dist/*
 	ls -l target/dist
 
 # Testing it.
 
-.PHONY: test test-rust test-oracle test-fuzz test-python test-interop test-demo test-monitoring
-test: lint test-rust test-oracle test-fuzz test-python test-interop test-demo test-monitoring ## run every check and test
+.PHONY: test test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring
+test: lint test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring ## run every check and test
 	$(call say,all checks and tests have passed)
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
@@ -75,6 +78,18 @@ test-python: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the 
 	$(call say,Python tests)
 	cd python && ../$(BIN)/python -m mypy.stubtest $(addprefix --allowlist ,$(notdir $(wildcard python/stubtest-allowlist.txt))) xaynet_sdk
 	cd python && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../$(BIN)/python -m pytest -q
+
+# PyTorch on PyPI comes with gigabytes of CUDA. Debian's is for processors alone, for Debian's Python and its NumPy 1.24,
+# the oldest that the package is for.
+ifneq ($(wildcard /usr/lib/python3/dist-packages/torch),)
+test-torch: $(VENV_TORCH)/stamp ## the Python package with PyTorch, if that of Debian is installed (python3-torch)
+	$(call say,Python tests with PyTorch and an old NumPy)
+	cd python && ../$(VENV_TORCH)/bin/python -m pytest -q tests/test_torch.py tests/test_layout.py tests/test_weights.py
+	cd python && ../$(VENV_TORCH)/bin/python -m pytest -q tests/test_examples.py -k pytorch
+else
+test-torch:
+	$(call say,tests with PyTorch: left out since Debian's python3-torch is not installed)
+endif
 
 test-interop: $(VENV)/test.stamp $(VENV)/wheel.stamp $(VENV_OLD)/stamp coordinator ## rounds with participants of the published package of old
 	$(call say,rounds with old participants)
@@ -225,7 +240,7 @@ fmt: $(VENV)/test.stamp ## format all code
 clean: ## remove everything that was built or installed
 	$(CARGO) clean --quiet
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
-	rm -rf $(VENV) $(VENV_OLD) demo-out
+	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) demo-out
 
 # Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
 # hence the order-only prerequisites, which put the stamps of .venv in a row.
@@ -258,6 +273,15 @@ $(VENV_OLD)/stamp: Makefile
 	$(call say,the published package of old)
 	$(call create_venv,$(VENV_OLD))
 	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0
+	@touch $@
+
+# The system's own packages are seen from within: PyTorch, NumPy. What is added goes with that NumPy.
+$(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
+	$(call say,virtual environment $(VENV_TORCH))
+	/usr/bin/python3 -m venv --without-pip --system-site-packages $(VENV_TORCH)
+	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet \
+		'hypothesis>=6.100,<7' 'pytest>=9,<10' 'scikit-learn>=1.5,<1.6' 'scipy<1.15'
+	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
 WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core transport-blocking python -type f \

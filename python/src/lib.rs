@@ -27,7 +27,8 @@ mod weights_out;
 use pyo3::prelude::*;
 
 /// The module as Python knows it: `xaynet_sdk.xaynet_sdk`.
-#[pymodule]
+// Free-threaded builds get their lock back: nothing was tested without it. PyO3 would declare the contrary.
+#[pymodule(gil_used = true)]
 fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<participant::Participant>()?;
     module.add_function(wrap_pyfunction!(logging::init_logging, module)?)?;

@@ -141,6 +141,20 @@ def test_vectors_that_do_not_fit() -> None:
         unflatten(np.zeros(4, bool), layout)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "vector_dtype", "number"),
+    [("f2", "float32", 7e4), ("u1", "int32", 256), ("u1", "int32", -1), ("i4", "int64", 2**40)],
+)
+def test_numbers_that_a_smaller_type_of_the_model_does_not_have(
+    dtype: str, vector_dtype: str, number: float
+) -> None:
+    _, layout = flatten({"a": np.ones(2, dtype)}, vector_dtype)
+    wrong = np.array([1, number], vector_dtype)
+    for vector in (wrong, [1.0, number]):
+        with pytest.raises(LayoutError, match=f"a is of {np.dtype(dtype)}, and a number is too"):
+            unflatten(vector, layout)
+
+
 def test_another_layout_is_told_apart() -> None:
     _, layout = flatten({"a": np.zeros((2, 3)), "b": np.zeros(2)})
     _, other = flatten({"a": np.zeros((3, 2)), "b": np.zeros(2)})

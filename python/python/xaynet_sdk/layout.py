@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -45,7 +46,8 @@ class _Leaf:
     path: str
     shape: tuple[int, ...]
     dtype: str
-    #: The library that it is of: ``numpy``, ``torch``, or ``python`` for a plain number.
+    #: The library that it is of: ``numpy``, ``torch``, ``ml_dtypes`` for a NumPy array of one of its types
+    #: (JAX's and Keras's bfloat16), or ``python`` for a plain number.
     library: str
     #: Whether it is in the vector. What is not (counters, flags, ...) is kept as it was.
     in_vector: bool
@@ -245,7 +247,7 @@ def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
             arrays.append(_restored(flat[start : start + leaf.size], leaf))
             start += leaf.size
         else:
-            arrays.append(_restored(np.asarray(leaf.kept, dtype=_numpy_name(leaf)), leaf))
+            arrays.append(_restored(np.asarray(leaf.kept, dtype=_numpy_type(leaf)), leaf))
     tree = _rebuilt(layout._tree, arrays)
     return tree if into is None else _load(tree, layout, into)
 
@@ -303,9 +305,15 @@ def _copy_into(part: _Array, piece: _Array, path: str) -> None:
 
 def _source(model: Any, attributes: tuple[str, ...]) -> tuple[str, Any]:
     if hasattr(model, "state_dict") and hasattr(model, "load_state_dict"):
-        return "torch", dict(model.state_dict())
+        return "torch", _tensors(model.state_dict())
     if hasattr(model, "get_weights") and hasattr(model, "set_weights"):
-        return "keras", list(model.get_weights())
+        weights = list(model.get_weights())
+        if not weights:
+            raise LayoutError(
+                f"the model {type(model).__name__} has no weights: build it first (give it a keras.Input, or call "
+                "it once)"
+            )
+        return "keras", weights
     if hasattr(model, "get_params") and hasattr(model, "set_params"):
         fitted = {name: getattr(model, name) for name in attributes if hasattr(model, name)}
         if not fitted:
@@ -316,6 +324,11 @@ def _source(model: Any, attributes: tuple[str, ...]) -> tuple[str, Any]:
             )
         return "sklearn", fitted
     return "tree", model
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    # Extra state may be anything, and is each participant's own.
+    return {key: value for key, value in state.items() if not key.endswith("_extra_state")}
 
 
 def _taken_apart(
@@ -352,13 +365,10 @@ def _taken_apart(
 def _as_numpy(leaf: Any, path: str) -> tuple[_Array, str, str]:
     import numpy as np
 
-    if type(leaf).__module__.split(".")[0] == "torch":
-        tensor = leaf.detach().cpu()
-        dtype = str(tensor.dtype)
-        if dtype == "torch.bfloat16":
-            # NumPy has no such type.
-            tensor = tensor.float()
-        return tensor.numpy(), "torch", dtype
+    # A tensor can be here only if somebody has imported its library.
+    tensor_type = getattr(sys.modules.get("torch"), "Tensor", None)
+    if tensor_type is not None and isinstance(leaf, tensor_type):
+        return _tensor_as_numpy(leaf, path), "torch", str(leaf.dtype)
     if type(leaf) in (float, int, bool):
         # A plain number; a truth value is one that is kept.
         array = np.asarray(leaf)
@@ -366,18 +376,41 @@ def _as_numpy(leaf: Any, path: str) -> tuple[_Array, str, str]:
     if isinstance(leaf, str | bytes) or leaf is None:
         raise LayoutError(f"{path or 'the model'} is no array, but {type(leaf).__name__}")
     array = np.asarray(leaf)
+    if array.dtype.type.__module__ == "ml_dtypes" and "float" in array.dtype.name:
+        return array.astype(np.float32), "ml_dtypes", array.dtype.name
     return array, "numpy", array.dtype.str
+
+
+def _tensor_as_numpy(tensor: Any, path: str) -> _Array:
+    dtype = str(tensor.dtype)
+    try:
+        tensor = tensor.detach().cpu()
+        if dtype == "torch.bfloat16":
+            # NumPy has no such type.
+            tensor = tensor.float()
+        array: _Array = tensor.numpy()
+    # What PyTorch raises for sparse, quantized, meta and lazy tensors, and for types that NumPy does not have.
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise LayoutError(
+            f"{path or 'the model'} is a tensor of {dtype} that NumPy cannot have: {error}"
+        ) from error
+    return array
 
 
 # Putting together.
 
 
-def _numpy_name(leaf: _Leaf) -> str:
-    if leaf.library == "numpy":
-        return leaf.dtype
+def _numpy_type(leaf: _Leaf) -> np.dtype[Any]:
+    import numpy as np
+
     if leaf.library == "torch":
-        return leaf.dtype.removeprefix("torch.").replace("bfloat16", "float32")
-    return leaf.dtype
+        return np.dtype(leaf.dtype.removeprefix("torch.").replace("bfloat16", "float32"))
+    if leaf.library == "ml_dtypes":
+        import ml_dtypes  # type: ignore[import-not-found, unused-ignore]
+
+        known: np.dtype[Any] = np.dtype(getattr(ml_dtypes, leaf.dtype))
+        return known
+    return np.dtype(leaf.dtype)
 
 
 def _restored(numbers: _Array, leaf: _Leaf) -> Any:
@@ -386,16 +419,30 @@ def _restored(numbers: _Array, leaf: _Leaf) -> Any:
     if leaf.library == "python":
         number = numbers.reshape(-1)[0].item()
         return {"float": float, "int": int, "bool": bool}[leaf.dtype](number)
-    dtype = np.dtype(_numpy_name(leaf))
+    dtype = _numpy_type(leaf)
     if leaf.in_vector and dtype.kind in "iu" and numbers.dtype.kind == "f":
         numbers = np.rint(numbers)
     # A copy: whoever changes the model does not change the vector.
-    array = numbers.astype(dtype, copy=True).reshape(leaf.shape)
-    if leaf.library == "numpy":
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = numbers.astype(dtype, copy=True)
+    if not (np.can_cast(numbers.dtype, dtype) or _fit(numbers, array)):
+        raise LayoutError(
+            f"{leaf.path or 'the array'} is of {dtype}, and a number is too large for that"
+        )
+    array = array.reshape(leaf.shape)
+    if leaf.library != "torch":
         return array
     import torch  # type: ignore[import-not-found, unused-ignore]
 
     return torch.from_numpy(array).to(getattr(torch, leaf.dtype.removeprefix("torch.")))
+
+
+def _fit(numbers: _Array, array: _Array) -> bool:
+    import numpy as np
+
+    if array.dtype.kind in "iu":
+        return np.array_equal(numbers, array)
+    return bool((np.isfinite(array) | ~np.isfinite(numbers)).all())
 
 
 def _rebuilt(tree: _Tree, arrays: list[Any]) -> Any:
@@ -447,7 +494,7 @@ def _check(dtype: str, tree: Any, leaves: Sequence[_Leaf]) -> None:
 
 
 def _load(tree: Any, layout: Layout, into: Any) -> Any:
-    source, present = _source(into, layout._attributes())
+    source, _ = _source(into, layout._attributes())
     if source == "tree":
         raise LayoutError(
             f"weights cannot be loaded into {type(into).__name__}: give a PyTorch module, a Keras model or a "
@@ -459,9 +506,11 @@ def _load(tree: Any, layout: Layout, into: Any) -> Any:
             f"the model to load into has another layout than recorded: {_difference(layout, found)}"
         )
     if source == "torch":
-        # What is not in the vector stays as it is there, and so does the device.
+        # What is not in the vector stays as it is there, and so do the device and the state's version.
+        state = into.state_dict()
         kept = {leaf.path for leaf in layout._leaves if not leaf.in_vector}
-        into.load_state_dict({key: present[key] if key in kept else tree[key] for key in tree})
+        state.update({key: tree[key] for key in tree if key not in kept})
+        into.load_state_dict(state)
     elif source == "keras":
         into.set_weights(tree)
     else:
