@@ -19,10 +19,14 @@
 //! parameters: a participant that is restored from an old snapshot and given another model masks it
 //! with another seed, without having to remember anything.
 
+mod answers;
 mod io;
 mod jobs;
 mod machine;
+mod models;
 mod record;
+mod results;
+mod rounds;
 mod settings;
 mod snapshot;
 mod stage;

@@ -1,0 +1,141 @@
+//! What becomes of answers.
+
+use bytes::Bytes;
+
+use super::io::{Event, Reject, TransportFault, TroubleReason};
+use super::machine::{Activity, Participant, MAX_RETRY_AFTER};
+use super::stage::{Content, Stage};
+use crate::message::Tag;
+use crate::problem::Problem;
+use crate::request::{RequestId, Response};
+use crate::round::RoundParameters;
+
+impl Participant {
+    pub(super) fn handle_answer(
+        &mut self,
+        id: RequestId,
+        answer: Result<Response, TransportFault>,
+    ) -> Result<(), Reject> {
+        match self.activity {
+            Activity::Params(expected) if expected == id => self.handle_params(answer),
+            Activity::Sums(expected) if expected == id => {
+                if let Some(sums) = self.available("sums", answer) {
+                    self.stage = Stage::Mask { sums };
+                    self.misses = 0;
+                    self.step();
+                }
+            }
+            Activity::Seeds(expected) if expected == id => {
+                if let Some(seeds) = self.available("seeds", answer) {
+                    self.compose(|composer| composer.sum2(seeds));
+                }
+            }
+            Activity::Post(expected) if expected == id => self.handle_delivery(answer),
+            _ => return self.handle_fetch_answer(id, answer),
+        }
+        Ok(())
+    }
+
+    fn handle_params(&mut self, answer: Result<Response, TransportFault>) {
+        self.heed(&answer);
+        let parameters = match read_params(answer) {
+            Ok(parameters) => parameters,
+            Err(reason) => return self.trouble("params", reason),
+        };
+        if self.parameters().is_none_or(|current| **current != parameters) {
+            self.begin_round(parameters);
+        }
+        self.step();
+    }
+
+    /// The body of a 200; on a 204 or anything else another look is taken later.
+    fn available(
+        &mut self,
+        call: &'static str,
+        answer: Result<Response, TransportFault>,
+    ) -> Option<Bytes> {
+        self.heed(&answer);
+        match read_body(answer) {
+            Ok(Some(body)) => return Some(body),
+            Ok(None) => self.wait_longer(),
+            Err(reason) => self.trouble(call, reason),
+        }
+        None
+    }
+
+    fn handle_delivery(&mut self, answer: Result<Response, TransportFault>) {
+        self.heed(&answer);
+        let response = match answer {
+            Ok(Response { status: 200..=299, .. }) => return self.delivered(),
+            Ok(response) => response,
+            Err(fault) => return self.trouble("message", fault.into()),
+        };
+        let Some(problem) = Problem::of(&response) else {
+            return self.trouble("message", TroubleReason::Status(response.status));
+        };
+        match self.upload_mut().map(|upload| upload.tag) {
+            // It has arrived before, and the answer was lost.
+            Some(tag) if problem.is_duplicate(tag) => self.sent(tag),
+            Some(tag) => {
+                self.set_stage(Stage::Awaiting);
+                self.event(Event::Rejected { tag, problem });
+                self.wait_longer();
+            }
+            None => self.go_on(),
+        }
+    }
+
+    /// A part of the message was delivered.
+    fn delivered(&mut self) {
+        let Some(upload) = self.upload_mut() else {
+            return self.go_on();
+        };
+        let tag = upload.tag;
+        if let Content::Chunks { next, .. } = &mut upload.content {
+            *next = next.saturating_add(1);
+            let (sent, total) = upload.progress();
+            self.event(Event::Progress { tag, sent, total });
+            if sent < total {
+                return self.go_on();
+            }
+        }
+        self.sent(tag);
+    }
+
+    /// All of the message was delivered.
+    pub(super) fn sent(&mut self, tag: Tag) {
+        self.event(Event::Sent(tag));
+        self.set_stage(match tag {
+            Tag::Sum => Stage::Sum2(None),
+            Tag::Update | Tag::Sum2 => Stage::Awaiting,
+        });
+        self.wait_after_progress();
+    }
+
+    /// Heeds a coordinator that has too much to do: the next pause lasts as long as it says.
+    fn heed(&mut self, answer: &Result<Response, TransportFault>) {
+        if let Ok(Response { status: 429 | 503, retry_after: Some(pause), .. }) = answer {
+            self.least_pause = (*pause).min(MAX_RETRY_AFTER);
+        }
+    }
+}
+
+pub(super) fn read_params(
+    answer: Result<Response, TransportFault>,
+) -> Result<RoundParameters, TroubleReason> {
+    match answer? {
+        Response { status: 200, body, .. } => Ok(RoundParameters::from_bytes(&body)?),
+        Response { status, .. } => Err(TroubleReason::Status(status)),
+    }
+}
+
+/// The body of a 200, nothing for a 204.
+pub(super) fn read_body(
+    answer: Result<Response, TransportFault>,
+) -> Result<Option<Bytes>, TroubleReason> {
+    match answer? {
+        Response { status: 200, body, .. } => Ok(Some(body)),
+        Response { status: 204, .. } => Ok(None),
+        Response { status, .. } => Err(TroubleReason::Status(status)),
+    }
+}

@@ -1,0 +1,98 @@
+//! What becomes of jobs' results.
+
+use super::io::{Event, Reject, TroubleReason};
+use super::jobs::{ComposeError, Outcome};
+use super::machine::{Activity, Fetch, Participant};
+use super::stage::Stage;
+use super::JobResult;
+use crate::job::JobId;
+use crate::message::Tag;
+
+impl Participant {
+    pub(super) fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
+        match self.activity {
+            Activity::Job(expected) if expected == result.id => {
+                self.handle_outcome(result.outcome);
+                return Ok(());
+            }
+            _ => {}
+        }
+        match (&self.fetch, result.outcome) {
+            (Fetch::Job(expected, _), Outcome::Model(model)) if *expected == result.id => {
+                self.fetch = Fetch::None;
+                self.answer_wishes(match model {
+                    Ok(model) => Event::GlobalModel(Some(model)),
+                    Err(error) => Event::GlobalModelFailed(error),
+                });
+                Ok(())
+            }
+            (_, Outcome::Released) => Ok(()),
+            (_, outcome) => {
+                self.release(outcome.bytes(), outcome);
+                Err(Reject::UnknownJob(result.id))
+            }
+        }
+    }
+
+    fn handle_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Composed(Ok(upload)) => {
+                self.set_stage(match upload.tag {
+                    Tag::Sum => Stage::Sum(Some(upload)),
+                    Tag::Sum2 => Stage::Sum2(Some(upload)),
+                    Tag::Update => Stage::Update(upload),
+                });
+                self.go_on();
+            }
+            Outcome::Masked(Ok((upload, report))) => {
+                self.use_up_model();
+                self.event(Event::ModelMasked(report));
+                self.set_stage(Stage::Update(upload));
+                self.go_on();
+            }
+            Outcome::Sealed(Ok(sealed)) => self.post(sealed),
+            Outcome::Masked(Err(error))
+            | Outcome::Composed(Err(error))
+            | Outcome::Sealed(Err(error)) => self.not_composed(error),
+            // These belong to other jobs; none of them runs as the main line's.
+            Outcome::Model(_)
+            | Outcome::MaskSum(_)
+            | Outcome::Leaves(_)
+            | Outcome::MaskPart(_)
+            | Outcome::Released => self.go_on(),
+        }
+    }
+
+    fn not_composed(&mut self, error: ComposeError) {
+        match error {
+            ComposeError::BadAnswer { call, source } => {
+                if call == "sums" {
+                    self.set_stage(Stage::FetchSums);
+                }
+                self.trouble(call, TroubleReason::Malformed(source));
+            }
+            ComposeError::Model(error) => {
+                self.use_up_model();
+                self.event(Event::ModelRejected(error));
+                self.wait_longer();
+            }
+            error => {
+                self.set_stage(Stage::Awaiting);
+                self.event(Event::GaveUp(error));
+                self.wait_longer();
+            }
+        }
+    }
+
+    pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
+        match (&self.activity, &self.fetch) {
+            (Activity::Job(expected), _) if *expected == id => self.go_on(),
+            (_, Fetch::Job(expected, parameters)) if *expected == id => {
+                let parameters = parameters.clone();
+                self.ask_for_model(parameters);
+            }
+            _ => return Err(Reject::UnknownJob(id)),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! How a round begins, and what is done next in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::io::Event;
+use super::jobs::{Composer, Outcome};
+use super::machine::{Activity, Participant};
+use super::models::fits;
+use super::stage::{Content, Round, Stage, Upload};
+use crate::crypto::{Task, TaskSignatures};
+use crate::job::Work;
+use crate::request::Call;
+use crate::round::RoundParameters;
+
+impl Participant {
+    pub(super) fn begin_round(&mut self, parameters: RoundParameters) {
+        let signatures = TaskSignatures::sign(&self.keys, &parameters.seed);
+        let task = signatures.task(parameters.sum, parameters.update);
+        let parameters = Arc::new(parameters);
+        self.set_stage(match task {
+            Task::None => Stage::Awaiting,
+            Task::Sum => Stage::Sum(None),
+            Task::Update => Stage::FetchSums,
+        });
+        self.misses = 0;
+        self.model_asked = false;
+        let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
+        self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
+        self.event(Event::NewRound { task, parameters: parameters.clone() });
+        if let Some(Err(mismatch)) = self.model.as_ref().map(|model| fits(model, &parameters)) {
+            self.set_local_model(None);
+            self.event(Event::ModelRejected(mismatch));
+        }
+    }
+
+    /// Does the next step of the current stage, right after a look at the round's parameters.
+    pub(super) fn step(&mut self) {
+        let Some(round) = &self.round else {
+            return self.wait_longer();
+        };
+        match &self.stage {
+            Stage::Awaiting => self.wait_longer(),
+            Stage::Sum(None) => self.compose(|composer| composer.sum()),
+            Stage::Sum2(None) => {
+                let id = self.request(Call::Seeds(self.keys.public()));
+                self.activity = Activity::Seeds(id);
+            }
+            Stage::FetchSums => {
+                let id = self.request(Call::Sums);
+                self.activity = Activity::Sums(id);
+            }
+            Stage::Mask { sums } => match &self.model {
+                Some(model) => {
+                    let (sums, model) = (sums.clone(), model.clone());
+                    self.masking = Some(model.clone());
+                    self.compose(|composer| composer.update(sums, model));
+                }
+                None => {
+                    let event = Event::ModelNeeded {
+                        data_type: round.parameters.mask_config.vect.data_type(),
+                        length: round.parameters.model_length,
+                    };
+                    if !std::mem::replace(&mut self.model_asked, true) {
+                        self.event(event);
+                        return self.wait_after_progress();
+                    }
+                    self.wait_longer();
+                }
+            },
+            Stage::Sum(Some(upload)) | Stage::Sum2(Some(upload)) | Stage::Update(upload) => {
+                match &upload.content {
+                    Content::Whole(sealed) => self.post(sealed.clone()),
+                    Content::Chunks { .. } => {
+                        let upload = upload.clone();
+                        self.compose(|composer| composer.chunk(upload));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn compose<W: Work<Outcome> + 'static>(&mut self, work: impl FnOnce(Composer) -> W) {
+        let Some(round) = &self.round else { return };
+        let composer = Composer {
+            keys: self.keys.clone(),
+            root: self.root.clone(),
+            scalar: self.settings.scalar.clone(),
+            size: self.settings.max_message_size,
+            max_model_length: self.settings.max_model_length,
+            parameters: round.parameters.clone(),
+            number: round.number,
+            signatures: round.signatures,
+        };
+        let id = self.job(work(composer));
+        self.activity = Activity::Job(id);
+    }
+
+    pub(super) fn post(&mut self, sealed: Bytes) {
+        let id = self.request(Call::Message(sealed));
+        self.activity = Activity::Post(id);
+    }
+
+    pub(super) fn upload_mut(&mut self) -> Option<&mut Upload> {
+        match &mut self.stage {
+            Stage::Sum(Some(upload)) | Stage::Sum2(Some(upload)) | Stage::Update(upload) => {
+                Some(upload)
+            }
+            _ => None,
+        }
+    }
+}
