@@ -109,7 +109,25 @@ pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
 pub(crate) fn warn_of_excess(py: Python<'_>, excess: Option<&Excess>) -> PyResult<()> {
     let Some(excess) = excess else { return Ok(()) };
     let text = CString::new(excess.to_string()).unwrap_or_default();
-    PyErr::warn(py, &py.get_type::<ClampWarning>(), &text, 2)
+    PyErr::warn(py, &py.get_type::<ClampWarning>(), &text, stack_level(py).unwrap_or(2))
+}
+
+/// How far up the stack the line of the user's is: the first that is not this package's. Where there is none,
+/// such as on a participant's thread, the package's own line is named.
+fn stack_level(py: Python<'_>) -> Option<i32> {
+    let mut frame = py.import("sys").ok()?.call_method1("_getframe", (0,)).ok()?;
+    let mut level = 1;
+    loop {
+        let name = frame.getattr("f_globals").ok()?.get_item("__name__").ok()?;
+        let name = name.extract::<String>().ok()?;
+        match name.split('.').next() {
+            Some("xaynet_sdk") => {}
+            Some("asyncio" | "threading") => return None,
+            _ => return Some(level),
+        }
+        frame = frame.getattr("f_back").ok()?;
+        level += 1;
+    }
 }
 
 /// For every call after the last.

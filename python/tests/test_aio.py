@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import warnings
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -337,6 +338,43 @@ def test_an_unreachable_coordinator(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "participant"):
         run(main())
     assert any("asked again" in record.message for record in caplog.records)
+
+
+def test_a_coordinator_that_comes_back() -> None:
+    async def main() -> None:
+        settings = {"pet.sum.time.max": 1}
+        coordinator = xaynet_sdk.Coordinator(4, settings=settings)
+        async with aio.connect(coordinator.url, polling=QUICK) as participant:
+            rounds = participant.rounds()
+            first = await anext(rounds)
+            coordinator.stop()
+            with pytest.raises(xaynet_sdk.GlobalModelUnavailable):
+                await participant.global_model()
+            # Its rounds are others.
+            again = xaynet_sdk.Coordinator(
+                4, settings=settings, bind=coordinator.url.removeprefix("http://")
+            )
+            with again:
+                assert (await anext(rounds)).parameters.seed != first.parameters.seed
+                assert await participant.global_model() is None
+
+    run(main())
+
+
+def test_clamping_names_the_line_that_submits(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        update_round(fake)
+        async with aio.connect(fake.url, polling=QUICK) as participant:
+            await anext(participant.rounds())
+            with pytest.warns(xaynet_sdk.ClampWarning, match="1 of 4") as caught:
+                assert await participant.submit([0.5, 2.0, 0.5, 0.5])
+            assert caught[0].filename == __file__
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", xaynet_sdk.ClampWarning)
+                with pytest.raises(xaynet_sdk.ClampWarning):
+                    await participant.submit([0.5, 2.0, 0.5, 0.5])
+
+    run(main())
 
 
 def test_an_answer_that_is_too_long(fake: FakeCoordinator, caplog: Any) -> None:
