@@ -246,7 +246,7 @@ pub enum ModelForm {
     /// Exact rationals: see [`ratio`](crate::model::ratio).
     #[default]
     Rationals,
-    /// Weights of this type: see [`array`](crate::model::array).
+    /// Weights of this type: see [`mod@array`].
     Array(DataType),
 }
 

@@ -1,6 +1,6 @@
 //! Models in memory, scalars, and the exact rational form that old peers read and write.
 //!
-//! A model is a plain typed array, and travels as one between peers of this implementation ([`array`]).
+//! A model is a plain typed array, and travels as one between peers of this implementation ([`mod@array`]).
 //! Exact rationals exist only while the old wire format is read or written ([`ratio`]), and where they
 //! are turned into floats and integers ([`convert`]).
 
