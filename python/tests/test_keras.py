@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xaynet_sdk import LayoutError, flatten, unflatten
+from xaynet_sdk import Layout, LayoutError, flatten, unflatten
 
 if not (find_spec("keras") and find_spec("jax")):
     pytest.skip("needs keras and jax", allow_module_level=True)
@@ -76,7 +76,8 @@ def test_other_floats_are_cast_and_come_back_as_they_were(keras: Any, dtype: str
     trained = network(keras, 1, dtype)
     vector, layout = flatten(trained)
     assert vector.dtype == np.float32
-    assert {each.dtype.name for each in unflatten(vector, layout)} == {dtype}
+    read = Layout.from_json(layout.to_json())
+    assert {each.dtype.name for each in unflatten(vector, read)} == {dtype}
     assert same(unflatten(vector, layout, into=network(keras, 2, dtype)), trained)
 
 
