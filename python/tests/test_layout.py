@@ -354,3 +354,9 @@ def test_a_damaged_layout_is_told_when_it_is_read(part: str, damaged: str) -> No
     assert part in saved
     with pytest.raises(xaynet_sdk.LayoutError, match="no layout"):
         Layout.from_json(saved.replace(part, damaged))
+
+
+def test_a_saved_layout_of_ml_dtypes() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    layout = flatten([np.ones(3, ml_dtypes.bfloat16)])[1]
+    assert Layout.from_json(layout.to_json()) == layout
