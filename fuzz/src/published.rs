@@ -1,7 +1,7 @@
-//! The bincode bodies of a coordinator's answers.
+//! The bodies of a coordinator's answers.
 
 use pet_core::mask::DataType;
-use pet_core::model::ratio;
+use pet_core::model::{array, ratio, ArrayDecoder};
 use pet_core::round::{RoundParameters, SumDict, UpdateSeedDict};
 
 /// What a coordinator publishes, read by a participant.
@@ -18,5 +18,10 @@ pub fn published(data: &[u8]) {
     }
     for data_type in [DataType::F32, DataType::F64, DataType::I32, DataType::I64] {
         let _ = ratio::decode(data, data_type);
+        if let Ok(model) = ArrayDecoder::new(data, data_type).and_then(ArrayDecoder::finish) {
+            let mut again = Vec::new();
+            array::write_weights(&model, &mut again);
+            assert_eq!(again, data);
+        }
     }
 }

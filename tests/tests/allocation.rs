@@ -11,7 +11,7 @@ use pet_core::coordinator::Coordinator;
 use pet_core::crypto::{PublicEncryptKey, PublicSigningKey, RoundSeed};
 use pet_core::mask::{DataType, MaskConfig, MaskObject, MaskObjectView, MaskSeed};
 use pet_core::message::{EncryptedMaskSeed, LocalSeedDict, MessageView, Payload, Tag};
-use pet_core::model::{ratio, Model};
+use pet_core::model::{ratio, ArrayDecoder, Model};
 use pet_core::participant::{Participant, Settings};
 use pet_core::round::{RoundParameters, SumDict, UpdateSeedDict};
 use pet_core::time::Timestamp;
@@ -137,6 +137,7 @@ fn payload(tag: Tag, bytes: &[u8]) {
 fn global_model(bytes: &[u8]) {
     for data_type in [DataType::F32, DataType::F64, DataType::I32, DataType::I64] {
         let _ = ratio::decode(bytes, data_type);
+        let _ = ArrayDecoder::new(bytes, data_type).and_then(ArrayDecoder::finish);
     }
 }
 
