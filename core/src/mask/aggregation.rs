@@ -468,7 +468,9 @@ mod tests {
         unit[8 + 18 + 4..].fill(0xff);
         for bytes in [last_number, unit] {
             let view = MaskObjectView::parse_exact(&bytes).unwrap();
-            assert!(matches!(sum.aggregate(&view), Err(AggregationError::InvalidObject(_))));
+            let refused = sum.validate_aggregation(&view);
+            assert!(matches!(refused, Err(AggregationError::InvalidObject(_))));
+            assert_eq!(sum.aggregate(&view), refused);
             assert_eq!(sum, before);
         }
     }
