@@ -40,10 +40,10 @@ fn routes(directory: &Path) -> BTreeSet<String> {
     let mut routes = BTreeSet::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            routes.extend(self::routes(&path));
-        } else if path.file_stem().is_some_and(|stem| stem == "tests") {
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
             continue;
+        } else if path.is_dir() {
+            routes.extend(self::routes(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             routes.extend(literals(&fs::read_to_string(path).unwrap()));
         }
