@@ -453,6 +453,17 @@ mod tests {
             sum.merge(&other).unwrap();
             assert_eq!(sum.nb_models(), 6);
             assert_eq!(*sum.object(), naive(config, &objects), "{config}");
+            // The same in parts of the vector.
+            let mut parts = Aggregation::new(config, 3);
+            for object in &objects {
+                let view = MaskObjectView::parse_exact(object).unwrap();
+                parts.validate_aggregation(&view).unwrap();
+                for range in [2..9, 0..2] {
+                    parts.add_range(&view, range);
+                }
+                parts.add_unit(&view);
+            }
+            assert_eq!(parts, sum, "{config}");
         }
     }
 
