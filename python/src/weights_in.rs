@@ -80,12 +80,32 @@ fn wrong_type(actual: &str, wanted: Option<DataType>) -> PyErr {
     ))
 }
 
+/// NumPy's masked arrays have something in their buffer where they say that there is no number.
+fn refuse_masked(array: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = array.py();
+    // Whoever has such an array has loaded its module.
+    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let Ok(module) = modules.get_item(intern!(py, "numpy.ma")) else { return Ok(()) };
+    let masked_array = module.getattr(intern!(py, "MaskedArray"))?;
+    if !array.is_instance(&masked_array)? {
+        return Ok(());
+    }
+    let masked = module.call_method1(intern!(py, "count_masked"), (array,))?;
+    match masked.extract::<usize>()? {
+        0 => Ok(()),
+        masked => Err(LocalModelDataTypeMisMatch::new_err(format!(
+            "{masked} weights of the local model are masked: say with filled() what they are"
+        ))),
+    }
+}
+
 /// Reads a buffer: one copy if it has the type of a model, else one conversion for each number.
 fn read_buffer(
     array: &Bound<'_, PyAny>,
     buffer: &PyUntypedBuffer,
     wanted: Option<DataType>,
 ) -> PyResult<Model> {
+    refuse_masked(array)?;
     if buffer.dimensions() != 1 {
         return Err(not_flat(buffer.dimensions()));
     }

@@ -119,6 +119,7 @@ def test_integers(dtype: str) -> None:
         ([None], "0 is no array, but NoneType"),
         ([np.array(["x"])], "0 is <U1, and no array of numbers"),
         ([np.array([1j])], "0 is complex128, and no array of numbers"),
+        ({"a": np.ma.masked_greater([1.0, 2.0], 1)}, r"a has 1 masked numbers: .*filled"),
     ],
 )
 def test_what_is_wrong_is_named(wrong: Any, message: str) -> None:

@@ -169,6 +169,21 @@ def test_numbers_must_be_finite(
         known(data_type).set_model(weights)
 
 
+@pytest.mark.parametrize("data_type", FLOATS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
+@pytest.mark.parametrize("wrap", [lambda array: array, Tensor])
+def test_masked_numbers_are_none(
+    known: Callable[..., Participant], data_type: str, dtype: Any, wrap: Callable[..., Any]
+) -> None:
+    participant = known(data_type)
+    weights = np.ma.masked_greater(np.array([1, 2], dtype), 1)
+    with pytest.raises(MISMATCH, match="1 weights .* masked: .*filled"):
+        participant.set_model(wrap(weights))
+    # Nothing is masked here.
+    participant.set_model(wrap(np.ma.masked_greater(np.array([1, 2], dtype), 2)))
+    participant.set_model(weights.filled(0))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_must_be_finite_before_the_first_contact(
     fake: FakeCoordinator, value: float

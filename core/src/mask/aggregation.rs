@@ -487,6 +487,104 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_is_refused_by_its_shape() {
+        let [thousand, million] =
+            [[1, 0, 0, 3], [1, 0, 0, 6]].map(|bytes| MaskConfig::from_bytes(bytes).unwrap());
+        let pair = |vect, unit| MaskConfigPair { vect, unit };
+        let with = |config, length, nb_models| {
+            Aggregation::with_nb_models(
+                Aggregation::new(config, length).object().clone(),
+                nb_models,
+            )
+        };
+        let refused = |sum: Aggregation, config, length| {
+            let object = derive_mask(&MaskSeed::new([1; 32]), config, length).to_bytes().unwrap();
+            let view = MaskObjectView::parse_exact(&object).unwrap();
+            let mut changed = sum.clone();
+            let refused = changed.aggregate(&view).err();
+            assert_eq!(changed == sum, refused.is_some());
+            assert_eq!(sum.validate_shape(&view).err(), refused);
+            assert_eq!(sum.validate_aggregation(&view).err(), refused);
+            refused
+        };
+        let same = pair(thousand, thousand);
+        assert_eq!(refused(with(same, 3, 999), same, 3), None);
+        for (other, length) in [(same, 4), (same, 2), (pair(million, thousand), 3)] {
+            assert_eq!(
+                refused(with(same, 3, 999), other, length),
+                Some(AggregationError::ModelMismatch {
+                    expected: same,
+                    expected_len: 3,
+                    found: other,
+                    found_len: length,
+                })
+            );
+        }
+        let found = pair(thousand, million);
+        assert_eq!(
+            refused(with(same, 3, 999), found, 3),
+            Some(AggregationError::ScalarMismatch { expected: same, found })
+        );
+        let vect = pair(thousand, million);
+        assert_eq!(
+            refused(with(vect, 3, 1000), vect, 3),
+            Some(AggregationError::TooManyModels(1000))
+        );
+        let unit = pair(million, thousand);
+        assert_eq!(refused(with(unit, 3, 999), unit, 3), None);
+        assert_eq!(
+            refused(with(unit, 3, 1000), unit, 3),
+            Some(AggregationError::TooManyScalars(1000))
+        );
+    }
+
+    #[test]
+    fn masks_that_do_not_fit_are_refused_by_their_shape() {
+        let [thousand, million] =
+            [[1, 0, 0, 3], [1, 0, 0, 6]].map(|bytes| MaskConfig::from_bytes(bytes).unwrap());
+        let pair = |vect, unit| MaskConfigPair { vect, unit };
+        let refused = |(sum, nb_models), mask, length| {
+            let sum = Aggregation::new(sum, 3).object().clone();
+            let sum = Aggregation::with_nb_models(sum, nb_models);
+            let mask = derive_mask(&MaskSeed::new([1; 32]), mask, length).to_bytes().unwrap();
+            let mask = MaskObjectView::parse_exact(&mask).unwrap();
+            let refused = sum.validate_mask_shape(&mask).err();
+            assert_eq!(sum.validate_unmasking(&mask).err(), refused);
+            refused
+        };
+        let same = pair(thousand, thousand);
+        let (vect, unit) = (pair(thousand, million), pair(million, thousand));
+        assert_eq!(refused((same, 0), same, 3), Some(UnmaskError::NoModel));
+        assert_eq!(refused((same, 1000), same, 3), None);
+        assert_eq!(refused((vect, 1001), vect, 3), Some(UnmaskError::TooManyModels(1000)));
+        assert_eq!(refused((unit, 1000), unit, 3), None);
+        assert_eq!(refused((unit, 1001), unit, 3), Some(UnmaskError::TooManyScalars(1000)));
+        for (found, found_len) in [(same, 4), (same, 2), (unit, 3)] {
+            assert_eq!(
+                refused((same, 1), found, found_len),
+                Some(UnmaskError::MaskManyMismatch {
+                    expected: same,
+                    expected_len: 3,
+                    found,
+                    found_len,
+                })
+            );
+        }
+        assert_eq!(
+            refused((same, 1), vect, 3),
+            Some(UnmaskError::MaskOneMismatch { expected: same, found: vect })
+        );
+        // A number that is not below its order shows only when all are looked at.
+        let mut sum = Aggregation::new(same, 3);
+        sum.aggregate(&MaskObjectView::parse_exact(&object(same, 1)).unwrap()).unwrap();
+        let mut mask = object(same, 2);
+        mask[8 + 12..8 + 18].fill(0xff);
+        let mask = MaskObjectView::parse_exact(&mask).unwrap();
+        assert_eq!(sum.validate_mask_shape(&mask), Ok(()));
+        assert!(matches!(sum.validate_unmasking(&mask), Err(UnmaskError::InvalidMask(_))));
+    }
+
+    #[test]
     fn merging_respects_the_limits() {
         let config = config([1, 0, 0, 3]);
         let with = |count| Aggregation::with_nb_models(naive(config, &[]), count);
