@@ -539,6 +539,46 @@ mod tests {
     }
 
     #[test]
+    fn ranges_in_steps_make_up_the_sum() {
+        // Longer than a block, which is what is done at a time.
+        let length = 2 * BLOCK + 5;
+        let (config, other) = (config([1, 0, 0, 3]), config([0, 0, 0, 3]));
+        let objects: Vec<_> = [(1, config), (2, config), (3, config), (4, other)]
+            .map(|(seed, config)| derive_mask(&MaskSeed::new([seed; 32]), config, length))
+            .map(|object| object.to_bytes().unwrap())
+            .into();
+        let views: Vec<_> =
+            objects.iter().map(|object| MaskObjectView::parse_exact(object).unwrap()).collect();
+        let mut base = Aggregation::new(config, length);
+        base.aggregate(&views[0]).unwrap();
+        for base in [None, Some(&base)] {
+            let mut sum = base.cloned().unwrap_or_else(|| Aggregation::new(config, length));
+            for view in &views[1..3] {
+                sum.aggregate(view).unwrap();
+            }
+            for at in [0, 7, BLOCK + 3, length] {
+                let [mut first, mut second] = [0..at, at..length]
+                    .map(|range| RangeSum::new(config, range.clone(), range.len()));
+                for part in [&mut first, &mut second] {
+                    // In few and in many steps; what has another config is left out.
+                    for max in [3, BLOCK, usize::MAX] {
+                        let before = part.rest();
+                        part.step(base, views[1..].iter().copied(), max);
+                        let done = before.start.saturating_add(max).min(before.end);
+                        assert_eq!(part.rest(), done..before.end);
+                    }
+                }
+                first.append(second);
+                let mut added = first.finish(base);
+                for view in &views[1..3] {
+                    added.add_unit(view);
+                }
+                assert_eq!(added, sum, "in ranges up to and from {at}");
+            }
+        }
+    }
+
+    #[test]
     fn masks_that_do_not_fit_are_refused_by_their_shape() {
         let [thousand, million] =
             [[1, 0, 0, 3], [1, 0, 0, 6]].map(|bytes| MaskConfig::from_bytes(bytes).unwrap());
@@ -605,6 +645,8 @@ mod tests {
         let bytes = bincode::serialize(&sum).unwrap();
         assert_eq!(bincode::deserialize::<Aggregation>(&bytes).unwrap(), sum);
         let mut too_many = bytes.clone();
+        too_many[..8].copy_from_slice(&1000u64.to_le_bytes());
+        assert_eq!(bincode::deserialize::<Aggregation>(&too_many).unwrap().nb_models(), 1000);
         too_many[..8].copy_from_slice(&1001u64.to_le_bytes());
         assert!(bincode::deserialize::<Aggregation>(&too_many).is_err());
         let mut number = bytes.clone();

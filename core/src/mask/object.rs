@@ -449,6 +449,10 @@ mod tests {
             prop_assert_eq!(rest, &after[..]);
             prop_assert!(view.matches(config, vector.len()));
             prop_assert!(!view.matches(config, vector.len() + 1));
+            prop_assert_eq!((view.config(), view.len()), (config, vector.len()));
+            let numbers = view.vector().chunks_exact(vect.bytes_per_number());
+            prop_assert_eq!(numbers.map(BigUint::from_bytes_le).collect::<Vec<_>>(), vector);
+            prop_assert_eq!(BigUint::from_bytes_le(view.unit()), unit);
         }
 
         #[test]
@@ -481,13 +485,24 @@ mod tests {
                 object[at..at + bytes.len()].copy_from_slice(&bytes);
                 MaskObjectView::parse_exact(&object).unwrap().check_elements()
             };
+            let from_numbers = |vector: &[BigUint], unit: &BigUint| {
+                MaskObject::from_numbers(config.into(), vector, unit.clone()).map(|_| ())
+            };
+            let not_below = |part, index| Err(MaskObjectError::NotBelowOrder { part, index });
+            assert_eq!(
+                from_numbers(&[small.clone(), order.clone()], &small),
+                not_below(MaskObjectPart::Vector, 1)
+            );
+            assert_eq!(
+                from_numbers(&[], &MaskConfigPair::from(config).unit.order()),
+                not_below(MaskObjectPart::Unit, 0)
+            );
             let len = config.bytes_per_number();
             let (second, unit) = (VECTOR_HEADER + len, VECTOR_HEADER + 3 * len + UNIT_HEADER);
             assert_eq!(set(second, &(&order - 1u32)), Ok(()));
             if !fits {
                 continue;
             }
-            let not_below = |part, index| Err(MaskObjectError::NotBelowOrder { part, index });
             assert_eq!(set(second, &order), not_below(MaskObjectPart::Vector, 1), "{config}");
             assert_eq!(set(second, &(&order - 1u32)), Ok(()));
             assert_eq!(set(unit, &order), not_below(MaskObjectPart::Unit, 0), "{config}");

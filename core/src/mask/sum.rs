@@ -429,11 +429,26 @@ mod tests {
         assert!(sum.finish() == expected);
     }
 
+    #[test]
+    fn merged_sums_know_how_many_they_are_of() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let [mut sum, mut other] = [0..2, 2..5].map(|range| {
+            let mut sum = MaskSum::new(config, 3);
+            sum.add_seeds(seeds(5)[range].to_vec());
+            while !sum.step(1) {}
+            sum
+        });
+        other.add_seeds(seeds(6)[5..].to_vec());
+        sum.merge(other).unwrap();
+        assert_eq!(sum.progress(), (5 * 3, 6 * 3));
+        assert_eq!(sum.finish(), naive(config, 3, &seeds(6)));
+    }
+
     /// All configs would take long: one for each kind of number.
     #[test]
     fn pieces_for_threads_add_up() {
         for bytes in [[16, 0, 0, 3], [1, 0, 0, 3], [0, 1, 2, 6], [2, 0, 255, 3]] {
-            let config = MaskConfig::from_bytes(bytes).unwrap().into();
+            let config: MaskConfigPair = MaskConfig::from_bytes(bytes).unwrap().into();
             for (length, count) in [(1, 9000), (MIN_SHARE + 1, 2), (5 * MIN_SHARE, 3), (30_000, 40)]
             {
                 let seeds: Vec<_> = (0..count)
@@ -474,16 +489,54 @@ mod tests {
                                 piece.bytes() <= 34 * 8 * length.div_ceil(4 * parts).max(MIN_SHARE)
                             );
                             added += done;
+                            let width = config.vect.bytes_per_number();
+                            assert!(piece.bytes() >= piece.window.sums.len() * width);
                             sum.absorb(piece);
                         }
                         assert_eq!(sum.progress().0, before + added);
                     }
+                    let total = length * seeds.len();
+                    assert_eq!(sum.progress(), (total, total));
                     assert!(rounds > 0);
                     assert_eq!(most, parts.min(count as usize));
                     assert!(sum.finish() == expected);
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_worth_sharing_is_not_shared() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let parts = |length, count, parts| {
+            let mut sum = MaskSum::new(config, length);
+            sum.add_seeds(seeds(count));
+            sum.step(SEED_COST * usize::from(count));
+            let lent = sum.split(parts).len();
+            assert!(sum.finish() == naive(config, length, &seeds(count)));
+            lent
+        };
+        // For one thread, or of one seed, or of few numbers in all.
+        assert_eq!(parts(2 * MIN_SHARE, 2, 0), 0);
+        assert_eq!(parts(2 * MIN_SHARE, 2, 1), 0);
+        assert_eq!(parts(4 * MIN_SHARE, 1, 2), 0);
+        assert_eq!(parts(MIN_SHARE - 1, 2, 2), 0);
+        assert_eq!(parts(MIN_SHARE, 2, 2), 2);
+    }
+
+    #[test]
+    fn a_step_of_a_part_is_as_long_as_it_may_be() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
+        let mut sum = MaskSum::new(config, MIN_SHARE);
+        sum.add_seeds(seeds(4));
+        sum.step(4 * SEED_COST);
+        let mut part = sum.split(2).swap_remove(0);
+        assert_eq!(part.progress(), (0, 2 * MIN_SHARE));
+        assert!(!part.step(MIN_SHARE + SEED_COST + 10));
+        assert_eq!(part.progress(), (MIN_SHARE + 10, 2 * MIN_SHARE));
+        assert!(!part.step(MIN_SHARE - 11));
+        assert_eq!(part.progress(), (2 * MIN_SHARE - 1, 2 * MIN_SHARE));
+        assert!(part.step(1));
     }
 
     /// A part that is lost, or comes too late, changes nothing.
