@@ -425,6 +425,13 @@ mod tests {
         assert_eq!(ea.to_u128(), u128::try_from(&a).ok());
     }
 
+    #[test]
+    fn wiped_numbers_are_zero() {
+        let mut number = Wide([1, 2, 3]);
+        number.zeroize();
+        assert_eq!(number, Wide([0; 3]));
+    }
+
     proptest! {
         #[test]
         fn arithmetic(bytes: [u8; 80], order in prop::array::uniform32(any::<u8>()), low: [u8; 8]) {

@@ -278,4 +278,50 @@ mod tests {
             check::<u128>(&bytes[..13 * count], 13);
         }
     }
+
+    /// How many numbers vector code of `register` bytes can do: it reads or writes `reach` bytes of each
+    /// register's numbers in their packed form, at the last ones as well.
+    #[cfg(target_arch = "x86_64")]
+    fn in_reach<P: Primitive>(count: usize, width: usize, register: usize, reach: usize) -> usize {
+        let numbers = register / P::BYTES;
+        (0..)
+            .take_while(|i| {
+                (i + 1) * numbers <= count && i * numbers * width + reach <= count * width
+            })
+            .count()
+            * numbers
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn check_share<P: Primitive>(count: usize, width: usize) {
+        let mut bytes = vec![1; count * width];
+        let mut numbers = vec![P::default(); count];
+        for &level in Level::available() {
+            let expected = match level {
+                Level::Portable => 0,
+                Level::Avx2(_) => in_reach::<P>(count, width, 32, 16 / P::BYTES * width + 16),
+                Level::Avx512(_) => in_reach::<P>(count, width, 64, 64),
+            };
+            let unpacked = x86::unpack(level, &bytes, width, &mut numbers);
+            let packed = x86::pack(level, &numbers, width, &mut bytes);
+            assert_eq!([unpacked, packed], [expected; 2], "{level:?}: {count} of {width} bytes");
+        }
+    }
+
+    /// Fewer would be slow, and more would be memory of others.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn vector_code_does_all_that_it_can_reach() {
+        for count in (0..40).chain([200, 1001]) {
+            for width in 1..=16 {
+                if width <= 4 {
+                    check_share::<u32>(count, width);
+                }
+                if width <= 8 {
+                    check_share::<u64>(count, width);
+                }
+                check_share::<u128>(count, width);
+            }
+        }
+    }
 }

@@ -430,6 +430,23 @@ mod tests {
     }
 
     #[test]
+    fn parts_may_be_longer_than_the_cache() {
+        let config = MaskConfig::from_bytes([0, 1, 6, 9]).unwrap().into();
+        let length = 8 * (WINDOW_BYTES / 16 + 5);
+        let mut sum = MaskSum::new(config, length);
+        sum.add_seeds(seeds(2));
+        sum.step(2 * SEED_COST);
+        for mut part in sum.split(2) {
+            assert_eq!(part.progress(), (0, length / 8));
+            while !part.step(WINDOW_BYTES / 16 + 1) {}
+            assert_eq!(part.progress(), (length / 8, length / 8));
+            sum.absorb(part);
+        }
+        assert_eq!(sum.progress(), (length / 4, 2 * length));
+        assert!(sum.finish() == naive(config, length, &seeds(2)));
+    }
+
+    #[test]
     fn merged_sums_know_how_many_they_are_of() {
         let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap().into();
         let [mut sum, mut other] = [0..2, 2..5].map(|range| {
