@@ -653,6 +653,12 @@ mod tests {
                     if parts.is_empty() {
                         break;
                     }
+                    // As much as there is memory for, in whole blocks.
+                    let weight = unmasker.source.max_weight_len() + 8;
+                    let most = (PART_BYTES / weight).next_multiple_of(BLOCK);
+                    let (done, all) = unmasker.progress();
+                    let size = (all - done).div_ceil(count).min(most);
+                    assert_eq!(parts[0].progress(), (0, size));
                     for part in &mut parts {
                         while !part.step(1000) {}
                         assert_eq!(part.progress().0, part.progress().1);
@@ -669,6 +675,22 @@ mod tests {
                 assert_eq!(unmasker.finish().unwrap(), whole);
             }
         }
+    }
+
+    #[test]
+    fn parts_are_of_one_size_and_tell_how_far_they_are() {
+        let config = config([1, 0, 0, 3]);
+        let (aggregation, mask) = round(config, &[(Scalar::one(), Model::F32(vec![0.5; 5000]))]);
+        let mut unmasker = Unmasker::new(aggregation, mask).unwrap();
+        unmasker.step(4000);
+        let mut parts = unmasker.split(2);
+        assert_eq!(parts.iter().map(UnmaskPart::progress).collect::<Vec<_>>(), [(0, 500); 2]);
+        assert!(!parts[1].step(200));
+        assert_eq!(parts[1].progress(), (200, 500));
+        for part in parts {
+            unmasker.absorb(part);
+        }
+        assert_eq!(unmasker.progress(), (5000, 5000));
     }
 
     #[test]

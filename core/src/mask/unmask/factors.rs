@@ -64,3 +64,20 @@ impl Factors {
         BigRational::new(x, BigInt::from(self.q.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_distance_is_to_one_of_the_ends() {
+        let distance = |offset: u32, order: u32| {
+            let [offset, p, q] = [offset, 1, 1].map(BigUint::from);
+            let factors = Factors { offset, negative: false, p, q, small: None };
+            factors.max_distance(&order.into())
+        };
+        assert_eq!(distance(4, 10), 6u32.into());
+        assert_eq!(distance(7, 10), 7u32.into());
+        assert_eq!(distance(10, 10), 10u32.into());
+    }
+}
