@@ -641,6 +641,18 @@ mod tests {
         }
 
         #[test]
+        fn common_divisors(a: u128, b: u128, factor: u64, cut in 0u32..128) {
+            for (a, b) in [
+                (a, b >> cut | 1),
+                (a / u128::from(factor | 1) * u128::from(factor | 1), u128::from(factor | 1)),
+                (a >> cut, (b | 1) >> 64 | 1),
+            ] {
+                let expected = BigUint::from(a).gcd(&b.into());
+                prop_assert_eq!(BigUint::from(common(a, b)), expected);
+            }
+        }
+
+        #[test]
         fn powers_divide_exactly(words: [u64; 4], divisor: u64) {
             let power = Power::new(divisor | 1);
             let number = to_big(&words);
@@ -689,6 +701,38 @@ mod tests {
         }
     }
 
+    /// Powers that are larger than a word, and all that are less than that of q.
+    #[test]
+    fn powers_of_all_sizes() {
+        for (prime, exponent) in [(3u128, 75), (5, 51), (7, 2), (16381, 8)] {
+            let q = BigUint::from(prime).pow(exponent) * 2u32;
+            let numers: Vec<u128> = (0..exponent).map(|k| prime.pow(k)).collect();
+            check(&q, &numers);
+            check(&(q * 11u32), &numers.iter().map(|numer| 11 * numer).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn only_zeros_are_zero() {
+        assert!(is_zero(&[0; 3]));
+        for words in [[1, 0, 0], [0, 0, 1], [5, 5, 0], [1, 2, 3]] {
+            assert!(!is_zero(&words), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn montgomery_at_the_upper_end() {
+        for value in [[u64::MAX; 3], [1, 0, u64::MAX], [1, 0, 1 << 63]] {
+            let big = to_big(&value);
+            let a = &big - 1u32;
+            for b in [[u64::MAX; 3], [0, 0, u64::MAX], [1; 3]] {
+                let product = to_big(&Rest::new(&big).multiply(&from_big::<3>(&a), &b));
+                assert_eq!((&product << 192u32) % &big, &a * to_big(&b) % &big);
+                assert!(product < big);
+            }
+        }
+    }
+
     #[test]
     fn all_widths() {
         for exponent in [9u32, 30, 90, 200, 324, 650] {
@@ -707,6 +751,13 @@ mod tests {
             (found, rest),
             (vec![(3, 2), (11, 1), (41, 1), (271, 1), (9091, 1)], BigUint::one())
         );
+        // Also where it is of many words, and of a square of the last candidate.
+        let (primes, rest) = small_primes(BigUint::from(3u32).pow(50u32) * 49u32 * PRIMES[2]);
+        let found: Vec<_> = primes.iter().map(|p| (p.powers[0].value, p.exponent)).collect();
+        assert_eq!((found, rest), (vec![(3, 50), (7, 2)], PRIMES[2].into()));
+        let (primes, rest) = small_primes((1009u32 * 1009).into());
+        let found: Vec<_> = primes.iter().map(|p| (p.powers[0].value, p.exponent)).collect();
+        assert_eq!((found, rest), (vec![(1009, 2)], BigUint::one()));
         // A large prime is found too where the division shows that it is one.
         let (primes, rest) = small_primes(3_000_009u32.into());
         assert_eq!(primes.last().unwrap().powers[0].value * 3, 3_000_009);
