@@ -134,3 +134,29 @@ impl<E: Element, W: Weight> Line<E, W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::draw::MaskStream;
+    use super::super::super::group::Elements;
+    use super::super::super::{MaskConfig, MaskSeed};
+    use super::*;
+
+    #[test]
+    fn masks_are_used_in_order_and_their_memory_again() {
+        let config = MaskConfig::from_bytes([1, 0, 0, 3]).unwrap();
+        let group = Group::<u64>::new(config);
+        let drawn = |range: Range<u64>| Drawn::new(Zeroizing::new(range.collect()));
+        let stream = MaskStream::new(&MaskSeed::new([1; 32]), Elements::zeros(config, 1));
+        let mut masks = Masks { drawn: [drawn(0..3), drawn(3..3), drawn(3..10)].into(), stream };
+        assert_eq!(masks.ready(), 10);
+        let mut out = [0; 5];
+        masks.fill(&group, &mut out);
+        assert_eq!((out, masks.ready()), ([0, 1, 2, 3, 4], 5));
+        let left = masks.drawn.pop_back().unwrap();
+        assert_eq!(left.len(), 5);
+        let capacity = left.numbers.capacity();
+        let memory = left.recycle();
+        assert_eq!((memory.len(), memory.capacity()), (0, capacity));
+    }
+}

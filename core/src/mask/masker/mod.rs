@@ -444,6 +444,77 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_bounded_and_tell_how_far_they_are() {
+        let masker = |name: &str, len| {
+            let config: MaskConfig = name.parse().unwrap();
+            let seed = MaskSeed::new([1; 32]);
+            Masker::new(&seed, config.into(), &Scalar::one(), waves(config, len)).unwrap()
+        };
+        // Not worth it, or not asked for, or done.
+        assert!(masker("Prime/F32/B0/M3", 1000).split(2).is_empty());
+        assert!(masker("Word32/F32/B0/M3", 1000).split(2).is_empty());
+        assert!(masker("Prime/F32/B0/M3", 1 << 20).split(1).is_empty());
+        let mut done = masker("Prime/F32/B0/M3", 1 << 17);
+        done.step(1 << 17);
+        assert!(done.split(2).is_empty());
+
+        // Numbers of 8 bytes in memory, 6 in the message: 2 MiB of masks for each part.
+        let most = (2 << 20) / 8;
+        let mut masker = masker("Prime/F32/B0/M3", 1 << 20);
+        let beginning = masker.out.as_ptr();
+        let mut parts = masker.split(2);
+        assert_eq!(parts.len(), 2);
+        assert!(masker.split(2).is_empty());
+        for part in &mut parts {
+            // There are no masks yet.
+            assert_eq!((part.progress(), part.bytes()), ((0, 0), 0));
+            assert!(!part.step());
+            while !part.step() {}
+            let drawn = part.bytes() / 8;
+            assert!((most..most + most / 25).contains(&drawn), "{drawn}");
+        }
+        parts.into_iter().for_each(|part| masker.absorb(part));
+        assert_eq!(masker.progress(), (0, 1 << 20));
+        let mut parts = masker.split(2);
+        let counts: Vec<_> = parts.iter().map(|part| part.progress().1).collect();
+        assert!((2 * most..2 * most + most / 50).contains(&counts.iter().sum::<usize>()));
+        for (part, count) in parts.iter_mut().zip(&counts) {
+            assert_eq!((part.progress(), part.bytes()), ((0, *count), 6 * count));
+            assert!(!part.step());
+            assert_eq!(part.progress(), ((256 << 10) / 8, *count));
+            while !part.step() {}
+            assert_eq!(part.progress(), (*count, *count));
+            assert!(part.bytes() > 8 * most + 6 * count);
+        }
+        parts.into_iter().for_each(|part| masker.absorb(part));
+        assert_eq!(masker.progress().0, counts.iter().sum::<usize>());
+        // The message is where it was, and what follows goes behind it.
+        masker.step(usize::MAX);
+        assert_eq!(masker.out.as_ptr(), beginning);
+    }
+
+    #[test]
+    fn parts_in_a_word_group_mask_at_once() {
+        let config: MaskConfig = "Word32/F32/B0/M3".parse().unwrap();
+        let seed = MaskSeed::new([1; 32]);
+        let model = waves(config, 3 << 19);
+        let mut masker = Masker::new(&seed, config.into(), &Scalar::one(), model).unwrap();
+        let beginning = masker.out.as_ptr();
+        // 2 MiB of masks, of 4 bytes each.
+        for expected in [vec![1 << 19; 2], vec![1 << 18; 2]] {
+            let mut parts = masker.split(2);
+            assert_eq!(parts.iter().map(|part| part.progress().1).collect::<Vec<_>>(), expected);
+            for part in &mut parts {
+                assert_eq!(part.bytes(), 4 * part.progress().1);
+                while !part.step() {}
+            }
+            parts.into_iter().for_each(|part| masker.absorb(part));
+        }
+        assert!(masker.is_done());
+        assert_eq!(masker.out.as_ptr(), beginning);
+    }
+
+    #[test]
     fn many_turns_give_the_same_bytes() {
         for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Integer/F64/B2/M6"] {
             let config: MaskConfig = name.parse().unwrap();

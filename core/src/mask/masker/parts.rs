@@ -99,7 +99,9 @@ impl<E: Element, W: Weight> TypedPart<E, W> {
         });
         let step = (STREAM_PER_STEP / group.draw_stride) as u64;
         let end = self.candidates.end.min(self.candidates.start + step);
+        let memory = drawn.as_ptr();
         self.line.masks.stream.stretch(group, self.candidates.start..end, drawn);
+        debug_assert!(drawn.as_ptr() == memory, "masks were left behind where memory has grown");
         self.candidates.start = end;
     }
 }
@@ -248,5 +250,18 @@ impl<E: Element, W: Weight> Split for Line<E, W> {
 impl<E: Element, W: Weight> Line<E, W> {
     pub(super) fn begin(recipe: Recipe<E, W>, stream: MaskStream) -> Self {
         Line::new(Arc::new(recipe), Masks { drawn: Default::default(), stream })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_turn_is_bounded() {
+        assert_eq!(per_part::<u64>(2), PART_BYTES / 8);
+        assert_eq!(per_part::<u32>(32), PART_BYTES / 4);
+        assert_eq!(per_part::<u64>(64), PART_BYTES / 2 / 8);
+        assert_eq!(per_part::<u64>(usize::MAX), 1);
     }
 }
