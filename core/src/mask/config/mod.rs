@@ -240,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_allows_as_many_models_as_both_do() {
+        let [few, many] =
+            [[1, 0, 0, 3], [1, 0, 0, 9]].map(|bytes| MaskConfig::from_bytes(bytes).unwrap());
+        for (vect, unit) in [(few, many), (many, few), (few, few)] {
+            assert_eq!(MaskConfigPair { vect, unit }.max_nb_models(), 1000);
+        }
+        assert_eq!(MaskConfigPair::from(many).max_nb_models(), 1_000_000_000);
+    }
+
+    #[test]
     fn names_are_read_in_any_case() {
         assert_eq!("bMAX".parse(), Ok(BoundType::Bmax));
         assert_eq!("power2".parse(), Ok(GroupType::Power2));

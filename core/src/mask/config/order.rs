@@ -159,4 +159,29 @@ mod tests {
             assert!(range < BigInt::from(order), "{config}: a single model must fit");
         }
     }
+
+    /// That they are those of deployed participants is for the vectors to show; here, that none is another
+    /// than before.
+    #[test]
+    fn orders_and_shifts_are_what_they_were() {
+        let mut all = String::new();
+        for config in MaskConfig::all().filter(|config| !config.group_type.is_word()) {
+            let (a, e) = (config.add_shift(), config.exp_shift());
+            all += &format!("{config} {} {a} {e}\n", config.order());
+        }
+        let digest = crate::crypto::sha256(all.as_bytes());
+        let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, "84d13b33fb6ef7ddb80d4aaa4d505587c2dbf6c2a36fce1ccc4ea26fb3f47932");
+    }
+
+    /// Fermat's test.
+    #[test]
+    fn prime_orders_are_prime() {
+        let primes = MaskConfig::all().filter(|config| config.group_type == GroupType::Prime);
+        for config in primes {
+            let order = config.order();
+            let two = BigUint::from(2u32);
+            assert!(two.modpow(&(&order - 1u32), &order).is_one(), "{config}");
+        }
+    }
 }

@@ -244,4 +244,51 @@ mod x86 {
             Drawn { numbers: next, candidates: before.min(end) - skipped as u64 }
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::super::super::config::MaskConfig;
+        use super::super::super::super::keystream::blocks;
+        use super::super::super::super::MaskSeed;
+        use super::super::super::sieve::sift;
+        use super::*;
+
+        #[test]
+        fn draws_of_two_and_four_words_go_this_way() {
+            let key = Key::new(&MaskSeed::new([7; 32]));
+            // 45, 128 and 88 bits, and 64 bits that are all numbers.
+            let groups = [[1, 0, 0, 3], [1, 1, 6, 12], [1, 1, 0, 6], [17, 0, 0, 3]]
+                .map(|bytes| Group::<u128>::new(MaskConfig::from_bytes(bytes).unwrap()));
+            assert_eq!(groups.map(|group| group.draw_stride), [8, 16, 12, 8]);
+            for &level in Level::available() {
+                for (group, words) in groups.iter().zip([2, 4, 3, 2]) {
+                    for word in 0..8 {
+                        let source = Source { level, key: &key, word, candidates: 40 };
+                        let mut out = [0; 50];
+                        let drawn = draw(&source, group, &mut out);
+                        let fits = level != Level::Portable && words != 3 && !group.accepts_all();
+                        assert_eq!(drawn.is_some(), fits && word % words == 0, "{level:?} {word}");
+                        let Some(drawn) = drawn else { continue };
+                        // All candidates, and as many numbers of them as the other sieve finds.
+                        let mut stream = vec![0; 64 * 64];
+                        blocks(level, &key, 0, &mut stream);
+                        let mut expected = [0; 50];
+                        let bytes = &stream[4 * word as usize..];
+                        let sifted = sift(Level::Portable, bytes, 40, group, &mut expected);
+                        assert_eq!(drawn, sifted);
+                        assert_eq!(out[..drawn.numbers], expected[..drawn.numbers]);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        #[allow(unsafe_code)]
+        fn store_is_wiped() {
+            let mut store = std::mem::ManuallyDrop::new(Store([7; 256]));
+            // SAFETY: it is dropped once, and holds plain integers, which are there after that.
+            unsafe { std::mem::ManuallyDrop::drop(&mut store) };
+            assert!(store.0.iter().all(|&word| word == 0));
+        }
+    }
 }

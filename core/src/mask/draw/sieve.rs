@@ -166,3 +166,17 @@ impl<E: Element> Kernel for TakeAll<'_, E> {
         Drawn { numbers: count, candidates: count as u64 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn buffer_is_wiped() {
+        let mut buffer = std::mem::ManuallyDrop::new(Buffer([7; HEAD + BATCH + TAIL]));
+        // SAFETY: it is dropped once, and holds plain integers, which are there after that.
+        unsafe { std::mem::ManuallyDrop::drop(&mut buffer) };
+        assert!(buffer.0.iter().all(|&word| word == 0));
+    }
+}

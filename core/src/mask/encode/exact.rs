@@ -177,6 +177,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_bits_that_are_not_zero_are_lost() {
+        for (shift, expected) in [(-1, (6u32, false)), (-2, (3, false)), (-3, (1, true))] {
+            let (words, words_lost) = scale_words(Wide([3, 0, 0]), 1, shift, 4);
+            assert_eq!((words.to_big(), words_lost), (expected.0.into(), expected.1));
+            let big = scale_big(&3u32.into(), &1u32.into(), shift, 4);
+            assert_eq!(big, (expected.0.into(), expected.1));
+        }
+    }
+
     trait ToBig {
         fn to_big(&self) -> BigUint;
     }

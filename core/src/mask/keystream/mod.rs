@@ -113,4 +113,13 @@ pub(super) mod tests {
             assert!(out == expected, "plain Rust from block {first}");
         }
     }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn key_is_wiped() {
+        let mut key = std::mem::ManuallyDrop::new(Key([7; 12]));
+        // SAFETY: it is dropped once, and holds plain integers, which are there after that.
+        unsafe { std::mem::ManuallyDrop::drop(&mut key) };
+        assert!(key.0.iter().all(|&word| word == 0));
+    }
 }
