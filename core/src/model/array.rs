@@ -226,6 +226,9 @@ mod tests {
             assert!(!decoder.step(2));
             assert!(decoder.step(2));
             assert_eq!(decoder.finish(), Err(ArrayError::NotFinite { index: 2 }));
+            let mut decoder = ArrayDecoder::new(&bytes[..], DataType::F32).unwrap();
+            assert!(!decoder.step(1));
+            assert_eq!(decoder.finish(), Err(ArrayError::NotFinite { index: 2 }));
             // The same bytes are integers.
             assert!(ArrayDecoder::new(&bytes[..], DataType::I32).unwrap().finish().is_ok());
         }

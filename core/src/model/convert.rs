@@ -425,6 +425,7 @@ mod tests {
         assert_eq!(nearest_f32(&beyond), f32::MAX);
         assert_eq!(to_f32(&beyond), Err(OutOfRange(DataType::F32)));
         assert_eq!(to_f32(&-beyond), Err(OutOfRange(DataType::F32)));
+        assert_eq!(to_f64(&exact(f64::MAX)), Ok(f64::MAX));
         let beyond = exact(f64::MAX) + BigRational::one();
         assert_eq!(to_f64(&beyond), Err(OutOfRange(DataType::F64)));
     }

@@ -121,4 +121,20 @@ mod tests {
     fn debug_shows_no_weights() {
         assert_eq!(format!("{:?}", Model::F32(vec![0.25; 3])), "Model(3 F32 weights)");
     }
+
+    #[test]
+    fn models_of_each_type_grow() {
+        let [mut f32s, mut f64s, mut i32s, mut i64s] =
+            [DataType::F32, DataType::F64, DataType::I32, DataType::I64].map(Model::empty);
+        f32s.append(&vec![1f32, 2.0].into());
+        f64s.append(&vec![1f64, 2.0].into());
+        i32s.append(&vec![1i32, 2].into());
+        i64s.append(&vec![1i64, 2].into());
+        f64s.append(&vec![3f64].into());
+        assert_eq!((f32s.clone(), f64s), (vec![1f32, 2.0].into(), vec![1f64, 2.0, 3.0].into()));
+        assert_eq!((i32s, i64s), (vec![1i32, 2].into(), vec![1i64, 2].into()));
+        assert!(f32s.try_reserve_exact(5).is_ok());
+        assert!(matches!(&f32s, Model::F32(weights) if weights.capacity() >= 7));
+        assert!(f32s.try_reserve_exact(usize::MAX).is_err());
+    }
 }
