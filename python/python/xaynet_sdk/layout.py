@@ -375,9 +375,9 @@ def _as_numpy(leaf: Any, path: str) -> tuple[_Array, str, str]:
         return array, "python", type(leaf).__name__
     if isinstance(leaf, str | bytes) or leaf is None:
         raise LayoutError(f"{path or 'the model'} is no array, but {type(leaf).__name__}")
-    if np.ma.is_masked(leaf):
+    if isinstance(leaf, np.ma.MaskedArray) and (masked := int(np.sum(np.ma.getmaskarray(leaf)))):
         raise LayoutError(
-            f"{path or 'the array'} has {np.ma.count_masked(leaf)} masked numbers: say with filled() what they are"
+            f"{path or 'the array'} has {masked} masked numbers: say with filled() what they are"
         )
     array = np.asarray(leaf)
     if array.dtype.type.__module__ == "ml_dtypes" and "float" in array.dtype.name:
