@@ -303,7 +303,8 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
+        "impossible_sum",
         "lone_vote",
         "no_mask",
         "no_quorum",
@@ -336,6 +337,7 @@ impl RoundFailure {
                 "too_many_models"
             }
             Self::Unmask(UnmaskError::OutOfMemory { .. }) => "out_of_memory",
+            Self::Unmask(UnmaskError::ImpossibleSum { .. }) => "impossible_sum",
             Self::Unmask(_) => "unmask",
         }
     }

@@ -82,6 +82,17 @@ pub enum UnmaskError {
     /// The mask is malformed, or one of its numbers is not below its order.
     #[error("the mask is invalid: {0}")]
     InvalidMask(#[from] MaskObjectError),
+    /// Without the mask, a number is not one that so many models add up to if each of them is within the
+    /// bounds of the configs: somebody has sent what cannot be made by masking a model.
+    #[error("number {index} of the {part} is not within what {nb_models} models add up to: a participant has sent something else than a masked model, or sum participants another mask than that of the models")]
+    ImpossibleSum {
+        /// Where it is.
+        part: MaskObjectPart,
+        /// Its index there.
+        index: usize,
+        /// How many models there are.
+        nb_models: u64,
+    },
     /// The scalars sum up to zero: the average does not exist.
     #[error("the scalars of all models are zero together, so that there is no average")]
     ScalarSumZero,

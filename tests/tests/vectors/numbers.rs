@@ -425,6 +425,7 @@ fn unmask_result(result: Result<(), UnmaskError>) -> &'static str {
         Err(UnmaskError::MaskOneMismatch { .. }) => "MaskOneMismatch",
         Err(UnmaskError::InvalidMask(_)) => "InvalidMask",
         Err(UnmaskError::ScalarSumZero) => "ScalarSumZero",
+        Err(UnmaskError::ImpossibleSum { .. }) => "ImpossibleSum",
         Err(UnmaskError::OutOfMemory { .. }) => "OutOfMemory",
     }
 }

@@ -3,18 +3,20 @@
 use num_bigint::{BigInt, BigUint};
 use num_integer::Integer;
 use num_rational::BigRational;
-use num_traits::{Signed, ToPrimitive, Zero};
+use num_traits::{ToPrimitive, Zero};
 
 use crate::mask::aggregation::{Aggregation, UnmaskError};
-use crate::mask::object::MaskObjectView;
+use crate::mask::object::{MaskObjectPart, MaskObjectView};
 use crate::model::ratio::max_weight_len;
 
-/// `weight = ±(number - offset) * p / q`, with p and q in lowest terms.
+/// `weight = (number - offset) * p / q`, with p and q in lowest terms.
 pub(super) struct Factors {
-    /// `count * A * E`. It is below the order: the most models allowed make it at most half of it.
+    /// `count * A * E`, the number of a sum of zero. It is below the order: the most models allowed make it
+    /// at most half of it.
     pub(super) offset: BigUint,
-    /// Is the sum of the scalars negative? Only with a wrong mask.
-    pub(super) negative: bool,
+    /// The largest number that models within the bounds add up to: `2 * count * A * E`, or what is below
+    /// the order of it (the order of some Bmax configs is a little less than the most models need).
+    pub(super) most: BigUint,
     pub(super) p: BigUint,
     pub(super) q: BigUint,
     /// p and q, where they fit.
@@ -30,54 +32,40 @@ impl Factors {
         let (e, e1) = (config.vect.exp_shift(), config.unit.exp_shift());
         let order = config.unit.order();
         let unit = (aggregation.object().unit() + &order - mask.unit_number()) % order;
-        let scalars = BigInt::from(unit)
-            - BigInt::from(config.unit.add_shift_integer() * &e1 * BigUint::from(count));
+        // Each scalar is from 0 to A1, shifted by A1.
+        let zero = config.unit.add_shift_integer() * &e1 * count;
+        if unit < zero || unit > &zero * 2u32 {
+            let part = MaskObjectPart::Unit;
+            return Err(UnmaskError::ImpossibleSum { part, index: 0, nb_models: count });
+        }
+        let scalars = unit - zero;
         if scalars.is_zero() {
             return Err(UnmaskError::ScalarSumZero);
         }
-        let q = &e * scalars.magnitude();
+        let q = &e * scalars;
         let common = e1.gcd(&q);
         let (p, q) = (e1 / &common, q / common);
         let offset = config.vect.add_shift_integer() * e * count;
+        let most = (&offset * 2u32).min(config.vect.order() - 1u32);
         let small = p.to_u128().zip(q.to_u128());
-        Ok(Factors { offset, negative: scalars.is_negative(), p, q, small })
+        Ok(Factors { offset, most, p, q, small })
     }
 
-    /// The largest `|number - offset|` for numbers below an order.
-    pub(super) fn max_distance(&self, order: &BigUint) -> BigUint {
-        let above = if *order > self.offset { order - &self.offset } else { BigUint::zero() };
-        above.max(self.offset.clone())
+    /// The longest numerator of a weight, not yet in lowest terms: no number is further from the offset
+    /// than 0 is.
+    pub(super) fn max_numer(&self) -> BigUint {
+        &self.offset * &self.p
     }
 
-    /// The most bytes that a weight takes in the old form, for numbers below an order.
-    pub(super) fn max_weight_len(&self, order: &BigUint) -> usize {
-        max_weight_len((self.max_distance(order) * &self.p).bits(), self.q.bits())
+    /// The most bytes that a weight takes in the old form.
+    pub(super) fn max_weight_len(&self) -> usize {
+        max_weight_len(self.max_numer().bits(), self.q.bits())
     }
 
     /// The exact weight of an unmasked number.
     pub(super) fn weight(&self, number: BigUint) -> BigRational {
-        let mut x = (BigInt::from(number) - BigInt::from(self.offset.clone()))
+        let x = (BigInt::from(number) - BigInt::from(self.offset.clone()))
             * BigInt::from(self.p.clone());
-        if self.negative {
-            x = -x;
-        }
         BigRational::new(x, BigInt::from(self.q.clone()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_distance_is_to_one_of_the_ends() {
-        let distance = |offset: u32, order: u32| {
-            let [offset, p, q] = [offset, 1, 1].map(BigUint::from);
-            let factors = Factors { offset, negative: false, p, q, small: None };
-            factors.max_distance(&order.into())
-        };
-        assert_eq!(distance(4, 10), 6u32.into());
-        assert_eq!(distance(7, 10), 7u32.into());
-        assert_eq!(distance(10, 10), 10u32.into());
     }
 }

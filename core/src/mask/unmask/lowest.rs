@@ -283,7 +283,6 @@ struct Term<const N: usize> {
 
 /// Brings weights to lowest terms where `N` words are enough for offset, numerators and denominators.
 pub(super) struct Lowest<const N: usize> {
-    negative: bool,
     /// None for 1.
     p: Option<Words<N>>,
     q: Words<N>,
@@ -298,7 +297,6 @@ impl<const N: usize> Lowest<N> {
         let twos = factors.q.trailing_zeros().unwrap_or(0);
         let (primes, rest) = small_primes(&factors.q >> twos);
         Lowest {
-            negative: factors.negative,
             p: (!factors.p.is_one()).then(|| from_big(&factors.p)),
             q: from_big(&factors.q),
             twos: twos as u32,
@@ -312,7 +310,7 @@ impl<const N: usize> Lowest<N> {
     fn term<E: Number>(&self, offset: E, number: E) -> Term<N> {
         let (less, distance) = number.distance(offset);
         let numer = std::array::from_fn(|i| distance.word(i));
-        Term { negative: less != self.negative, numer, denom: self.q }
+        Term { negative: less, numer, denom: self.q }
     }
 
     /// Brings at most [`BLOCK`] weights to lowest terms, still without p.
@@ -528,10 +526,8 @@ pub(super) enum Ratios {
 }
 
 impl Ratios {
-    /// For numbers below `order`.
-    pub(super) fn new(factors: &Factors, order: &BigUint) -> Self {
-        let numer = factors.max_distance(order) * &factors.p;
-        match numer.bits().max(factors.q.bits()).div_ceil(64) {
+    pub(super) fn new(factors: &Factors) -> Self {
+        match factors.max_numer().bits().max(factors.q.bits()).div_ceil(64) {
             0..=1 => Self::One(Box::new(Lowest::new(factors))),
             2 => Self::Two(Box::new(Lowest::new(factors))),
             3..=5 => Self::Five(Box::new(Lowest::new(factors))),
@@ -569,29 +565,25 @@ mod tests {
     use num_traits::Pow;
     use proptest::prelude::*;
 
-    fn factors(offset: u64, negative: bool, p: u64, q: BigUint) -> Factors {
+    fn factors(offset: u128, p: u64, q: BigUint) -> Factors {
         let small = q.to_u128().map(|q| (p.into(), q));
-        Factors { offset: offset.into(), negative, p: p.into(), q, small }
+        let offset = BigUint::from(offset);
+        Factors { most: &offset * 2u32, offset, p: p.into(), q, small }
     }
 
     /// The weights of `offset + numer`, or `offset - numer`, are those of exact arithmetic.
     fn check(q: &BigUint, numers: &[u128]) {
-        let offset = 1u64 << 40;
-        let numbers: Vec<u128> = numers
-            .iter()
-            .flat_map(|&numer| {
-                [numer + u128::from(offset), u128::from(offset).saturating_sub(numer)]
-            })
-            .collect();
-        for (negative, p) in [(false, 1u64), (true, 1), (false, 1_000_003)] {
+        let offset = numers.iter().copied().fold(1 << 40, u128::max);
+        let numbers: Vec<u128> =
+            numers.iter().flat_map(|&numer| [offset + numer, offset - numer]).collect();
+        for p in [1u64, 1_000_003] {
             let p = if (q % p).is_zero() { 1 } else { p };
-            let factors = factors(offset, negative, p, q.clone());
+            let factors = factors(offset, p, q.clone());
             let exact: Vec<BigRational> =
                 numbers.iter().map(|&number| factors.weight(number.into())).collect();
-            let order = BigUint::from(numbers.iter().max().unwrap() + 1);
             for level in Level::available() {
                 let mut out = (exact.len() as u64).to_le_bytes().to_vec();
-                Ratios::new(&factors, &order).write(*level, &factors, &numbers, &mut out);
+                Ratios::new(&factors).write(*level, &factors, &numbers, &mut out);
                 assert_eq!(out, encode_ratios(&exact), "{q} {numers:?}");
             }
         }

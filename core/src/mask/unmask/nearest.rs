@@ -45,14 +45,7 @@ pub(super) fn push<E: Number, W: FromRatio>(
     let mut block = [W::default(); BLOCK];
     let mut uncertain = [false; BLOCK];
     let out = &mut block[..numbers.len()];
-    let kernel = Approximate {
-        numbers,
-        offset,
-        negative: factors.negative,
-        scale,
-        out,
-        uncertain: &mut uncertain,
-    };
+    let kernel = Approximate { numbers, offset, scale, out, uncertain: &mut uncertain };
     if E::run(level, kernel) {
         for (i, &number) in numbers.iter().enumerate() {
             if uncertain[i] {
@@ -74,7 +67,6 @@ pub(super) fn push<E: Number, W: FromRatio>(
 struct Approximate<'a, E, W> {
     numbers: &'a [E],
     offset: E,
-    negative: bool,
     scale: Scale,
     out: &'a mut [W],
     uncertain: &'a mut [bool; BLOCK],
@@ -86,14 +78,14 @@ impl<E: Number, W: FromRatio> Kernel for Approximate<'_, E, W> {
 
     #[inline(always)]
     fn run(self) -> bool {
-        let Self { numbers, offset, negative, scale, out, uncertain } = self;
+        let Self { numbers, offset, scale, out, uncertain } = self;
         let mut any = false;
         if let (Some(factor), true) = (scale.double, E::WORDS == 1 && W::FROM_DOUBLE) {
             // This one is made to become vector instructions.
             for ((number, out), uncertain) in numbers.iter().zip(out).zip(uncertain) {
                 let (less, distance) = number.distance(offset);
                 let value = distance.word(0) as f64 * factor;
-                let (weight, certain) = W::from_double(less != negative, value);
+                let (weight, certain) = W::from_double(less, value);
                 (*out, *uncertain) = (weight, !certain);
                 any |= !certain;
             }
@@ -101,7 +93,7 @@ impl<E: Number, W: FromRatio> Kernel for Approximate<'_, E, W> {
             for ((number, out), uncertain) in numbers.iter().zip(out).zip(uncertain) {
                 let (less, distance) = number.distance(offset);
                 let weight = match distance.rounded() {
-                    Some(distance) => W::from_estimate(less != negative, distance.times(factor)),
+                    Some(distance) => W::from_estimate(less, distance.times(factor)),
                     None => Some(W::default()),
                 };
                 (*out, *uncertain) = (weight.unwrap_or_default(), weight.is_none());
@@ -122,8 +114,7 @@ fn exact<E: Number, W: FromRatio>(
     offset: E,
     number: E,
 ) -> Result<W, OutOfRange> {
-    let (less, distance) = number.distance(offset);
-    let negative = less != factors.negative;
+    let (negative, distance) = number.distance(offset);
     if let (Some((p, q)), Some(distance)) = (factors.small, distance.to_u128()) {
         if let Some(numer) = distance.checked_mul(p) {
             return W::from_small(negative, numer, q);
