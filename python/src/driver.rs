@@ -173,8 +173,9 @@ impl Driver {
         self.handle.fetch_model().map_err(|_| Gone::Stopped)?;
         let inbox = &mut contents.inbox;
         inbox.new_global_model = false;
-        inbox.fetchers += 1;
-        Ok(Fetch { driver: self, answers: inbox.answers })
+        inbox.wishes += 1;
+        inbox.waiting.insert(inbox.wishes, None);
+        Ok(Fetch { driver: self, wish: inbox.wishes })
     }
 
     /// Ends all work; every call but [`Driver::save`] is refused from now on.
@@ -249,17 +250,14 @@ impl Contents {
 /// A wish for the global model.
 pub(crate) struct Fetch<'a> {
     driver: &'a Driver,
-    /// How many answers there were before.
-    answers: u64,
+    /// The how manieth it is.
+    wish: u64,
 }
 
 impl Fetch<'_> {
     /// The answer, if it comes in time.
     pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Answer>, Gone> {
-        self.driver.wait(timeout, |inbox| {
-            let answered = inbox.answers > self.answers;
-            inbox.answer.clone().filter(|_| answered)
-        })
+        self.driver.wait(timeout, |inbox| inbox.waiting.get(&self.wish).cloned().flatten())
     }
 }
 
@@ -268,12 +266,8 @@ impl Drop for Fetch<'_> {
         let Ok(mut contents) = self.driver.lock() else {
             return;
         };
-        let inbox = &mut contents.inbox;
-        inbox.fetchers -= 1;
-        if inbox.fetchers == 0 {
-            // A model can be big, and nobody asks for this one any more.
-            inbox.answer = None;
-        }
+        // A model can be big, and nobody asks for this one any more.
+        contents.inbox.waiting.remove(&self.wish);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a participant has told since somebody looked: events turned into what Python asks about.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -129,11 +129,11 @@ pub(crate) struct Inbox {
     pub(crate) waiting_model: Option<Model>,
     /// What was wrong with a local model that could not be checked at once.
     pub(crate) model_error: Option<LocalModelError>,
-    /// How many wait for the global model, how often it was fetched, in vain or not, and what came last:
-    /// kept until nobody waits for it.
-    pub(crate) fetchers: usize,
-    pub(crate) answers: u64,
-    pub(crate) answer: Option<Answer>,
+    /// How often the global model was asked for, and how many of these wishes are answered, in their order.
+    pub(crate) wishes: u64,
+    answers: u64,
+    /// The wishes that somebody waits for, and what has come of them.
+    pub(crate) waiting: BTreeMap<u64, Option<Answer>>,
     notices: VecDeque<Notice>,
     /// The coordinator could not be asked, and nothing has succeeded since.
     in_trouble: bool,
@@ -227,8 +227,10 @@ impl Inbox {
 
     fn answered(&mut self, answer: Answer) {
         self.answers += 1;
-        // Whoever asked may have given up meanwhile.
-        self.answer = Some(answer).filter(|_| self.fetchers > 0);
+        // Whoever asked may have given up meanwhile; nobody else may have it, as it may be an old one.
+        if let Some(waiting) = self.waiting.get_mut(&self.answers) {
+            *waiting = Some(answer);
+        }
     }
 
     /// Once is enough: the coordinator is asked again every few seconds.

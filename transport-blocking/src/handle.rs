@@ -12,7 +12,7 @@ use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
+use crate::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::Error;
 
@@ -31,13 +31,25 @@ pub(crate) struct State {
     pub(crate) machine: Recorded<core::Participant>,
     /// Events that came while the caller waited for something else.
     pub(crate) events: VecDeque<Event>,
-    waiters: Vec<SyncSender<Result<Option<Arc<Model>>, FetchError>>>,
+    /// Who gets the answers about the global model: they come in the order of the wishes.
+    wishes: VecDeque<Wish>,
+}
+
+/// What is known of the global model, or why it is not.
+pub(crate) type Fetched = Result<Option<Arc<Model>>, FetchError>;
+
+#[derive(Debug)]
+enum Wish {
+    /// The answer is an event.
+    Event,
+    /// It is for one who waits, if that one still does.
+    Answer(SyncSender<Fetched>),
 }
 
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
         let machine = machine.into();
-        let state = State { machine, events: VecDeque::new(), waiters: Vec::new() };
+        let state = State { machine, events: VecDeque::new(), wishes: VecDeque::new() };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -90,18 +102,21 @@ impl Shared {
 }
 
 impl State {
-    /// Gives an answer about the global model to those who wait for one, if any do.
+    /// Gives an answer about the global model to whose wish it is; other events are given back.
     pub(crate) fn deliver(&mut self, event: Event) -> Option<Event> {
-        if self.waiters.is_empty() {
+        if !matches!(event, Event::GlobalModel(_) | Event::GlobalModelFailed(_)) {
             return Some(event);
         }
+        let Some(Wish::Answer(sender)) = self.wishes.pop_front() else {
+            return Some(event);
+        };
         let answer = match event {
             Event::GlobalModel(model) => Ok(model),
             Event::GlobalModelFailed(error) => Err(error),
             event => return Some(event),
         };
-        // Every wish has an answer of its own. Whoever has given up waiting needs none.
-        let _ = self.waiters.remove(0).try_send(answer);
+        // Whoever has given up waiting needs none, and nobody else may have it: it may be an old one.
+        let _ = sender.try_send(answer);
         None
     }
 }
@@ -129,7 +144,23 @@ impl Handle {
     /// # Errors
     /// [`Error::Rejected`] if the participant was stopped.
     pub fn fetch_model(&self) -> Result<(), Error> {
-        self.shared.input(Input::FetchModel)
+        self.wish(Wish::Event)
+    }
+
+    fn wish(&self, wish: Wish) -> Result<(), Error> {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.machine.handle_input(now, Input::FetchModel)?;
+        state.wishes.push_back(wish);
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Asks for the global model; whoever holds the receiver gets the answer.
+    pub(crate) fn request_model(&self) -> Result<Receiver<Fetched>, Error> {
+        let (sender, receiver) = sync_channel(1);
+        self.wish(Wish::Answer(sender)).map(|()| receiver)
     }
 
     /// Waits for the global model while another thread drives the participant; `None` while there is
@@ -140,15 +171,7 @@ impl Handle {
     /// [`Error::Fetch`] if it cannot be had, [`Error::NotDriven`] after `timeout`,
     /// [`Error::Rejected`] if the participant is stopped.
     pub fn global_model(&self, timeout: Duration) -> Result<Option<Arc<Model>>, Error> {
-        let (sender, receiver) = sync_channel(1);
-        {
-            let now = self.shared.now();
-            let mut state = self.shared.lock();
-            state.machine.handle_input(now, Input::FetchModel)?;
-            state.waiters.push(sender);
-        }
-        self.shared.changed.notify_all();
-        match receiver.recv_timeout(timeout) {
+        match self.request_model()?.recv_timeout(timeout) {
             Ok(answer) => Ok(answer?),
             Err(RecvTimeoutError::Timeout) => Err(Error::NotDriven),
             Err(RecvTimeoutError::Disconnected) => Err(core::Reject::Stopped.into()),
@@ -168,7 +191,7 @@ impl Handle {
         let snapshot = state.machine.snapshot();
         // Stopping twice changes nothing.
         let _ = state.machine.handle_input(now, Input::Stop);
-        state.waiters.clear();
+        state.wishes.clear();
         drop(state);
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.changed.notify_all();

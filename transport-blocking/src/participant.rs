@@ -14,6 +14,7 @@ use rayon::ThreadPoolBuilder;
 use crate::config::random_seed;
 use crate::handle::Shared;
 use crate::http::Client;
+use crate::sync::mpsc::TryRecvError;
 use crate::{Config, Error, Handle};
 
 /// A participant that works on the caller's thread.
@@ -90,22 +91,31 @@ impl Participant {
             return Ok(Some(event));
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.work(deadline)
+        loop {
+            match self.work(deadline)? {
+                Worked::Event(event) => return Ok(Some(event)),
+                Worked::Answered => {}
+                Worked::TimedOut => return Ok(None),
+            }
+        }
     }
 
-    /// Works until the global model is there; `None` while there is no global model. Events that come
-    /// in the meantime are given by [`Participant::next_event`] later.
+    /// Works until the global model is there; `None` while there is no global model. It is the current one
+    /// after the call was made, whatever was asked for before. Events that come in the meantime are given by
+    /// [`Participant::next_event`] later.
     ///
     /// # Errors
     /// [`Error::Fetch`] if it cannot be had; [`Error::Rejected`] if the participant was stopped.
     pub fn global_model(&mut self) -> Result<Option<Arc<Model>>, Error> {
-        self.handle().fetch_model()?;
+        let answer = self.handle().request_model()?;
         loop {
-            match self.work(None)? {
-                Some(Event::GlobalModel(model)) => return Ok(model),
-                Some(Event::GlobalModelFailed(error)) => return Err(error.into()),
-                Some(event) => self.shared.lock().events.push_back(event),
-                None => {}
+            match answer.try_recv() {
+                Ok(answer) => return Ok(answer?),
+                Err(TryRecvError::Disconnected) => return Err(Reject::Stopped.into()),
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Worked::Event(event) = self.work(None)? {
+                self.shared.lock().events.push_back(event);
             }
         }
     }
@@ -115,7 +125,7 @@ impl Participant {
         self.handle().stop()
     }
 
-    fn work(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+    fn work(&mut self, deadline: Option<Instant>) -> Result<Worked, Error> {
         loop {
             let now = self.shared.now();
             let mut state = self.shared.lock();
@@ -136,12 +146,12 @@ impl Participant {
                     }
                 }
                 Output::Event(event) => match state.deliver(event) {
-                    Some(event) => return Ok(Some(event)),
-                    None => continue,
+                    Some(event) => return Ok(Worked::Event(event)),
+                    None => return Ok(Worked::Answered),
                 },
                 Output::Idle(idle) => {
                     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                        return Ok(None);
+                        return Ok(Worked::TimedOut);
                     }
                     drop(self.shared.wait(state, idle.wake_at, deadline));
                     continue;
@@ -156,6 +166,16 @@ impl Participant {
             }
         }
     }
+}
+
+/// Why the driver looks up from its work.
+enum Worked {
+    /// There is something to tell.
+    Event(Event),
+    /// Somebody who waits for the global model was answered.
+    Answered,
+    /// The deadline is over, and nothing is under way.
+    TimedOut,
 }
 
 /// Runs a job on some threads; gives up, and gives nothing, once the participant is stopped.

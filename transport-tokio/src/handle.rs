@@ -1,5 +1,6 @@
 //! Reaching a participant from other tasks and threads.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,13 +28,25 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) machine: Recorded<core::Participant>,
-    waiters: Vec<oneshot::Sender<Result<Option<Arc<Model>>, FetchError>>>,
+    /// Who gets the answers about the global model: they come in the order of the wishes.
+    wishes: VecDeque<Wish>,
+}
+
+/// What is known of the global model, or why it is not.
+pub(crate) type Fetched = Result<Option<Arc<Model>>, FetchError>;
+
+#[derive(Debug)]
+enum Wish {
+    /// The answer is an event.
+    Event,
+    /// It is for one who waits, if that one still does.
+    Answer(oneshot::Sender<Fetched>),
 }
 
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State { machine: machine.into(), waiters: Vec::new() }),
+            state: Mutex::new(State { machine: machine.into(), wishes: VecDeque::new() }),
             changed: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
@@ -67,19 +80,32 @@ impl Shared {
 }
 
 impl State {
-    /// Gives an answer about the global model to those who wait for one, if any do.
+    /// Gives an answer about the global model to whose wish it is; other events are given back.
     pub(crate) fn deliver(&mut self, event: Event) -> Option<Event> {
-        if self.waiters.is_empty() {
+        if !matches!(event, Event::GlobalModel(_) | Event::GlobalModelFailed(_)) {
             return Some(event);
         }
+        let Some(Wish::Answer(sender)) = self.wishes.pop_front() else {
+            return Some(event);
+        };
         let answer = match event {
             Event::GlobalModel(model) => Ok(model),
             Event::GlobalModelFailed(error) => Err(error),
             event => return Some(event),
         };
-        // Every wish has an answer of its own. Whoever has given up waiting needs none.
-        let _ = self.waiters.remove(0).send(answer);
+        // Whoever has given up waiting needs none, and nobody else may have it: it may be an old one.
+        let _ = sender.send(answer);
         None
+    }
+}
+
+/// What has become of a wish; its sender is gone once the participant is stopped.
+pub(crate) fn answered(
+    received: Result<Fetched, oneshot::error::RecvError>,
+) -> Result<Option<Arc<Model>>, Error> {
+    match received {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(core::Reject::Stopped.into()),
     }
 }
 
@@ -106,27 +132,32 @@ impl Handle {
     /// # Errors
     /// [`Error::Rejected`] if the participant was stopped.
     pub fn fetch_model(&self) -> Result<(), Error> {
-        self.shared.input(Input::FetchModel)
+        self.wish(Wish::Event)
+    }
+
+    fn wish(&self, wish: Wish) -> Result<(), Error> {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.machine.handle_input(now, Input::FetchModel)?;
+        state.wishes.push_back(wish);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Asks for the global model; whoever holds the receiver gets the answer.
+    pub(crate) fn request_model(&self) -> Result<oneshot::Receiver<Fetched>, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.wish(Wish::Answer(sender)).map(|()| receiver)
     }
 
     /// Waits for the global model while another task drives the participant; `None` while there is no
-    /// global model.
+    /// global model. Cancel-safe: a call that is given up leaves its answer to nobody.
     ///
     /// # Errors
     /// [`Error::Fetch`] if it cannot be had, [`Error::Rejected`] if the participant is stopped.
     pub async fn global_model(&self) -> Result<Option<Arc<Model>>, Error> {
-        let (sender, receiver) = oneshot::channel();
-        {
-            let now = self.shared.now();
-            let mut state = self.shared.lock();
-            state.machine.handle_input(now, Input::FetchModel)?;
-            state.waiters.push(sender);
-        }
-        self.shared.changed.notify_one();
-        match receiver.await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(core::Reject::Stopped.into()),
-        }
+        answered(self.request_model()?.await)
     }
 
     /// All that is needed to go on later.
@@ -142,7 +173,7 @@ impl Handle {
         let snapshot = state.machine.snapshot();
         // Stopping twice changes nothing.
         let _ = state.machine.handle_input(now, Input::Stop);
-        state.waiters.clear();
+        state.wishes.clear();
         drop(state);
         self.shared.cancel_jobs();
         self.shared.changed.notify_one();

@@ -17,7 +17,7 @@ use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::config::random_seed;
-use crate::handle::Shared;
+use crate::handle::{answered, Shared};
 use crate::http::Client;
 use crate::{Config, Error, Handle};
 
@@ -111,19 +111,21 @@ impl Participant {
         }
     }
 
-    /// Works until the global model is there; `None` while there is no global model. Events that come
-    /// in the meantime are given by [`Participant::next_event`] later. Cancel-safe.
+    /// Works until the global model is there; `None` while there is no global model. It is the current one
+    /// after the call was made, whatever was asked for before. Events that come in the meantime are given by
+    /// [`Participant::next_event`] later. Cancel-safe: what is under way goes on with the next call, and the
+    /// answer to a call that was given up is dropped.
     ///
     /// # Errors
     /// [`Error::Fetch`] if it cannot be had; [`Error::Rejected`] if the participant was stopped.
     pub async fn global_model(&mut self) -> Result<Option<Arc<Model>>, Error> {
-        self.handle().fetch_model()?;
+        let mut answer = self.handle().request_model()?;
         loop {
-            match self.work().await? {
-                Event::GlobalModel(model) => return Ok(model),
-                Event::GlobalModelFailed(error) => return Err(error.into()),
-                event => self.events.push_back(event),
-            }
+            let event = tokio::select! {
+                answer = &mut answer => return answered(answer),
+                event = self.work() => event?,
+            };
+            self.events.push_back(event);
         }
     }
 

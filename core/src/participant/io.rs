@@ -43,7 +43,9 @@ pub enum Input {
     /// Here is a trained model: it is sent when this participant is next chosen to update. It
     /// replaces an earlier one that was not yet used.
     SetModel(Model),
-    /// Get the global model: answered by [`Event::GlobalModel`] or [`Event::GlobalModelFailed`].
+    /// Get the global model: answered by [`Event::GlobalModel`] or [`Event::GlobalModelFailed`]. Each wish
+    /// gets an answer of its own, in the order of the wishes, with a model that was asked for afterwards or is
+    /// still the current one: not with one of a round that was over before.
     FetchModel,
     /// Do nothing more. Take a snapshot first if the participant is to go on later.
     Stop,

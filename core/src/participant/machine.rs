@@ -40,8 +40,10 @@ pub struct Participant {
     pub(super) model_asked: bool,
     pub(super) activity: Activity,
     pub(super) fetch: Fetch,
-    /// How often the global model was asked for: each wish is answered.
+    /// How many wishes for the global model get what is under way: each is answered, in order.
     pub(super) wishes: usize,
+    /// How many more came when its request had been sent already: the answer may be older than they are.
+    pub(super) late_wishes: usize,
     /// How many looks at the coordinator in a row brought no progress.
     pub(super) misses: u32,
     /// How long the next pause is at least.
@@ -80,6 +82,8 @@ pub(super) enum Fetch {
     Model(RequestId, Arc<RoundParameters>),
     /// Reading the model.
     Job(JobId, Arc<RoundParameters>),
+    /// Looking whether it is still the round of a model that was got, for wishes that came meanwhile.
+    Check(RequestId, Arc<RoundParameters>, Option<Arc<Model>>),
 }
 
 impl Participant {
@@ -137,6 +141,7 @@ impl Participant {
             activity: Activity::Waiting(Timestamp::ZERO),
             fetch: Fetch::None,
             wishes: 0,
+            late_wishes: 0,
             misses: 0,
             least_pause: Duration::ZERO,
             outputs: VecDeque::new(),
@@ -177,6 +182,7 @@ impl Participant {
             activity: self.activity.clone(),
             fetch: self.fetch.clone(),
             wishes: self.wishes,
+            late_wishes: self.late_wishes,
             misses: self.misses,
             least_pause: self.least_pause,
             outputs: VecDeque::new(),
@@ -278,6 +284,13 @@ impl Participant {
         self.next_id += 1;
         self.outputs.push_back(Output::Request { id, call });
         id
+    }
+
+    /// Whether a request was not yet polled.
+    pub(super) fn is_unsent(&self, request: RequestId) -> bool {
+        let is_it =
+            |output: &Output| matches!(output, Output::Request { id, .. } if *id == request);
+        self.outputs.iter().any(is_it)
     }
 
     pub(super) fn trouble(&mut self, call: &'static str, reason: TroubleReason) {

@@ -40,26 +40,65 @@ impl Participant {
         self.release(masked.len() * 8, masked);
     }
 
+    /// A wish is never answered with a model that is older than the wish: what was asked for before may be
+    /// of a round that is over, and nobody has looked since.
     pub(super) fn fetch_model(&mut self) {
-        self.wishes = self.wishes.saturating_add(1);
-        // A second wish is answered together with the first.
-        if !matches!(self.fetch, Fetch::None) {
-            return;
-        }
+        let shared = match &self.fetch {
+            Fetch::None => {
+                self.begin_fetch();
+                true
+            }
+            // The model is asked for afterwards.
+            Fetch::Params(_) => true,
+            Fetch::Model(id, _) | Fetch::Check(id, ..) => self.is_unsent(*id),
+            Fetch::Job(..) => false,
+        };
+        let wishes = if shared { &mut self.wishes } else { &mut self.late_wishes };
+        *wishes = wishes.saturating_add(1);
+    }
+
+    fn begin_fetch(&mut self) {
         match self.parameters().cloned() {
             Some(parameters) => self.ask_for_model(parameters),
             None => self.fetch = Fetch::Params(self.request(Call::Params)),
         }
     }
 
+    /// Asks (again), for all wishes that there are.
     pub(super) fn ask_for_model(&mut self, parameters: Arc<RoundParameters>) {
+        self.wishes = self.wishes.saturating_add(std::mem::take(&mut self.late_wishes));
         let id = self.request(Call::Model(parameters.mask_config.vect.data_type()));
         self.fetch = Fetch::Model(id, parameters);
     }
 
-    /// Every wish gets an answer of its own, so that nobody waits for one that another has taken.
-    pub(super) fn answer_wishes(&mut self, answer: Event) {
-        for _ in 0..std::mem::take(&mut self.wishes) {
+    /// The global model is there, as it was in the round with these parameters at the least.
+    pub(super) fn fetched(&mut self, model: Option<Arc<Model>>, parameters: Arc<RoundParameters>) {
+        self.answer_wishes(&Event::GlobalModel(model.clone()));
+        if self.wishes == 0 {
+            return;
+        }
+        if self.parameters().is_some_and(|current| *current != parameters) {
+            return self.begin_fetch();
+        }
+        // A look at the parameters is cheaper than the model, and tells whether it is still the one.
+        let id = self.request(Call::Params);
+        self.fetch = Fetch::Check(id, parameters, model);
+    }
+
+    /// It could not be had.
+    pub(super) fn not_fetched(&mut self, error: FetchError) {
+        self.answer_wishes(&Event::GlobalModelFailed(error));
+        if self.wishes > 0 {
+            self.begin_fetch();
+        }
+    }
+
+    /// Every wish gets an answer of its own, so that nobody waits for one that another has taken. Those that
+    /// came late are the next.
+    fn answer_wishes(&mut self, answer: &Event) {
+        self.fetch = Fetch::None;
+        let wishes = std::mem::replace(&mut self.wishes, std::mem::take(&mut self.late_wishes));
+        for _ in 0..wishes {
             self.event(answer.clone());
         }
     }
@@ -77,6 +116,16 @@ impl Participant {
                 }
                 Err(reason) => ("params", reason),
             },
+            Fetch::Check(expected, parameters, model) if expected == id => {
+                match read_params(answer) {
+                    Ok(current) if current == *parameters => self.fetched(model, parameters),
+                    Ok(current) => self.ask_for_model(Arc::new(current)),
+                    Err(reason) => {
+                        self.not_fetched(FetchError::Trouble(Trouble { call: "params", reason }));
+                    }
+                }
+                return Ok(());
+            }
             Fetch::Model(expected, parameters) if expected == id => {
                 let form = answer.as_ref().map(|response| response.model_form).unwrap_or_default();
                 match read_body(answer) {
@@ -87,7 +136,7 @@ impl Participant {
                         return Ok(());
                     }
                     Ok(None) => {
-                        self.answer_wishes(Event::GlobalModel(None));
+                        self.fetched(None, parameters);
                         return Ok(());
                     }
                     Err(reason) => ("model", reason),
@@ -100,8 +149,7 @@ impl Participant {
                 return Err(Reject::UnknownRequest(id));
             }
         };
-        let trouble = Trouble { call, reason };
-        self.answer_wishes(Event::GlobalModelFailed(FetchError::Trouble(trouble)));
+        self.not_fetched(FetchError::Trouble(Trouble { call, reason }));
         Ok(())
     }
 }

@@ -18,12 +18,12 @@ impl Participant {
             _ => {}
         }
         match (&self.fetch, result.outcome) {
-            (Fetch::Job(expected, _), Outcome::Model(model)) if *expected == result.id => {
-                self.fetch = Fetch::None;
-                self.answer_wishes(match model {
-                    Ok(model) => Event::GlobalModel(Some(model)),
-                    Err(error) => Event::GlobalModelFailed(error),
-                });
+            (Fetch::Job(expected, parameters), Outcome::Model(model)) if *expected == result.id => {
+                let parameters = parameters.clone();
+                match model {
+                    Ok(model) => self.fetched(Some(model), parameters),
+                    Err(error) => self.not_fetched(error),
+                }
                 Ok(())
             }
             (_, Outcome::Released) => Ok(()),

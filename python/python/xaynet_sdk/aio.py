@@ -440,9 +440,9 @@ class Participant(NotCopied):
                     self._sending or self._next, lambda waiting: waiting.set_exception(error)
                 )
             case p.GlobalModel(model):
-                self._settle(self._models, lambda waiting: waiting.set_result(model))
+                self._settle(self._first_wish(), lambda waiting: waiting.set_result(model))
             case p.GlobalModelFailed(error):
-                self._settle(self._models, lambda waiting: waiting.set_exception(error))
+                self._settle(self._first_wish(), lambda waiting: waiting.set_exception(error))
             case p.Trouble(call, reason):
                 LOG.warning("%s: %s; the coordinator is asked again", call, reason)
             case _:
@@ -465,6 +465,12 @@ class Participant(NotCopied):
         parameters = self._machine.parameters
         if self._round is None and parameters is not None:
             await self._enter(Round(self._machine.task, parameters))
+
+    def _first_wish(self) -> list[asyncio.Future[_Model | None]]:
+        """Answers come in the order of the wishes; that to a call which was cancelled is for nobody else."""
+        wish = self._models[:1]
+        del self._models[:1]
+        return wish
 
     @staticmethod
     def _settle(

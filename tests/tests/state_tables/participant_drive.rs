@@ -84,6 +84,9 @@ pub struct Bench {
     /// What is to go wrong on the way.
     flaw: Option<Stimulus>,
     fetching: bool,
+    /// The global model was requested in this fetch, and asked for again since.
+    requested: bool,
+    late: bool,
 }
 
 impl Bench {
@@ -105,6 +108,8 @@ impl Bench {
             round: parameters(1, Task::None),
             flaw: None,
             fetching: false,
+            requested: false,
+            late: false,
         };
         bench.drain();
         bench
@@ -266,7 +271,12 @@ impl Bench {
                 self.job.take_if(|job| job.id() == *id);
                 self.fetch_job.take_if(|job| job.id() == *id);
             }
-            Input::FetchModel => self.fetching = true,
+            Input::FetchModel => {
+                self.fetching = true;
+                let underway = self.fetch_job.is_some()
+                    || matches!(self.fetch_request, Some((_, Call::Model(_))));
+                self.late |= underway;
+            }
             _ => {}
         }
         let result = self.machine.handle_input(self.now, input);
@@ -280,7 +290,11 @@ impl Bench {
                 Output::Request { id, call } => self.note_request(id, call),
                 Output::Job(job) if job.name() == "read global model" => self.fetch_job = Some(job),
                 Output::Job(job) => self.job = Some(job),
-                Output::Event(event) => self.events.push(event),
+                Output::Event(event) => {
+                    self.late &=
+                        !matches!(event, Event::GlobalModel(_) | Event::GlobalModelFailed(_));
+                    self.events.push(event);
+                }
                 Output::Idle(idle) => {
                     self.idle = idle;
                     let waits = match idle.why {
@@ -316,6 +330,9 @@ impl Bench {
         let waited_for = matches!(self.idle.why, Why::Poll | Why::LocalModel) || self.fetching;
         let beside =
             matches!(call, Call::Model(_)) || (self.fetching && call == Call::Params && waited_for);
+        if matches!(call, Call::Model(_)) {
+            (self.requested, self.late) = (true, false);
+        }
         match beside {
             true => self.fetch_request = Some((id, call)),
             false => self.request = Some((id, call)),
@@ -568,9 +585,16 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
     if fetching != Fetching::No {
         bench.act(Input::FetchModel).expect("it runs");
     }
-    if fetching == Fetching::Reading {
+    if matches!(fetching, Fetching::Late | Fetching::ReadingLate | Fetching::Check) {
+        bench.act(Input::FetchModel).expect("it runs");
+    }
+    if matches!(fetching, Fetching::Reading | Fetching::ReadingLate | Fetching::Check) {
         let (id, _) = bench.fetch_request.clone().expect("it asks");
         bench.act(Input::Response { id, response: body.clone() }).expect("awaited");
+    }
+    if fetching == Fetching::Check {
+        let job = bench.fetch_job.take().expect("it reads");
+        bench.act(Input::JobDone(job.finish())).expect("awaited");
     }
     assert_eq!(bench.fetching(), fetching);
     let id = bench.fetch_request.as_ref().map_or(RequestId(1000), |(id, _)| *id);
@@ -580,7 +604,11 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
         I::Good if fetching == Fetching::Params => {
             respond(Response::ok(parameters(1, Task::None).to_bytes()))
         }
+        I::Good if fetching == Fetching::Check => {
+            respond(Response::ok(bench.machine.parameters().expect("known").to_bytes()))
+        }
         I::Good => respond(body),
+        I::NewRound => respond(Response::ok(parameters(2, Task::None).to_bytes())),
         I::NoContent => respond(Response::no_content()),
         I::Nonsense => respond(Response::ok("nonsense")),
         I::ServerError => respond(Response::new(500, "")),
@@ -593,6 +621,7 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
             let saved = bench.machine.snapshot().to_bytes();
             bench.machine = Participant::restore(&saved, bench.settings.clone()).expect("good");
             (bench.fetch_request, bench.fetch_job, bench.fetching) = (None, None, false);
+            (bench.requested, bench.late) = (false, false);
             bench.drain();
             return FetchCell::To(bench.fetching());
         }
@@ -604,8 +633,9 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
     assert_eq!(bench.state(), main_line, "the main line does not care");
     match bench.events[events..].first() {
         Some(event) => {
-            assert_eq!(bench.fetching(), Fetching::No);
-            FetchCell::Answers(name(event))
+            let answered = bench.events.len() - events;
+            assert_eq!(answered, 1, "those who have asked in time");
+            FetchCell::Answers(name(event), bench.fetching())
         }
         None => FetchCell::To(bench.fetching()),
     }
@@ -614,8 +644,11 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
 impl Bench {
     fn fetching(&self) -> Fetching {
         match (&self.fetch_request, &self.fetch_job) {
+            (Some((_, Call::Params)), _) if self.requested => Fetching::Check,
             (Some((_, Call::Params)), _) => Fetching::Params,
+            (Some(_), _) if self.late => Fetching::Late,
             (Some(_), _) => Fetching::Model,
+            (None, Some(_)) if self.late => Fetching::ReadingLate,
             (None, Some(_)) => Fetching::Reading,
             (None, None) => Fetching::No,
         }

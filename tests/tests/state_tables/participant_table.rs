@@ -306,8 +306,14 @@ enumeration! {
         Params,
         /// It waits for the model.
         Model,
+        /// The same, and it was asked for again since the request was sent: the answer may be too old for that.
+        Late,
         /// A job reads the model.
         Reading,
+        /// The same, and it was asked for again since the request was sent.
+        ReadingLate,
+        /// It waits for the round's parameters: whether the model is still the one for those who asked later.
+        Check,
     }
 }
 
@@ -318,6 +324,8 @@ enumeration! {
         FetchModel,
         /// The right answer.
         Good,
+        /// The parameters of another round.
+        NewRound,
         /// Status 204.
         NoContent,
         /// Status 200 with nonsense.
@@ -342,8 +350,8 @@ enumeration! {
 pub enum FetchCell {
     /// It goes on.
     To(Fetching),
-    /// All who have asked are answered.
-    Answers(&'static str),
+    /// Those who have asked in time are answered, and it goes on for the others.
+    Answers(&'static str, Fetching),
     /// The input means nothing now; nothing changes.
     Refused(&'static str),
 }
@@ -354,44 +362,62 @@ pub fn fetch_expected(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
     use FetchCell::{Answers, Refused, To};
     use FetchStimulus as I;
     use Fetching as F;
-    let failed = Answers("GlobalModelFailed");
+    let failed = |then| Answers("GlobalModelFailed", then);
+    let model = |then| Answers("GlobalModel", then);
     match stimulus {
         I::FetchModel => match fetching {
             F::No => To(F::Model),
-            // Answered together with the first.
-            F::Params | F::Model | F::Reading => To(fetching),
+            // Answered together with the first: the model is asked for afterwards.
+            F::Params => To(F::Params),
+            F::Model | F::Late => To(F::Late),
+            F::Reading | F::ReadingLate => To(F::ReadingLate),
+            // With another check.
+            F::Check => To(F::Check),
         },
         I::Good => match fetching {
             F::Params => To(F::Model),
             F::Model => To(F::Reading),
-            F::No | F::Reading => Refused("unknown request"),
+            F::Late => To(F::ReadingLate),
+            F::Check => model(F::No),
+            F::No | F::Reading | F::ReadingLate => Refused("unknown request"),
+        },
+        I::NewRound => match fetching {
+            F::Params | F::Check => To(F::Model),
+            // It takes a job to see that this is no model.
+            F::Model => To(F::Reading),
+            F::Late => To(F::ReadingLate),
+            F::No | F::Reading | F::ReadingLate => Refused("unknown request"),
         },
         I::NoContent => match fetching {
-            F::Params => failed,
-            F::Model => Answers("GlobalModel"),
-            F::No | F::Reading => Refused("unknown request"),
+            F::Params | F::Check => failed(F::No),
+            F::Model => model(F::No),
+            F::Late => model(F::Check),
+            F::No | F::Reading | F::ReadingLate => Refused("unknown request"),
         },
         I::Nonsense => match fetching {
-            F::Params => failed,
-            // It takes a job to see that.
+            F::Params | F::Check => failed(F::No),
             F::Model => To(F::Reading),
-            F::No | F::Reading => Refused("unknown request"),
+            F::Late => To(F::ReadingLate),
+            F::No | F::Reading | F::ReadingLate => Refused("unknown request"),
         },
         I::ServerError | I::Fault => match fetching {
-            F::Params | F::Model => failed,
-            F::No | F::Reading => Refused("unknown request"),
+            F::Params | F::Model | F::Check => failed(F::No),
+            F::Late => failed(F::Model),
+            F::No | F::Reading | F::ReadingLate => Refused("unknown request"),
         },
         I::JobDone => match fetching {
-            F::Reading => Answers("GlobalModel"),
-            F::No | F::Params | F::Model => Refused("unknown job"),
+            F::Reading => model(F::No),
+            F::ReadingLate => model(F::Check),
+            F::No | F::Params | F::Model | F::Late | F::Check => Refused("unknown job"),
         },
         I::JobBadAnswer => match fetching {
-            F::Reading => failed,
-            F::No | F::Params | F::Model => Refused("unknown job"),
+            F::Reading => failed(F::No),
+            F::ReadingLate => failed(F::Model),
+            F::No | F::Params | F::Model | F::Late | F::Check => Refused("unknown job"),
         },
         I::JobLost => match fetching {
-            F::Reading => To(F::Model),
-            F::No | F::Params | F::Model => Refused("unknown job"),
+            F::Reading | F::ReadingLate => To(F::Model),
+            F::No | F::Params | F::Model | F::Late | F::Check => Refused("unknown job"),
         },
         // Who asked is gone, too.
         I::Restore => To(F::No),

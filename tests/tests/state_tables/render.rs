@@ -233,7 +233,7 @@ fn participant_tables(page: &mut String) {
     let row = |fetching: &Fetching| {
         let cell = |stimulus: &FetchStimulus| match fetch_expected(*fetching, *stimulus) {
             FetchCell::To(to) => format!("→ {to:?}"),
-            FetchCell::Answers(event) => format!("{event} → No"),
+            FetchCell::Answers(event, to) => format!("{event} → {to:?}"),
             FetchCell::Refused(reason) => format!("refused: {reason}"),
         };
         (format!("{fetching:?}"), FetchStimulus::ALL.iter().map(cell).collect())
