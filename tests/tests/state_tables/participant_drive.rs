@@ -579,7 +579,7 @@ pub fn fetch_observed(fetching: Fetching, stimulus: FetchStimulus) -> FetchCell 
         _ => Bench::at(State::At(Stage::Idle, Doing::Pause), Stimulus::Tick),
     };
     let body = match stimulus {
-        I::JobBadAnswer => Response::ok("nonsense"),
+        I::JobBadAnswer if fetching != Fetching::Check => Response::ok("nonsense"),
         _ => Response::ok(ratio::encode_model(&model(0.5)).expect("finite")),
     };
     if fetching != Fetching::No {
