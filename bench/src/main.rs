@@ -18,6 +18,7 @@ mod ours;
 mod report;
 mod runner;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
                 None => return fail("--json needs a file"),
             },
             "-h" | "--help" => {
-                println!("{USAGE}");
+                tell(USAGE);
                 return ExitCode::SUCCESS;
             }
             option if option.starts_with('-') => {
@@ -63,18 +64,23 @@ fn main() -> ExitCode {
     old::measure(&mut runner);
 
     let report = report::Report::new(runner, machine::describe());
-    print!("{}", report.table());
+    tell(&report.table());
     let json = json.unwrap_or_else(|| target.join("masking.json"));
     match report.write(&json) {
         Ok(()) => {
-            println!("\nwritten to {}", json.display());
+            tell(&format!("\nwritten to {}", json.display()));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&format!("{}: {error}", json.display())),
     }
 }
 
+/// Prints, to whoever still reads it.
+fn tell(text: &str) {
+    let _ = writeln!(io::stdout(), "{}", text.trim_end_matches('\n'));
+}
+
 fn fail(message: &str) -> ExitCode {
-    eprintln!("{message}");
+    let _ = writeln!(io::stderr(), "{message}");
     ExitCode::FAILURE
 }

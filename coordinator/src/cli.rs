@@ -23,7 +23,7 @@ Examples:
   pet-coordinator export-model -o model.npy          the latest global model, for numpy.load
 
 Exit status of all commands:
-  0  it was done
+  0  it was done, or whoever reads the output has had enough of it (... | head)
   1  it could not be done
   2  wrong command line, or wrong settings
   3  the coordinator does not answer, or not as a coordinator does

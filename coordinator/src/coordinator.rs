@@ -21,6 +21,7 @@ use crate::{
     driver::{Clock, Driver, DriverError},
     http::{self, ConnectionLimits, RateLimit, UploadLimits},
     intake::Intake,
+    log::DroppedLines,
     metrics::{Counters, Metrics},
     settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
@@ -79,6 +80,8 @@ pub struct Options {
     /// [`replay`](pet_core::record::replay) can do the same again. Default: nowhere. For tests, and to
     /// look into a fault with test data: with the record anyone can read every message.
     pub record: Option<Sink>,
+    /// The count of log lines that were dropped, for the metrics. Default: none ever is.
+    pub log_lines_dropped: DroppedLines,
 }
 
 /// Why a coordinator does not start.
@@ -169,7 +172,7 @@ impl Coordinator {
         };
         let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
         let (board, read_board) = watch::channel(Board::new(max_message_len));
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(options.log_lines_dropped));
         let (stop, stopped) = watch::channel(false);
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
         let (driver, deliver) =

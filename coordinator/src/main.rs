@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod logging;
 
 use std::{
     fs,
@@ -15,19 +16,18 @@ use std::{
 
 use clap::Parser;
 use pet_coordinator::{
-    settings::{Loaded, LogFormat, LogSettings, Warning},
-    Coordinator, Options, RunError, StartError,
+    log::DroppedLines, settings::Loaded, Coordinator, Options, RunError, StartError,
 };
 use pet_core::record::Sink;
 use thiserror::Error;
 use tokio::signal::unix::{signal, SignalKind};
-use tracing::{error, info, warn, Dispatch};
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use self::{
     cli::{Cli, Command, Serve},
     commands::{Exit, Failed},
+    logging::Logging,
 };
 
 /// The environment variable with the secret that keys in the data directory are sealed with.
@@ -52,11 +52,13 @@ enum Failure {
         "the operating system does not let this process wait for signals or start threads: {0}"
     )]
     System(io::Error),
+    #[error("the operating system gives no thread for the log: {0}")]
+    Log(io::Error),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(args) => run_coordinator(&args),
+        Command::Serve(args) => return run_coordinator(&args),
         Command::CheckConfig(args) => commands::check_config(&args, std::env::vars_os()),
         Command::Status(args) => commands::status(&args),
         Command::Rounds(args) => commands::rounds(&args),
@@ -68,65 +70,57 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
-            // Whatever the log's filter lets through. If not even this can be written there is nobody to
-            // tell.
-            let _ = writeln!(io::stderr(), "error: {failed}");
+            if failed.exit != Exit::ReaderGone {
+                // If not even this can be written there is nobody to tell.
+                let _ = writeln!(io::stderr(), "error: {failed}");
+            }
             failed.exit.into()
         }
     }
 }
 
-fn run_coordinator(args: &Serve) -> Result<(), Failed> {
+/// Serves until the end. Whatever becomes of standard error: nothing here waits for it for long, or
+/// fails with it.
+fn run_coordinator(args: &Serve) -> ExitCode {
+    logging::block_signals();
+    let logging = match Logging::start() {
+        Ok(logging) => logging,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {}", Failure::Log(error));
+            return Exit::Failure.into();
+        }
+    };
     let loaded = args.settings.loader(std::env::vars_os()).load();
-    let loaded = loaded.map_err(|error| Failed::new(Exit::Usage, error))?;
-    warn_of(&loaded.warnings, loaded.settings.log.format);
-    init_log(&loaded.settings.log);
-    let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
-        let result = runtime.block_on(serve(args, loaded));
-        // What still computes has nobody to compute for.
-        runtime.shutdown_background();
-        result
+    let result = loaded.map_err(|error| Failed::new(Exit::Usage, error)).and_then(|loaded| {
+        logging.begin(&loaded.settings.log, &loaded.warnings);
+        let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
+            let result = runtime.block_on(serve(args, loaded, logging.dropped()));
+            // What still computes has nobody to compute for.
+            runtime.shutdown_background();
+            result
+        });
+        result.map_err(|error| Failed::new(Exit::Failure, error))
     });
-    result.map_err(|error| Failed::new(Exit::Failure, error))
-}
-
-/// A log on standard error that lets through what `filter` says.
-fn log(format: LogFormat, filter: EnvFilter) -> Dispatch {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => {
-            let colours = io::IsTerminal::is_terminal(&io::stderr());
-            log.with_ansi(colours).into()
+    let exit = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            // Whatever the log's filter lets through.
+            logging.line(&format!("error: {failed}\n"));
+            failed.exit.into()
         }
-        LogFormat::Json => log.json().flatten_event(true).into(),
-    }
+    };
+    logging.end();
+    exit
 }
 
-/// Says what is odd about the settings in the form of the log, but whatever its filter lets through:
-/// the filter itself may be what is odd.
-fn warn_of(warnings: &[Warning], format: LogFormat) {
-    let everything = EnvFilter::new("warn");
-    tracing::dispatcher::with_default(&log(format, everything), || {
-        for warning in warnings {
-            warn!("{warning}");
-        }
-    });
-}
-
-fn init_log(settings: &LogSettings) {
-    // The filter was checked with the other settings.
-    let filter = EnvFilter::builder().parse_lossy(settings.directives());
-    // Nobody else sets one in this process.
-    let _ = tracing::dispatcher::set_global_default(log(settings.format, filter));
-}
-
-async fn serve(args: &Serve, loaded: Loaded) -> Result<(), Failure> {
+async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<(), Failure> {
     // Before the port file is there, so that whoever waits for it may also interrupt.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::System)?;
 
     let mut options = Options::default();
+    options.log_lines_dropped = dropped;
     if let Some(path) = &args.seed_file {
         options.seed = Some(read_seed(path)?);
         warn!("all keys follow from the seed file: this coordinator is for tests only");

@@ -62,6 +62,9 @@ pub(crate) fn init_logging() -> PyResult<()> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(std::io::stdout().is_terminal())
+            // Whoever reads standard output may be gone. Then it would be told on standard error, and if
+            // nobody reads that either there would be a panic.
+            .log_internal_errors(false)
             .try_init();
     });
     Ok(())

@@ -7,7 +7,7 @@ use std::{
 
 use pet_coordinator::settings::SettingsError;
 
-use super::exit::{output_failed, Exit, Failed};
+use super::exit::{print, Exit, Failed};
 use crate::cli::CheckConfig;
 
 /// Prints every setting with where it came from; warnings go to standard error.
@@ -23,9 +23,7 @@ pub fn check_config(
     }
     let lines: Vec<String> = loaded.effective.iter().map(ToString::to_string).collect();
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-    let mut out = io::stdout().lock();
-    for (setting, line) in loaded.effective.iter().zip(lines) {
-        writeln!(out, "{line:width$}  # {}", setting.origin).map_err(output_failed)?;
-    }
-    Ok(())
+    let lines = loaded.effective.iter().zip(lines);
+    let lines = lines.map(|(setting, line)| format!("{line:width$}  # {}\n", setting.origin));
+    print(lines.collect::<String>())
 }

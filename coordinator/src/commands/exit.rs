@@ -1,11 +1,17 @@
 //! How commands end.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// Exit statuses. Documented in the binary's help: they do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
+    /// Whoever reads the output has had enough of it (`... | head`): no failure, and nothing to tell.
+    ReaderGone = 0,
     /// Something could not be done.
     Failure = 1,
     /// A wrong command line or wrong settings.
@@ -43,7 +49,17 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// Writes to standard output, all of it: what is left in a buffer at the end could be lost without a word.
+pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failed> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).map_err(output_failed)
+}
+
 /// Standard output cannot be written.
 pub fn output_failed(error: io::Error) -> Failed {
-    Failed::new(Exit::Failure, format!("cannot write the output: {error}"))
+    let exit = match error.kind() {
+        io::ErrorKind::BrokenPipe => Exit::ReaderGone,
+        _ => Exit::Failure,
+    };
+    Failed::new(exit, format!("cannot write the output: {error}"))
 }

@@ -13,7 +13,7 @@ use ureq::{http::Response, Body};
 use super::{
     client::Client,
     data_dir,
-    exit::{output_failed, Exit, Failed},
+    exit::{output_failed, print, Exit, Failed},
 };
 use crate::cli::{ExportModel, ModelFormat};
 
@@ -39,7 +39,7 @@ fn from_directory(args: &ExportModel, dir: &Path) -> Result<(), Failed> {
         ModelFormat::Raw => models::raw(weights.ok_or_else(|| not_there(beyond))?),
     };
     if args.output == Path::new("-") {
-        return io::stdout().write_all(&bytes).map_err(output_failed);
+        return print(&bytes);
     }
     save(&args.output, |file| file.write_all(&bytes).map_err(output_failed))
 }

@@ -1,7 +1,7 @@
 //! `rounds`: a table of the latest rounds.
 
 use std::{
-    io::{self, Write},
+    io,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -10,7 +10,7 @@ use pet_coordinator::status::{Outcome, PastRound};
 
 use super::{
     client::Client,
-    exit::{output_failed, Failed},
+    exit::{output_failed, print, Failed},
     status::{counts, duration},
 };
 use crate::cli::Rounds;
@@ -27,7 +27,7 @@ pub fn rounds(args: &Rounds) -> Result<(), Failed> {
     } else {
         table(past).to_string()
     };
-    writeln!(io::stdout(), "{text}").map_err(output_failed)
+    print(format!("{text}\n"))
 }
 
 fn table<'a>(rounds: impl Iterator<Item = &'a PastRound>) -> Table {

@@ -1,16 +1,12 @@
 //! `status`: what a coordinator is doing, once or all the time.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use pet_coordinator::status::{CurrentPhase, Now, Status};
 
 use super::{
     client::Client,
-    exit::{output_failed, Failed},
+    exit::{print, Failed},
     watch::watch,
 };
 use crate::cli;
@@ -22,7 +18,7 @@ pub fn status(args: &cli::Status) -> Result<(), Failed> {
     }
     let (json, status) = client.status()?;
     let text = if args.json { json } else { describe(client.url(), &status) };
-    writeln!(io::stdout(), "{}", text.trim_end()).map_err(output_failed)
+    print(format!("{}\n", text.trim_end()))
 }
 
 /// The state in a few lines.

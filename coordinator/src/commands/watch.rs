@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     client::Client,
-    exit::{output_failed, Exit, Failed},
+    exit::{output_failed, print, Exit, Failed},
     status::{counts, duration, progress},
 };
 
@@ -57,7 +57,7 @@ pub fn watch(client: &Client, json: bool) -> Result<(), Failed> {
             seen = newest.max(seen).or(Some(0));
             display.now(&event, &update.now)?;
         }
-        display.lost(client.url())?;
+        display.lost(client.url());
         thread::sleep(RETRY);
         events = client.events().ok();
     }
@@ -76,13 +76,13 @@ enum Display {
 impl Display {
     fn now(&mut self, event: &str, now: &Now) -> Result<(), Failed> {
         match self {
-            Self::Json => writeln!(io::stdout(), "{event}").map_err(output_failed),
+            Self::Json => print(format!("{event}\n")),
             Self::Lines { last } => {
                 let Now { round, phase, .. } = now;
                 let line =
                     format!("round {} {}: {} accepted", round.id, phase.name, phase.accepted);
                 if line != *last {
-                    writeln!(io::stdout(), "{line}").map_err(output_failed)?;
+                    print(format!("{line}\n"))?;
                     *last = line;
                 }
                 Ok(())
@@ -98,19 +98,21 @@ impl Display {
         let line = over(round);
         match self {
             Self::Json => Ok(()),
-            Self::Lines { .. } => writeln!(io::stdout(), "{line}").map_err(output_failed),
+            Self::Lines { .. } => print(format!("{line}\n")),
             Self::Bars(bars) => bars.all.println(line).map_err(output_failed),
         }
     }
 
-    fn lost(&mut self, url: &str) -> Result<(), Failed> {
+    fn lost(&mut self, url: &str) {
         let line = format!("the coordinator at {url} is gone: looking for it again");
         match self {
             Self::Bars(bars) => {
                 bars.title.set_message(line);
-                Ok(())
             }
-            _ => writeln!(io::stderr(), "{line}").map_err(output_failed),
+            _ => {
+                // It goes on being looked for, whether this can be told or not.
+                let _ = writeln!(io::stderr(), "{line}");
+            }
         }
     }
 }

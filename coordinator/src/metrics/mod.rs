@@ -14,6 +14,8 @@ use pet_core::{
     message::Tag,
 };
 
+use crate::log::DroppedLines;
+
 pub(crate) use self::prometheus::{exposition, Histograms, Request, CONTENT_TYPE};
 
 /// What a coordinator has counted since its start.
@@ -92,6 +94,12 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    pub fn new(log_lines_dropped: DroppedLines) -> Self {
+        let mut counters = Self::default();
+        counters.histograms.log_lines_dropped = log_lines_dropped;
+        counters
+    }
+
     pub fn read(&self) -> Metrics {
         self.lock().clone()
     }

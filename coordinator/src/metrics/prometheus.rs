@@ -17,7 +17,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::status::{PastRound, Status};
+use crate::{
+    log::DroppedLines,
+    status::{PastRound, Status},
+};
 
 /// The Content-Type of [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +31,7 @@ pub(crate) struct Histograms {
     pub message_bytes: Histogram,
     pub store_seconds: Histogram,
     pub requests_in_flight: Gauge,
+    pub log_lines_dropped: DroppedLines,
     phase_seconds: Family<PhaseLabel, Histogram>,
     request_seconds: Family<Request, Histogram>,
 }
@@ -64,6 +68,7 @@ impl Default for Histograms {
             // A millisecond to half a minute.
             store_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             requests_in_flight: Gauge::default(),
+            log_lines_dropped: DroppedLines::default(),
             // A tenth of a second to most of an hour.
             phase_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.1, 2.0, 16))
@@ -207,6 +212,7 @@ fn measured(registry: &mut Registry, histograms: &Histograms) {
         message_bytes,
         store_seconds,
         requests_in_flight,
+        log_lines_dropped,
         phase_seconds,
         request_seconds,
     } = histograms;
@@ -220,6 +226,8 @@ fn measured(registry: &mut Registry, histograms: &Histograms) {
     registry.register("http_request_duration_seconds", help, request_seconds.clone());
     let help = "Requests whose answer has not begun.";
     registry.register("http_requests_in_flight", help, requests_in_flight.clone());
+    let help = "Log lines that nobody took in time, or that could not be written.";
+    registry.register("log_lines_dropped", help, ConstCounter::new(log_lines_dropped.count()));
 }
 
 fn gauge<N>(registry: &mut Registry, name: &str, help: &str, value: N)
