@@ -9,7 +9,8 @@
 //! * the intake: messages are opened and verified on all cores, rejections counted;
 //! * the driver: the one task that owns the state machine, keeps its time, runs its jobs;
 //! * [`status`]: what the coordinator is doing, for people and programs that watch it;
-//! * [`Store`]: where its records go.
+//! * [`Store`]: where its records go;
+//! * [`log`]: log output that never holds anyone up.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -18,8 +19,10 @@ mod coordinator;
 mod driver;
 mod http;
 mod intake;
+pub mod log;
 mod metrics;
 pub mod models;
+mod private;
 pub mod settings;
 pub mod status;
 mod store;
@@ -29,5 +32,6 @@ pub use admin::AdminError;
 pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
+pub use private::read_secret;
 pub use store::{Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile};
 pub use tls::TlsError;

@@ -18,6 +18,12 @@ use tempfile::TempDir;
 
 const TOKEN: &str = "a-token-of-more-than-16-characters";
 
+/// A file that nobody else may read.
+fn secret_file(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 struct Office {
     coordinator: Coordinator,
     dir: TempDir,
@@ -32,7 +38,7 @@ impl Office {
         settings.admin.bind_address = Some("127.0.0.1:0".parse().unwrap());
         settings.admin.socket = Some(dir.path().join("admin.sock"));
         settings.admin.token_file = Some(dir.path().join("token"));
-        fs::write(dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        secret_file(dir.path().join("token"), format!("{TOKEN}\n"));
         Self { coordinator: Coordinator::start(settings).await.unwrap(), dir }
     }
 
@@ -184,7 +190,7 @@ async fn the_command_acts_over_the_socket_and_the_address() {
     let (code, stdout, _) = cli(&["--address", &address, "--token-file", token, "settings"]);
     assert!(code == Some(0) && stdout.contains("\"pet.sum.count.min\":2"), "{stdout}");
     let wrong = office.path("wrong");
-    fs::write(&wrong, "something else entirely").unwrap();
+    secret_file(&wrong, "something else entirely");
     let (code, _, stderr) =
         cli(&["--address", &address, "--token-file", wrong.to_str().unwrap(), "skip"]);
     assert!(code == Some(1) && stderr.contains("needs the token"), "{stderr}");
@@ -208,10 +214,14 @@ async fn without_a_good_token_it_does_not_start() {
         "{error}"
     );
     settings.admin.bind_address = Some("127.0.0.1:0".parse().unwrap());
-    for content in [None, Some("short")] {
+    for content in [None, Some("short"), Some(TOKEN)] {
         let path = dir.path().join("token");
         if let Some(content) = content {
-            fs::write(&path, content).unwrap();
+            secret_file(&path, content);
+        }
+        if content == Some(TOKEN) {
+            // A good one, but for everybody to read.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         }
         settings.admin.token_file = Some(path);
         let error = Coordinator::start(settings.clone()).await.unwrap_err().to_string();
@@ -225,7 +235,7 @@ async fn a_socket_left_behind_is_no_hindrance() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("admin.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    fs::write(dir.path().join("token"), TOKEN).unwrap();
+    secret_file(dir.path().join("token"), TOKEN);
     let mut settings = Settings::for_model_length(4);
     settings.api.bind_address.set_port(0);
     settings.admin.socket = Some(path.clone());

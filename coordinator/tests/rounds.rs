@@ -138,7 +138,7 @@ async fn a_round_ends_with_the_weighted_mean() {
     let options = {
         let mut options = Options::default();
         options.seed = Some([1; 32]);
-        options.store = Some(Box::new(DiskStore::open(dir.path(), None, 3).unwrap()));
+        options.store = Some(Box::new(DiskStore::open(&dir.path().join("data"), None, 3).unwrap()));
         options
     };
     let coordinator = Coordinator::start_with(settings(2, 4, length), options).await.unwrap();
@@ -215,7 +215,7 @@ fn exported_from_directory(dir: &std::path::Path, mean: f32) {
     for (format, header) in [("npy", 128), ("raw", 0)] {
         let file = dir.join(format);
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
-        command.args(["export-model", "--format", format, "--data-dir"]).arg(dir);
+        command.args(["export-model", "--format", format, "--data-dir"]).arg(dir.join("data"));
         assert!(command.arg("-o").arg(&file).status().unwrap().success());
         let bytes = std::fs::read(&file).unwrap();
         assert_eq!(bytes.len(), header + 300 * 4);

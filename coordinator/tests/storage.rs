@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -34,7 +35,7 @@ fn settings(length: u64) -> Settings {
 
 async fn start(settings: Settings, dir: &Path) -> Coordinator {
     let mut options = Options::default();
-    options.store = Some(Box::new(DiskStore::open(dir, None, 3).unwrap()));
+    options.store = Some(Box::new(DiskStore::open(&dir.join("data"), None, 3).unwrap()));
     Coordinator::start_with(settings, options).await.unwrap()
 }
 
@@ -146,7 +147,8 @@ impl Store for Failing {
 async fn a_failing_store_ends_the_coordinator_and_nothing_is_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::default();
-    options.store = Some(Box::new(Failing(DiskStore::open(dir.path(), None, 1).unwrap())));
+    options.store =
+        Some(Box::new(Failing(DiskStore::open(&dir.path().join("data"), None, 1).unwrap())));
     let mut coordinator = Coordinator::start_with(settings(10), options).await.unwrap();
     let parameters = parameters(&coordinator).await;
     let status = send_sum(&coordinator, &parameters, &summers(&parameters)[0]).await;
@@ -194,7 +196,13 @@ fn what_is_wrong_with_the_directory_is_told_with_status_1() {
         "{stderr}"
     );
 
-    fs::write(data.join("coordinator.redb"), b"something else entirely".repeat(500)).unwrap();
+    let database = data.join("coordinator.redb");
+    fs::write(&database, b"something else entirely".repeat(500)).unwrap();
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o644)).unwrap();
+    let stderr = failure(&mut serve(&data));
+    let command = format!("run `chmod 600 {}`", database.display());
+    assert!(stderr.contains(&command), "{stderr}");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o600)).unwrap();
     let stderr = failure(&mut serve(&data));
     assert!(stderr.contains("coordinator.redb is damaged"), "{stderr}");
     assert!(stderr.contains("backup"), "{stderr}");

@@ -1,9 +1,10 @@
 //! The operator's listeners: an address of this machine, a Unix socket, or both.
 
 use std::{
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -97,8 +98,9 @@ impl Listeners {
             }
         };
         let over_unix = async {
-            if let Some(listener) = unix.as_mut().and_then(|unix| unix.listener.take()) {
-                info!(socket = ?listener.local_addr().ok(), "the operator is listened to");
+            let Some(Socket { listener, path }) = unix.as_mut() else { return };
+            if let Some(listener) = listener.take() {
+                info!(socket = %path.display(), "the operator is listened to");
                 told(axum::serve(listener, router.clone()).await);
             }
         };
@@ -115,15 +117,33 @@ fn told(ended: io::Result<()>) {
     }
 }
 
-/// Binds a socket that only its owner may connect to.
+/// Binds a socket that only its owner may connect to, at no moment anybody else: whatever the umask, it is
+/// made where nobody else gets to, and is moved once it is its owner's alone.
 async fn bind_socket(path: &Path) -> io::Result<Socket> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
-    // What a process that was killed has left over is in the way.
-    if is_socket && UnixStream::connect(path).await.is_err() {
+    if fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket()) {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        // What a process that was killed has left over is in the way.
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    let socket = Socket { listener: Some(listener), path: path.to_owned() };
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(socket)
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // Short, since paths of sockets have about a hundred bytes.
+    let private = path.with_file_name(format!(".{:x}", std::process::id()));
+    let hidden = private.join("s");
+    // Of a process with the same number that was killed here.
+    let _ = fs::remove_file(&hidden);
+    let _ = fs::remove_dir(&private);
+    DirBuilder::new().mode(0o700).create(&private)?;
+    let bound = UnixListener::bind(&hidden).and_then(|listener| {
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&hidden, path)?;
+        Ok(Socket { listener: Some(listener), path: path.to_owned() })
+    });
+    // One that stays is empty.
+    let _ = fs::remove_file(&hidden);
+    let _ = fs::remove_dir(&private);
+    bound
 }

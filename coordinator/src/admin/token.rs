@@ -1,12 +1,12 @@
 //! The operator's token.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use pet_core::crypto::Blake2b;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::AdminError;
+use crate::private::read_secret;
 
 /// Shorter ones could be guessed.
 const SHORTEST: usize = 16;
@@ -19,7 +19,7 @@ pub(crate) struct Token {
 impl Token {
     /// Reads it from a file; space around it does not count.
     pub fn read(path: &Path) -> Result<Self, AdminError> {
-        let text = fs::read(path).map(Zeroizing::new);
+        let text = read_secret(path);
         let text = text.map_err(|source| AdminError::Token { path: path.to_owned(), source })?;
         let token = text.trim_ascii();
         if token.len() < SHORTEST || !token.iter().all(u8::is_ascii_graphic) {
@@ -42,6 +42,8 @@ fn digest(token: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -56,6 +58,7 @@ mod tests {
             ("", false),
         ] {
             fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             assert_eq!(Token::read(&path).is_ok(), is_good, "{content:?}");
         }
         fs::write(&path, "0123456789abcdef\n").unwrap();
@@ -65,5 +68,8 @@ mod tests {
             assert!(!token.is(wrong));
         }
         assert!(Token::read(&dir.path().join("none")).is_err());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Token::read(&path).err().unwrap().to_string();
+        assert!(error.contains("run `chmod 600 "), "{error}");
     }
 }

@@ -1,22 +1,18 @@
 //! `admin`: the operator's actions, over the listener that is only for them.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http1, Request};
 use hyper_util::rt::TokioIo;
+use pet_coordinator::read_secret;
 use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
 
-use super::exit::{output_failed, Exit, Failed};
+use super::exit::{print, Exit, Failed};
 use crate::cli::{Admin, AdminAction};
 
 /// How long an action may take.
@@ -27,8 +23,9 @@ pub fn admin(args: &Admin) -> Result<(), Failed> {
         let path = args.token_file.display();
         Failed::new(Exit::Failure, format!("cannot read the token file {path}: {error}"))
     };
-    let token = fs::read_to_string(&args.token_file).map(zeroize::Zeroizing::new);
-    let token = token.map_err(cannot_read)?;
+    let token = read_secret(&args.token_file).map_err(cannot_read)?;
+    let token = std::str::from_utf8(&token);
+    let token = token.map_err(|error| cannot_read(io::Error::other(error)))?;
     let (method, path, body) = match &args.action {
         AdminAction::Pause => ("POST", "/admin/pause", Vec::new()),
         AdminAction::Resume => ("POST", "/admin/resume", Vec::new()),
@@ -58,7 +55,7 @@ pub fn admin(args: &Admin) -> Result<(), Failed> {
         }
     })?;
     match status {
-        200 => writeln!(io::stdout(), "{}", text.trim_end()).map_err(output_failed),
+        200 => print(format!("{}\n", text.trim_end())),
         503 => Err(unreachable(args, text.trim_end())),
         _ => Err(Failed::new(Exit::Failure, text.trim_end())),
     }

@@ -1,8 +1,9 @@
 //! `backup`: a copy of a data directory that is known to be good.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,10 @@ pub fn backup(args: &Backup) -> Result<(), Failed> {
         .and_then(|()| data_dir::open(&unfinished, args.secret_file.as_ref()).map(drop))
         // Nor has one begun to run meanwhile.
         .and_then(|()| data_dir::open(&args.data_dir, args.secret_file.as_ref()).map(drop))
-        .and_then(|()| fs::rename(&unfinished, &args.to).map_err(|error| failed(&args.to, error)));
+        .and_then(|()| {
+            let renamed = fs::rename(&unfinished, &args.to).and_then(|()| sync_parent(&args.to));
+            renamed.map_err(|error| failed(&args.to, error))
+        });
     if copied.is_err() {
         // What is of no use should not lie about; if that fails, so be it.
         let _ = fs::remove_dir_all(&unfinished);
@@ -41,19 +45,31 @@ pub fn backup(args: &Backup) -> Result<(), Failed> {
     copied
 }
 
-/// Copies a directory with all that is in it, and makes sure that it is on the disk.
+/// Copies a directory with the files and directories in it, and makes sure that it is on the disk. What is
+/// made is for nobody else, from the beginning, whatever the original allows. Sockets and the like are
+/// left out.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    DirBuilder::new().mode(0o700).create(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-            File::open(&target)?.sync_all()?;
+        let (entry, target) = (entry.path(), to.join(entry.file_name()));
+        let data = fs::metadata(&entry)?;
+        if data.is_dir() {
+            copy(&entry, &target)?;
+        } else if data.is_file() {
+            let mut options = OpenOptions::new();
+            let mut copied = options.write(true).create_new(true).mode(0o600).open(&target)?;
+            io::copy(&mut File::open(&entry)?, &mut copied)?;
+            copied.sync_all()?;
         }
     }
     File::open(to)?.sync_all()
+}
+
+/// A name is sure to be there once its directory is on the disk.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match std::path::absolute(path)?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }

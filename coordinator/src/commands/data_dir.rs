@@ -1,11 +1,11 @@
 //! The data directory of a coordinator that does not run.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
-use pet_coordinator::{DiskStore, Store, StoreError};
+use pet_coordinator::{read_secret, DiskStore, Store, StoreError};
 use pet_core::crypto::RootSeed;
 use zeroize::Zeroizing;
 
@@ -23,16 +23,15 @@ pub fn open(dir: &Path, secret_file: Option<&PathBuf>) -> Result<DiskStore, Fail
         return Err(Failed::new(Exit::NotThere, why));
     }
     let secret = match secret_file {
-        Some(path) => Some(fs::read(path).map(Zeroizing::new).map_err(|error| {
+        Some(path) => Some(read_secret(path).map_err(|error| {
             let path = path.display();
             Failed::new(Exit::Failure, format!("cannot read the secret file {path}: {error}"))
         })?),
         None => env::var_os(SECRET).map(|secret| Zeroizing::new(secret.into_encoded_bytes())),
     };
     let secret = secret.as_ref().map(|secret| secret.trim_ascii_end());
-    // No model is removed by looking at them.
     let failed = |error: StoreError| Failed::new(Exit::Failure, error);
-    let mut store = DiskStore::open(dir, secret, usize::MAX).map_err(failed)?;
+    let mut store = DiskStore::inspect(dir, secret).map_err(failed)?;
     // If nothing was begun in it yet, it becomes the root of a coordinator's keys.
     let mut root = Zeroizing::new([0; 32]);
     getrandom::fill(root.as_mut()).map_err(|error| Failed::new(Exit::Failure, error))?;

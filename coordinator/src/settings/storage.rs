@@ -1,10 +1,11 @@
 //! `[storage]`: where rounds and models are kept.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
-use crate::store::{DiskStore, Store, StoreError, Volatile, MODELS_KEPT};
+use crate::{
+    private::read_secret,
+    store::{DiskStore, Store, StoreError, Volatile, MODELS_KEPT},
+};
 
 /// `[storage]`: where rounds and models are kept. Not among the old keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +46,11 @@ impl StorageSettings {
         let from_file = match &self.secret_file {
             None => None,
             Some(path) => {
-                let read = fs::read(path);
+                let read = read_secret(path);
                 let read = read.map_err(|error| {
                     StoreError::io("read the secret (storage.secret_file) in", path, error)
                 })?;
-                Some(Zeroizing::new(read))
+                Some(read)
             }
         };
         let secret = from_file.as_ref().map(|secret| &secret[..]).or(secret);

@@ -28,6 +28,31 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// Others may read or change what should be for nobody else.
+    #[error(
+        "{} holds secrets, and is not for this user alone: run `{command}` (whoever has read it until now \
+         may know all keys of this coordinator)", path.display()
+    )]
+    Open {
+        /// The directory or file.
+        path: PathBuf,
+        /// What mends it.
+        command: String,
+    },
+    /// There are a store's files, but not its database.
+    #[error(
+        "{} is missing or empty, but there are {count} files of a store beside it, such as {first}: {BACKUP}; \
+         or move models and round away from there: without the database nothing of them is used",
+        path.display()
+    )]
+    Orphans {
+        /// The database that should be there.
+        path: PathBuf,
+        /// How many files there are.
+        count: usize,
+        /// One of them.
+        first: String,
+    },
     /// A file is not what was written.
     #[error(
         "{} is damaged ({problem}): {BACKUP}", path.display()

@@ -2,9 +2,12 @@
 //! what files there are.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    io,
     panic::{catch_unwind, AssertUnwindSafe},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,14 +17,21 @@ use pet_core::{
     crypto::{PublicSigningKey, RootSeed},
     message::MessageId,
 };
-use redb::{Database as Redb, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database as Redb, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
+};
 
 use super::{
-    files::{FileRef, Files, MODELS, ROUND},
+    files::{FileRef, Files, DATABASE, MODELS, ROUND},
+    medium::{Backend, Medium},
     panic_text,
     vault::{Closed, Vault},
 };
-use crate::store::{Restored, StoreError};
+use crate::{
+    private::Owner,
+    store::{Restored, StoreError},
+};
 
 /// Single values by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -34,16 +44,26 @@ const FILES: TableDefinition<u64, FileRow> = TableDefinition::new("files");
 /// The global models that are kept, by round.
 const MODEL_FILES: TableDefinition<u64, FileRow> = TableDefinition::new("models");
 
+/// Files that nothing refers to any more, until it is sure that they are gone.
+const DROPPED: TableDefinition<&str, ()> = TableDefinition::new("dropped");
+
 type FileRow = (&'static str, u64, &'static [u8]);
 
 const VERSION: u64 = 1;
+/// How much of the database is kept in memory at most. What is written is read again only at a start, so
+/// that this hardly matters for speed; by default it would be a gibibyte.
+const CACHE: usize = 64 << 20;
 /// Files cost two more syncs; larger values than this make the database slow.
 const LARGEST_PART: usize = 64 << 10;
 
 /// The open store. Its file is locked.
 pub(super) struct Database {
     redb: Redb,
+    _lock: File,
     path: PathBuf,
+    /// Where it is as long as nothing was begun in it.
+    unfinished: Option<PathBuf>,
+    medium: Arc<dyn Medium>,
     files: Files,
     vault: Vault,
     models_kept: usize,
@@ -55,6 +75,10 @@ pub(super) struct Database {
     /// The files of large parts.
     parts: BTreeMap<u64, String>,
     models: BTreeMap<u64, FileRef>,
+    /// The current round, as names of files have it.
+    tag: Option<String>,
+    /// Files that were removed, but may come back if the power is lost.
+    removed: Vec<String>,
 }
 
 /// A record on its way to the disk: its row, and its large part if that is still needed.
@@ -70,13 +94,36 @@ enum Part {
 }
 
 impl Database {
-    pub fn open(dir: &Path, vault: Vault, models_kept: usize) -> Result<Self, StoreError> {
-        let files = Files::create(dir)?;
-        let path = dir.join("coordinator.redb");
+    pub fn open(
+        dir: &Path,
+        vault: Vault,
+        models_kept: usize,
+        owner: Owner,
+        medium: Arc<dyn Medium>,
+    ) -> Result<Self, StoreError> {
+        let files = Files::create(dir, owner, Arc::clone(&medium))?;
+        let lock = lock(dir)?;
+        let path = dir.join(DATABASE);
+        // A new one has its name only once it is complete.
+        let unfinished = path.with_extension("redb.new");
+        let is_new = fs::metadata(&path).map_or(true, |data| data.len() == 0);
+        if is_new {
+            refuse_orphans(&files, &path)?;
+            match medium.remove(&unfinished) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", unfinished, error));
+                }
+                _ => {}
+            }
+        }
+        let place = if is_new { &unfinished } else { &path };
+        let file = medium.open(place).map_err(|error| StoreError::io("open", place, error))?;
         // The library panics over some damages.
         let opened = catch_unwind(AssertUnwindSafe(|| {
+            let mut builder = Redb::builder();
             // A file altered behind our back is found out now, not in the middle of a round.
-            Redb::builder().set_check_integrity_on_open(true).create(&path)
+            builder.set_check_integrity_on_open(true).set_cache_size(CACHE);
+            builder.create_with_backend(Backend(file))
         }));
         let redb = match opened {
             Ok(Ok(redb)) => redb,
@@ -86,6 +133,9 @@ impl Database {
         };
         Ok(Self {
             redb,
+            _lock: lock,
+            unfinished: is_new.then_some(unfinished),
+            medium,
             path,
             files,
             vault,
@@ -95,6 +145,8 @@ impl Database {
             aggregate: None,
             parts: BTreeMap::new(),
             models: BTreeMap::new(),
+            tag: None,
+            removed: Vec::new(),
         })
     }
 
@@ -117,9 +169,9 @@ impl Database {
             .unwrap_or_else(|panic| Err(StoreError::Damaged { path, problem: panic_text(&*panic) }))
     }
 
-    fn begin(&self, root: &RootSeed) -> Result<(), StoreError> {
+    fn begin(&mut self, root: &RootSeed) -> Result<(), StoreError> {
         let error = |error| self.broken("write", error);
-        let transaction = self.redb.begin_write().map_err(|e| error(e.into()))?;
+        let transaction = self.write()?;
         {
             let mut meta = transaction.open_table(META).map_err(|e| error(e.into()))?;
             for table in [LOG, PARTS] {
@@ -128,6 +180,7 @@ impl Database {
             for table in [FILES, MODEL_FILES] {
                 transaction.open_table(table).map_err(|e| error(e.into()))?;
             }
+            transaction.open_table(DROPPED).map_err(|e| error(e.into()))?;
             let version = meta.get("version").map_err(|e| error(e.into()))?;
             let version = version.map(|value| number(value.value()));
             match version {
@@ -137,6 +190,8 @@ impl Database {
                     return Err(StoreError::Version { path, found, known: VERSION });
                 }
                 None => {
+                    // These are of another root.
+                    refuse_orphans(&self.files, &self.path)?;
                     let root = self.vault.close(root.as_bytes());
                     meta.insert("version", &VERSION.to_le_bytes()[..])
                         .map_err(|e| error(e.into()))?;
@@ -144,7 +199,22 @@ impl Database {
                 }
             }
         }
-        transaction.commit().map_err(|e| error(e.into()))
+        transaction.commit().map_err(|e| error(e.into()))?;
+        if let Some(unfinished) = self.unfinished.take() {
+            let renamed = self.medium.rename(&unfinished, &self.path);
+            renamed.map_err(|error| StoreError::io("write", &self.path, error))?;
+        }
+        // Only now is it sure to be found again.
+        self.files.sync(["."])
+    }
+
+    /// Begins to write. The library's short way to commit tells whole from half written by a checksum that
+    /// is not made against adversaries, and outsiders choose what is written here: the long way syncs twice.
+    fn write(&self) -> Result<WriteTransaction, StoreError> {
+        let begun = self.redb.begin_write();
+        let mut transaction = begun.map_err(|error| self.broken("write", error.into()))?;
+        transaction.set_two_phase_commit(true);
+        Ok(transaction)
     }
 
     fn read(&mut self) -> Result<Restored, StoreError> {
@@ -170,6 +240,8 @@ impl Database {
         let mut parts: BTreeMap<u64, Vec<u8>> = parts.into_iter().collect();
         let part_files = rows!(FILES, number, row => Ok((number, file_of(row, &self.path)?)));
         let part_files = part_files.into_iter().collect::<Result<BTreeMap<_, _>, _>>()?;
+        let dropped = rows!(DROPPED, name, _gone => name.to_owned());
+        let dropped: BTreeSet<String> = dropped.into_iter().collect();
         let models = rows!(MODEL_FILES, round, row => Ok((round, file_of(row, &self.path)?)));
         self.models = models.into_iter().collect::<Result<_, StoreError>>()?;
 
@@ -184,7 +256,7 @@ impl Database {
         let elapsed = meta.get("clock").map_or(0, |clock| number(clock));
 
         let referred = self.models.values().chain(part_files.values());
-        self.files.sweep(&referred.map(|file| file.name.clone()).collect())?;
+        let referred: BTreeSet<String> = referred.map(|file| file.name.clone()).collect();
         let model = self.models.last_key_value().map(|(_, file)| read_model(&self.files, file));
         let mut recovery = Recovery::new(RootSeed::new(root)).with_model(model.transpose()?);
         for (number, bytes) in log {
@@ -213,6 +285,7 @@ impl Database {
             let record = Record::from_bytes(&open(&bytes)?, large);
             let record = record.map_err(|error| damaged(error.to_string()))?;
             self.next = number + 1;
+            self.enter_round(&record);
             self.note(number, &record);
             if matches!(record, Record::Updates { aggregation: Some(_), .. }) {
                 self.aggregate = Some(number);
@@ -221,7 +294,16 @@ impl Database {
             let path = self.path.clone();
             applied.map_err(|source| StoreError::Records { path, source })?;
         }
+        self.files.sweep(&referred, &dropped, self.tag.as_deref())?;
+        self.removed = dropped.into_iter().collect();
         Ok(Restored { recovery, elapsed: Duration::from_millis(elapsed) })
+    }
+
+    /// Keeps in mind which round it is.
+    fn enter_round(&mut self, record: &Record) {
+        if let Record::RoundBegan { round_id, parameters, .. } = record {
+            self.tag = Some(format!("{round_id}_{}", parameters.seed));
+        }
     }
 
     /// Keeps the books about chunks: gives the numbers of the rows that are superseded.
@@ -266,11 +348,16 @@ impl Database {
         records: Vec<Record>,
         mut clock: Option<Duration>,
     ) -> Result<(), StoreError> {
-        let rows = self.write_parts(records)?;
+        let (rows, synced) = self.write_parts(records)?;
         let mut garbage = Vec::new();
+        // Of what was removed before this it is sure now.
+        let is_synced = |name: &String| synced.iter().any(|dir| name.starts_with(dir));
+        let (gone, not_sure) = std::mem::take(&mut self.removed).into_iter().partition(is_synced);
+        let gone: Vec<String> = gone;
+        self.removed = not_sure;
         let error = |path: &Path, error| broken_by("write", path, error);
         let path = self.path.clone();
-        let transaction = self.redb.begin_write().map_err(|e| error(&path, e.into()))?;
+        let transaction = self.write()?;
         {
             let open = |table| transaction.open_table(table).map_err(|e| error(&path, e.into()));
             let (mut log, mut parts) = (open(LOG)?, open(PARTS)?);
@@ -331,6 +418,14 @@ impl Database {
                     garbage.push(file.name);
                 }
             }
+            let mut dropped =
+                transaction.open_table(DROPPED).map_err(|e| error(&path, e.into()))?;
+            for name in &gone {
+                dropped.remove(&name[..]).map_err(|e| error(&path, e.into()))?;
+            }
+            for name in &garbage {
+                dropped.insert(&name[..], ()).map_err(|e| error(&path, e.into()))?;
+            }
             if let Some(clock) = clock {
                 let millis = u64::try_from(clock.as_millis()).unwrap_or(u64::MAX);
                 meta.insert("clock", &millis.to_le_bytes()[..])
@@ -339,11 +434,16 @@ impl Database {
         }
         transaction.commit().map_err(|e| error(&path, e.into()))?;
         self.files.remove(&garbage);
+        self.removed.append(&mut garbage);
         Ok(())
     }
 
     /// Numbers the records, and writes the large parts that are still needed after the last of them.
-    fn write_parts(&mut self, records: Vec<Record>) -> Result<Vec<Row>, StoreError> {
+    /// Gives the directories as well that were synced after that.
+    fn write_parts(
+        &mut self,
+        records: Vec<Record>,
+    ) -> Result<(Vec<Row>, Vec<&'static str>), StoreError> {
         let mut rows = Vec::with_capacity(records.len());
         let (mut models, mut parts) = (false, false);
         let is = |position: Option<usize>, index| position.is_none_or(|last| index >= last);
@@ -354,6 +454,7 @@ impl Database {
         for (index, record) in records.into_iter().enumerate() {
             let number = self.next;
             self.next += 1;
+            self.enter_round(&record);
             let part = match record.large() {
                 Some(Large::Model(model)) => {
                     models = true;
@@ -374,7 +475,8 @@ impl Database {
                         Some(Part::Inline(bytes))
                     } else {
                         parts = true;
-                        let name = format!("{ROUND}/{kind}-{number}");
+                        let tag = self.tag.as_deref().unwrap_or_default();
+                        let name = format!("{ROUND}/{kind}-{number}-{tag}");
                         Some(Part::File(self.files.write(name, &bytes)?))
                     }
                 }
@@ -383,8 +485,10 @@ impl Database {
             rows.push(Row { record, number, part });
         }
         let dirs = [(models, MODELS), (parts, ROUND)];
-        self.files.sync(dirs.iter().filter(|(written, _)| *written).map(|(_, dir)| *dir))?;
-        Ok(rows)
+        let dirs = dirs.into_iter().filter_map(|(written, dir)| written.then_some(dir));
+        let dirs: Vec<&'static str> = dirs.collect();
+        self.files.sync(dirs.iter().copied())?;
+        Ok((rows, dirs))
     }
 
     fn damaged(&self, problem: &str) -> StoreError {
@@ -394,6 +498,27 @@ impl Database {
     fn broken(&self, action: &'static str, error: redb::Error) -> StoreError {
         broken_by(action, &self.path, error)
     }
+}
+
+/// Keeps others out of a directory, as long as it is open: the database's own lock does so only once there is
+/// one.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let file = File::open(dir).map_err(|error| StoreError::io("open", dir, error))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.to_owned() }),
+        // Not all file systems can lock directories.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// A store's files without its database: whoever has lost that does not want to lose these as well.
+fn refuse_orphans(files: &Files, path: &Path) -> Result<(), StoreError> {
+    let mut orphans = files.ours()?;
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    let (path, count) = (path.to_owned(), orphans.len());
+    Err(StoreError::Orphans { path, count, first: orphans.swap_remove(0) })
 }
 
 /// Reads a global model's file.
@@ -423,8 +548,13 @@ fn broken(action: &'static str, path: &Path, error: DatabaseError) -> StoreError
 /// What the library says, in our terms.
 fn broken_by(action: &'static str, path: &Path, error: redb::Error) -> StoreError {
     match error {
-        // That is what it says of a file that is no database.
-        redb::Error::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => {
+        // These are what it says of a file that is no database, and of one that is cut off.
+        redb::Error::Io(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
             StoreError::io(action, path, error)
         }
         error => StoreError::Damaged { path: path.to_owned(), problem: error.to_string() },

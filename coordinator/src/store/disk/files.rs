@@ -3,16 +3,21 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use pet_core::crypto::Blake2b;
 
-use crate::store::StoreError;
+use super::medium::Medium;
+use crate::{
+    private::{self, Audit, Owner},
+    store::StoreError,
+};
 
+/// The database.
+pub(super) const DATABASE: &str = "coordinator.redb";
 /// Where global models are.
 pub(super) const MODELS: &str = "models";
 /// Where the aggregate and masks of the current round are.
@@ -31,18 +36,50 @@ pub(super) struct FileRef {
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    medium: Arc<dyn Medium>,
 }
 
 impl Files {
-    /// Makes the directories if they are not there: for nobody else to read.
-    pub fn create(dir: &Path) -> Result<Self, StoreError> {
+    /// Makes the directories if they are not there: for nobody else to read. What is there is refused if
+    /// others may read it.
+    pub fn create(dir: &Path, owner: Owner, medium: Arc<dyn Medium>) -> Result<Self, StoreError> {
+        let files = Self { dir: dir.to_owned(), medium };
         for dir in [dir.to_owned(), dir.join(MODELS), dir.join(ROUND)] {
-            let created = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            let created = private::create_dir(&dir);
             created.map_err(|error| StoreError::io("create the directory", &dir, error))?;
         }
-        let files = Self { dir: dir.to_owned() };
+        files.audit(owner)?;
         files.sync([MODELS, ROUND, "."])?;
         Ok(files)
+    }
+
+    /// Nobody else may get at what is in the directory.
+    fn audit(&self, owner: Owner) -> Result<(), StoreError> {
+        let mut audit = Audit::new(owner);
+        let looked = audit
+            .look(&self.dir)
+            .and_then(|()| audit.look(&self.path(DATABASE)))
+            .and_then(|()| audit.look_into(&self.path(MODELS)))
+            .and_then(|()| audit.look_into(&self.path(ROUND)));
+        looked.map_err(|error| StoreError::io("look at", &self.dir, error))?;
+        match audit.finding() {
+            Some((path, command)) => Err(StoreError::Open { path: path.to_owned(), command }),
+            None => Ok(()),
+        }
+    }
+
+    /// Files with names such as this program gives, whoever has written them.
+    pub fn ours(&self) -> Result<Vec<String>, StoreError> {
+        let mut ours = Vec::new();
+        for dir in [MODELS, ROUND] {
+            let path = self.path(dir);
+            let listed = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            let listed = listed.map_err(|error| StoreError::io("list", path, error))?;
+            let names = listed.iter().filter_map(|entry| entry.file_name().into_string().ok());
+            ours.extend(names.filter(|name| is_ours(name)).map(|name| format!("{dir}/{name}")));
+        }
+        ours.sort();
+        Ok(ours)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -52,14 +89,8 @@ impl Files {
     /// Writes a file; it is safe once its directory is synced as well.
     pub fn write(&self, name: String, bytes: &[u8]) -> Result<FileRef, StoreError> {
         let path = self.path(&name);
-        let write = || {
-            let mut options = fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            file.write_all(bytes)?;
-            file.sync_all()
-        };
-        write().map_err(|error| StoreError::io("write", path.clone(), error))?;
+        let written = self.medium.write(&path, bytes);
+        written.map_err(|error| StoreError::io("write", path, error))?;
         let digest = *Blake2b::hash(&[bytes]).as_bytes();
         Ok(FileRef { name, length: bytes.len() as u64, digest })
     }
@@ -68,8 +99,7 @@ impl Files {
     pub fn sync<'a>(&self, dirs: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
         for dir in dirs {
             let path = self.path(dir);
-            let synced = File::open(&path).and_then(|dir| dir.sync_all());
-            synced.map_err(|error| StoreError::io("write", path, error))?;
+            self.medium.sync_dir(&path).map_err(|error| StoreError::io("write", path, error))?;
         }
         Ok(())
     }
@@ -98,7 +128,7 @@ impl Files {
     pub fn remove(&self, names: &[String]) {
         for name in names {
             let path = self.path(name);
-            if let Err(error) = fs::remove_file(&path) {
+            if let Err(error) = self.medium.remove(&path) {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!(path = %path.display(), %error, "a file that is no longer needed stays");
                 }
@@ -106,42 +136,68 @@ impl Files {
         }
     }
 
-    /// Removes what is left of writes that were cut off: files of ours that nothing refers to.
-    pub fn sweep(&self, referred: &BTreeSet<String>) -> Result<(), StoreError> {
-        for dir in [MODELS, ROUND] {
-            let path = self.path(dir);
-            let listed = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-            let listed = listed.map_err(|error| StoreError::io("list", path, error))?;
-            let names = listed.iter().filter_map(|entry| entry.file_name().into_string().ok());
-            let names = names.filter(|name| is_ours(name)).map(|name| format!("{dir}/{name}"));
-            let left: Vec<_> = names.filter(|name| !referred.contains(name)).collect();
-            self.remove(&left);
+    /// Removes what is left of this store's own writes and removals that were cut off: what it knows that
+    /// it no longer needs, and what it may have written for the current round, given by its tag. Files that
+    /// it has not written, as far as it knows, stay: they may be another store's only copies.
+    pub fn sweep(
+        &self,
+        referred: &BTreeSet<String>,
+        dropped: &BTreeSet<String>,
+        tag: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let unreferred = self.ours()?.into_iter().filter(|name| !referred.contains(name));
+        let (left, unknown): (Vec<_>, Vec<_>) = unreferred.partition(|name| {
+            dropped.contains(name) || tag.is_some_and(|tag| is_of_round(name, tag))
+        });
+        self.remove(&left);
+        if let Some(first) = unknown.first() {
+            tracing::warn!(
+                files = unknown.len(),
+                first,
+                directory = %self.dir.display(),
+                "there are files that this store has not written: they stay"
+            );
         }
         Ok(())
     }
 }
 
-/// Whether a file has a name such as this program gives.
+/// Whether a file is of the round with this tag.
+fn is_of_round(name: &str, tag: &str) -> bool {
+    name.strip_suffix(tag).is_some_and(|rest| rest.ends_with(['/', '-']))
+}
+
+/// Whether a file has a name such as this program gives: `7_SEED` is the model of a round,
+/// `mask-12-7_SEED` a part of it; earlier versions left the round away.
 fn is_ours(name: &str) -> bool {
-    let Some((kind, number)) = name.split_once('-').or_else(|| name.split_once('_')) else {
-        return false;
-    };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
     let is_seed = |text: &str| text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
-    match kind {
-        "aggregate" | "mask" => is_number(number),
-        round => is_number(round) && is_seed(number),
+    let is_round = |text: &str| {
+        text.split_once('_').is_some_and(|(round, seed)| is_number(round) && is_seed(seed))
+    };
+    match name.split_once('-') {
+        Some(("aggregate" | "mask", part)) => match part.split_once('-') {
+            Some((number, round)) => is_number(number) && is_round(round),
+            None => is_number(part),
+        },
+        Some(_) => false,
+        None => is_round(name),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::medium::Disk, *};
+
+    fn files(dir: &Path) -> Files {
+        let path = dir.join("data");
+        Files::create(&path, Owner::Us, Arc::new(Disk)).unwrap()
+    }
 
     #[test]
     fn only_what_was_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::create(dir.path()).unwrap();
+        let files = files(dir.path());
         let file = files.write("round/mask-3".into(), b"what was written").unwrap();
         assert_eq!(files.read(&file).unwrap(), b"what was written");
         for (damage, problem) in
@@ -156,20 +212,38 @@ mod tests {
         assert!(error.contains("it is missing"), "{error}");
     }
 
+    /// An orphan is perhaps all that somebody has left.
     #[test]
-    fn leftovers_are_swept_and_foreign_files_are_not() {
+    fn own_leftovers_are_swept_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::create(dir.path()).unwrap();
-        let model = format!("models/3_{}", "ab".repeat(32));
-        let kept = ["round/aggregate-2", "round/notes.txt", "models/3_ab", "round/mask-x"];
-        for name in ["round/aggregate-1", "round/mask-7", &model].iter().chain(&kept) {
+        let files = files(dir.path());
+        let round = |number: u64, seed: &str| format!("{number}_{}", seed.repeat(32));
+        let (tag, other) = (round(3, "ab"), round(3, "cd"));
+        let swept = [
+            "round/aggregate-1".to_owned(),
+            format!("models/{}", round(1, "ef")),
+            format!("round/mask-7-{tag}"),
+            format!("models/{tag}"),
+        ];
+        let kept = [
+            format!("round/aggregate-8-{tag}"),
+            "round/aggregate-2".to_owned(),
+            format!("round/mask-8-{other}"),
+            format!("models/{other}"),
+            format!("models/{}", round(13, "ab")),
+            "round/notes.txt".to_owned(),
+            "models/3_ab".to_owned(),
+            "round/mask-x".to_owned(),
+        ];
+        for name in swept.iter().chain(&kept) {
             fs::write(files.path(name), b"x").unwrap();
         }
-        files.sweep(&BTreeSet::from(["round/aggregate-2".to_owned()])).unwrap();
-        for name in ["round/aggregate-1", "round/mask-7", &model] {
+        let dropped = BTreeSet::from([swept[0].clone(), swept[1].clone()]);
+        files.sweep(&BTreeSet::from([kept[0].clone()]), &dropped, Some(&tag)).unwrap();
+        for name in &swept {
             assert!(!files.path(name).exists(), "{name}");
         }
-        for name in kept {
+        for name in &kept {
             assert!(files.path(name).exists(), "{name}");
         }
     }

@@ -5,6 +5,7 @@
 
 mod database;
 mod files;
+mod medium;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -29,9 +30,11 @@ use tracing::info;
 use self::{
     database::{read_model, Database},
     files::{FileRef, Files},
+    medium::{Disk, Medium},
     vault::Vault,
 };
 use super::{Confirmations, Models, Restored, Store, StoreError};
+use crate::private::Owner;
 
 /// A store in a directory.
 pub struct DiskStore {
@@ -59,7 +62,25 @@ impl DiskStore {
     /// # Errors
     /// If the directory cannot be written to, is in use, or its database is damaged.
     pub fn open(dir: &Path, secret: Option<&[u8]>, models_kept: usize) -> Result<Self, StoreError> {
-        let database = Database::open(dir, Vault::new(secret)?, models_kept)?;
+        Self::open_on(dir, secret, models_kept, Owner::Us, Arc::new(Disk))
+    }
+
+    /// Opens a store only to look at it: root may open anybody's. No model is removed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn inspect(dir: &Path, secret: Option<&[u8]>) -> Result<Self, StoreError> {
+        Self::open_on(dir, secret, usize::MAX, Owner::OrAnyoneForRoot, Arc::new(Disk))
+    }
+
+    fn open_on(
+        dir: &Path,
+        secret: Option<&[u8]>,
+        models_kept: usize,
+        owner: Owner,
+        medium: Arc<dyn Medium>,
+    ) -> Result<Self, StoreError> {
+        let database = Database::open(dir, Vault::new(secret)?, models_kept, owner, medium)?;
         let models = DiskModels { files: database.files().clone(), list: Mutex::default() };
         Ok(Self {
             database: Some(database),

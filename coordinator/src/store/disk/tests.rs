@@ -1,8 +1,12 @@
 //! What was stored is there again, or it is said why not.
 
+mod lost;
+mod power;
+
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +22,7 @@ use pet_core::{
 };
 use tempfile::TempDir;
 
-use super::*;
+use super::{files::DATABASE, *};
 use crate::{settings::Settings, store::Confirmed};
 
 const ROOT: [u8; 32] = [7; 32];
@@ -156,15 +160,32 @@ fn bytes(recovery: Recovery) -> Option<Vec<u8>> {
     Snapshot::of_records(recovery, Duration::ZERO).unwrap().map(|saved| saved.to_bytes().to_vec())
 }
 
-fn names(dir: &TempDir) -> BTreeSet<String> {
+/// The files beside the database.
+fn paths(dir: &TempDir) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for sub in ["models", "round"] {
         for entry in fs::read_dir(dir.path().join(sub)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            names.insert(format!("{sub}/{}", name.split('_').next().unwrap()));
+            names.insert(format!("{sub}/{}", entry.unwrap().file_name().to_str().unwrap()));
         }
     }
     names
+}
+
+/// The same without the seeds of their rounds.
+fn names(dir: &TempDir) -> BTreeSet<String> {
+    paths(dir).iter().map(|path| path.split('_').next().unwrap().to_owned()).collect()
+}
+
+/// A directory that nobody else may read.
+fn private_dir() -> TempDir {
+    let permissions = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(permissions).tempdir().unwrap()
+}
+
+/// Writes a file that nobody else may read.
+fn put(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// At whatever record it ends, and whether each record was stored by itself or all of them together.
@@ -172,7 +193,7 @@ fn names(dir: &TempDir) -> BTreeSet<String> {
 fn what_was_stored_is_there_again() {
     for (length, secret) in [(10, None), (LONG, Some(SECRET))] {
         let records = round(length);
-        let one_by_one = tempfile::tempdir().unwrap();
+        let one_by_one = private_dir();
         let mut expected = Recovery::new(RootSeed::new(ROOT));
         for (count, record) in records.iter().enumerate() {
             expected.apply(record.clone()).unwrap();
@@ -181,7 +202,7 @@ fn what_was_stored_is_there_again() {
             store.persist(record.clone());
             store.wait().unwrap();
             drop(store);
-            let together = tempfile::tempdir().unwrap();
+            let together = private_dir();
             // A large model is worth a look at the end only.
             if length < LONG || count + 1 == records.len() {
                 let (mut store, _) = open(&together, secret).unwrap();
@@ -203,7 +224,7 @@ fn what_was_stored_is_there_again() {
 
 #[test]
 fn only_what_is_needed_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, None).unwrap();
     let records = round(LONG);
     for record in &records[..=15] {
@@ -212,7 +233,7 @@ fn only_what_is_needed_is_kept() {
     }
     assert_eq!(names(&dir).len(), 1, "the latest aggregate: {:?}", names(&dir));
     let rows = |dir: &TempDir| {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = private_dir();
         fs::copy(dir.path().join("coordinator.redb"), copy.path().join("x")).unwrap();
         let database = redb::Database::open(copy.path().join("x")).unwrap();
         use redb::{ReadableDatabase, ReadableTableMetadata};
@@ -232,7 +253,7 @@ fn only_what_is_needed_is_kept() {
 
 #[test]
 fn only_the_latest_models_are_kept() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let mut last = None;
     for round_id in 1..=3 {
         let (mut store, restored) = open(&dir, None).unwrap();
@@ -269,7 +290,7 @@ fn only_the_latest_models_are_kept() {
 
 #[test]
 fn the_clock_is_the_phases_own() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let records = round(10);
     let seconds = Duration::from_secs;
     let elapsed = |dir: &TempDir| open(dir, None).unwrap().1.elapsed;
@@ -293,7 +314,7 @@ fn the_clock_is_the_phases_own() {
 
 #[test]
 fn a_directory_has_one_coordinator_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (store, _) = open(&dir, None).unwrap();
     let error = open(&dir, None).err().unwrap();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
@@ -304,7 +325,7 @@ fn a_directory_has_one_coordinator_at_a_time() {
 
 #[test]
 fn a_sealed_store_needs_its_secret_and_shows_nothing_without() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, Some(SECRET)).unwrap();
     store.persist(round(10)[0].clone());
     store.wait().unwrap();
@@ -316,7 +337,7 @@ fn a_sealed_store_needs_its_secret_and_shows_nothing_without() {
     assert!(matches!(error(Some(b"another secret of 16")), StoreError::WrongSecret { .. }));
     open(&dir, Some(SECRET)).unwrap();
 
-    let plain = tempfile::tempdir().unwrap();
+    let plain = private_dir();
     drop(open(&plain, None).unwrap());
     let error = open(&plain, Some(SECRET)).err().unwrap();
     assert!(matches!(error, StoreError::NotSealed { .. }), "{error}");
@@ -325,7 +346,7 @@ fn a_sealed_store_needs_its_secret_and_shows_nothing_without() {
 /// Wherever the database is damaged: it is told, or what is read is what was written.
 #[test]
 fn a_damaged_database_is_told() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, None).unwrap();
     round(10)[..18].iter().for_each(|record| store.persist(record.clone()));
     store.wait().unwrap();
@@ -335,8 +356,8 @@ fn a_damaged_database_is_told() {
     let whole = fs::read(&path).unwrap();
     let mut found = 0;
     let mut check = |what: &str, damaged: Vec<u8>| {
-        let copy = tempfile::tempdir().unwrap();
-        fs::write(copy.path().join("coordinator.redb"), damaged).unwrap();
+        let copy = private_dir();
+        put(&copy.path().join("coordinator.redb"), &damaged);
         match open(&copy, None) {
             Ok((_, restored)) => assert_eq!(bytes(restored.recovery), expected, "{what}"),
             Err(error) => {
@@ -361,13 +382,13 @@ fn a_damaged_database_is_told() {
 
 #[test]
 fn damaged_and_missing_files_are_told() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, None).unwrap();
     round(LONG)[..18].iter().for_each(|record| store.persist(record.clone()));
     store.wait().unwrap();
     drop(store);
     assert_eq!(names(&dir).len(), 2, "an aggregate and a mask");
-    for name in names(&dir) {
+    for name in paths(&dir) {
         let path = dir.path().join(&name);
         let whole = fs::read(&path).unwrap();
         let mut flipped = whole.clone();
@@ -378,14 +399,14 @@ fn damaged_and_missing_files_are_told() {
             (None, "missing"),
         ] {
             match damaged {
-                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                Some(bytes) => put(&path, &bytes),
                 None => fs::remove_file(&path).unwrap(),
             }
             let error = open(&dir, None).err().unwrap().to_string();
             assert!(error.contains(&name) && error.contains(problem), "{error}");
             assert!(error.contains("backup"), "{error}");
         }
-        fs::write(&path, whole).unwrap();
+        put(&path, &whole);
     }
     open(&dir, None).unwrap();
 }
@@ -393,7 +414,7 @@ fn damaged_and_missing_files_are_told() {
 /// Nothing is confirmed from then on, and what was confirmed is still there.
 #[test]
 fn a_store_that_cannot_write_says_so_and_ends() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, None).unwrap();
     let records = round(LONG);
     records[..=6].iter().for_each(|record| store.persist(record.clone()));
@@ -411,7 +432,7 @@ fn a_store_that_cannot_write_says_so_and_ends() {
 
 #[test]
 fn a_directory_that_cannot_be_made_is_told() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let path = dir.path().join("file");
     fs::write(&path, b"").unwrap();
     let error = DiskStore::open(&path, None, 1).unwrap_err().to_string();
@@ -441,7 +462,7 @@ fn of_waiting_aggregates_only_the_latest_is_kept() {
 /// Many messages share a sync.
 #[test]
 fn records_are_stored_in_groups() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let (mut store, _) = open(&dir, None).unwrap();
     store.persist(round(10)[0].clone());
     let ephemeral_key = PublicEncryptKey::new([9; 32]);
