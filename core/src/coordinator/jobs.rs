@@ -292,7 +292,8 @@ impl Work<Outcome> for Assemble {
 mod tests {
     use super::*;
     use crate::job::{Job, JobId};
-    use crate::mask::{derive_mask, MaskConfig, MaskSeed, MaskSum};
+    use crate::mask::{derive_mask, mask_model, MaskConfig, MaskSeed, MaskSum};
+    use crate::model::{Model, Scalar};
 
     fn mask(seed: u8, config: MaskConfigPair, length: usize) -> Bytes {
         derive_mask(&MaskSeed::new([seed; 32]), config, length).to_bytes().unwrap().into()
@@ -367,7 +368,9 @@ mod tests {
         let mut masks = MaskSum::new(config, length);
         masks.add_seeds([MaskSeed::new([9; 32])]);
         let mut sum = Aggregation::new(config, length);
-        sum.aggregate(&MaskObjectView::parse_exact(&mask(1, config, length)).unwrap()).unwrap();
+        let (one, model) = (Scalar::one(), Model::F32(vec![0.25; length]));
+        let masked = mask_model(&MaskSeed::new([9; 32]), config, &one, &model).unwrap().0;
+        sum.aggregate(&MaskObjectView::parse_exact(&masked).unwrap()).unwrap();
         let (sum, masks) = (Arc::new(sum), Bytes::from(masks.finish().to_bytes().unwrap()));
         let expected = Unmasker::new(sum.clone(), masks.clone()).unwrap().finish();
         for (steps, parts, count) in [(0, 1, 0), (0, 2, 2), (2, 4, 4), (0, 100, 5), (10, 4, 0)] {
