@@ -3,15 +3,17 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pet_transport_blocking::core::crypto::Task;
+use pet_transport_blocking::core::crypto::{PublicSigningKey, Task};
 use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::{Event, Reject};
-use pet_transport_blocking::{Error, Handle, Participant};
+use pet_transport_blocking::core::request::Response;
+use pet_transport_blocking::core::round::RoundParameters;
+use pet_transport_blocking::{Error, Handle, Observer, Participant};
 use zeroize::Zeroizing;
 
 use crate::cast::{cast, check, CastError};
 use crate::errors::LocalModelError;
-use crate::inbox::{Answer, Excess, Inbox, Shape};
+use crate::inbox::{is_late, Answer, Excess, Inbox, News, Shape};
 use crate::logging::Notice;
 use crate::state;
 
@@ -19,6 +21,7 @@ use crate::state;
 pub(crate) struct Driver {
     handle: Handle,
     mailbox: Arc<Mailbox>,
+    key: PublicSigningKey,
     /// The process that the thread is in.
     process: u32,
 }
@@ -73,12 +76,34 @@ impl Driver {
     ) -> std::io::Result<Arc<Self>> {
         let handle = participant.handle();
         // Of a restored participant's round: it may be long over.
-        let presumed = handle.parameters().map(|parameters| Shape::from(&*parameters));
-        let contents = Contents { inbox: Inbox::new(presumed, waiting), stage: Stage::Running };
+        let inbox = Inbox::new(handle.parameters(), waiting);
+        let contents = Contents { inbox, stage: Stage::Running };
         let mailbox = Arc::new(Mailbox { contents: Mutex::new(contents), changed: Condvar::new() });
-        let thread = Thread { participant, handle: handle.clone(), mailbox: mailbox.clone() };
+        let key = handle.public_key();
+        let thread = Thread {
+            rounds: RoundWatch::new(participant.observer(), mailbox.clone()),
+            participant,
+            handle: handle.clone(),
+            mailbox: mailbox.clone(),
+            name: short_name(&key),
+        };
         std::thread::Builder::new().name("xaynet-native".into()).spawn(move || thread.run())?;
-        Ok(Arc::new(Self { handle, mailbox, process: std::process::id() }))
+        Ok(Arc::new(Self { handle, mailbox, key, process: std::process::id() }))
+    }
+
+    /// Who the participant is.
+    pub(crate) fn public_key(&self) -> &PublicSigningKey {
+        &self.key
+    }
+
+    /// What the log calls it.
+    pub(crate) fn name(&self) -> String {
+        short_name(&self.key)
+    }
+
+    /// What has become of local models and rounds since somebody looked.
+    pub(crate) fn take_news(&self) -> Result<Vec<News>, Gone> {
+        self.with_inbox(Inbox::take_news)
     }
 
     /// Does something with the inbox of a running participant.
@@ -119,6 +144,34 @@ impl Driver {
         Ok(self.handle.task())
     }
 
+    /// Sets the local model if the participant is still in its round of this number; tells whether it is.
+    pub(crate) fn set_model_for(&self, round: u64, model: Model) -> Result<bool, SetError> {
+        let current = |inbox: &mut Inbox| match &inbox.parameters {
+            Some(parameters) if inbox.rounds == round => Some(parameters.clone()),
+            _ => None,
+        };
+        let Some(parameters) = self.with_inbox(current).map_err(SetError::Gone)? else {
+            return Ok(false);
+        };
+        let model = cast(model, Shape::from(&*parameters).data_type()).map_err(SetError::cast)?;
+        let mut contents = self.lock().map_err(SetError::Gone)?;
+        contents.check().map_err(SetError::Gone)?;
+        // Another round may have begun meanwhile, also one that the inbox does not know of yet.
+        match self.handle.set_model_for(&parameters, model) {
+            Err(Error::Rejected(Reject::Model(mismatch))) => {
+                return Err(SetError::Model(mismatch.into()))
+            }
+            Ok(true) => {}
+            _ => return Ok(false),
+        }
+        let inbox = &mut contents.inbox;
+        inbox.waiting_model = None;
+        if inbox.rounds == round {
+            inbox.model_needed = false;
+        }
+        Ok(true)
+    }
+
     /// Sets the local model, or keeps it until its type can be checked.
     pub(crate) fn set_model(&self, mut model: Model) -> Result<(), SetError> {
         let shape = self.with_inbox(|inbox| inbox.shape).map_err(SetError::Gone)?;
@@ -140,7 +193,7 @@ impl Driver {
                 inbox.waiting_model = None;
                 inbox.model_needed = false;
             }
-            None => match fit(model, inbox.presumed) {
+            None => match fit(model, inbox.presumed.as_deref()) {
                 Ok(model) => {
                     hand_over(&self.handle, model).map_err(SetError::Model)?;
                     inbox.waiting_model = None;
@@ -173,6 +226,7 @@ impl Driver {
         self.handle.fetch_model().map_err(|_| Gone::Stopped)?;
         let inbox = &mut contents.inbox;
         inbox.new_global_model = false;
+        inbox.fetched_in = inbox.rounds;
         inbox.wishes += 1;
         inbox.waiting.insert(inbox.wishes, None);
         Ok(Fetch { driver: self, wish: inbox.wishes })
@@ -279,8 +333,8 @@ impl SetError {
 
 /// The model as the round wants it that the participant was saved in, or as it is if it does not fit:
 /// another round may have begun.
-fn fit(model: Model, presumed: Option<Shape>) -> Result<Model, Model> {
-    match presumed.filter(|shape| shape.length == model.len() as u64) {
+fn fit(model: Model, presumed: Option<&RoundParameters>) -> Result<Model, Model> {
+    match presumed.map(Shape::from).filter(|shape| shape.length == model.len() as u64) {
         None => Err(model),
         Some(shape) if shape.data_type() == model.data_type() => Ok(model),
         Some(shape) => cast(model.clone(), shape.data_type()).map_err(|_| model),
@@ -301,16 +355,24 @@ struct Thread {
     participant: Participant,
     handle: Handle,
     mailbox: Arc<Mailbox>,
+    rounds: RoundWatch,
+    name: String,
 }
 
 impl Thread {
     fn run(mut self) {
+        // Six participants of one process write six lines: which is whose is told.
+        let _span = tracing::error_span!("participant", key = %self.name).entered();
         let guard = BrokenOnPanic(self.mailbox.clone());
         // It ends with an error, once the participant was stopped.
         while let Ok(event) = self.participant.next_event(None) {
             if let Some(event) = event {
                 trace(&event);
+                let begins = matches!(event, Event::NewRound { .. });
                 self.take_in(event);
+                if begins {
+                    self.rounds.look();
+                }
             }
         }
         std::mem::forget(guard);
@@ -332,6 +394,76 @@ impl Thread {
         drop(contents);
         self.mailbox.changed.notify_all();
     }
+}
+
+/// Looks whenever a round begins what has become of the one before, on a thread beside the participant's, which
+/// is not to wait for that.
+struct RoundWatch {
+    observer: Observer,
+    mailbox: Arc<Mailbox>,
+    state: Arc<Mutex<Look>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    None,
+    UnderWay,
+    /// Another round has begun meanwhile.
+    Again,
+    /// The coordinator has no status: one of old.
+    Never,
+}
+
+impl RoundWatch {
+    fn new(observer: Observer, mailbox: Arc<Mailbox>) -> Self {
+        Self { observer, mailbox, state: Arc::new(Mutex::new(Look::None)) }
+    }
+
+    fn look(&self) {
+        let (observer, mailbox, state) =
+            (self.observer.clone(), self.mailbox.clone(), self.state.clone());
+        {
+            let mut look = state.lock().unwrap_or_else(PoisonError::into_inner);
+            match *look {
+                Look::None => *look = Look::UnderWay,
+                Look::UnderWay => *look = Look::Again,
+                Look::Again | Look::Never => {}
+            }
+            if *look != Look::UnderWay {
+                return;
+            }
+        }
+        let started = std::thread::Builder::new().name("xaynet-status".into()).spawn({
+            let state = state.clone();
+            move || loop {
+                let answer = observer.status();
+                if let Ok(Response { status: 200, body, .. }) = &answer {
+                    mailbox.lock().inbox.take_in_status(body);
+                    mailbox.changed.notify_all();
+                }
+                let mut look = state.lock().unwrap_or_else(PoisonError::into_inner);
+                match (*look, answer) {
+                    // A proxy that has a bad moment answers otherwise.
+                    (_, Ok(Response { status: 404 | 405 | 501, .. })) => *look = Look::Never,
+                    (Look::Again, _) => {
+                        *look = Look::UnderWay;
+                        continue;
+                    }
+                    _ => *look = Look::None,
+                }
+                return;
+            }
+        });
+        if started.is_err() {
+            // No thread is to be had: next time.
+            *state.lock().unwrap_or_else(PoisonError::into_inner) = Look::None;
+        }
+    }
+}
+
+/// The beginning of a key, by which a participant is told from others.
+pub(crate) fn short_name(key: &PublicSigningKey) -> String {
+    key.as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Tells those who wait that nothing will come any more.
@@ -368,6 +500,10 @@ fn trace(event: &Event) {
         }
         Event::Progress { tag, sent, total } => debug!(?tag, sent, total, "part of a message sent"),
         Event::Sent(tag) => info!(?tag, "message sent"),
+        Event::Rejected { tag, problem } if is_late(&problem.name) => {
+            info!(?tag, %problem, "message came too late: out of this round");
+        }
+        Event::ModelOutdated => info!("local model of an earlier round dropped"),
         Event::Rejected { tag, problem } => {
             warn!(?tag, %problem, "message rejected: out of this round");
         }

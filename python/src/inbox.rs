@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pet_transport_blocking::core::mask::{MaskConfig, MaskConfigPair, MaskReport};
+use pet_transport_blocking::core::message::Tag;
 use pet_transport_blocking::core::model::convert::nearest_f64;
 use pet_transport_blocking::core::model::{DataType, Model, Scalar};
 use pet_transport_blocking::core::participant::{Event, FetchError, Trouble};
@@ -12,6 +13,8 @@ use pet_transport_blocking::core::round::RoundParameters;
 
 use crate::errors::LocalModelError;
 use crate::logging::{Level, Notice};
+use crate::rounds::{Over, Rounds};
+use crate::short::Short;
 
 /// How many notices are kept for somebody to look; then the oldest go.
 const MAX_NOTICES: usize = 64;
@@ -86,22 +89,44 @@ impl fmt::Display for Excess {
         if *weights > 0 {
             write!(
                 f,
-                "{weights} of {of} weights of the local model, multiplied by the scalar, are beyond {bound}, the \
-                 bound of the coordinator's mask config {config}: the largest is {largest:.6}, {:.3} times as much. \
+                "{weights} of {of} weights of the local model, multiplied by the scalar, are beyond {}, the \
+                 bound of the coordinator's mask config {config}: the largest is {}, {} times as much. \
                  They will be put on the bound: scale your weights down, or ask for a mask config with a larger bound",
-                largest / bound
+                Short(*bound),
+                Short(*largest),
+                Short(largest / bound)
             )?;
         }
         if let Some((scalar, bound)) = scalar {
             let separator = if *weights > 0 { ". " } else { "" };
             write!(
                 f,
-                "{separator}The scalar {scalar} is beyond {bound} and will be put on it: this participant's models \
-                 count for less than they should"
+                "{separator}The scalar {} is beyond {} and will be put on it: this participant's models \
+                 count for less than they should",
+                Short(*scalar),
+                Short(*bound)
             )?;
         }
         Ok(())
     }
+}
+
+/// Something that concerns a local model that was set, or the round that it was for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum News {
+    Round,
+    Masked,
+    Outdated,
+    Sent,
+    Rejected { late: bool, why: String },
+    GaveUp(String),
+    Over(Over),
+}
+
+/// Whether a message that was rejected for this reason came too late, or when there were enough: what happens in
+/// any round.
+pub(crate) fn is_late(name: &str) -> bool {
+    ["wrong_phase", "too_late", "full", "too_many_models", "in_progress"].contains(&name)
 }
 
 /// What came of fetching the global model.
@@ -118,9 +143,12 @@ pub(crate) struct Inbox {
     pub(crate) rounds: u64,
     /// Of the current round's models; unknown before the first contact.
     pub(crate) shape: Option<Shape>,
-    /// Of the models in the round that a participant was saved in, until it is known whether that round
-    /// goes on.
-    pub(crate) presumed: Option<Shape>,
+    /// The parameters of the current round, unknown before the first contact.
+    pub(crate) parameters: Option<Arc<RoundParameters>>,
+    /// Those of the round that a participant was saved in, until it is known whether that round goes on.
+    pub(crate) presumed: Option<Arc<RoundParameters>>,
+    /// The number of the round whose global model was asked for last.
+    pub(crate) fetched_in: u64,
     /// A new round has begun, and the global model was not fetched since.
     pub(crate) new_global_model: bool,
     /// The participant waits for a local model.
@@ -135,6 +163,8 @@ pub(crate) struct Inbox {
     /// The wishes that somebody waits for, and what has come of them.
     pub(crate) waiting: BTreeMap<u64, Option<Answer>>,
     notices: VecDeque<Notice>,
+    news: VecDeque<News>,
+    over: Rounds,
     /// The coordinator could not be asked, and nothing has succeeded since.
     in_trouble: bool,
 }
@@ -142,7 +172,10 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Of a participant that may have been saved in a round, and may have a local model whose type is
     /// yet to be checked.
-    pub(crate) fn new(presumed: Option<Shape>, waiting_model: Option<Model>) -> Self {
+    pub(crate) fn new(
+        presumed: Option<Arc<RoundParameters>>,
+        waiting_model: Option<Model>,
+    ) -> Self {
         Self { presumed, waiting_model, ..Self::default() }
     }
 
@@ -151,8 +184,8 @@ impl Inbox {
         let rounds = self.rounds;
         self.happened += 1;
         if goes_on(&event) {
-            if let Some(shape) = self.presumed.take() {
-                self.enter_round(shape);
+            if let Some(parameters) = self.presumed.take() {
+                self.enter_round(parameters);
             }
         }
         if !matches!(event, Event::Trouble(_) | Event::GlobalModelFailed(_)) {
@@ -168,7 +201,8 @@ impl Inbox {
                         parameters.model_length, parameters.mask_config.vect
                     ),
                 );
-                self.enter_round(Shape::from(&*parameters));
+                self.news(News::Round);
+                self.enter_round(parameters);
             }
             Event::ModelNeeded { data_type, length } => {
                 self.progress += 1;
@@ -177,16 +211,29 @@ impl Inbox {
                 self.model_needed = true;
             }
             Event::ModelRejected(mismatch) => self.model_rejected(mismatch.into()),
+            Event::ModelOutdated => {
+                self.notice(
+                    Level::Info,
+                    "the local model was for the round before: dropped".into(),
+                );
+                self.news(News::Outdated);
+            }
             Event::ModelMasked(report) => {
                 self.progress += 1;
                 self.model_needed = false;
+                self.news(News::Masked);
                 self.notice(Level::Debug, "the local model is masked".into());
                 self.report_clamping(report);
             }
             Event::Rejected { tag, problem } => {
                 self.progress += 1;
                 let text = format!("the coordinator has rejected the {tag} message: {problem}");
-                self.notice(Level::Warning, text);
+                // To be late is nothing unusual: a round ends once there are enough.
+                let late = is_late(&problem.name);
+                self.notice(if late { Level::Info } else { Level::Warning }, text);
+                if tag == Tag::Update {
+                    self.news(News::Rejected { late, why: problem.to_string() });
+                }
             }
             Event::Progress { tag, sent, total } => {
                 self.progress += 1;
@@ -198,9 +245,13 @@ impl Inbox {
             Event::Sent(tag) => {
                 self.progress += 1;
                 self.notice(Level::Info, format!("the {tag} message is sent"));
+                if tag == Tag::Update {
+                    self.news(News::Sent);
+                }
             }
             Event::GaveUp(error) => {
-                self.notice(Level::Error, format!("this participant is out of the round: {error}"))
+                self.notice(Level::Error, format!("this participant is out of the round: {error}"));
+                self.news(News::GaveUp(error.to_string()));
             }
             Event::Trouble(trouble) => self.trouble(&trouble),
             Event::GlobalModel(model) => self.answered(Ok(model)),
@@ -211,9 +262,24 @@ impl Inbox {
         self.rounds != rounds
     }
 
-    fn enter_round(&mut self, shape: Shape) {
+    /// What the coordinator tells about the rounds before.
+    pub(crate) fn take_in_status(&mut self, status: &[u8]) {
+        let (over, advice) = self.over.take_in(status);
+        if !over.is_empty() {
+            self.happened += 1;
+        }
+        for round in over {
+            self.news(News::Over(round));
+        }
+        if let Some(advice) = advice {
+            self.notice(Level::Warning, advice);
+        }
+    }
+
+    fn enter_round(&mut self, parameters: Arc<RoundParameters>) {
         self.rounds += 1;
-        self.shape = Some(shape);
+        self.shape = Some(Shape::from(&*parameters));
+        self.parameters = Some(parameters);
         self.presumed = None;
         self.new_global_model = true;
         self.model_needed = false;
@@ -245,8 +311,9 @@ impl Inbox {
         if report.clamped > 0 {
             let text = format!(
                 "{} weights of the local model, multiplied by the scalar, are beyond the bound of the coordinator's \
-                 mask config (the largest is {:e}) and were put on it",
-                report.clamped, report.largest_clamped
+                 mask config (the largest is {}) and were put on it",
+                report.clamped,
+                Short(report.largest_clamped)
             );
             self.notice(Level::Warning, text);
         }
@@ -264,6 +331,18 @@ impl Inbox {
             self.notices.remove(idle_talk.unwrap_or(0));
         }
         self.notices.push_back(Notice { level, text });
+    }
+
+    fn news(&mut self, news: News) {
+        if self.news.len() == MAX_NOTICES {
+            self.news.pop_front();
+        }
+        self.news.push_back(news);
+    }
+
+    /// What has become of local models and rounds since somebody looked.
+    pub(crate) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news).into()
     }
 
     /// What is to be logged.

@@ -15,11 +15,14 @@ mod inbox;
 mod logging;
 mod participant;
 mod protocol;
+mod rounds;
+mod saved;
 mod seal;
 #[cfg(feature = "coordinator")]
 mod server;
 #[cfg(feature = "coordinator")]
 mod settings;
+mod short;
 mod state;
 mod weights_in;
 mod weights_out;
@@ -35,6 +38,10 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::add_to(module)?;
     protocol::add_to(module)?;
     seal::add_to(module)?;
+    module.add_class::<rounds::RoundWatch>()?;
+    module.add_function(wrap_pyfunction!(rounds::advice_for, module)?)?;
+    module.add_class::<saved::Saved>()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     #[cfg(feature = "coordinator")]
     module.add_class::<server::CoordinatorServer>()?;
     exit::register(module.py())

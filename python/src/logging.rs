@@ -7,6 +7,7 @@ use std::sync::Once;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 /// The variables that hold a filter: of the published package, and of its later sources.
@@ -46,7 +47,8 @@ impl Level {
 /// XAYNET__CLIENT) holds a filter such as `info` or `debug,ureq=info`. Importing the package does
 /// this already; calling it again changes nothing.
 ///
-/// Raises ValueError if the filter is malformed.
+/// Raises ValueError if the filter is malformed, or names what is not there, such as a level with a typing error;
+/// in the latter case the rest of it holds.
 #[pyfunction]
 pub(crate) fn init_logging() -> PyResult<()> {
     let Some((name, filter)) =
@@ -54,9 +56,11 @@ pub(crate) fn init_logging() -> PyResult<()> {
     else {
         return Ok(());
     };
-    let filter = EnvFilter::builder()
-        .parse(&filter)
-        .map_err(|error| PyValueError::new_err(format!("{name}={filter:?}: {error}")))?;
+    let filter_text = filter;
+    let filter = EnvFilter::builder().parse(&filter_text).map_err(|error| {
+        PyValueError::new_err(format!("{name}={filter_text:?}: {error}. {FILTER_HELP}"))
+    })?;
+    let strange = strange_targets(&filter_text);
     INIT.call_once(|| {
         // An error means that the process has a subscriber already, which then hears of everything.
         let _ = tracing_subscriber::fmt()
@@ -67,15 +71,62 @@ pub(crate) fn init_logging() -> PyResult<()> {
             .log_internal_errors(false)
             .try_init();
     });
-    Ok(())
+    if strange.is_empty() {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!(
+        "{name}={filter_text:?}: nothing here is called {}. {FILTER_HELP}",
+        strange.join(" or ")
+    )))
 }
 
-/// Hands notices to Python's logger `participant`. A filter or handler that fails is reported as Python
+/// What to say about a filter that is not understood, or that shows nothing.
+const FILTER_HELP: &str =
+    "A filter is a level (error, warn, info, debug, trace, off), or targets with levels, such as \
+                           warn,xaynet_sdk=debug";
+
+/// The beginnings of the names of what logs in this module, the libraries below it included.
+const TARGETS: [&str; 17] = [
+    "axum",
+    "h2",
+    "http",
+    "hyper",
+    "log",
+    "mio",
+    "native",
+    "participant",
+    "pet",
+    "rayon",
+    "rustls",
+    "tokio",
+    "tower",
+    "tracing",
+    "ureq",
+    "webpki",
+    "xaynet",
+];
+
+/// The targets in a filter that are nobody's: a level with a typing error is taken for one, and then nothing is logged.
+fn strange_targets(filter: &str) -> Vec<&str> {
+    let targets = filter.split(',').map(|directive| {
+        let end = directive.find(['=', '[']).unwrap_or(directive.len());
+        (directive[..end].trim(), end == directive.len())
+    });
+    let strange = |&(target, alone): &(&str, bool)| {
+        let is_level = alone && target.parse::<LevelFilter>().is_ok();
+        // A filter's targets are beginnings of targets.
+        let known = |name: &&str| target.starts_with(*name) || name.starts_with(target);
+        !target.is_empty() && !is_level && !TARGETS.iter().any(known)
+    };
+    targets.filter(strange).map(|(target, _)| target).collect()
+}
+
+/// Hands notices of the participant of this name to Python's logger `participant`. A filter or handler that fails is reported as Python
 /// reports what nobody can catch: it must not keep the participant's news from the user.
 ///
 /// # Errors
 /// What is meant to end the program, such as KeyboardInterrupt.
-pub(crate) fn tell(py: Python<'_>, notices: Vec<Notice>) -> PyResult<()> {
+pub(crate) fn tell(py: Python<'_>, name: &str, notices: Vec<Notice>) -> PyResult<()> {
     if notices.is_empty() {
         return Ok(());
     }
@@ -83,7 +134,7 @@ pub(crate) fn tell(py: Python<'_>, notices: Vec<Notice>) -> PyResult<()> {
         .import(intern!(py, "logging"))?
         .call_method1(intern!(py, "getLogger"), ("participant",))?;
     for notice in notices {
-        let arguments = (notice.level.number(), "%s", notice.text);
+        let arguments = (notice.level.number(), "[%s] %s", name, notice.text);
         match logger.call_method1(intern!(py, "log"), arguments) {
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 error.write_unraisable(py, Some(&logger));

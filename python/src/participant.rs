@@ -9,12 +9,14 @@ use pet_transport_blocking::{Config, Participant as Native, Tls};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 use zeroize::Zeroizing;
 
 use crate::driver::{Driver, Gone, SetError};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
-use crate::inbox::{Inbox, Shape};
+use crate::inbox::{Inbox, News, Shape};
+use crate::rounds::Over;
+use crate::short::Short;
 use crate::{exit, logging, state, weights_in, weights_out};
 
 /// How long a call waits before it looks whether the user has pressed Ctrl-C.
@@ -69,7 +71,7 @@ impl From<SetError> for PyErr {
 #[pymethods]
 impl Participant {
     #[new]
-    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0, tls=None))]
+    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true))]
     fn new(
         py: Python<'_>,
         url: &str,
@@ -77,16 +79,19 @@ impl Participant {
         state: Option<&Bound<'_, PyAny>>,
         timeout: f64,
         tls: Option<Certificates>,
+        keep_models: bool,
     ) -> PyResult<Self> {
         let mut config = Config::new(url).map_err(errors::participant_error)?;
         config.settings.scalar = Scalar::from_f64(scalar)
             .map_err(|error| ParticipantInit::new_err(error.to_string()))?;
+        config.settings.keep_models = keep_models;
         let answer = Duration::try_from_secs_f64(timeout)
             .ok()
             .filter(|answer| !answer.is_zero())
             .ok_or_else(|| {
             ParticipantInit::new_err(format!(
-                "timeout must be a positive number of seconds, and {timeout} is not"
+                "timeout must be a positive number of seconds, and {} is not",
+                Short(timeout)
             ))
         })?;
         config.tls = tls.map(read_tls).transpose()?.unwrap_or_default();
@@ -103,8 +108,9 @@ impl Participant {
     /// what is due.
     #[pyo3(signature = (timeout=0.1))]
     fn tick(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = Duration::try_from_secs_f64(timeout)
-            .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(|error| {
+            PyValueError::new_err(format!("timeout={}: {error}", Short(timeout)))
+        })?;
         let seen = self.ticks().happened;
         wait(py, Some(timeout), |slice| {
             let happened = |inbox: &mut Inbox| (inbox.happened > seen).then_some(());
@@ -173,6 +179,43 @@ impl Participant {
         Ok(())
     }
 
+    /// Sets the local model, for the participant's round of this number (as `rounds()` gives it) only. Tells whether
+    /// that round is still on: if not, nothing was done.
+    #[pyo3(name = "_set_model_for")]
+    fn set_model_for(
+        &self,
+        py: Python<'_>,
+        model: &Bound<'_, PyAny>,
+        round: u64,
+    ) -> PyResult<bool> {
+        self.raise_model_error(py)?;
+        let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
+        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
+        let (weights, excess) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
+        errors::warn_of_excess(py, excess.as_ref())?;
+        Ok(py.detach(|| self.driver.set_model_for(round, weights))?)
+    }
+
+    /// The number of the round whose global model was fetched last, as `rounds()` gives it; 0 before.
+    #[pyo3(name = "_fetched_in")]
+    fn fetched_in(&self) -> PyResult<u64> {
+        Ok(self.driver.with_inbox(|inbox| inbox.fetched_in)?)
+    }
+
+    /// What has become of local models and rounds since this was last called: a list of tuples of a name and what
+    /// belongs to it.
+    #[pyo3(name = "_news")]
+    fn news<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let news = self.driver.take_news()?.into_iter();
+        news.map(|news| news_tuple(py, news)).collect()
+    }
+
+    /// What the coordinator knows this participant by: 32 bytes.
+    #[getter]
+    fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.driver.public_key().as_bytes())
+    }
+
     /// Raises what was wrong with a local model that was set earlier and could not be checked then, once.
     fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
         self.tell(py)?;
@@ -211,15 +254,16 @@ impl Participant {
         }
     }
 
-    /// Stops the participant at once, whatever it is doing, and gives the state to go on from. It holds
-    /// secret keys. Every call afterwards raises UninitializedParticipant.
-    fn save<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    /// Stops the participant at once, whatever it is doing, and gives the state to go on from: a list of
+    /// integers, and bytes at the same time. It holds secret keys. Every call afterwards raises UninitializedParticipant.
+    fn save<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (state, notices) = py.detach(|| self.driver.save())?;
         // A log handler that fails must not lose the state.
-        if let Err(error) = logging::tell(py, notices) {
+        if let Err(error) = logging::tell(py, &self.driver.name(), notices) {
             error.write_unraisable(py, None);
         }
-        Ok(PyBytes::new(py, &state))
+        let state = PyBytes::new(py, &state);
+        py.import("xaynet_sdk._saved")?.getattr("SavedState")?.call1((state,))
     }
 
     /// Stops the participant at once: calls that wait and later ones raise UninitializedParticipant,
@@ -236,8 +280,26 @@ impl Participant {
 
     fn tell(&self, py: Python<'_>) -> PyResult<()> {
         let notices = self.driver.with_inbox(|inbox| inbox.take_notices())?;
-        logging::tell(py, notices)
+        logging::tell(py, &self.driver.name(), notices)
     }
+}
+
+fn news_tuple(py: Python<'_>, news: News) -> PyResult<Bound<'_, PyTuple>> {
+    match news {
+        News::Round => ("round",).into_pyobject(py),
+        News::Masked => ("masked",).into_pyobject(py),
+        News::Outdated => ("outdated",).into_pyobject(py),
+        News::Sent => ("sent",).into_pyobject(py),
+        News::Rejected { late, why } => ("rejected", late, why).into_pyobject(py),
+        News::GaveUp(why) => ("gave_up", why).into_pyobject(py),
+        News::Over(over) => over_tuple(py, over),
+    }
+}
+
+/// Of a round that is over.
+pub(crate) fn over_tuple(py: Python<'_>, over: Over) -> PyResult<Bound<'_, PyTuple>> {
+    let (reason, why) = over.failure.unzip();
+    ("over", over.id, reason, why).into_pyobject(py)
 }
 
 /// Waits without the interpreter's lock, in slices, between which Ctrl-C is heard.

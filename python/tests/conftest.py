@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -106,12 +107,12 @@ def fake() -> Iterator[FakeCoordinator]:
 
 @pytest.fixture
 def records(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
-    """The messages of the logger "participant", from a level on."""
+    """The messages of the logger "participant", from a level on, without the participant's name before them."""
     caplog.set_level(logging.DEBUG, logger="participant")
 
     def messages(level: int) -> list[str]:
         return [
-            record.getMessage()
+            re.sub(r"^\[[0-9a-f]{8}\] ", "", record.getMessage())
             for record in caplog.records
             if record.name == "participant" and record.levelno >= level
         ]

@@ -68,7 +68,7 @@ def test_a_federation() -> None:
 def test_submit_tells_whether_it_was_sent(fake: FakeCoordinator) -> None:
     async def main() -> None:
         update_round(fake)
-        async with aio.connect(fake.url, polling=QUICK) as participant:
+        async with aio.connect(fake.url, polling=QUICK, keep_models=True) as participant:
             rounds = participant.rounds()
             assert (await anext(rounds)).task == "update"
             assert await participant.submit([0.5] * 4) is True
@@ -136,7 +136,7 @@ def test_a_model_that_comes_while_another_is_masked_is_for_later(fake: FakeCoord
 def test_submitting_again_after_cancelling(fake: FakeCoordinator) -> None:
     async def main() -> None:
         fake.new_round(1, task="none")
-        async with aio.connect(fake.url, polling=QUICK) as participant:
+        async with aio.connect(fake.url, polling=QUICK, keep_models=True) as participant:
             rounds = participant.rounds()
             await anext(rounds)
             given_up = asyncio.create_task(participant.submit([0.5] * 4))
@@ -202,7 +202,7 @@ def test_cancelling_does_no_harm(fake: FakeCoordinator) -> None:
     async def main() -> None:
         fake.silent.add("/model")
         fake.new_round(1, task="none")
-        async with aio.connect(fake.url, polling=QUICK) as participant:
+        async with aio.connect(fake.url, polling=QUICK, keep_models=True) as participant:
             rounds = participant.rounds()
             await anext(rounds)
             for call in (participant.global_model(), participant.submit([0.5] * 4)):

@@ -44,7 +44,7 @@ class Listed(xaynet_sdk.ParticipantABC[list[float], list[float]]):
         return global_model
 
 
-def synchronous(url: str, state: list[int] | None) -> bytes:
+def synchronous(url: str, state: list[int] | None) -> list[int]:
     participant = xaynet_sdk.spawn_participant(url, Trainer, (0.1,), state=state, scalar=0.5)
     xaynet_sdk.spawn_participant(url, Listed, kwargs={})
     error: BaseException | None = participant.error

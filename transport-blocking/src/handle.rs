@@ -138,6 +138,25 @@ impl Handle {
         self.shared.input(Input::SetModel(model))
     }
 
+    /// Sets the local model like [`Handle::set_model`], if the round with these parameters is still on;
+    /// otherwise nothing is done. Gives whether it was set. With
+    /// [`Settings::keep_models`](core::Settings::keep_models) off, a model that was trained for one round
+    /// never serves in another.
+    ///
+    /// # Errors
+    /// As [`Handle::set_model`].
+    pub fn set_model_for(&self, round: &RoundParameters, model: Model) -> Result<bool, Error> {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        if state.machine.parameters().is_none_or(|current| **current != *round) {
+            return Ok(false);
+        }
+        state.machine.handle_input(now, Input::SetModel(model))?;
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(true)
+    }
+
     /// Asks for the global model: the answer is an [`Event::GlobalModel`] or an
     /// [`Event::GlobalModelFailed`].
     ///

@@ -1,6 +1,7 @@
 //! Calls over HTTP.
 
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pet_core::participant::TransportFault;
@@ -8,8 +9,8 @@ use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
 
 use crate::Tls;
 
-/// Sends calls to one coordinator.
-#[derive(Debug)]
+/// Sends calls to one coordinator. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
     url: CoordinatorUrl,
@@ -50,6 +51,19 @@ impl Client {
         let body = read(body, self.limits.max_body_of(call))?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Response::new(status, body).headers(header("retry-after"), header("content-type")))
+    }
+
+    /// Gets what is at a path below the coordinator's URL: beside the protocol.
+    pub(crate) fn get(
+        &self,
+        path: &str,
+        time: Duration,
+        most: u64,
+    ) -> Result<Response, TransportFault> {
+        let request = self.agent.get(format!("{}{path}", self.url.as_str()));
+        let answer = request.config().timeout_global(Some(time)).build().call();
+        let (parts, body) = answer.map_err(|error| fault(&error))?.into_parts();
+        Ok(Response::new(parts.status.as_u16(), read(body, most)?))
     }
 }
 

@@ -41,6 +41,7 @@ mod http;
 mod http;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod observer;
 mod participant;
 mod sync;
 mod tls;
@@ -48,6 +49,7 @@ mod tls;
 pub use config::Config;
 pub use error::Error;
 pub use handle::Handle;
+pub use observer::Observer;
 pub use participant::Participant;
 pub use pet_core as core;
 pub use tls::Tls;

@@ -15,7 +15,7 @@ use crate::config::random_seed;
 use crate::handle::Shared;
 use crate::http::Client;
 use crate::sync::mpsc::TryRecvError;
-use crate::{Config, Error, Handle};
+use crate::{Config, Error, Handle, Observer};
 
 /// A participant that works on the caller's thread.
 #[derive(Debug)]
@@ -79,6 +79,11 @@ impl Participant {
     /// A handle to this participant, for other threads.
     pub fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
+    }
+
+    /// What asks the same coordinator for things beside the protocol, from any thread.
+    pub fn observer(&self) -> Observer {
+        Observer::new(self.client.clone())
     }
 
     /// Works until there is something to tell, or until `timeout` is over and nothing is under way.

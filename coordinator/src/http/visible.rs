@@ -1,11 +1,11 @@
 //! What people and programs see that watch the coordinator: the dashboard, `/status`, `/events`,
 //! `/metrics`, `/healthz`, `/readyz`.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Extension, State},
-    http::{header, HeaderName, HeaderValue, StatusCode},
+    http::{header, HeaderName, HeaderValue, StatusCode, Uri},
     middleware,
     response::{
         sse::{Event, KeepAlive, Sse},
@@ -46,10 +46,31 @@ pub(crate) fn visible(router: Router, view: View) -> Router {
     router.merge(routes).layer(middleware::from_fn_with_state(observation, observe))
 }
 
-async fn status(State(view): State<View>) -> Response {
-    match serde_json::to_vec(&view.status()) {
+async fn status(State(view): State<View>, uri: Uri) -> Response {
+    let mut status = view.status();
+    // What participants ask for every round need not have everything.
+    let latest = |name| {
+        let pairs = uri.query().unwrap_or_default().split('&');
+        let mut values =
+            pairs.filter_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
+        values.find_map(|(_, value)| value.parse::<usize>().ok())
+    };
+    if let Some(rounds) = latest("rounds") {
+        status.rounds = keep_latest(status.rounds, rounds);
+    }
+    if let Some(samples) = latest("samples") {
+        status.samples = keep_latest(status.samples, samples);
+    }
+    match serde_json::to_vec(&status) {
         Ok(json) => fresh("application/json", json),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn keep_latest<T: Clone>(all: Arc<Vec<T>>, most: usize) -> Arc<Vec<T>> {
+    match all.len().checked_sub(most) {
+        None | Some(0) => all,
+        Some(superfluous) => Arc::new(all[superfluous..].to_vec()),
     }
 }
 

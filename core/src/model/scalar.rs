@@ -20,10 +20,10 @@ pub struct Scalar(Ratio<BigUint>);
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum ScalarError {
     /// Below zero.
-    #[error("a scalar must not be negative, and {0} is; use 0 or more")]
+    #[error("a scalar must not be negative, and {0:?} is; use 0 or more")]
     Negative(f64),
     /// NaN or infinite.
-    #[error("a scalar must be a finite number, and {0} is not")]
+    #[error("a scalar must be a finite number, and {0:?} is not")]
     NotFinite(f64),
     /// A fraction whose denominator is 0.
     #[error("the denominator of a scalar must not be 0")]

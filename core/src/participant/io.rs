@@ -117,6 +117,9 @@ pub enum Event {
     },
     /// The local model cannot be used and was dropped.
     ModelRejected(ModelMismatch),
+    /// The local model was set in an earlier round, was not used in it, and was dropped: only where
+    /// [`Settings::keep_models`](super::Settings::keep_models) says so.
+    ModelOutdated,
     /// The local model was masked.
     ModelMasked(MaskReport),
     /// A part of a message was delivered.

@@ -26,9 +26,14 @@ impl Participant {
         });
         self.misses = 0;
         self.model_asked = false;
+        let outdated = !self.settings.keep_models && self.round.is_some() && self.model.is_some();
         let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
         self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
         self.event(Event::NewRound { task, parameters: parameters.clone() });
+        if outdated {
+            self.set_local_model(None);
+            self.event(Event::ModelOutdated);
+        }
         if let Some(Err(mismatch)) = self.model.as_ref().map(|model| fits(model, &parameters)) {
             self.set_local_model(None);
             self.event(Event::ModelRejected(mismatch));

@@ -19,17 +19,23 @@ pub struct Settings {
     pub max_model_length: u64,
     /// How often the coordinator is asked.
     pub polling: Polling,
+    /// Whether a local model that was set in one round and not yet used is kept for a later one. If not, a
+    /// round that begins drops it, and says so with
+    /// [`Event::ModelOutdated`](super::Event::ModelOutdated): the model was trained for the round before.
+    /// One that was set before the first round of all is for that.
+    pub keep_models: bool,
 }
 
 impl Default for Settings {
-    /// Scalar 1, messages of any size, models of up to 268,435,456 weights, polling as the existing
-    /// clients do it.
+    /// Scalar 1, messages of any size, models of up to 268,435,456 weights, polling and keeping local
+    /// models as the existing clients do it.
     fn default() -> Self {
         Self {
             scalar: Scalar::one(),
             max_message_size: MessageSize::UNLIMITED,
             max_model_length: 1 << 28,
             polling: Polling::default(),
+            keep_models: true,
         }
     }
 }

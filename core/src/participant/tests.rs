@@ -397,6 +397,46 @@ fn a_model_is_used_up_by_one_round_and_the_latest_counts() {
     assert!(!fixture.machine.has_model());
 }
 
+/// Python's classes have it so: what was trained on one global model must not count as an answer to another.
+#[test]
+fn a_model_for_one_round_never_serves_in_a_later_one() {
+    let settings = Settings { keep_models: false, ..Settings::default() };
+    let keys = SigningKeyPair::from_seed(&Seed::new([1; 32]));
+    let next = RoundParameters { seed: RoundSeed::new([4; 32]), ..parameters(Task::Update) };
+    let begin = || {
+        let machine = Participant::new(keys.clone(), RootSeed::new([2; 32]), settings.clone());
+        let mut fixture = Fixture::with(machine);
+        // Before the first contact: it is for the first round.
+        fixture.input(Input::SetModel(model(0.1))).unwrap();
+        fixture.params(&parameters(Task::Update));
+        assert!(fixture.machine.has_model());
+        fixture
+    };
+    let expect_dropped = |fixture: &mut Fixture| {
+        fixture.params(&next);
+        fixture.answer(&Call::Sums, sums());
+        assert_eq!(fixture.idle().why, Why::LocalModel);
+        assert!(fixture.events.contains(&Event::ModelOutdated));
+        assert!(!fixture.machine.has_model());
+    };
+    // The round changes at the last look before it is masked.
+    let mut fixture = begin();
+    let (id, _) = fixture.request();
+    fixture.input(Input::Response { id, response: Response::no_content() }).unwrap();
+    fixture.pause();
+    expect_dropped(&mut fixture);
+    // Also where that happens while the participant is a saved state.
+    let saved = begin().machine.snapshot().to_bytes();
+    let restored = Participant::restore(&saved, settings.clone()).unwrap();
+    expect_dropped(&mut Fixture::with(restored));
+    // In the same round it is as good as ever.
+    let mut restored = Fixture::with(Participant::restore(&saved, settings.clone()).unwrap());
+    restored.params(&parameters(Task::Update));
+    restored.answer(&Call::Sums, sums());
+    restored.run_job();
+    assert!(!restored.events.contains(&Event::ModelOutdated));
+}
+
 #[test]
 fn a_bad_model_is_dropped_and_told() {
     let mut fixture = waiting_for_model();

@@ -16,9 +16,11 @@ import logging as _logging
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from xaynet_sdk import sealing
+from xaynet_sdk._saved import SavedState
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.coordinator import Coordinator
 from xaynet_sdk.layout import Layout, LayoutError, flatten, unflatten
+from xaynet_sdk.outcome import UpdateOutcome
 from xaynet_sdk.participant import (
     InternalParticipant,
     ParticipantABC,
@@ -40,12 +42,13 @@ from xaynet_sdk.xaynet_sdk import (
     SealError,
     UninitializedParticipant,
     XaynetError,
+    __version__,
     init_logging,
 )
 
 if _TYPE_CHECKING:
     from xaynet_sdk import aio, protocol
-    from xaynet_sdk.simulation import SimulatedRound, Simulation, simulate
+    from xaynet_sdk.simulation import SimulatedRound, Simulation, SimulationError, simulate
 
 __all__ = [
     "AsyncParticipant",
@@ -63,14 +66,18 @@ __all__ = [
     "ParticipantABC",
     "ParticipantInit",
     "ParticipantRestore",
+    "SavedState",
     "SealError",
     "SimulatedRound",
     "Simulation",
+    "SimulationError",
     "Tls",
     "TrainingInput",
     "TrainingResult",
     "UninitializedParticipant",
+    "UpdateOutcome",
     "XaynetError",
+    "__version__",
     "aio",
     "flatten",
     "protocol",
@@ -94,11 +101,12 @@ _LATER = {
     "simulation": None,
     "SimulatedRound": "simulation",
     "Simulation": "simulation",
+    "SimulationError": "simulation",
     "simulate": "simulation",
 }
 
 
-def __getattr__(name: str) -> object:
+def _get_later(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     where = _LATER[name]
@@ -107,6 +115,11 @@ def __getattr__(name: str) -> object:
     value = getattr(_importlib.import_module(f"{__name__}.{where}"), name)
     globals()[name] = value
     return value
+
+
+# A type checker that sees a `__getattr__` takes every name for one of this module's.
+if not _TYPE_CHECKING:
+    __getattr__ = _get_later
 
 
 def __dir__() -> list[str]:

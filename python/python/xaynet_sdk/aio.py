@@ -25,10 +25,18 @@ from urllib.parse import urlsplit
 
 from xaynet_sdk import protocol as p
 from xaynet_sdk._handle import NotCopied
+from xaynet_sdk._log import ParticipantLog
+from xaynet_sdk._numbers import seconds, whole
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
-from xaynet_sdk.xaynet_sdk import ParticipantInit, UninitializedParticipant, XaynetError
+from xaynet_sdk.xaynet_sdk import (
+    ParticipantInit,
+    UninitializedParticipant,
+    XaynetError,
+    _RoundWatch,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -41,8 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Participant", "Round", "SubmissionRejected", "connect"]
 
-LOG = logging.getLogger("participant")
-
 _T = TypeVar("_T")
 
 # Calls with short answers; the others may have any that fit into memory.
@@ -50,6 +56,12 @@ _SHORT = 1 << 16
 _LONG = 2 << 30
 # The statuses of messages that came too late, or that there is no room for.
 _TOO_LATE = (409, 503)
+# How long a look at the coordinator's status may take, in seconds.
+_LOOK = 5.0
+# And how long it may be, in bytes.
+_MOST_STATUS = 1 << 20
+# From so many weights on they are converted beside the event loop: below that, it takes less than to go there.
+_LARGE = 1 << 14
 # The job that takes the local model.
 _MASKING = "mask local model"
 # The slowest upload that is waited for, in bytes a second.
@@ -84,6 +96,8 @@ def connect(
     tls: Tls | None = None,
     client: httpx.AsyncClient | None = None,
     executor: Executor | None = None,
+    keep_models: bool = False,
+    on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
 ) -> Participant:
     """A participant, to be used in an ``async with`` block, at whose end it stops.
 
@@ -98,7 +112,12 @@ def connect(
         threads: How many threads mask; all by default.
         tls: Whom to trust, and what to show, if the URL is an https one.
         client: The HTTP client to use, which stays open; for proxies and so on. It has its own idea of TLS.
-        executor: Where to mask; the event loop's own executor by default.
+        executor: Where to mask, and to convert large models; the event loop's own executor by default.
+        keep_models: Whether a model that was not used in the round that it was submitted for is kept for a later
+            one. By default it counts for the round that :meth:`Participant.rounds` or
+            :meth:`Participant.global_model` was asked in last, and for no other.
+        on_update_outcome: What to call, in the event loop, with what has become of models: see
+            :class:`xaynet_sdk.UpdateOutcome`.
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
@@ -107,8 +126,10 @@ def connect(
         raise ParticipantInit(
             f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
         )
-    if not timeout > 0:
-        raise ParticipantInit(f"timeout must be a positive number of seconds, and {timeout} is not")
+    if seconds("timeout", timeout, ParticipantInit) == 0:
+        raise ParticipantInit("timeout must be a positive number of seconds, and 0 is not")
+    if threads is not None:
+        whole("threads", threads, 1, ParticipantInit)
     if tls is not None and client is not None:
         raise ParticipantInit(
             "give tls, or a client that has certificates of its own, but not both"
@@ -120,6 +141,7 @@ def connect(
         passphrase=passphrase,
         scalar=scalar,
         polling=polling or p.Polling(),
+        keep_models=keep_models,
     )
     return Participant(
         machine,
@@ -129,7 +151,17 @@ def connect(
         client,
         executor,
         threads or os.cpu_count() or 1,
+        keep_models,
+        on_update_outcome,
     )
+
+
+def _is_large(weights: object) -> bool:
+    try:
+        return len(weights) >= _LARGE  # type: ignore[arg-type]
+    except TypeError:
+        # It will be refused, or is something that takes its time to become an array.
+        return hasattr(weights, "__array__")
 
 
 def _is_base_url(url: object) -> bool:
@@ -157,8 +189,21 @@ class Participant(NotCopied):
         client: httpx.AsyncClient | None,
         executor: Executor | None,
         threads: int,
+        keep_models: bool,
+        on_update_outcome: Callable[[UpdateOutcome], object] | None,
     ) -> None:
         self._machine = machine
+        self._log = ParticipantLog(machine.public_key)
+        self._keep_models = keep_models
+        self._on_update_outcome = on_update_outcome
+        self._outcomes = OutcomeTracker(self._tell_outcome)
+        self._watch: _RoundWatch | None = _RoundWatch()
+        self._looking: asyncio.Task[None] | None = None
+        # The round that a model that is handed over was trained for; 0 if nobody has asked for one yet.
+        self._trained_for = 0
+        # How often submit was called, and which of the calls has set a model last.
+        self._submissions = 0
+        self._set_by = 0
         self._url = url
         self._timeout = timeout
         self._verify = verify
@@ -228,7 +273,7 @@ class Participant(NotCopied):
                 if self._stopped:
                     self._raise_error()
                     return
-                seen = self._rounds
+                seen = self._trained_for = self._rounds
                 current = self._round
             assert current is not None, "a round that was counted is known"
             yield current
@@ -242,6 +287,7 @@ class Participant(NotCopied):
             UninitializedParticipant: The participant was stopped.
         """
         self._check()
+        self._trained_for = self._rounds
         self._machine.handle_input(time.monotonic(), p.FetchModel())
         return await self._answer(self._models)
 
@@ -249,12 +295,14 @@ class Participant(NotCopied):
         """Hands over a local model, and waits until it is sent.
 
         A later call replaces a model that is not yet being masked. To cancel the waiting does not take the
-        model back.
+        model back once it is handed over. A large model is converted beside the event loop: leave it as it is until this returns.
 
         Returns:
-            True once it is sent. False if it does not count in this round: because the round, or its
+            True once it is sent. False if it does not count in the round that it was trained for (the one that
+            :meth:`rounds` or :meth:`global_model` was asked in last): because the round, or its
             update phase, is over before; because a later call has replaced it; or because this participant
-            does not update in the round, or has already, and then the model is used when it next does.
+            does not update in the round, or has already. Such a model is dropped; with ``keep_models`` of
+            :func:`connect` it is used when this participant next updates.
 
         Raises:
             LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: It does not fit.
@@ -263,7 +311,25 @@ class Participant(NotCopied):
             UninitializedParticipant: The participant was stopped.
         """
         self._check()
-        self._machine.handle_input(time.monotonic(), p.SetModel(weights))
+        self._submissions += 1
+        number, trained_for = self._submissions, self._trained_for
+        prepare = self._machine._native._prepare
+        if _is_large(weights):
+            loop = asyncio.get_running_loop()
+            prepared = await loop.run_in_executor(self._executor, prepare, weights)
+            self._check()
+        else:
+            prepared = prepare(weights)
+        if number < self._set_by:
+            # A later call was quicker, and has replaced it before it was there.
+            return False
+        if not self._keep_models and 0 < trained_for < self._rounds:
+            self._outcomes.late("the round that it was trained for is over")
+            return False
+        # (It is here that a warning is raised, where the user's line can be named.)
+        self._machine._native._set_prepared(p._millis(time.monotonic()), prepared)
+        self._set_by = number
+        self._outcomes.model_set()
         self._settle(self._next, lambda waiting: waiting.set_result(False))
         return await self._answer(self._next)
 
@@ -323,7 +389,7 @@ class Participant(NotCopied):
                     # It is time to go on.
                     continue
         except Exception as error:
-            LOG.critical("the participant ends", exc_info=True)
+            self._log.critical("the participant ends", exc_info=True)
             self._error = error
             await self._end(error)
 
@@ -346,16 +412,19 @@ class Participant(NotCopied):
         try:
             self._machine.handle_input(time.monotonic(), input)
         except p.StaleInput as error:
-            LOG.debug("%s", error)
+            self._log.debug("%s", error)
         self._woken.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._children.add(task)
         task.add_done_callback(self._child_ended)
+        return task
 
     def _child_ended(self, task: asyncio.Task[None]) -> None:
         self._children.discard(task)
+        if task is self._looking:
+            self._looking = None
         if not task.cancelled() and task.exception() is not None and self._driver is not None:
             # A bug, or no memory: nobody would ever answer the machine.
             self._driver.cancel(f"{task.exception()!r}")
@@ -409,33 +478,89 @@ class Participant(NotCopied):
             raise
         self._feed(p.JobDone(result))
 
+    def _tell_outcome(self, outcome: UpdateOutcome) -> None:
+        self._log.debug("what has become of the local model: %s %s", outcome.kind, outcome.reason)
+        if self._on_update_outcome is None:
+            return
+        try:
+            self._on_update_outcome(outcome)
+        except Exception:
+            self._log.exception("on_update_outcome has raised an exception")
+
+    async def _look(self, watch: _RoundWatch) -> None:
+        """What has become of the round before, if the coordinator tells: those of old do not."""
+        import httpx
+
+        status = bytearray()
+        try:
+            async with (
+                asyncio.timeout(_LOOK),
+                self._client.stream("GET", self._url + watch.PATH) as answer,
+            ):
+                async for part in answer.aiter_bytes():
+                    status += part
+                    if len(status) > _MOST_STATUS:
+                        return
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            self._log.debug("the coordinator's status cannot be had: %s", error)
+            return
+        if answer.status_code in (404, 405, 501):
+            self._watch = None
+        if answer.status_code != 200:
+            return
+        over, advice = watch.take_in(bytes(status))
+        for news in over:
+            self._outcomes.take_in(*news)
+        if advice is not None:
+            self._log.warning("%s", advice)
+
+    def _look_again(self) -> None:
+        """One look at a time: who is slow misses none, since a status has the latest rounds."""
+        if self._watch is None or self._looking is not None:
+            return
+        self._looking = self._spawn(self._look(self._watch))
+
     async def _tell(self, event: p.ParticipantOutput) -> None:
         match event:
             case p.NewRound(task, parameters):
-                LOG.info("a new round; task: %s", task)
+                self._log.info("a new round; task: %s", task)
                 if self._round is not None:
                     self._submitted(lambda waiting: waiting.set_result(False))
+                self._outcomes.take_in("round")
                 await self._enter(Round(task, parameters))
-            case p.ModelNeeded() | p.ModelMasked() | p.Progress():
+                self._look_again()
+            case p.ModelOutdated():
+                self._outcomes.take_in("outdated")
+            case p.ModelMasked():
+                await self._enter_restored()
+                self._outcomes.take_in("masked")
+            case p.ModelNeeded() | p.Progress():
                 await self._enter_restored()
             case p.Sent(tag):
                 await self._enter_restored()
-                LOG.info("the %s message is sent", tag)
+                self._log.info("the %s message is sent", tag)
                 if tag == "update":
                     self._settle(self._sending, lambda waiting: waiting.set_result(True))
+                    self._outcomes.take_in("sent")
             case p.Rejected(tag, _, status, reason):
-                LOG.warning("the coordinator has rejected the %s message: %s", tag, reason)
-                if tag == "update" and status in _TOO_LATE:
+                # To be late is nothing unusual: a round ends once there are enough.
+                late = status in _TOO_LATE
+                level = logging.INFO if late else logging.WARNING
+                self._log.log(level, "the coordinator has rejected the %s message: %s", tag, reason)
+                if tag == "update" and late:
                     self._settle(self._sending, lambda waiting: waiting.set_result(False))
                 elif tag == "update":
                     rejected = SubmissionRejected(reason)
                     self._settle(self._sending, lambda waiting: waiting.set_exception(rejected))
+                if tag == "update":
+                    self._outcomes.take_in("rejected", late, reason)
             case p.GaveUp(reason):
-                LOG.error("this participant is out of the round: %s", reason)
+                self._outcomes.take_in("gave_up", reason)
+                self._log.error("this participant is out of the round: %s", reason)
                 gave_up = SubmissionRejected(reason)
                 self._submitted(lambda waiting: waiting.set_exception(gave_up))
             case p.ModelRejected(error):
-                LOG.error("the local model was dropped: %s", error)
+                self._log.error("the local model was dropped: %s", error)
                 self._settle(
                     self._sending or self._next, lambda waiting: waiting.set_exception(error)
                 )
@@ -444,11 +569,11 @@ class Participant(NotCopied):
             case p.GlobalModelFailed(error):
                 self._settle(self._first_wish(), lambda waiting: waiting.set_exception(error))
             case p.Trouble(call, reason):
-                LOG.warning("%s: %s; the coordinator is asked again", call, reason)
+                self._log.warning("%s: %s; the coordinator is asked again", call, reason)
             case _:
-                LOG.debug("%s", event)
+                self._log.debug("%s", event)
         if isinstance(event, p.ModelMasked) and event.clamped:
-            LOG.warning(
+            self._log.warning(
                 "%d weights of the local model were beyond the bound (the largest is %g) and were put on it",
                 event.clamped,
                 event.largest_clamped,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._handle import NotCopied
+from xaynet_sdk._log import ParticipantLog
+from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-LOG = logging.getLogger("participant")
 
 # The longest wait in one go, in seconds; whatever happens ends it earlier.
 _TICK = 10.0
@@ -38,15 +39,23 @@ class AsyncParticipant(NotCopied, threading.Thread):
         *,
         timeout: float = 60.0,
         tls: Tls | None = None,
+        keep_models: bool = True,
+        on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
     ) -> None:
-        super().__init__(name="xaynet-async-participant", daemon=True)
+        super().__init__(daemon=True)
         self._native = xaynet_sdk.Participant(
             coordinator_url,
             scalar,
             state,
             timeout=timeout,
             tls=None if tls is None else tls._files(),
+            keep_models=keep_models,
         )
+        self._keep_models = keep_models
+        self._log = ParticipantLog(self._native.public_key)
+        self.name = f"xaynet-async-participant-{self._log.participant}"
+        self._on_update_outcome = on_update_outcome
+        self._outcomes = OutcomeTracker(self._tell_outcome)
         self._notifier = notifier
 
     def __enter__(self) -> Self:
@@ -67,6 +76,8 @@ class AsyncParticipant(NotCopied, threading.Thread):
         try:
             while True:
                 self._native.tick(_TICK)
+                for news in self._native._news():
+                    self._outcomes.take_in(*news)
                 if self._native.rounds() != rounds:
                     rounds = self._native.rounds()
                     self._notifier.set()
@@ -75,11 +86,20 @@ class AsyncParticipant(NotCopied, threading.Thread):
         except BaseException:
             # Nobody would announce anything any more: whoever waits is woken, and the next call raises.
             try:
-                LOG.critical("the participant's thread ends", exc_info=True)
+                self._log.critical("the participant's thread ends", exc_info=True)
             finally:
                 with suppress(xaynet_sdk.UninitializedParticipant):
                     self._native.close()
                 self._notifier.set()
+
+    def _tell_outcome(self, outcome: UpdateOutcome) -> None:
+        self._log.debug("what has become of the local model: %s %s", outcome.kind, outcome.reason)
+        if self._on_update_outcome is None:
+            return
+        try:
+            self._on_update_outcome(outcome)
+        except Exception:
+            self._log.exception("on_update_outcome has raised an exception")
 
     @overload
     def get_global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
@@ -123,6 +143,10 @@ class AsyncParticipant(NotCopied, threading.Thread):
         are known. If it does not fit then, that is logged, and raised by the next call of this method
         or of :meth:`get_global_model`.
 
+        With ``keep_models=False`` of :func:`xaynet_sdk.spawn_async_participant` a model counts for the round whose
+        global model was fetched last, and for no other: if that round is over, it is dropped, as is one that was not
+        used by the time that the next round begins. ``on_update_outcome`` is told.
+
         Args:
             local_model: A list of numbers, or a one-dimensional array or buffer of them. It is
                 copied. For a coordinator of floats, numbers of any real type are taken and rounded;
@@ -133,10 +157,21 @@ class AsyncParticipant(NotCopied, threading.Thread):
             LocalModelDataTypeMisMatch: It has weights that the coordinator's data type does not have.
             UninitializedParticipant: The participant was stopped.
         """
-        self._native.set_model(local_model)
+        with self._outcomes.lock:
+            fetched_in = 0 if self._keep_models else self._native._fetched_in()
+            if fetched_in == 0:
+                self._native.set_model(local_model)
+                taken = True
+            else:
+                taken = self._native._set_model_for(local_model, fetched_in)
+            if taken:
+                self._outcomes.model_set()
+        if not taken:
+            self._outcomes.late("the round whose global model was fetched last is over")
 
-    def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
-        """Stops the participant at once and gives its state, to be restored with.
+    def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> SavedState:
+        """Stops the participant at once and gives its state, to be restored with: a list of integers, and bytes where
+        those are asked for.
 
         The state holds the participant's secret keys, and a local model that was not yet used. With a key
         (32 bytes) or a passphrase it is sealed: see :mod:`xaynet_sdk.sealing`. (Not in Xaynet.)
@@ -145,4 +180,4 @@ class AsyncParticipant(NotCopied, threading.Thread):
             UninitializedParticipant: The participant was stopped before.
         """
         seal = sealer(key, passphrase)
-        return seal(self._native.save())
+        return SavedState(seal(bytes(self._native.save())))

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from xaynet_sdk._handle import NotCopied
+from xaynet_sdk._numbers import seconds, whole
 from xaynet_sdk._settings import flat_settings, with_defaults
-from xaynet_sdk.xaynet_sdk import _CoordinatorServer
+from xaynet_sdk.xaynet_sdk import _advice, _CoordinatorServer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,9 +83,11 @@ class Coordinator(NotCopied):
         """Waits until there is a global model of this round or a later one.
 
         Raises:
-            TimeoutError: There is none after so many seconds.
+            TimeoutError: There is none after so many seconds: why rounds have failed, and what to do about it, is
+                told.
         """
-        deadline = time.monotonic() + timeout
+        whole("round_id", round_id, 1)
+        deadline = time.monotonic() + seconds("timeout", timeout)
         while (self.rounds() or [0])[-1] < round_id:
             if time.monotonic() > deadline:
                 raise TimeoutError(
@@ -112,15 +115,26 @@ class Coordinator(NotCopied):
 
     def _summary(self) -> str:
         status = self.status()
-        phase, failed = status["phase"], sum(status["totals"]["failed"].values())
+        phase, failed = status["phase"], status["totals"]["failed"]
+        has = f"it is in the {phase['name']} phase of round {status['round']['id']}"
+        if phase["min_count"] is not None:
+            has += f" and has {phase['accepted']} of at least {phase['min_count']} messages"
+        if not failed:
+            return f"{has}; no round has failed"
+        reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(failed.items()))
+        last = next((each for each in reversed(status["rounds"]) if each["failure"]), None)
+        why = f"{has}; {sum(failed.values())} rounds have failed ({reasons})"
+        if last is None:
+            return why
+        failure = last["failure"]
         return (
-            f"it is in the {phase['name']} phase of round {status['round']['id']} and has {phase['accepted']} "
-            f"of at least {phase['min_count']} messages; {failed} rounds have failed"
+            f"{why}, round {last['id']} at last in its {failure['phase']} phase: {failure['message']}. "
+            f"{_advice(failure['reason'])}"
         )
 
     def stop(self, timeout: float = 2.0) -> None:
         """Answers the requests in flight, for at most so many seconds, and stops. Once is enough."""
-        self._native.stop(timeout)
+        self._native.stop(seconds("timeout", timeout))
 
     def __enter__(self) -> Self:
         # Raises if it was stopped.

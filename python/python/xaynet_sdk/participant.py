@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from xaynet_sdk import xaynet_sdk
 from xaynet_sdk._handle import NotCopied
+from xaynet_sdk._log import ParticipantLog
+from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
-
-LOG = logging.getLogger("participant")
 
 #: What a participant trains on: the deserialized global model.
 TrainingInput = TypeVar("TrainingInput")
@@ -44,8 +45,10 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
     def train_round(self, training_input: TrainingInput | None) -> TrainingResult:
         """Trains a model, when this participant is chosen to update the global model.
 
-        Called at most once a round. If it takes longer than the round, its result is used in the
-        next round that this participant is chosen for.
+        Called at most once a round. If it takes longer than the round, its result is dropped, as
+        :meth:`on_update_outcome` is told: it was trained on another global model than the next round's. (With
+        ``keep_models`` of :func:`xaynet_sdk.spawn_participant` it is used in the next round that this
+        participant is chosen for, as in Xaynet.)
 
         Args:
             training_input: The deserialized global model, or None if there is none yet.
@@ -73,6 +76,10 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
     def on_new_global_model(self, global_model: TrainingInput | None) -> None:
         """Called with the deserialized global model when a round begins, which is when there may be a
         new one; with None while there is none."""
+
+    def on_update_outcome(self, outcome: UpdateOutcome) -> None:
+        """Called with what has become of a trained model: see :class:`xaynet_sdk.UpdateOutcome`. Does nothing
+        unless it is overridden. (Not in Xaynet.)"""
 
     def on_stop(self) -> None:
         """Called before the participant's thread ends."""
@@ -107,8 +114,9 @@ class InternalParticipant(NotCopied, threading.Thread):
         *,
         timeout: float = 60.0,
         tls: Tls | None = None,
+        keep_models: bool = False,
     ) -> None:
-        super().__init__(name="xaynet-participant", daemon=True)
+        super().__init__(daemon=True)
         self.error = None
         self._native = xaynet_sdk.Participant(
             coordinator_url,
@@ -116,7 +124,11 @@ class InternalParticipant(NotCopied, threading.Thread):
             state,
             timeout=timeout,
             tls=None if tls is None else tls._files(),
+            keep_models=keep_models,
         )
+        self._keep_models = keep_models
+        self._log = ParticipantLog(self._native.public_key)
+        self.name = f"xaynet-participant-{self._log.participant}"
         self._make: Callable[[], ParticipantABC[Any, Any]] = lambda: participant(
             *p_args, **p_kwargs
         )
@@ -145,8 +157,9 @@ class InternalParticipant(NotCopied, threading.Thread):
         key: bytes | None = None,
         passphrase: str | None = None,
         raise_error: bool = False,
-    ) -> bytes:
-        """Stops the participant and gives its state, to be restored with.
+    ) -> SavedState:
+        """Stops the participant and gives its state, to be restored with: a list of integers, and bytes where those
+        are asked for.
 
         Does not wait for a running ``train_round``: its result is dropped, and ``on_stop`` is called
         when it has ended (:meth:`join` waits for that). Otherwise ``on_stop`` has been called when this
@@ -171,7 +184,7 @@ class InternalParticipant(NotCopied, threading.Thread):
                 self._changed.wait_for(lambda: self._ended or self._training, _GRACE)
         if raise_error and self.error is not None:
             raise self.error
-        return seal(self._native.save())
+        return SavedState(seal(bytes(self._native.save())))
 
     def join(self, timeout: float | None = None) -> None:
         """Waits until the thread has ended, at most ``timeout`` seconds.
@@ -213,12 +226,19 @@ class InternalParticipant(NotCopied, threading.Thread):
             del self._make
             self._ready.set()
         try:
-            _Participation(self._native, participant, self._guard, self._long_work).go_on()
+            _Participation(
+                self._native,
+                participant,
+                self._guard,
+                self._long_work,
+                self._log,
+                self._keep_models,
+            ).go_on()
         except xaynet_sdk.UninitializedParticipant:
-            LOG.debug("the participant was stopped")
+            self._log.debug("the participant was stopped")
         except BaseException as error:
             # Not the user's everyday mistake: SystemExit and the like are meant to end the thread.
-            LOG.critical("the participant's thread ends", exc_info=True)
+            self._log.critical("the participant's thread ends", exc_info=True)
             self.error = error
         finally:
             self._close()
@@ -238,14 +258,16 @@ class InternalParticipant(NotCopied, threading.Thread):
         except Exception as error:
             if isinstance(error, xaynet_sdk.UninitializedParticipant) and self._was_stopped():
                 # A call of stop() in the user's code, after the one that counts.
-                LOG.debug("the participant was stopped meanwhile", exc_info=True)
+                self._log.debug("the participant was stopped meanwhile", exc_info=True)
                 return
-            LOG.exception("the participant's code has raised an exception, or given a wrong model")
+            self._log.exception(
+                "the participant's code has raised an exception, or given a wrong model"
+            )
             settled = False
             try:
                 settled = participant.on_error(error)
             except Exception:
-                LOG.exception("the participant's on_error has raised an exception")
+                self._log.exception("the participant's on_error has raised an exception")
             if not settled:
                 self.error = error
 
@@ -282,11 +304,16 @@ class _Participation:
         participant: ParticipantABC[Any, Any],
         guard: Callable[[ParticipantABC[Any, Any]], AbstractContextManager[None]],
         long_work: Callable[[], AbstractContextManager[None]],
+        log: ParticipantLog,
+        keep_models: bool,
     ) -> None:
         self._native = native
         self._participant = participant
         self._guard = guard
         self._long_work = long_work
+        self._log = log
+        self._keep_models = keep_models
+        self._outcomes = OutcomeTracker(self._tell_outcome)
         self._rounds = 0
         self._training_input: Any = None
         # Whether this round's global model is to be fetched.
@@ -299,6 +326,8 @@ class _Participation:
         while True:
             self._native.tick(_TICK)
             self._report_earlier_model()
+            for news in self._native._news():
+                self._outcomes.take_in(*news)
             # In this order, so that it is never asked for this round and answered with an older model.
             needs_model = self._native.should_set_model()
             if self._native.rounds() != self._rounds:
@@ -311,6 +340,11 @@ class _Participation:
             if needs_model and not self._wants_global_model and not self._settled:
                 self._settled = True
                 self._train()
+
+    def _tell_outcome(self, outcome: UpdateOutcome) -> None:
+        self._log.debug("what has become of the local model: %s %s", outcome.kind, outcome.reason)
+        with self._guard(self._participant):
+            self._participant.on_update_outcome(outcome)
 
     def _report_earlier_model(self) -> None:
         """Has the user know of a local model that was set earlier and turned out not to fit."""
@@ -326,7 +360,7 @@ class _Participation:
         except xaynet_sdk.GlobalModelUnavailable as error:
             # Once is enough: it is tried again every second.
             level = logging.DEBUG if self._unavailable else logging.WARNING
-            LOG.log(level, "the global model cannot be fetched, trying again: %s", error)
+            self._log.log(level, "the global model cannot be fetched, trying again: %s", error)
             self._unavailable = True
             return
         except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
@@ -361,7 +395,7 @@ class _Participation:
         with self._guard(self._participant):
             takes_part = self._participant.participate_in_update_task()
         if not takes_part:
-            LOG.debug("not training in this round")
+            self._log.debug("not training in this round")
             return
         if self._native.rounds() != self._rounds or not self._native.should_set_model():
             # The next round has begun while the user's code was asked: it has another global model.
@@ -376,9 +410,19 @@ class _Participation:
         # Otherwise set_model would raise what is wrong with the earlier one, and drop this one.
         self._report_earlier_model()
         try:
-            self._native.set_model(weights)
+            if self._keep_models:
+                self._native.set_model(weights)
+                taken = True
+            else:
+                taken = self._native._set_model_for(weights, self._rounds)
         except xaynet_sdk.UninitializedParticipant:
             raise
         except Exception:
             with self._guard(self._participant):
                 raise
+        else:
+            if taken:
+                self._outcomes.model_set()
+            else:
+                self._log.info("the round was over before the training: its result is dropped")
+                self._outcomes.late("the next round had begun before the training ended")

@@ -74,6 +74,7 @@ __all__ = [
     "MessageRejected",
     "ModelMasked",
     "ModelNeeded",
+    "ModelOutdated",
     "ModelRejected",
     "NewRound",
     "Other",
@@ -270,6 +271,12 @@ class ModelRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOutdated:
+    """A local model was not used in the round that it was set in, and was dropped: see ``keep_models`` of
+    :class:`ParticipantMachine`."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelMasked:
     """The local model was masked."""
 
@@ -423,6 +430,7 @@ ParticipantOutput: TypeAlias = (
     | NewRound
     | ModelNeeded
     | ModelRejected
+    | ModelOutdated
     | ModelMasked
     | Progress
     | Sent
@@ -452,6 +460,7 @@ _OUTPUTS: dict[str, Any] = {
     "new_round": lambda task, parameters: NewRound(task, RoundParameters(*parameters)),
     "model_needed": ModelNeeded,
     "model_rejected": ModelRejected,
+    "model_outdated": ModelOutdated,
     "model_masked": ModelMasked,
     "progress": Progress,
     "sent": Sent,
@@ -491,6 +500,7 @@ class ParticipantMachine(NotCopied):
         max_model_length: Rounds of longer models are not taken part in.
         polling: How often the coordinator is asked.
         arrays: Whether global models are NumPy arrays (then NumPy is needed) or lists.
+        keep_models: Whether a local model that was not used in the round that it was set in is kept for a later one.
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
@@ -508,6 +518,7 @@ class ParticipantMachine(NotCopied):
         max_model_length: int | None = None,
         polling: Polling | None = None,
         arrays: bool = True,
+        keep_models: bool = True,
     ) -> None:
         if seed is not None and state is not None:
             raise ValueError("a machine is made from a seed or from a state, not from both")
@@ -522,6 +533,7 @@ class ParticipantMachine(NotCopied):
             max_message_size,
             max_model_length,
             (pauses.after_progress, pauses.initial, pauses.factor, pauses.max),
+            keep_models,
         )
 
     def handle_input(self, now: float, input: ParticipantInput) -> None:

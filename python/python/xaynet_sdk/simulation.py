@@ -6,22 +6,28 @@ left out, and time passes as quickly as the machines get on.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html
 import itertools
 import os
+import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from xaynet_sdk import protocol
+from xaynet_sdk._numbers import whole
 from xaynet_sdk._settings import with_defaults
 from xaynet_sdk._types import Weights
+from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.participant import ParticipantABC
-from xaynet_sdk.xaynet_sdk import XaynetError
+from xaynet_sdk.xaynet_sdk import XaynetError, _advice
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,18 +45,29 @@ _PAUSE = 0.1
 _PHASES: Mapping[str, object] = {
     "pet.sum.time.min": 1,
     "pet.sum.time.max": 10,
-    "pet.sum.count.max": 1_000_000,
     "pet.update.time.min": 1,
     "pet.update.time.max": 10,
     "pet.update.count.max": 1_000_000,
     "pet.sum2.time.min": 0.2,
     "pet.sum2.time.max": 10,
-    "pet.sum2.count.max": 1_000_000,
 }
+# The coordinator's own default, for a few participants. With many, each of those who sum opens a seed of each of those
+# who train, so a federation in earnest has a few of them, however large it is: ten are drawn on average, and then in
+# 22,000 rounds there is one with nobody.
+_SUM_PROB = 0.3
+_SUMMERS = 10
+# How many different reasons for failures are told.
+_REASONS = 8
 
 
 class SimulationError(XaynetError):
-    """The simulated federation does not get on."""
+    """The simulated federation does not get on.
+
+    Its ``simulation``, as that of any exception that comes out of :func:`simulate`, has the rounds until then.
+    """
+
+    #: Why rounds have failed, in a row.
+    failures: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,8 @@ class Simulation:
     model: _Array | None = None
     #: The global model of each round, if they were to be kept.
     models: list[_Array] = field(default_factory=list)
+    #: Where the federation's machines are, secret keys included: what ``simulate(..., resume=...)`` goes on from.
+    state: bytes | None = field(default=None, repr=False)
 
     def columns(self) -> dict[str, list[float]]:
         """One list for each measure and metric, as for ``pandas.DataFrame(result.columns())``."""
@@ -156,11 +175,21 @@ def simulate(
     keep_models: bool = False,
     max_failures: int = 100,
     threads: int | None = None,
+    resume: Simulation | None = None,
 ) -> Simulation:
     """Runs a federation of this process's participants for some rounds.
 
     Participants are trained one after another. Which of them take part in a round, and as what, is drawn
     as in reality; the same seed gives the same draws, and with deterministic training the same models.
+
+    Of a simulation that is interrupted, what there is is not lost: the exception that comes out (KeyboardInterrupt,
+    SimulationError or a participant's own) has it as its attribute ``simulation``, and ``resume`` goes on from there::
+
+        try:
+            result = simulate(participants, model_length=10, rounds=1000)
+        except KeyboardInterrupt as stopped:
+            result = stopped.simulation
+        result = simulate(participants, model_length=10, rounds=1000, resume=result)
 
     Args:
         participants: Instances of classes derived from :class:`xaynet_sdk.ParticipantABC`, or functions
@@ -171,18 +200,29 @@ def simulate(
         scalars: How much each participant's models count, such as its share of the samples.
         mask: How models are masked, such as ``Prime/F32/B2/M3``.
         settings: Any of the coordinator's settings, by dotted keys, such as ``{"pet.sum.prob": 0.4}``;
-            times are virtual seconds.
+            times are virtual seconds. Unless it is given, the probability of being drawn to sum is 0.3, or less
+            where that would draw more than ten on average.
         evaluate: What to measure of each global model: a number, or several by name.
         seed: For the draws and all keys. Keys that follow from a number are no secret: simulate only.
         progress: Show it (with tqdm if that is installed), or what to call after every round.
         keep_models: Keep the global model of each round, not of the last one only.
         max_failures: After so many rounds that fail in a row, give up.
         threads: How many threads mask; all by default.
+        resume: What an earlier call has given, or an exception's ``simulation``: goes on from there, with the same
+            participants (which keep what they have learnt), until there are ``rounds`` rounds in all. Length, mask and
+            settings of the coordinator are those of the earlier call; scalars may be others.
 
     Raises:
+        ValueError: A number makes no sense, or ``resume`` is of other participants.
         SimulationError: Rounds fail, ``max_failures`` in a row.
         Exception: Whatever a participant raises, unless its ``on_error`` returns True.
     """
+    whole("model_length", model_length, 1)
+    whole("rounds", rounds, 0)
+    whole("max_failures", max_failures, 1)
+    whole("threads", 1 if threads is None else threads, 1)
+    result = Simulation() if resume is None else dataclasses.replace(resume)
+    result.rounds, result.models = list(result.rounds), list(result.models)
     federation = _Federation(
         list(participants),
         model_length,
@@ -191,29 +231,40 @@ def simulate(
         settings,
         seed,
         threads or os.cpu_count() or 1,
+        result.state,
     )
-    result = Simulation()
-    with federation, _progress(progress, rounds) as show:
-        while len(result.rounds) < rounds:
-            ended = federation.next_round(max_failures)
-            model = federation.model
-            assert model is not None, "a completed round has a model"
-            metrics = {} if evaluate is None else _metrics(evaluate(model.copy()))
-            done = SimulatedRound(
-                ended.round_id,
-                ended.models,
-                ended.votes,
-                federation.seconds(),
-                federation.clamped,
-                federation.largest_clamped,
-                metrics,
-                tuple(federation.failures),
-            )
-            result.rounds.append(done)
-            result.model = model
-            if keep_models:
-                result.models.append(model)
-            show(done)
+    if resume is not None and resume.state is None:
+        raise ValueError("the simulation to be resumed has no state: give what simulate has given")
+    try:
+        with federation, _progress(progress, rounds) as show:
+            federation.begin()
+            while len(result.rounds) < rounds:
+                ended = federation.next_round(max_failures)
+                model = federation.model
+                assert model is not None, "a completed round has a model"
+                metrics = {} if evaluate is None else _metrics(evaluate(model.copy()))
+                done = SimulatedRound(
+                    ended.round_id,
+                    ended.models,
+                    ended.votes,
+                    federation.seconds(),
+                    federation.clamped,
+                    federation.largest_clamped,
+                    metrics,
+                    tuple(federation.failures),
+                )
+                result.rounds.append(done)
+                result.model = model
+                if keep_models:
+                    result.models.append(model)
+                show(done)
+    except BaseException as error:
+        result.state = federation.state()
+        # Not every exception takes an attribute; then there is nothing to be done.
+        with suppress(AttributeError, TypeError):
+            error.simulation = result  # type: ignore[attr-defined]
+        raise
+    result.state = federation.state()
     return result
 
 
@@ -236,6 +287,11 @@ class _Member:
         self.trainer = trainer
         self.wake_at: float | None = 0.0
         self.training_input: Any = None
+        self.outcomes = OutcomeTracker(self._tell_outcome)
+
+    def _tell_outcome(self, outcome: UpdateOutcome) -> None:
+        if isinstance(self.trainer, ParticipantABC):
+            self.trainer.on_update_outcome(outcome)
 
     def new_round(self, model: _Array | None) -> None:
         trainer = self.trainer
@@ -270,6 +326,7 @@ class _Federation:
         settings: Mapping[str, object] | None,
         seed: int,
         threads: int,
+        state: bytes | None = None,
     ) -> None:
         if len(trainers) < 4:
             raise ValueError(
@@ -292,19 +349,32 @@ class _Federation:
                     "a participant is an instance of a class derived from ParticipantABC, or a function from "
                     f"the global model to a local one, and not {type(trainer).__name__}"
                 )
-        self._now = 0.0
         self._threads = threads
+        saved = _Saved() if state is None else _Saved.read(state)
+        if state is not None and len(saved.participants) != len(trainers):
+            raise ValueError(
+                f"the simulation to be resumed has {len(saved.participants)} participants, and not {len(trainers)}: "
+                "give the same ones, in the same order"
+            )
+        self._resumed = state is not None
+        self._now = saved.now
+        prob = min(_SUM_PROB, _SUMMERS / len(trainers))
         self._coordinator = protocol.CoordinatorMachine(
             model_length,
             mask=mask,
-            settings=with_defaults(_PHASES, settings),
-            seed=_seed(seed, "coordinator"),
+            settings=with_defaults({**_PHASES, "pet.sum.prob": prob}, settings),
+            seed=None if self._resumed else _seed(seed, "coordinator"),
+            state=saved.coordinator if self._resumed else None,
+            now=self._now,
         )
         polling = protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE)
         self._members = [
             _Member(
                 protocol.ParticipantMachine(
-                    _seed(seed, f"participant {index}"), scalar=scalar, polling=polling
+                    None if self._resumed else _seed(seed, f"participant {index}"),
+                    state=saved.participants[index] if self._resumed else None,
+                    scalar=scalar,
+                    polling=polling,
                 ),
                 trainer,
             )
@@ -313,6 +383,19 @@ class _Federation:
         self.model: _Array | None = None
         self._begin()
         self._events: list[protocol.CoordinatorOutput] = []
+
+    def begin(self) -> None:
+        """Whoever goes on in the middle of a round has to have its global model."""
+        if self._resumed:
+            self.model = self._coordinator.global_model()
+            for member in self._members:
+                if member.machine.parameters is not None:
+                    member.new_round(self.model)
+
+    def state(self) -> bytes:
+        """All machines, and what time it is for them."""
+        participants = [member.machine.snapshot() for member in self._members]
+        return _Saved(self._now, self._coordinator.snapshot(), participants).write()
 
     def _begin(self) -> None:
         self.clamped = 0
@@ -334,14 +417,19 @@ class _Federation:
             for event in events:
                 if isinstance(event, protocol.RoundFailed):
                     self.failures.append(event.reason)
+                    for member in self._members:
+                        member.outcomes.take_in("failed", event.reason)
                     if len(self.failures) >= max_failures:
-                        raise SimulationError(
-                            f"{max_failures} rounds in a row have failed, the last one because "
-                            f"{event.reason}. Have more participants, or other settings: pet.sum.prob is the "
-                            f"probability of being drawn to sum, and who sums does not train in that round"
+                        error = SimulationError(
+                            f"{max_failures} rounds in a row have failed: {_counted(self.failures)}. "
+                            f"{_advice(event.label)}"
                         )
+                        error.failures = tuple(self.failures)
+                        raise error
             for event in events:
                 if isinstance(event, protocol.RoundCompleted):
+                    for member in self._members:
+                        member.outcomes.take_in("completed")
                     model = self._coordinator.global_model()
                     if model is None:
                         raise SimulationError(
@@ -378,16 +466,21 @@ class _Federation:
                         # Of a round that this one knows nothing of, there may be a model already.
                         model = self._coordinator.global_model()
                         self.model = model
+                        member.outcomes.take_in("round")
                         member.new_round(self.model)
                     case protocol.ModelNeeded():
                         weights = member.train()
                         if weights is not None:
+                            member.outcomes.model_set()
                             member.machine.handle_input(self._now, protocol.SetModel(weights))
                     case protocol.ModelRejected(error):
                         raise error
                     case protocol.ModelMasked(clamped, largest):
                         self.clamped += clamped
                         self.largest_clamped = max(self.largest_clamped, largest)
+                        member.outcomes.take_in("masked")
+                    case protocol.Sent("update"):
+                        member.outcomes.take_in("sent")
                     case protocol.Rejected(tag, _, _, reason):
                         raise SimulationError(f"the {tag} message is rejected: {reason}")
                     case protocol.GaveUp(reason):
@@ -411,6 +504,44 @@ class _Federation:
         for member in self._members:
             if isinstance(member.trainer, ParticipantABC):
                 member.trainer.on_stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """A federation at rest."""
+
+    now: float = 0.0
+    coordinator: bytes = b""
+    participants: list[bytes] = field(default_factory=list)
+
+    _MAGIC: ClassVar[bytes] = b"PETf\x01"
+
+    def write(self) -> bytes:
+        parts = [struct.pack("<d", self.now), self.coordinator, *self.participants]
+        return self._MAGIC + b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+    @classmethod
+    def read(cls, state: bytes) -> _Saved:
+        if not state.startswith(cls._MAGIC):
+            raise ValueError("this is no state of a simulation, or one of another version")
+        parts: list[bytes] = []
+        at = len(cls._MAGIC)
+        while at + 8 <= len(state):
+            (length,) = struct.unpack_from("<Q", state, at)
+            parts.append(state[at + 8 : at + 8 + length])
+            at += 8 + length
+        if at != len(state) or len(parts) < 2 or len(parts[0]) != 8:
+            raise ValueError("the state of the simulation is damaged")
+        (now,) = struct.unpack("<d", parts[0])
+        return cls(now, parts[1], parts[2:])
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    """Each reason once, the most frequent first, and not too many of them."""
+    counts = Counter(reasons).most_common()
+    told = [f"{count} times because {reason}" for reason, count in counts[:_REASONS]]
+    more = len(counts) - len(told)
+    return "; ".join(told) + (f"; and {more} other reasons" if more else "")
 
 
 def _seed(seed: int, what: str) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from xaynet_sdk._types import State
 from xaynet_sdk.async_participant import AsyncParticipant
+from xaynet_sdk.outcome import UpdateOutcome
 from xaynet_sdk.participant import InternalParticipant, ParticipantABC
 from xaynet_sdk.sealing import unseal
 from xaynet_sdk.tls import Tls
@@ -25,6 +26,7 @@ def spawn_participant(
     key: bytes | None = None,
     passphrase: str | None = None,
     tls: Tls | None = None,
+    keep_models: bool = False,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -41,6 +43,8 @@ def spawn_participant(
         timeout: The longest wait for an answer of the coordinator, in seconds. (Not in Xaynet.)
         key, passphrase: What the state was sealed with, if it was. (Not in Xaynet.)
         tls: Whom to trust, and what to show, if the URL is an https one. (Not in Xaynet.)
+        keep_models: Whether what ``train_round`` gives after its round is over is used in a later one. By default it
+            is dropped, and ``on_update_outcome`` told. (In Xaynet it was used.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
@@ -60,7 +64,15 @@ def spawn_participant(
     if state is not None:
         state = unseal(state, key=key, passphrase=passphrase)
     internal = InternalParticipant(
-        coordinator_url, participant, args, kwargs, state, scalar, timeout=timeout, tls=tls
+        coordinator_url,
+        participant,
+        args,
+        kwargs,
+        state,
+        scalar,
+        timeout=timeout,
+        tls=tls,
+        keep_models=keep_models,
     )
     internal.start()
     internal.wait_until_ready()
@@ -76,19 +88,34 @@ def spawn_async_participant(
     key: bytes | None = None,
     passphrase: str | None = None,
     tls: Tls | None = None,
+    keep_models: bool = True,
+    on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant to which local models are handed whenever they are ready.
 
     The event is set whenever there may be a new global model, that is, when a round begins (in the
     first one there is none yet), and cleared by :meth:`AsyncParticipant.get_global_model`.
 
-    The arguments and exceptions are those of :func:`spawn_participant`.
+    The further arguments and the exceptions are those of :func:`spawn_participant`.
+
+    Args:
+        keep_models: Whether a local model that was not used in one round is kept for a later one, as in Xaynet. If
+            not, it counts for the round whose global model was fetched last, and for no other. (Not in Xaynet.)
+        on_update_outcome: What to call with what has become of local models, on the participant's thread, or within
+            ``set_local_model``: see :class:`xaynet_sdk.UpdateOutcome`. It should return soon. (Not in Xaynet.)
     """
     if state is not None:
         state = unseal(state, key=key, passphrase=passphrase)
     notifier = threading.Event()
     participant = AsyncParticipant(
-        coordinator_url, notifier, state, scalar, timeout=timeout, tls=tls
+        coordinator_url,
+        notifier,
+        state,
+        scalar,
+        timeout=timeout,
+        tls=tls,
+        keep_models=keep_models,
+        on_update_outcome=on_update_outcome,
     )
     participant.start()
     return participant, notifier

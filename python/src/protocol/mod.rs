@@ -19,6 +19,7 @@ use pyo3::types::{PyBytes, PyTuple};
 /// Makes the classes importable from the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<participant::ParticipantMachine>()?;
+    module.add_class::<participant::PreparedModel>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<job::JobResult>()?;
     #[cfg(feature = "coordinator")]

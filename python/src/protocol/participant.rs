@@ -19,16 +19,24 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::job::{of_another, Job, JobResult, Outcome};
 use super::{parameters, seed, tag_name, task_name, type_name};
-use crate::cast::{cast, check};
+use crate::cast::{cast, check, CastError};
 use crate::errors::{self, LocalModelError, ParticipantInit, ParticipantRestore, StaleInput};
-use crate::inbox::Shape;
+use crate::inbox::{Excess, Shape};
 use crate::participant::read_state;
+use crate::short::Short;
 use crate::{state, weights_in, weights_out};
 
 /// The participant of `xaynet_sdk.protocol`.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_ParticipantMachine", frozen)]
 pub(crate) struct ParticipantMachine {
     inner: Mutex<Inner>,
+}
+
+/// A local model as the round wants it, as far as that is known.
+#[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_PreparedModel", frozen)]
+pub(crate) struct PreparedModel {
+    weights: Mutex<Option<Model>>,
+    excess: Option<Excess>,
 }
 
 struct Inner {
@@ -43,7 +51,7 @@ struct Inner {
 #[pymethods]
 impl ParticipantMachine {
     #[new]
-    #[pyo3(signature = (seed_bytes, state, scalar, max_message_size, max_model_length, polling))]
+    #[pyo3(signature = (seed_bytes, state, scalar, max_message_size, max_model_length, polling, keep_models))]
     fn new(
         seed_bytes: Option<&[u8]>,
         state: Option<&Bound<'_, PyAny>>,
@@ -51,8 +59,10 @@ impl ParticipantMachine {
         max_message_size: Option<usize>,
         max_model_length: Option<u64>,
         polling: Option<(f64, f64, f64, f64)>,
+        keep_models: bool,
     ) -> PyResult<Self> {
-        let settings = settings(scalar, max_message_size, max_model_length, polling)?;
+        let mut settings = settings(scalar, max_message_size, max_model_length, polling)?;
+        settings.keep_models = keep_models;
         let (machine, waiting) = match state {
             None => (Participant::from_seed(RootSeed::new(seed(seed_bytes)?), settings), None),
             Some(saved) => {
@@ -115,22 +125,50 @@ impl ParticipantMachine {
     }
 
     fn set_model(&self, py: Python<'_>, now: u64, model: &Bound<'_, PyAny>) -> PyResult<()> {
+        let prepared = self.prepare(py, model)?;
+        self.set_prepared(py, now, &prepared)
+    }
+
+    /// Does what takes time in setting a model: on any thread.
+    #[pyo3(name = "_prepare")]
+    fn prepare(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<PreparedModel> {
         let shape = self.lock().shape();
-        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let Some(shape) = shape else {
-            check(&weights).map_err(LocalModelError::from)?;
-            let mut inner = self.lock();
+        let mut weights = weights_in::read(model, shape.map(Shape::data_type))?;
+        let mut excess = None;
+        if let Some(shape) = shape {
+            let scalar = self.lock().machine.settings().scalar.clone();
+            (weights, excess) = py
+                .detach(|| {
+                    let weights = cast(weights, shape.data_type())?;
+                    let excess = shape.excess(&weights, &scalar);
+                    Ok::<_, CastError>((weights, excess))
+                })
+                .map_err(LocalModelError::from)?;
+        } else {
+            py.detach(|| check(&weights)).map_err(LocalModelError::from)?;
+        }
+        Ok(PreparedModel { excess, weights: Mutex::new(Some(weights)) })
+    }
+
+    /// Sets a model that was prepared, once. It is here that the user is warned.
+    #[pyo3(name = "_set_prepared")]
+    fn set_prepared(&self, py: Python<'_>, now: u64, prepared: &PreparedModel) -> PyResult<()> {
+        errors::warn_of_excess(py, prepared.excess.as_ref())?;
+        let weights = prepared.weights.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut weights) = weights else {
+            return Err(StaleInput::new_err("the model was set before"));
+        };
+        let mut inner = self.lock();
+        let Some(shape) = inner.shape() else {
             // Raises if it was stopped.
             inner.handle(now, Input::Tick)?;
             inner.waiting = Some(weights);
             return Ok(());
         };
-        let weights =
-            py.detach(|| cast(weights, shape.data_type())).map_err(LocalModelError::from)?;
-        let scalar = self.lock().machine.settings().scalar.clone();
-        let excess = py.detach(|| shape.excess(&weights, &scalar));
-        errors::warn_of_excess(py, excess.as_ref())?;
-        let mut inner = self.lock();
+        if weights.data_type() != shape.data_type() {
+            // Another round has begun meanwhile, perhaps the first.
+            weights = cast(weights, shape.data_type()).map_err(LocalModelError::from)?;
+        }
         inner.waiting = None;
         inner.handle(now, Input::SetModel(weights))
     }
@@ -279,13 +317,14 @@ fn settings(
     if let Some((after_progress, initial, factor, max)) = polling {
         let seconds = |seconds| {
             Duration::try_from_secs_f64(seconds)
-                .map_err(|error| wrong(format!("a pause of {seconds} seconds: {error}")))
+                .map_err(|error| wrong(format!("a pause of {} seconds: {error}", Short(seconds))))
         };
         settings.polling.after_progress = seconds(after_progress)?;
         settings.polling.initial = seconds(initial)?;
         if !(factor.is_finite() && factor >= 1.0) {
             return Err(wrong(format!(
-                "pauses grow by a factor of 1 or more from one look to the next, not by {factor}"
+                "pauses grow by a factor of 1 or more from one look to the next, not by {}",
+                Short(factor)
             )));
         }
         settings.polling.factor = factor;
@@ -321,6 +360,7 @@ fn event_tuple<'py>(
             let error = PyErr::from(LocalModelError::from(mismatch)).into_value(py);
             ("model_rejected", error).into_pyobject(py)
         }
+        Event::ModelOutdated => ("model_outdated",).into_pyobject(py),
         Event::ModelMasked(report) => {
             ("model_masked", report.clamped, report.largest_clamped, report.scalar_clamped)
                 .into_pyobject(py)

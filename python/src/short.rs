@@ -1,0 +1,30 @@
+//! Numbers as people read them: 1e300 has 301 digits, of which none but the first says anything.
+
+use std::fmt;
+
+/// A float with six digits that count.
+pub(crate) struct Short(pub(crate) f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = *self;
+        if number == 0.0 || !number.is_finite() {
+            return write!(f, "{number}");
+        }
+        // Six digits, rounded: what is left of them without the zeros at their end.
+        let scientific = format!("{number:.5e}");
+        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        let exponent: i32 = exponent.parse().unwrap_or(0);
+        if (-4..7).contains(&exponent) {
+            let places = usize::try_from(5 - exponent).unwrap_or(0);
+            let plain = format!("{number:.places$}");
+            let plain = match plain.contains('.') {
+                true => plain.trim_end_matches('0').trim_end_matches('.'),
+                false => &plain,
+            };
+            return f.write_str(plain);
+        }
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        write!(f, "{digits}e{exponent}")
+    }
+}
