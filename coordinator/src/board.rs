@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pet_core::coordinator::{Bulletin, Publication, RoundContext};
 
-use crate::models::Published;
+use crate::models::{Library, Published};
 
 /// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new
 /// dictionary together with the context of the phase before.
@@ -13,19 +13,21 @@ use crate::models::Published;
 pub(crate) struct Board {
     bulletin: Bulletin,
     model: Option<Arc<Published>>,
+    library: Arc<Library>,
     context: Option<Arc<RoundContext>>,
     max_message_len: usize,
 }
 
 impl Board {
-    /// Nothing published; messages of up to `max_message_len` bytes are let in.
-    pub fn new(max_message_len: usize) -> Self {
-        Self { bulletin: Bulletin::new(), model: None, context: None, max_message_len }
+    /// Nothing published; messages of up to `max_message_len` bytes are let in. Models that are no longer the
+    /// latest, and still read, take no more memory than the library has.
+    pub fn new(max_message_len: usize, library: Arc<Library>) -> Self {
+        Self { bulletin: Bulletin::new(), model: None, library, context: None, max_message_len }
     }
 
     pub fn publish(&mut self, publication: Publication) {
         if let Publication::Model(model) = &publication {
-            self.model = Some(Arc::new(Published::new(model.clone())));
+            self.model = Some(self.library.publish(model.clone()));
         }
         self.bulletin.apply(publication);
     }

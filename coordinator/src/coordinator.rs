@@ -19,10 +19,12 @@ use crate::{
     admin::{self, AdminError, Listeners, Token},
     board::Board,
     driver::{Clock, Driver, DriverError},
-    http::{self, ConnectionLimits, RateLimit, UploadLimits},
+    http::{self, AnswerLimits, Answers, ConnectionLimits, Proxies, RateLimit, UploadLimits},
     intake::Intake,
     log::DroppedLines,
     metrics::{Counters, Metrics},
+    models::Library,
+    panics,
     settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
     store::{Models, Restored, Store, StoreError, Volatile},
@@ -141,6 +143,7 @@ impl Coordinator {
     /// If the settings break rules or the address cannot be listened on.
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
+        panics::count();
         let given = options.seed.map(RootSeed::new);
         let seed = given.clone().map_or_else(random_seed, Ok)?;
         let tls = settings.api.tls_files().map(Tls::load).transpose()?.map(Arc::new);
@@ -171,7 +174,8 @@ impl Coordinator {
             None => Machine::resume(recovery, elapsed, settings.protocol(), clock.now())?.into(),
         };
         let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
-        let (board, read_board) = watch::channel(Board::new(max_message_len));
+        let library = Arc::new(Library::new(count(settings.limits.answer_bytes)));
+        let (board, read_board) = watch::channel(Board::new(max_message_len, Arc::clone(&library)));
         let counters = Arc::new(Counters::new(options.log_lines_dropped));
         let (stop, stopped) = watch::channel(false);
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
@@ -182,20 +186,28 @@ impl Coordinator {
             Arc::clone(&counters),
             deliver,
             models.clone(),
+            library,
             stopped.clone(),
         );
-        let (uploads, connections) = http_limits(&settings.limits, max_message_len);
-        let router = http::router(intake, uploads);
-        let mut router = http::visible(router, view.clone());
+        let connections = connection_limits(&settings.limits);
+        let router = http::router(intake, upload_limits(&settings, max_message_len));
+        let held = counters.histograms.answer_bytes.clone();
+        let answers = Answers::new(answer_limits(&settings.limits), held);
+        let mut router = http::visible(router, view.clone(), answers);
         if let Some(limit) = rate_limit(&settings.limits) {
             let counters = Arc::clone(&counters);
             router = http::limited(router, limit, move || counters.rejected("rate"));
         }
 
-        let http = Http { router, tls: tls.clone(), limits: connections };
+        let trusted = settings.api.trusted_proxies.clone();
+        let router = http::identified(router, trusted.clone());
+        let proxies = Proxies { trusted, say_for_whom: settings.api.proxy_protocol };
+        // Around all else: nothing that answers may hang up on a client.
+        let http =
+            Http { router: panics::caught(router), tls: tls.clone(), limits: connections, proxies };
         let operator = token.map(|token| Operator {
             listeners: admin_listeners,
-            router: admin::router(driver.commands(), token, settings.clone()),
+            router: panics::caught(admin::router(driver.commands(), token, settings.clone())),
         });
 
         info!(
@@ -295,6 +307,7 @@ struct Http {
     router: axum::Router,
     tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
+    proxies: Proxies,
 }
 
 /// What listens to the operator.
@@ -322,7 +335,7 @@ async fn run(
     let (stop_driver, driver_stopped) = oneshot::channel();
     let driver = driver.run(driver_stopped);
     let (halt, halted) = watch::channel(false);
-    let serving = http::serve(listener, http.router, http.tls, http.limits, halted);
+    let serving = http::serve(listener, http.router, http.tls, http.limits, http.proxies, halted);
     let listen = Operator::serve(operator, stopped.clone());
     let keepers = async { tokio::join!(keepers.run(), listen) };
     tokio::pin!(driver, serving, keepers);
@@ -353,21 +366,32 @@ async fn run(
     driver.await
 }
 
-/// The limits of the HTTP server, where no message is longer than `max_message_len`.
-fn http_limits(
-    limits: &LimitsSettings,
-    max_message_len: usize,
-) -> (UploadLimits, ConnectionLimits) {
-    let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
-    let uploads = UploadLimits {
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The limits of uploads, where no message is longer than `max_message_len`.
+pub(crate) fn upload_limits(settings: &Settings, max_message_len: usize) -> UploadLimits {
+    let limits = &settings.limits;
+    UploadLimits {
         memory: count(limits.message_bytes).max(max_message_len.saturating_mul(4)),
         messages: count(limits.messages),
+        halves: limits.half_per_address,
         queue: limits.queue_time,
+        start: limits.body_start_time,
         patience: limits.body_time,
         rate: limits.upload_rate,
         linger: Duration::from_secs(2),
-    };
-    let connections = ConnectionLimits {
+    }
+}
+
+/// The limits of answers.
+pub(crate) fn answer_limits(limits: &LimitsSettings) -> AnswerLimits {
+    AnswerLimits { memory: count(limits.answer_bytes), halves: limits.half_per_address }
+}
+
+fn connection_limits(limits: &LimitsSettings) -> ConnectionLimits {
+    ConnectionLimits {
         open: count(limits.connections).min(Semaphore::MAX_PERMITS),
         of_one: match limits.connections_per_address {
             0 => usize::MAX,
@@ -378,8 +402,7 @@ fn http_limits(
         head: limits.header_time,
         write: limits.write_time,
         grace: Duration::from_secs(10),
-    };
-    (uploads, connections)
+    }
 }
 
 fn rate_limit(limits: &LimitsSettings) -> Option<RateLimit> {

@@ -396,13 +396,13 @@ mod tests {
     use pet_core::crypto::RootSeed;
 
     use super::*;
-    use crate::{settings, status, Volatile};
+    use crate::{models::Library, settings, status, Volatile};
 
     #[test]
     fn messages_turned_down_by_the_end_are_not_counted() {
         let settings = settings::Settings::for_model_length(4).protocol();
         let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).unwrap();
-        let (board, _) = watch::channel(Board::new(0));
+        let (board, _) = watch::channel(Board::new(0, Arc::new(Library::new(0))));
         let counters = Arc::new(Counters::default());
         let store = Box::new(Volatile::default());
         let (_stop, stopped) = watch::channel(false);

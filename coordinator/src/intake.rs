@@ -9,7 +9,7 @@ use pet_core::{
     request::{Call, Response},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch, Mutex, OwnedSemaphorePermit, Semaphore},
+    sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 use tracing::{error, info, Instrument};
@@ -19,8 +19,8 @@ use crate::{
     driver::{cores, is_for_shutdown, Delivery},
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
-    models::Published,
-    store::{Models, StoreError},
+    models::{Library, Published, Unavailable},
+    store::Models,
 };
 
 /// Opens messages, on as many threads as there are cores, and delivers what opens.
@@ -31,8 +31,7 @@ pub(crate) struct Intake {
     deliver: mpsc::Sender<Delivery>,
     cores: Arc<Semaphore>,
     models: Arc<dyn Models>,
-    /// The model of an earlier round that was last asked for: it may be fetched part by part.
-    loaded: Arc<Mutex<Option<Arc<Published>>>>,
+    library: Arc<Library>,
     stop: watch::Receiver<bool>,
 }
 
@@ -42,10 +41,11 @@ impl Intake {
         counters: Arc<Counters>,
         deliver: mpsc::Sender<Delivery>,
         models: Arc<dyn Models>,
+        library: Arc<Library>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(cores()));
-        Self { board, counters, deliver, cores, models, loaded: Arc::default(), stop }
+        Self { board, counters, deliver, cores, models, library, stop }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
@@ -140,19 +140,15 @@ impl Rounds for Intake {
         self.models.rounds()
     }
 
-    async fn kept_model(&self, round_id: u64) -> Result<Option<Arc<Published>>, StoreError> {
-        let is_it = |model: &Arc<Published>| model.model().round_id == round_id;
-        if let Some(latest) = self.model().filter(is_it) {
+    async fn kept_model(
+        &self,
+        round_id: u64,
+        wanted: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<Arc<Published>>, Unavailable> {
+        if let Some(latest) = self.model().filter(|model| model.round_id() == round_id) {
             return Ok(Some(latest));
         }
-        let mut loaded = self.loaded.lock().await;
-        if !loaded.as_ref().is_some_and(is_it) {
-            let models = Arc::clone(&self.models);
-            let model = spawn_blocking(move || models.load(round_id)).await;
-            // A panic was logged by the runtime; to the client it is as if there were no model.
-            *loaded = model.unwrap_or(Ok(None))?.map(|model| Arc::new(Published::new(model)));
-        }
-        Ok(loaded.clone())
+        self.library.load(&self.models, round_id, wanted).await
     }
 
     async fn until(&self, is_so: impl Fn() -> bool + Send + Sync) {
@@ -223,14 +219,21 @@ mod tests {
         let machine = Machine::new(settings, RootSeed::new([1; 32]), clock.now()).unwrap();
         let parameters = Arc::clone(machine.parameters());
         let counters = Arc::new(Counters::default());
-        let (board, mut shown) = watch::channel(Board::new(1 << 20));
+        let (board, mut shown) = watch::channel(Board::new(1 << 20, Arc::default()));
         let (_stop, stopped) = watch::channel(false);
         let (observer, ..) = status::channel(Arc::clone(&counters), stopped);
         let (driver, deliver) =
             Driver::new(machine, clock, board, Arc::clone(&counters), observer, Box::new(Stuck));
         let models = crate::Volatile::default().models();
         let (_running, stopping) = watch::channel(false);
-        let intake = Intake::new(shown.clone(), Arc::clone(&counters), deliver, models, stopping);
+        let intake = Intake::new(
+            shown.clone(),
+            Arc::clone(&counters),
+            deliver,
+            models,
+            Arc::default(),
+            stopping,
+        );
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(driver.run(stopped));
         drop(stop);

@@ -17,11 +17,14 @@ mod admin;
 mod board;
 mod coordinator;
 mod driver;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod intake;
 pub mod log;
 mod metrics;
 pub mod models;
+mod panics;
 mod private;
 pub mod settings;
 pub mod status;

@@ -18,7 +18,7 @@ use pet_transport_tokio::{Config, Participant};
 use reqwest::Client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::timeout,
 };
@@ -60,6 +60,11 @@ impl Api {
     async fn status(&self, path: &str) -> u16 {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
         answer.status().as_u16()
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     async fn post(&self, message: Vec<u8>) -> u16 {
@@ -131,6 +136,12 @@ impl Api {
     }
 }
 
+/// Whatever was done to it: it has not panicked.
+async fn end(coordinator: Coordinator) {
+    assert_eq!(coordinator.metrics().panics, 0);
+    coordinator.shutdown().await.unwrap();
+}
+
 fn identity(number: u64) -> SigningKeyPair {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -162,7 +173,7 @@ async fn messages_that_never_become_whole_keep_nobody_out() {
     assert_eq!(coordinator.metrics().rejections.total(), 0);
     tokio::join!(flood(), api.honest_updates());
     api.until_there(&Call::Seeds(summer.public()).path_and_query()).await;
-    coordinator.shutdown().await.unwrap();
+    end(coordinator).await;
 }
 
 /// What is sent without the right to send it is found out at its first bytes.
@@ -196,7 +207,7 @@ async fn the_first_part_of_a_message_shows_whether_its_sender_may_send_it() {
     let stolen = api.seal(&stranger, Tag::Update, true, &part(0, &signatures));
     assert_eq!(api.post(stolen).await, 200);
     assert_eq!(rejected("not_eligible"), 2);
-    coordinator.shutdown().await.unwrap();
+    end(coordinator).await;
 }
 
 /// More connections than there may be, most of them silent or slow: once they have had their time, the
@@ -237,7 +248,45 @@ async fn silent_and_slow_connections_have_their_time() {
     let summer = api.end_sum_phase().await;
     api.honest_updates().await;
     api.until_there(&Call::Seeds(summer.public()).path_and_query()).await;
-    coordinator.shutdown().await.unwrap();
+    end(coordinator).await;
+}
+
+/// Far more connections announce messages than there is memory for, from two addresses: some send nothing of them,
+/// the others a single byte. They hold what they have sent, and nobody up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn announced_messages_that_do_not_come_keep_nobody_out() {
+    let mut settings = settings();
+    // As little as there can be: four of the longest messages.
+    settings.limits.message_bytes = 1;
+    settings.limits.body_start_time = 10 * DEADLINE;
+    settings.limits.body_time = 10 * DEADLINE;
+    settings.limits.queue_time = Duration::ZERO;
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let api = Api::new(&coordinator).await;
+    let summer = api.end_sum_phase().await;
+    let mut idle = Vec::new();
+    for number in 0..240 {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = if number % 2 == 0 { "127.0.0.1:0" } else { "127.0.0.2:0" };
+        socket.bind(from.parse().unwrap()).unwrap();
+        let mut stream = socket.connect(coordinator.local_addr()).await.unwrap();
+        let head = b"POST /message HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\nm";
+        let sent = if number % 4 < 2 { &head[..head.len() - 1] } else { &head[..] };
+        stream.write_all(sent).await.unwrap();
+        idle.push(stream);
+    }
+    let in_flight = format!("pet_http_requests_in_flight {}", idle.len() + 1);
+    let all_there = async {
+        while !api.text("/metrics").await.contains(&in_flight) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, all_there).await.expect("the server has seen all of them");
+    api.honest_updates().await;
+    api.until_there(&Call::Seeds(summer.public()).path_and_query()).await;
+    assert_eq!(coordinator.metrics().rejections.get("busy"), 0);
+    drop(idle);
+    end(coordinator).await;
 }
 
 /// Participants that are told to come later do so, and the round ends.
@@ -252,5 +301,5 @@ async fn participants_come_again_when_they_are_told_to() {
     api.honest_updates().await;
     api.until_there(&Call::Seeds(summer.public()).path_and_query()).await;
     assert!(coordinator.metrics().rejections.get("rate") > 0);
-    coordinator.shutdown().await.unwrap();
+    end(coordinator).await;
 }

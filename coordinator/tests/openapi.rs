@@ -187,6 +187,7 @@ async fn a_running_coordinator_answers_as_described() {
         ("/params", "/params", [("if-none-match", "*")], 304),
         ("/params", "/params", [("range", "bytes=0-9")], 206),
         ("/params", "/params", [("range", "bytes=9999-")], 416),
+        ("/params", "/params", [("if-match", "\"x\"")], 412),
         ("/seeds", "/seeds?pk=x", [("accept", "*/*")], 400),
         ("/models/{round}", "/models/x", [("accept", "*/*")], 400),
         ("/openapi.json", "/openapi.json", [("if-none-match", "*")], 304),

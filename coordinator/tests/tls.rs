@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,12 +18,18 @@ use pet_core::participant::Event;
 use pet_transport_tokio::{Config, Participant};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use reqwest::{Certificate, Client, Identity};
+use rustls::{
+    crypto::ring,
+    pki_types::{pem::PemObject, CertificateDer},
+    ClientConfig, RootCertStore,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 /// Nothing here takes a tenth of this; what does is stuck.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -346,4 +353,33 @@ async fn a_signal_has_the_files_read_again() {
     server.hang_up();
     until_served(|| other.client(None), address).await;
     assert_eq!(status(&authority.client(None), address).await, None);
+}
+
+/// Within TLS as without it: who sends nothing more may wait for the answer.
+#[tokio::test]
+async fn a_client_that_has_closed_its_sending_side_is_answered() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let coordinator = Coordinator::start(files.settings()).await.unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(config));
+    for _ in 0..3 {
+        let stream = TcpStream::connect(coordinator.local_addr()).await.unwrap();
+        let name = "127.0.0.1".try_into().unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let head = b"POST /message HTTP/1.1\r\nhost: x\r\ncontent-length: 300\r\n\r\n";
+        stream.write_all(&[&head[..], &[7; 300]].concat()).await.unwrap();
+        // Says so in TLS, and closes the sending side of TCP.
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+    }
+    coordinator.shutdown().await.unwrap();
 }

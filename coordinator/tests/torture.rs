@@ -191,6 +191,7 @@ async fn torture(kills: u64, seed: u64, length: usize) -> (usize, usize) {
     // It must still come to something.
     let models = || fs::read_dir(dir.path().join("data/models")).unwrap().count();
     let (before, end) = (models(), Instant::now() + DEADLINE);
+    assert!(metrics(server.address).await.contains("\npet_panics_total 0\n"));
     while models() == before {
         let log = || fs::read_to_string(dir.path().join("log")).unwrap();
         assert!(Instant::now() < end, "no round ends any more: {}", log());
@@ -198,6 +199,9 @@ async fn torture(kills: u64, seed: u64, length: usize) -> (usize, usize) {
     }
     assert_eq!(server.end(Signal::SIGTERM), Some(0));
     participants.shutdown().await;
+    // Of all the processes.
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
 
     let mut store =
         DiskStore::open(&dir.path().join("data"), Some(SECRET.as_bytes()), 100_000).unwrap();
@@ -244,6 +248,11 @@ async fn killed_at_any_moment_it_loses_nothing_and_counts_nothing_twice() {
         ));
         assert!(models >= 1);
     }
+}
+
+async fn metrics(address: SocketAddr) -> String {
+    let response = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+    response.text().await.unwrap()
 }
 
 /// Seen with `--nocapture`, and if the test fails.

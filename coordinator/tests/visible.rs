@@ -441,6 +441,15 @@ async fn all_names_are_documented_and_those_that_are_used_exist() {
     let metrics: BTreeSet<String> =
         first_cells(&section).into_iter().filter(|name| name.starts_with("pet_")).collect();
     assert_eq!(names, metrics);
+    // A library ends each help text with a dot of its own: once there were two.
+    let helps: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    assert_eq!(helps.len(), names.len());
+    for help in helps {
+        let (_, sentence) = help.split_once(' ').unwrap();
+        let ends = sentence.matches(['.', '!', '?']).count();
+        assert!(sentence.ends_with('.') && ends == 1, "{help}");
+    }
+    assert_eq!(coordinator.metrics().panics, 0);
 
     for file in
         ["prometheus/alerts.yml", "prometheus/alerts-test.yml", "grafana/pet-coordinator.json"]

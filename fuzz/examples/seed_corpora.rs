@@ -3,12 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use pet_fuzz::{sealed_examples, settings_examples};
+use pet_fuzz::{http_examples, sealed_examples, settings_examples};
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).expect("usage: seed_corpora FOLDER"));
     for (name, bytes) in sealed_examples() {
         write(&folder.join("sealed_message"), &name, &bytes)?;
+    }
+    for (name, text) in http_examples() {
+        write(&folder.join("http"), name, text.as_bytes())?;
     }
     for (name, text) in settings_examples() {
         write(&folder.join("settings"), name, text.as_bytes())?;

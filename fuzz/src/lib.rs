@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod federation;
+mod http;
 mod multipart;
 mod opened_message;
 mod published;
@@ -17,6 +18,7 @@ mod sealed_message;
 mod settings;
 mod snapshots;
 
+pub use http::{examples as http_examples, http};
 pub use multipart::multipart;
 pub use opened_message::opened_message;
 pub use published::published;
@@ -29,7 +31,8 @@ pub use snapshots::snapshots;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
+    ("http", http),
     ("opened_message", opened_message),
     ("multipart", multipart),
     ("published", published),

@@ -29,7 +29,7 @@ use pet_core::request::Response;
 use pet_core::round::{RoundParameters, SumDict};
 use pet_core::time::Timestamp;
 use pet_tests::by_hand::Hand;
-use pet_tests::process::{get_when_there, CoordinatorProcess, Usage};
+use pet_tests::process::{get, get_when_there, CoordinatorProcess, Usage};
 use serde_json::{json, Value};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -121,6 +121,10 @@ fn run(load: Load, ephemeral: bool, cores: usize) -> Result<Value, Error> {
     let took = began.elapsed().as_secs_f64();
     let after = Usage::of(&process.to_string())?;
     let client_after = Usage::of("self")?;
+    let (_, metrics) = get(address, "/metrics")?;
+    if !String::from_utf8_lossy(&metrics).contains("\npet_panics_total 0\n") {
+        return Err("the coordinator has panicked under load".into());
+    }
     drop((connection, coordinator));
     std::fs::remove_dir_all(&folder)?;
 

@@ -1,39 +1,41 @@
 //! Answers that a client may have already, or wants a part of (RFC 9110, sections 13 and 14).
 
-use std::ops::RangeInclusive;
-
 use axum::{
-    body::{Body, Bytes},
     http::{header, HeaderMap, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use headers::{AcceptRanges, ContentRange, ETag, HeaderMapExt, IfNoneMatch, IfRange};
-use http_range_header::{parse_range_header, EndPosition, StartPosition};
+
+use super::{
+    content::Content,
+    entity_tag::{is_same, EntityTag, EntityTags},
+    range::{wanted, Wanted},
+};
 
 /// Bytes with a name that no other bytes have at this address.
 pub(super) struct Tagged {
-    pub body: Bytes,
-    pub etag: ETag,
+    pub body: Content,
+    pub etag: EntityTag,
     /// The old calls come without one.
     pub content_type: Option<HeaderValue>,
     /// Whether the request's Accept had a say.
     pub negotiated: bool,
 }
 
-/// The tag made of a name, which must consist of letters, digits, underscores and dashes.
-pub(super) fn etag(name: &str) -> Option<ETag> {
-    format!("\"{name}\"").parse().ok()
-}
-
 /// Whether a client says that it has this already.
-pub(super) fn is_known(request: &HeaderMap, etag: &ETag) -> bool {
-    request.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(etag))
+pub(super) fn is_known(request: &HeaderMap, etag: &EntityTag) -> bool {
+    let tags = EntityTags::of(request.get_all(header::IF_NONE_MATCH));
+    tags.is_some_and(|tags| tags.name_weakly(etag))
 }
 
 impl Tagged {
-    /// Answers GET or HEAD: with all of it, a part of it, or not again.
+    /// Answers GET or HEAD: with all of it, a part of it, or not again. Nothing has a date, so that conditions
+    /// on one do not count.
     pub fn answer(self, method: &Method, request: &HeaderMap) -> Response {
-        let mut response = if is_known(request, &self.etag) {
+        let tags = EntityTags::of(request.get_all(header::IF_MATCH));
+        let is_other = tags.is_some_and(|tags| !tags.name_strongly(&self.etag));
+        let mut response = if is_other {
+            StatusCode::PRECONDITION_FAILED.into_response()
+        } else if is_known(request, &self.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             self.part(method, request)
@@ -44,39 +46,41 @@ impl Tagged {
         }
         // It may be kept, but the next round has another one.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.typed_insert(self.etag);
+        if let Some(etag) = self.etag.value() {
+            headers.insert(header::ETAG, etag);
+        }
         response
     }
 
     fn part(&self, method: &Method, request: &HeaderMap) -> Response {
-        let full = self.body.len() as u64;
-        let range = Some(request)
-            .filter(|_| method == Method::GET)
-            .filter(|request| match request.typed_get::<IfRange>() {
-                Some(condition) => !condition.is_modified(Some(&self.etag), None),
-                None => !request.contains_key(header::IF_RANGE),
-            })
-            .and_then(|request| wanted(request, full));
+        let full = self.body.len();
+        let mut conditions = request.get_all(header::IF_RANGE).iter();
+        let same = match (conditions.next(), conditions.next()) {
+            (Some(condition), None) => is_same(condition, &self.etag),
+            (None, _) => true,
+            _ => false,
+        };
+        // A range is only defined for GET.
+        let range = match method == Method::GET && same {
+            true => wanted(request, full),
+            false => Wanted::All,
+        };
         let mut response = match range {
-            None => Response::new(Body::from(self.body.clone())),
-            Some(Ok(range)) => {
+            Wanted::All => self.body.response(StatusCode::OK, 0..full),
+            Wanted::Part(range) => {
                 let (start, end) = (*range.start(), *range.end());
-                // Both are positions in the body.
-                let part = self.body.slice(start as usize..=end as usize);
-                let mut response = (StatusCode::PARTIAL_CONTENT, Body::from(part)).into_response();
-                if let Ok(place) = ContentRange::bytes(start..=end, Some(full)) {
-                    response.headers_mut().typed_insert(place);
-                }
+                let mut response = self.body.response(StatusCode::PARTIAL_CONTENT, start..end + 1);
+                place(&mut response, format!("bytes {start}-{end}/{full}"));
                 response
             }
-            Some(Err(())) => {
+            Wanted::Nothing => {
                 let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-                response.headers_mut().typed_insert(ContentRange::unsatisfied_bytes(full));
+                place(&mut response, format!("bytes */{full}"));
                 return response;
             }
         };
         let headers = response.headers_mut();
-        headers.typed_insert(AcceptRanges::bytes());
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Some(content_type) = &self.content_type {
             headers.insert(header::CONTENT_TYPE, content_type.clone());
         }
@@ -84,25 +88,11 @@ impl Tagged {
     }
 }
 
-/// The one range that is asked for. Nothing, and so everything, if it is not understood, or more than one:
-/// nobody has to honour it. An error if it has nothing of the body.
-fn wanted(request: &HeaderMap, full: u64) -> Option<Result<RangeInclusive<u64>, ()>> {
-    let text = request.get(header::RANGE)?.to_str().ok()?;
-    let parsed = parse_range_header(text).ok()?;
-    let [range] = parsed.ranges.as_slice() else { return None };
-    let last = full.checked_sub(1);
-    let range = match (range.start, range.end) {
-        (StartPosition::FromLast(length), _) => {
-            last.map(|last| full.saturating_sub(length).min(last)..=last)
-        }
-        (StartPosition::Index(start), end) => last.filter(|last| start <= *last).map(|last| {
-            start..=match end {
-                EndPosition::Index(end) => end.min(last),
-                EndPosition::LastByte => last,
-            }
-        }),
-    };
-    Some(range.ok_or(()))
+/// Says which part it is.
+fn place(response: &mut Response, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
 }
 
 #[cfg(test)]
@@ -115,8 +105,8 @@ mod tests {
             .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
             .collect();
         let tagged = Tagged {
-            body: Bytes::from_static(b"0123456789"),
-            etag: etag("1_ab").unwrap(),
+            body: axum::body::Bytes::from_static(b"0123456789").into(),
+            etag: EntityTag::new("1_ab").unwrap(),
             content_type: None,
             negotiated: true,
         };
@@ -137,11 +127,18 @@ mod tests {
             ("bytes=5-99999", 206, Some("bytes 5-9/10"), 5),
             ("bytes=10-", 416, Some("bytes */10"), 0),
             ("bytes=10-12", 416, Some("bytes */10"), 0),
+            ("bytes=-0", 416, Some("bytes */10"), 0),
+            ("bytes=18446744073709551616-", 416, Some("bytes */10"), 0),
+            ("bytes=7-18446744073709551616", 206, Some("bytes 7-9/10"), 3),
+            ("Bytes=007-008", 206, Some("bytes 7-8/10"), 2),
             // Not honoured: several ranges, other units, nonsense.
             ("bytes=0-1,4-5", 200, None, 10),
             ("lines=0-1", 200, None, 10),
             ("bytes=", 200, None, 10),
-            ("bytes=-0", 200, None, 10),
+            // Written backwards it is no range.
+            ("bytes=5-1", 200, None, 10),
+            ("bytes=9-0", 200, None, 10),
+            ("bytes=18446744073709551617-18446744073709551616", 200, None, 10),
             ("bytes=x-y", 200, None, 10),
         ] {
             let (got, headers, got_length) = answer(Method::GET, &[(header::RANGE, range)]);

@@ -11,7 +11,7 @@ use axum::{
     Router,
 };
 
-use super::conditional::{etag, Tagged};
+use super::{conditional::Tagged, entity_tag::EntityTag};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -70,12 +70,12 @@ impl File {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);
         // Sixteen digits are a legal tag.
-        let Some(etag) = etag(&format!("{:016x}", hasher.finish())) else {
+        let Some(etag) = EntityTag::new(&format!("{:016x}", hasher.finish())) else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         let content_type = Some(HeaderValue::from_static(self.content_type));
         let body = Bytes::from_static(self.text.as_bytes());
-        let tagged = Tagged { body, etag, content_type, negotiated: false };
+        let tagged = Tagged { body: body.into(), etag, content_type, negotiated: false };
         let mut response = tagged.answer(method, request);
         for (name, value) in [
             (header::CONTENT_SECURITY_POLICY, POLICY),

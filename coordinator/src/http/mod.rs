@@ -4,8 +4,12 @@
 //! This module knows HTTP and nothing of rounds: who answers, and who takes messages, is behind
 //! [`Rounds`].
 
+mod answers;
 mod conditional;
+mod content;
 mod dashboard;
+mod entity_tag;
+mod memory;
 mod message;
 mod models;
 mod observe;
@@ -13,8 +17,12 @@ mod openapi;
 mod params;
 mod patience;
 mod peers;
+mod proxies;
+mod proxy_header;
+mod range;
 mod rates;
 mod serve;
+mod socket;
 mod upload;
 mod visible;
 mod write_timeout;
@@ -41,14 +49,18 @@ use pet_core::{
 };
 use thiserror::Error;
 
-use self::{patience::Patience, upload::Uploads};
-use crate::{models::Published, store::StoreError};
+use self::{patience::Patience, socket::Client, upload::Uploads};
+use crate::models::{Published, Unavailable};
 
+pub(crate) use self::answers::{AnswerLimits, Answers};
 pub(crate) use self::peers::RateLimit;
+pub(crate) use self::proxies::identified;
 pub(crate) use self::rates::limited;
-pub(crate) use self::serve::{serve, ConnectionLimits};
+pub(crate) use self::serve::{serve, ConnectionLimits, Proxies};
 pub(crate) use self::upload::{Upload, UploadLimits};
 pub(crate) use self::visible::visible;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::{proxies::Address, proxy_header::read as proxy_header};
 
 /// Standard base64 as the old coordinator reads it: padded or not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -70,11 +82,12 @@ pub(crate) trait Rounds: Send + Sync + 'static {
     /// The rounds whose global models are kept.
     fn kept_rounds(&self) -> Vec<u64>;
 
-    /// The global model of a round, if it is kept.
+    /// The global model of a round, if it is kept; nothing if it is no longer wanted when its turn comes.
     fn kept_model(
         &self,
         round_id: u64,
-    ) -> impl Future<Output = Result<Option<Arc<Published>>, StoreError>> + Send;
+        wanted: impl Fn() -> bool + Send + Sync,
+    ) -> impl Future<Output = Result<Option<Arc<Published>>, Unavailable>> + Send;
 
     /// Asks at once, and whenever something else is published, until the answer is yes. Ends as well when
     /// the coordinator is to stop.
@@ -116,12 +129,26 @@ impl<R: Rounds> Api<R> {
     /// ended.
     async fn when_new(
         &self,
+        client: Option<&Client>,
         request: &HeaderMap,
         is_news: impl Fn() -> bool + Send + Sync,
         answer: impl Future<Output = Response>,
     ) -> Response {
         let Some(patience) = Patience::of(request) else { return answer.await };
-        let _ = tokio::time::timeout(patience.duration(), self.rounds.until(is_news)).await;
+        let left = async {
+            match client {
+                Some(client) => client.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Who sends nothing more may be gone, or wait for this answer: it shows when it is sent.
+        let news = async {
+            tokio::select! {
+                () = self.rounds.until(is_news) => {}
+                () = left => {}
+            }
+        };
+        let _ = tokio::time::timeout(patience.duration(), news).await;
         let mut response = answer.await;
         patience.acknowledge(&mut response);
         response

@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc};
 
 use axum::{
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     http::{header, HeaderMap, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -12,14 +12,19 @@ use serde::Serialize;
 use tracing::error;
 
 use super::{
-    conditional::{etag, is_known, Tagged},
+    answers::later,
+    conditional::{is_known, Tagged},
+    content::Content,
+    entity_tag::EntityTag,
+    socket::Client,
     untyped, Answer, Api, Rounds,
 };
-use crate::models::{Form, ModelName, Published};
+use crate::models::{Form, ModelName, Published, Unavailable};
 
 /// The latest model; a patient client that has it already gets the next one.
 pub(super) async fn latest<R: Rounds>(
     State(api): State<Arc<Api<R>>>,
+    client: Option<Extension<Client>>,
     method: Method,
     request: HeaderMap,
 ) -> Response {
@@ -29,11 +34,11 @@ pub(super) async fn latest<R: Rounds>(
     };
     let answer = async {
         match api.rounds.model() {
-            Some(model) => answer(&model, &method, &request).await,
+            Some(model) => answer(&model, &method, &request),
             None => untyped(Answer::no_content()),
         }
     };
-    api.when_new(&request, is_news, answer).await
+    api.when_new(client.as_deref(), &request, is_news, answer).await
 }
 
 #[derive(Serialize)]
@@ -56,6 +61,7 @@ pub(super) async fn list<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response 
 pub(super) async fn of_round<R: Rounds>(
     State(api): State<Arc<Api<R>>>,
     Path(name): Path<String>,
+    client: Option<Extension<Client>>,
     method: Method,
     request: HeaderMap,
 ) -> Response {
@@ -63,14 +69,17 @@ pub(super) async fn of_round<R: Rounds>(
         Ok(name) => name,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let model = api.rounds.kept_model(name.round_id()).await;
-    match model.map(|model| model.filter(|model| name.is_of(model.model()))) {
-        Ok(Some(model)) => answer(&model, &method, &request).await,
+    // Every request over the network has one.
+    let wanted = || client.as_ref().is_none_or(|client| !client.is_gone());
+    let model = api.rounds.kept_model(name.round_id(), wanted).await;
+    match model.map(|model| model.filter(|model| name.is_of(model))) {
+        Ok(Some(model)) => answer(&model, &method, &request),
         Ok(None) => {
             let reason = "there is no such model: the round had none, or it is not kept any more; \
                  /models lists those that are\n";
             (StatusCode::NOT_FOUND, reason).into_response()
         }
+        Err(Unavailable::Busy) => later(&Unavailable::Busy),
         Err(error) => {
             error!(%error, "a kept model cannot be read");
             let reason = "the model cannot be read: the coordinator's log says why\n";
@@ -98,7 +107,7 @@ impl Choice {
         if accept.media_types().next().is_none() {
             return Some(Self(Form::Rationals));
         }
-        let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+        let data_type = model.data_type();
         let available: Vec<_> = Form::ALL
             .into_iter()
             .flat_map(|form| {
@@ -110,8 +119,8 @@ impl Choice {
         Some(Self(form))
     }
 
-    fn etag(self, model: &Published) -> Option<headers::ETag> {
-        etag(&format!("{}-{}", model.model().id(), self.0.label()))
+    fn etag(self, model: &Published) -> Option<EntityTag> {
+        EntityTag::new(&format!("{}-{}", model.id(), self.0.label()))
     }
 
     fn is_known(self, request: &HeaderMap, model: &Published) -> bool {
@@ -119,13 +128,13 @@ impl Choice {
     }
 }
 
-async fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) -> Response {
+fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) -> Response {
     let Some(choice) = Choice::of(request, model) else {
         return not_acceptable(model);
     };
-    let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+    let data_type = model.data_type();
     let content_type = choice.0.content_type(data_type);
-    let parts = (model.bytes(choice.0).await, choice.etag(model));
+    let parts = (Content::of(model, choice.0), choice.etag(model));
     let (Some(body), Some(etag)) = parts else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -134,7 +143,7 @@ async fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) ->
 }
 
 fn not_acceptable(model: &Published) -> Response {
-    let data_type = model.model().weights.as_ref().map(|weights| weights.data_type());
+    let data_type = model.data_type();
     let media_types = Form::ALL.into_iter().flat_map(|form| form.media_types(data_type));
     let names: Vec<String> = media_types.map(|media| media.to_string()).collect();
     let reason = format!("this model is to be had as {}\n", names.join(", "));

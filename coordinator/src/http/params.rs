@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, Method},
     response::Response,
 };
-use headers::ETag;
 use pet_core::crypto::Blake2b;
 
 use super::{
-    conditional::{etag, is_known, Tagged},
+    conditional::{is_known, Tagged},
+    entity_tag::EntityTag,
+    socket::Client,
     untyped, Answer, Api, Rounds,
 };
 
 /// A patient client that has them already gets those of the next round, once it begins.
 pub(super) async fn params<R: Rounds>(
     State(api): State<Arc<Api<R>>>,
+    client: Option<Extension<Client>>,
     method: Method,
     request: HeaderMap,
 ) -> Response {
@@ -29,15 +31,16 @@ pub(super) async fn params<R: Rounds>(
         let Some(body) = api.rounds.params() else { return untyped(Answer::no_content()) };
         match tag(&body) {
             Some(etag) => {
-                let tagged = Tagged { body, etag, content_type: None, negotiated: false };
+                let tagged =
+                    Tagged { body: body.into(), etag, content_type: None, negotiated: false };
                 tagged.answer(&method, &request)
             }
             None => untyped(Answer::ok(body)),
         }
     };
-    api.when_new(&request, is_news, answer).await
+    api.when_new(client.as_deref(), &request, is_news, answer).await
 }
 
-fn tag(body: &[u8]) -> Option<ETag> {
-    etag(&Blake2b::hash(&[body]).to_string())
+fn tag(body: &[u8]) -> Option<EntityTag> {
+    EntityTag::new(&Blake2b::hash(&[body]).to_string())
 }

@@ -129,14 +129,14 @@ impl Shares {
         let client = self.client(peer);
         let acquired = Arc::clone(&client.places).acquire_many_owned(amount.min(self.most));
         // The semaphores are never closed.
-        Some(Share { permit: acquired.await.ok()?, client })
+        Some(Share { _permit: acquired.await.ok()?, _client: client })
     }
 
     /// The same, if it can be had now.
     pub fn try_take(&self, peer: Peer, amount: u32) -> Option<Share> {
         let client = self.client(peer);
         let acquired = Arc::clone(&client.places).try_acquire_many_owned(amount.min(self.most));
-        Some(Share { permit: acquired.ok()?, client })
+        Some(Share { _permit: acquired.ok()?, _client: client })
     }
 
     fn client(&self, peer: Peer) -> Client {
@@ -170,21 +170,8 @@ impl Drop for Client {
 #[derive(Debug)]
 pub(super) struct Share {
     // Dropped before the client, which sees whether all has been given back.
-    permit: OwnedSemaphorePermit,
-    client: Client,
-}
-
-impl Share {
-    /// Makes it at least so much, or all that the client may have, if that can be had now.
-    pub fn grow(&mut self, to: u32) -> bool {
-        let to = to.min(self.client.shares.most);
-        let more = to.saturating_sub(self.permit.num_permits() as u32);
-        match Arc::clone(&self.client.places).try_acquire_many_owned(more) {
-            Ok(permit) => self.permit.merge(permit),
-            Err(_) => return false,
-        }
-        true
-    }
+    _permit: OwnedSemaphorePermit,
+    _client: Client,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -253,15 +240,12 @@ mod tests {
     async fn nobody_has_more_than_a_share_at_a_time() {
         let shares = Shares::new(10);
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
-        let mut first = shares.try_take(one, 6).unwrap();
+        let first = shares.try_take(one, 6).unwrap();
         assert!(shares.try_take(one, 5).is_none());
         let second = shares.try_take(one, 3).unwrap();
         assert!(shares.try_take(other, 10).is_some());
-        assert!(first.grow(7) && first.grow(5));
-        assert!(!first.grow(8));
+        assert!(shares.try_take(one, 2).is_none());
         drop(second);
-        assert!(first.grow(100), "all that it may have");
-        assert!(shares.try_take(one, 1).is_none());
         // Who wants more than it may have waits until it has nothing else.
         let waiting = shares.take(one, 100);
         tokio::pin!(waiting);

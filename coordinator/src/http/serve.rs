@@ -1,12 +1,12 @@
 //! Accepting connections, and closing them in good order.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::Service, Request};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -20,9 +20,12 @@ use tracing::{debug, warn};
 
 use super::{
     peers::{Peer, Shares},
+    proxies::Address,
+    proxy_header,
+    socket::{Client, Socket},
     write_timeout::WriteTimeout,
 };
-use crate::tls::Tls;
+use crate::{settings::Networks, tls::Tls};
 
 /// How long to wait after a failure to accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -54,6 +57,15 @@ pub(crate) struct ConnectionLimits {
     pub grace: Duration,
 }
 
+/// Who connects for others, and how that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    /// Who is believed.
+    pub trusted: Networks,
+    /// Whether their connections begin with a header of the PROXY protocol.
+    pub say_for_whom: bool,
+}
+
 /// Serves `router` to everyone who connects, until `stop` changes or its sender is gone; then
 /// answers the requests in flight and returns. No connection outlives it, also if it is dropped.
 pub(crate) async fn serve(
@@ -61,12 +73,20 @@ pub(crate) async fn serve(
     router: Router,
     tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
+    proxies: Proxies,
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.open));
-    let of_one = Shares::new(limits.of_one);
-    let turning_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let grace = limits.grace;
     let graceful = GracefulShutdown::new();
+    let door = Arc::new(Door {
+        router: TowerToHyperService::new(router),
+        tls,
+        proxies,
+        of_one: Shares::new(limits.of_one),
+        turning_away: Semaphore::new(TURNED_AWAY),
+        limits,
+    });
     // Aborts its tasks when it is dropped.
     let mut connections = JoinSet::new();
     loop {
@@ -83,53 +103,91 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let peer = Peer::from(address.ip());
-        let own = of_one.try_take(peer, 1);
-        match own.zip(Arc::clone(&places).try_acquire_owned().ok()) {
-            Some(place) => {
-                let front = Front { router: TowerToHyperService::new(router.clone()), peer };
-                let (watcher, tls) = (graceful.watcher(), tls.clone());
-                connections.spawn(async move {
-                    // Only a matter of speed: small answers should not wait for more to send.
-                    let _ = stream.set_nodelay(true);
-                    let stream = WriteTimeout::new(stream, limits.write);
-                    let ended = match tls {
-                        None => watcher.watch(connection(stream, front, limits)).await,
-                        Some(tls) => {
-                            let shaking_hands = tls.acceptor().accept(stream);
-                            match timeout(limits.handshake, shaking_hands).await {
-                                Ok(Ok(stream)) => {
-                                    watcher.watch(connection(stream, front, limits)).await
-                                }
-                                Ok(Err(error)) => return debug!(%error, "no TLS"),
-                                Err(_) => return debug!("no TLS: it takes too long"),
-                            }
-                        }
-                    };
-                    if let Err(error) = ended {
-                        debug!(%error, "connection ended");
-                    }
-                    drop(place);
-                });
-            }
-            None => {
-                debug!(%address, "too many connections");
-                // Who speaks TLS would have to agree on it first.
-                let turn = Arc::clone(&turning_away).try_acquire_owned();
-                if let (Ok(turn), None) = (turn, &tls) {
-                    connections.spawn(async move {
-                        let _ = timeout(TURNING_AWAY, turn_away(stream)).await;
-                        drop(turn);
-                    });
-                }
-            }
+        // Only a matter of speed: small answers should not wait for more to send.
+        let _ = stream.set_nodelay(true);
+        let (door, place) = (Arc::clone(&door), Arc::clone(&places).try_acquire_owned().ok());
+        let watcher = graceful.watcher();
+        // Those without a place are soon gone again.
+        if place.is_none() && door.turning_away.available_permits() == 0 {
+            debug!(%address, "too many connections");
+            continue;
         }
+        connections.spawn(async move {
+            match place {
+                Some(_) => door.receive(stream, address.ip(), watcher).await,
+                None => door.turn_away(stream, address.ip()).await,
+            }
+            drop(place);
+        });
     }
     drop(listener);
-    if timeout(limits.grace, graceful.shutdown()).await.is_err() {
+    if timeout(grace, graceful.shutdown()).await.is_err() {
         warn!("some requests did not end in time and are cut off");
     }
     connections.shutdown().await;
+}
+
+/// What all connections have in common.
+struct Door {
+    router: TowerToHyperService<Router>,
+    tls: Option<Arc<Tls>>,
+    proxies: Proxies,
+    of_one: Shares,
+    turning_away: Semaphore,
+    limits: ConnectionLimits,
+}
+
+impl Door {
+    /// Serves a connection from its beginning to its end.
+    async fn receive(&self, mut stream: TcpStream, from: IpAddr, watcher: Watcher) {
+        let limits = self.limits;
+        let mut address = from;
+        if self.proxies.say_for_whom && self.proxies.trusted.contain(from) {
+            match timeout(limits.handshake, proxy_header::read(&mut stream)).await {
+                Ok(Ok(for_whom)) => address = for_whom.unwrap_or(from),
+                Ok(Err(error)) => return debug!(%from, %error, "a proxy is not understood"),
+                Err(_) => return debug!(%from, "a proxy does not say for whom it connects"),
+            }
+        }
+        let peer = Peer::from(address);
+        // Who connects for others needs many connections.
+        let share = match self.proxies.trusted.contain(address) {
+            true => None,
+            false => match self.of_one.try_take(peer, 1) {
+                Some(share) => Some(share),
+                None => return self.turn_away(stream, address).await,
+            },
+        };
+        let socket = Socket::new(stream);
+        let client = socket.client();
+        let router = self.router.clone();
+        let front = Front { router, peer, address: Address(address), client };
+        let stream = WriteTimeout::new(socket, limits.write);
+        let ended = match &self.tls {
+            None => watcher.watch(connection(stream, front, limits)).await,
+            Some(tls) => {
+                let shaking_hands = tls.acceptor().accept(stream);
+                match timeout(limits.handshake, shaking_hands).await {
+                    Ok(Ok(stream)) => watcher.watch(connection(stream, front, limits)).await,
+                    Ok(Err(error)) => return debug!(%error, "no TLS"),
+                    Err(_) => return debug!("no TLS: it takes too long"),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "connection ended");
+        }
+        drop(share);
+    }
+
+    /// Tells a client that there is no place for it, if there are not too many of those.
+    async fn turn_away(&self, stream: TcpStream, address: IpAddr) {
+        debug!(%address, "too many connections");
+        // Who speaks TLS would have to agree on it first.
+        if let (Ok(_turn), None) = (self.turning_away.try_acquire(), &self.tls) {
+            let _ = timeout(TURNING_AWAY, turn_away(stream)).await;
+        }
+    }
 }
 
 fn connection<S: AsyncRead + AsyncWrite + Unpin>(
@@ -140,6 +198,8 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
+        // Who sends nothing more may still wait for an answer.
+        .half_close(true)
         // As much is read ahead of each body, too.
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(stream), front)
@@ -150,6 +210,8 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 struct Front {
     router: TowerToHyperService<Router>,
     peer: Peer,
+    address: Address,
+    client: Client,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -159,6 +221,8 @@ impl Service<Request<Incoming>> for Front {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.address);
+        request.extensions_mut().insert(self.client.clone());
         self.router.call(request)
     }
 }

@@ -11,13 +11,13 @@ use tokio::{
     time::{timeout, timeout_at, Instant},
 };
 
-use super::peers::{Peer, Share, Shares};
+use super::{
+    memory::{Claim, Memory},
+    peers::{Peer, Share, Shares},
+};
 
-/// The unit in which memory is handed out, in bytes.
-const UNIT: usize = 1024;
-
-/// A message's buffer grows by at least so many bytes: what is announced need not come.
-const STEP: usize = 1 << 20;
+/// A message's buffer grows by at least so many bytes, if there is memory for it: what is announced need not come.
+const STEP: usize = 64 << 10;
 
 /// How much of a refused upload is still read, in bytes, so that its sender gets to read the answer:
 /// a connection closed over unread data is reset, and the answer lost.
@@ -43,8 +43,13 @@ pub(crate) struct UploadLimits {
     pub memory: usize,
     /// How many there may be at a time; of one client half of them.
     pub messages: usize,
-    /// How long an upload waits for its turn and for memory before its sender is told to come again later.
+    /// Whether the halves count: not where many clients come from one address.
+    pub halves: bool,
+    /// How long an upload waits for its turn, and each time for memory, before its sender is told to come again
+    /// later.
     pub queue: Duration,
+    /// How long to wait for the first piece of an upload.
+    pub start: Duration,
     /// How long to wait for the next piece of an upload, and how long an upload may take beside what
     /// `rate` allows for.
     pub patience: Duration,
@@ -101,7 +106,7 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(crate) struct Place {
     _turn: (Share, OwnedSemaphorePermit),
-    memory: Option<(Share, OwnedSemaphorePermit)>,
+    _memory: Claim,
 }
 
 /// The uploads of one server.
@@ -110,23 +115,19 @@ pub(crate) struct Uploads {
     limits: UploadLimits,
     messages: Arc<Semaphore>,
     messages_of_one: Shares,
-    memory: Arc<Semaphore>,
-    memory_of_one: Shares,
-    units: usize,
+    memory: Arc<Memory>,
 }
 
 impl Uploads {
     pub fn new(limits: UploadLimits) -> Self {
-        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
-        let units = (limits.memory / UNIT).clamp(1, most);
-        let messages = limits.messages.clamp(1, most);
+        let messages = limits.messages.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let memory = limits.memory.max(1);
+        let most_of_one = |all: usize| if limits.halves { all.div_ceil(2) } else { all };
         Self {
             limits,
             messages: Arc::new(Semaphore::new(messages)),
-            messages_of_one: Shares::new(messages.div_ceil(2)),
-            memory: Arc::new(Semaphore::new(units)),
-            memory_of_one: Shares::new(units.div_ceil(2)),
-            units,
+            messages_of_one: Shares::new(most_of_one(messages)),
+            memory: Memory::new(memory, most_of_one(memory)),
         }
     }
 
@@ -134,7 +135,7 @@ impl Uploads {
     /// away: a message that was processed, although it can only be rejected.
     pub async fn receive(&self, peer: Peer, body: Body, limit: usize) -> Result<Upload, Refused> {
         let announced = body.size_hint().lower();
-        let mut incoming = Incoming { body, limits: self.limits, received: 0, began: None };
+        let mut incoming = Incoming { body, limits: self.limits, received: 0, due: None };
         let result = self.collect(peer, &mut incoming, announced, limit).await;
         let refused = |why| Refused { why, length: incoming.received.max(announced) };
         let result = result.map_err(refused);
@@ -163,75 +164,55 @@ impl Uploads {
         if announced > limit as u64 {
             return Err(too_long(incoming.discard(far).await?));
         }
+        // A connection that sends nothing takes no place from those that do.
+        let first = incoming.next().await?;
         // It is at most `limit`.
         let announced = announced as usize;
-        let mut place = match timeout(self.limits.queue, self.wait(peer, announced)).await {
-            Ok(Some(place)) => place,
-            _ => return Err(Refusal::Busy),
+        let queued = Instant::now();
+        let Ok(Some(turn)) = timeout(self.limits.queue, self.turn(peer)).await else {
+            return Err(Refusal::Busy);
         };
+        incoming.forgive(queued.elapsed());
+        // How long a message without Content-Length becomes is not known.
+        let needed = if announced > 0 { announced } else { limit };
+        let mut claim = self.memory.claim(peer, needed);
         let mut bytes = Vec::new();
-        while let Some(data) = incoming.next().await? {
+        let mut piece = first;
+        while let Some(data) = piece {
             let length = bytes.len() + data.len();
             if length > limit {
-                drop((bytes, place));
+                drop((bytes, turn, claim));
                 return Err(too_long(incoming.discard(far).await?));
             }
-            self.take_memory(peer, &mut place, length)?;
             if length > bytes.capacity() {
                 // In steps of a share of its length, so that bytes are not copied again and again.
                 let step = STEP.max(bytes.len() / 8);
                 let most = if announced >= length { announced } else { limit };
-                bytes.reserve_exact((bytes.len() + step).clamp(length, most) - bytes.len());
+                let capacity = (bytes.len() + step).clamp(length, most);
+                let capacity = match claim.try_grow(capacity) {
+                    true => capacity,
+                    false => {
+                        let waiting = Instant::now();
+                        let granted = timeout(self.limits.queue, claim.grow(length)).await;
+                        incoming.forgive(waiting.elapsed());
+                        granted.map_err(|_| Refusal::Busy)?;
+                        length
+                    }
+                };
+                bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&data);
+            piece = incoming.next().await?;
         }
-        Ok(Upload { bytes, place: Some(place) })
+        claim.finish();
+        Ok(Upload { bytes, place: Some(Place { _turn: turn, _memory: claim }) })
     }
 
-    /// Takes a place, and memory for a whole message, before any of it is read: a message that is refused
-    /// half-way would be sent in vain.
-    async fn wait(&self, peer: Peer, length: usize) -> Option<Place> {
+    /// A place among the messages, once there is one.
+    async fn turn(&self, peer: Peer) -> Option<(Share, OwnedSemaphorePermit)> {
         // First what is the client's own: who waits for that holds nobody up.
         let own = self.messages_of_one.take(peer, 1).await?;
-        let turn = (own, Arc::clone(&self.messages).acquire_owned().await.ok()?);
-        let mut place = Place { _turn: turn, memory: None };
-        if length > 0 {
-            let units = self.units_of(length);
-            let own = self.memory_of_one.take(peer, units).await?;
-            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await.ok()?;
-            place.memory = Some((own, memory));
-        }
-        Some(place)
-    }
-
-    /// Makes a place's memory large enough for `length` bytes, if there is enough now.
-    fn take_memory(&self, peer: Peer, place: &mut Place, length: usize) -> Result<(), Refusal> {
-        let units = self.units_of(length);
-        let held = place.memory.as_ref().map_or(0, |(_, memory)| memory.num_permits() as u32);
-        let more = units.saturating_sub(held);
-        if more == 0 {
-            return Ok(());
-        }
-        let common = || Arc::clone(&self.memory).try_acquire_many_owned(more);
-        match &mut place.memory {
-            Some((own, memory)) => {
-                if !own.grow(units) {
-                    return Err(Refusal::Busy);
-                }
-                memory.merge(common().map_err(|_| Refusal::Busy)?);
-            }
-            none => {
-                let own = self.memory_of_one.try_take(peer, units).ok_or(Refusal::Busy)?;
-                *none = Some((own, common().map_err(|_| Refusal::Busy)?));
-            }
-        }
-        Ok(())
-    }
-
-    /// The units for a message: all there are for one that would need more.
-    fn units_of(&self, length: usize) -> u32 {
-        // There are no more units than fit.
-        length.div_ceil(UNIT).min(self.units) as u32
+        Some((own, Arc::clone(&self.messages).acquire_owned().await.ok()?))
     }
 }
 
@@ -240,19 +221,21 @@ struct Incoming {
     body: Body,
     limits: UploadLimits,
     received: u64,
-    began: Option<Instant>,
+    /// When all of it would have to be here if no more came.
+    due: Option<Instant>,
 }
 
 impl Incoming {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let UploadLimits { patience, rate, .. } = self.limits;
+        let UploadLimits { start, patience, rate, .. } = self.limits;
         loop {
             let now = Instant::now();
-            let began = *self.began.get_or_insert(now);
+            let due = *self.due.get_or_insert(now + patience);
             let earned = Duration::from_millis(self.received.saturating_mul(1000) / rate.max(1));
-            let end = (began + patience).checked_add(earned).unwrap_or(now + patience);
-            match timeout_at(end.min(now + patience), self.body.frame()).await {
+            let end = due.checked_add(earned).unwrap_or(now + patience);
+            let pause = if self.received == 0 { start.min(patience) } else { patience };
+            match timeout_at(end.min(now + pause), self.body.frame()).await {
                 Err(_) => return Err(Refusal::Stalled),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(_))) => return Err(Refusal::Broken),
@@ -265,6 +248,11 @@ impl Incoming {
                 }
             }
         }
+    }
+
+    /// Time in which nothing could be sent does not count.
+    fn forgive(&mut self, waited: Duration) {
+        self.due = self.due.and_then(|due| due.checked_add(waited));
     }
 
     /// Reads on without keeping anything, until more than `most` bytes have come in all. Whether the
@@ -303,7 +291,11 @@ mod tests {
 
     impl Dripping {
         fn body(piece: &'static [u8], left: usize, pause: Duration) -> Body {
-            let (piece, timer) = (Bytes::from_static(piece), Box::pin(sleep(pause)));
+            Self::after(pause, piece, left, pause)
+        }
+
+        fn after(first: Duration, piece: &'static [u8], left: usize, pause: Duration) -> Body {
+            let (piece, timer) = (Bytes::from_static(piece), Box::pin(sleep(first)));
             Body::new(Self { piece, left, pause, timer })
         }
     }
@@ -335,7 +327,9 @@ mod tests {
         Uploads::new(UploadLimits {
             memory: 2 << 20,
             messages: 100,
+            halves: true,
             queue: SECOND,
+            start: 10 * SECOND,
             patience: 30 * SECOND,
             rate: 1024,
             linger: SECOND,
@@ -358,7 +352,13 @@ mod tests {
         let body = Dripping::body(KIB, 2, 31 * SECOND);
         let refused = uploads().receive(PEER, body, 1 << 20).await.unwrap_err();
         assert_eq!(refused, Refused { why: Refusal::Stalled, length: 0 });
-        assert_eq!(began.elapsed(), 30 * SECOND);
+        // Nothing has come at all.
+        assert_eq!(began.elapsed(), 10 * SECOND);
+        let began = Instant::now();
+        let body = Dripping::after(SECOND, KIB, 2, 31 * SECOND);
+        let refused = uploads().receive(PEER, body, 1 << 20).await.unwrap_err();
+        assert_eq!(refused, Refused { why: Refusal::Stalled, length: 1024 });
+        assert_eq!(began.elapsed(), 31 * SECOND);
     }
 
     /// No pause is long, and no byte late, but there are too few of them.
@@ -395,9 +395,41 @@ mod tests {
         let uploads = uploads();
         let upload = uploads.receive(PEER, Body::from(vec![7; 3 << 20]), 4 << 20).await.unwrap();
         assert_eq!(upload.bytes.len(), 3 << 20);
-        assert_eq!(uploads.memory.available_permits(), 0);
+        // All that its client may have.
+        assert_eq!(uploads.memory.held(), 1 << 20);
         drop(upload);
-        assert_eq!(uploads.memory.available_permits(), 2048);
+        assert_eq!(uploads.memory.held(), 0);
+    }
+
+    /// Hundreds of connections that announce a message and send nothing of it. (Time is virtual.)
+    #[tokio::test(start_paused = true)]
+    async fn who_announces_and_sends_nothing_keeps_nobody_out() {
+        let uploads = Arc::new(uploads());
+        let mut idle = tokio::task::JoinSet::new();
+        for number in 0..500_u32 {
+            let uploads = Arc::clone(&uploads);
+            let peer = Peer::from(std::net::IpAddr::from(number.to_be_bytes()));
+            idle.spawn(async move {
+                uploads.receive(peer, Dripping::body(KIB, 1000, 3600 * SECOND), 1 << 20).await
+            });
+        }
+        tokio::task::yield_now().await;
+        for _ in 0..10 {
+            uploads.receive(PEER, Body::from(vec![7; 1 << 20]), 1 << 20).await.unwrap();
+        }
+        while let Some(refused) = idle.join_next().await {
+            assert_eq!(refused.unwrap().unwrap_err().why, Refusal::Stalled);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_halves_one_client_may_have_all() {
+        let limits = UploadLimits { halves: false, ..uploads().limits };
+        let uploads = Uploads::new(limits);
+        let all = || Body::from(vec![7; 1 << 20]);
+        let first = uploads.receive(PEER, all(), 1 << 20).await.unwrap();
+        let second = uploads.receive(PEER, all(), 1 << 20).await.unwrap();
+        assert_eq!(uploads.memory.held(), first.bytes.len() + second.bytes.len());
     }
 
     /// One client with slow uploads cannot keep all others out.

@@ -17,12 +17,14 @@ use axum::{
 use futures_util::stream;
 
 use super::{
+    answers::Answers,
     dashboard,
     observe::{observe, Observation},
     peers::{Peer, Share, Shares},
 };
 use crate::{
     metrics::CONTENT_TYPE,
+    panics,
     status::{Subscription, View, SUBSCRIBERS},
 };
 
@@ -33,17 +35,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Adds the routes, and observes these and the others.
-pub(crate) fn visible(router: Router, view: View) -> Router {
+pub(crate) fn visible(router: Router, view: View, answers: Answers) -> Router {
     let routes = Router::new()
         .route("/status", get(status))
-        .route("/events", get(events).with_state(Events::new(view.clone())))
+        .route("/events", get(events).with_state(Events::new(view.clone(), answers.halves())))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(dashboard::routes())
         .with_state(view.clone());
     let observation = Observation::new(view);
-    router.merge(routes).layer(middleware::from_fn_with_state(observation, observe))
+    // Within the observation, so that these answers are counted and named as well.
+    panics::caught(answers.limit(router.merge(routes)))
+        .layer(middleware::from_fn_with_state(observation, observe))
 }
 
 async fn status(State(view): State<View>, uri: Uri) -> Response {
@@ -82,9 +86,10 @@ struct Events {
 }
 
 impl Events {
-    fn new(view: View) -> Self {
+    fn new(view: View, halves: bool) -> Self {
         // Half of the places, so that no address can keep out all others.
-        Self { view, shares: Shares::new(SUBSCRIBERS / 2) }
+        let most_of_one = if halves { SUBSCRIBERS / 2 } else { SUBSCRIBERS };
+        Self { view, shares: Shares::new(most_of_one) }
     }
 
     /// A place in the feed.

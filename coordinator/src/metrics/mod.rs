@@ -17,6 +17,7 @@ use pet_core::{
 use crate::log::DroppedLines;
 
 pub(crate) use self::prometheus::{exposition, Histograms, Request, CONTENT_TYPE};
+use crate::panics;
 
 /// What a coordinator has counted since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Metrics {
     /// Messages rejected. Those that were turned down only because the coordinator is about to end are
     /// not counted.
     pub rejections: Rejections,
+    /// Panics of the whole process since its first coordinator was started. Each is a bug.
+    pub panics: u64,
 }
 
 /// Messages rejected, by the short name of the reason: those of
@@ -101,7 +104,7 @@ impl Counters {
     }
 
     pub fn read(&self) -> Metrics {
-        self.lock().clone()
+        Metrics { panics: panics::total(), ..self.lock().clone() }
     }
 
     /// A message was received as a whole.

@@ -19,6 +19,7 @@ use prometheus_client::{
 
 use crate::{
     log::DroppedLines,
+    panics,
     status::{PastRound, Status},
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Histograms {
     pub store_seconds: Histogram,
     pub requests_in_flight: Gauge,
     pub log_lines_dropped: DroppedLines,
+    pub answer_bytes: Gauge,
     phase_seconds: Family<PhaseLabel, Histogram>,
     request_seconds: Family<Request, Histogram>,
 }
@@ -69,6 +71,7 @@ impl Default for Histograms {
             store_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             requests_in_flight: Gauge::default(),
             log_lines_dropped: DroppedLines::default(),
+            answer_bytes: Gauge::default(),
             // A tenth of a second to most of an hour.
             phase_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.1, 2.0, 16))
@@ -94,7 +97,7 @@ impl Histograms {
     }
 }
 
-/// Everything, in the text format.
+/// Everything, in the text format. The library ends each help text with a dot: these come without.
 pub(crate) fn exposition(
     histograms: &Histograms,
     status: &Status,
@@ -106,13 +109,15 @@ pub(crate) fn exposition(
     counted(&mut registry, status);
     latest_model(&mut registry, status);
     measured(&mut registry, histograms);
-    gauge(&mut registry, "ready", "Whether /readyz says so.", u64::from(ready));
+    gauge(&mut registry, "ready", "Whether /readyz says so", u64::from(ready));
     gauge(
         &mut registry,
         "store_waiting_seconds",
-        "For how long the store has owed a confirmation.",
+        "For how long the store has owed a confirmation",
         store_waits.as_secs_f64(),
     );
+    let help = "Panics of the process, each of them a bug";
+    registry.register("panics", help, ConstCounter::new(panics::total()));
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut text, &registry);
@@ -123,28 +128,28 @@ fn now(registry: &mut Registry, status: &Status) {
     let now = &status.now;
     let info = Family::<VersionLabel, Gauge>::default();
     info.get_or_create(&VersionLabel { version: now.version.clone() }).set(1);
-    registry.register("build_info", "The coordinator's version.", info);
-    gauge(registry, "start_timestamp_seconds", "When it was started.", now.started);
-    gauge(registry, "round_id", "The number of the current round.", now.round.id);
+    registry.register("build_info", "The coordinator's version", info);
+    gauge(registry, "start_timestamp_seconds", "When it was started", now.started);
+    gauge(registry, "round_id", "The number of the current round", now.round.id);
 
     let phases = Family::<PhaseLabel, Gauge>::default();
     for phase in PHASES {
         let label = PhaseLabel { phase: phase.to_string() };
         phases.get_or_create(&label).set(i64::from(label.phase == now.phase.name));
     }
-    registry.register("phase", "1 for the current phase, 0 for the others.", phases);
+    registry.register("phase", "1 for the current phase, 0 for the others", phases);
     let phase = &now.phase;
-    gauge(registry, "phase_seconds", "How long the phase has been going on.", phase.seconds);
-    gauge(registry, "phase_messages", "Messages accepted in the phase.", phase.accepted);
+    gauge(registry, "phase_seconds", "How long the phase has been going on", phase.seconds);
+    gauge(registry, "phase_messages", "Messages accepted in the phase", phase.accepted);
     if let (Some(min), Some(max), Some(seconds)) =
         (phase.min_count, phase.max_count, phase.max_seconds)
     {
-        gauge(registry, "phase_messages_min", "It ends once so many are accepted.", min);
-        gauge(registry, "phase_messages_max", "No more are accepted.", max);
-        gauge(registry, "phase_seconds_max", "The round fails after that.", seconds);
+        gauge(registry, "phase_messages_min", "It ends once so many are accepted", min);
+        gauge(registry, "phase_messages_max", "No more are accepted", max);
+        gauge(registry, "phase_seconds_max", "The round fails after that", seconds);
     }
     if let Some(bytes) = now.memory.resident_bytes {
-        gauge(registry, "resident_memory_bytes", "What the process holds in memory.", bytes);
+        gauge(registry, "resident_memory_bytes", "What the process holds in memory", bytes);
     }
 }
 
@@ -155,21 +160,21 @@ fn counted(registry: &mut Registry, status: &Status) {
         let count = messages.accepted.get(phase).copied().unwrap_or(0);
         accepted.get_or_create(&PhaseLabel { phase: phase.to_owned() }).inc_by(count);
     }
-    registry.register("messages_accepted", "Messages accepted, by their phase.", accepted);
+    registry.register("messages_accepted", "Messages accepted, by their phase", accepted);
     let rejected = by_reason(&messages.rejected);
-    registry.register("messages_rejected", "Messages rejected, by reason.", rejected);
+    registry.register("messages_rejected", "Messages rejected, by reason", rejected);
 
     let totals = &status.now.totals;
     let completed = ConstCounter::new(totals.completed);
-    registry.register("rounds_completed", "Rounds that ended with a global model.", completed);
+    registry.register("rounds_completed", "Rounds that ended with a global model", completed);
     let failed = by_reason(&totals.failed);
     // A counter that begins with 1 looks as if nothing had happened.
     for reason in RoundFailure::LABELS {
         failed.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc_by(0);
     }
-    registry.register("rounds_failed", "Rounds that failed, by reason.", failed);
+    registry.register("rounds_failed", "Rounds that failed, by reason", failed);
     if let Some(time) = totals.last_completed {
-        let help = "When a round was last completed.";
+        let help = "When a round was last completed";
         gauge(registry, "last_round_completed_timestamp_seconds", help, time);
     }
 }
@@ -184,22 +189,22 @@ fn by_reason(counts: &std::collections::BTreeMap<String, u64>) -> Family<ReasonL
 
 /// Of the latest round with a model: what is not known (yet) is left out.
 fn latest_model(registry: &mut Registry, status: &Status) {
-    gauge(registry, "model_weights", "The number of a model's weights.", status.now.model.length);
+    gauge(registry, "model_weights", "The number of a model's weights", status.now.model.length);
     let latest = status.rounds.iter().rev().find(|round| round.models.is_some());
     let Some(PastRound { models, votes, norm, change, .. }) = latest else {
         return;
     };
     for (name, help, count) in [
-        ("model_updates", "How many updates the latest global model is made of.", models),
-        ("model_votes", "How many sum participants voted for its mask.", votes),
+        ("model_updates", "How many updates the latest global model is made of", models),
+        ("model_votes", "How many sum participants voted for its mask", votes),
     ] {
         if let Some(count) = count {
             gauge(registry, name, help, *count);
         }
     }
     for (name, help, norm) in [
-        ("model_norm", "The latest global model's Euclidean norm.", norm),
-        ("model_change", "The norm of its difference from the one before.", change),
+        ("model_norm", "The latest global model's Euclidean norm", norm),
+        ("model_change", "The norm of its difference from the one before", change),
     ] {
         if let Some(norm) = norm {
             gauge(registry, name, help, *norm);
@@ -213,21 +218,24 @@ fn measured(registry: &mut Registry, histograms: &Histograms) {
         store_seconds,
         requests_in_flight,
         log_lines_dropped,
+        answer_bytes,
         phase_seconds,
         request_seconds,
     } = histograms;
-    let help = "How long phases took that ended well.";
+    let help = "How long phases took that ended well";
     registry.register("phase_duration_seconds", help, phase_seconds.clone());
-    let help = "The length of messages that were received as a whole.";
+    let help = "The length of messages that were received as a whole";
     registry.register("message_bytes", help, message_bytes.clone());
-    let help = "How long the store took to confirm a record.";
+    let help = "How long the store took to confirm a record";
     registry.register("store_duration_seconds", help, store_seconds.clone());
-    let help = "How long requests took until their answer began.";
+    let help = "How long requests took until their answer began";
     registry.register("http_request_duration_seconds", help, request_seconds.clone());
-    let help = "Requests whose answer has not begun.";
+    let help = "Requests whose answer has not begun";
     registry.register("http_requests_in_flight", help, requests_in_flight.clone());
-    let help = "Log lines that nobody took in time, or that could not be written.";
+    let help = "Log lines that nobody took in time, or that could not be written";
     registry.register("log_lines_dropped", help, ConstCounter::new(log_lines_dropped.count()));
+    let help = "Memory of answers that are being sent";
+    registry.register("http_answer_bytes", help, answer_bytes.clone());
 }
 
 fn gauge<N>(registry: &mut Registry, name: &str, help: &str, value: N)

@@ -98,12 +98,8 @@ pub fn raw(model: &Model) -> Vec<u8> {
     bytes
 }
 
-/// The length of what comes before the data.
-pub(crate) fn npy_header_len(data_type: DataType, length: usize) -> usize {
-    npy_header(data_type, length).len()
-}
-
-fn npy_header(data_type: DataType, length: usize) -> Vec<u8> {
+/// What comes before the data.
+pub(super) fn npy_header(data_type: DataType, length: usize) -> Vec<u8> {
     let dictionary = format!(
         "{{'descr': '{}', 'fortran_order': False, 'shape': ({length},), }}",
         dtype(data_type)
@@ -144,7 +140,7 @@ mod tests {
             (Model::I64(Vec::new()), "<i8", 8),
         ] {
             let file = npy(&model);
-            let header = npy_header_len(model.data_type(), model.len());
+            let header = npy_header(model.data_type(), model.len()).len();
             assert_eq!(header % NPY_DATA_ALIGNMENT, 0);
             assert_eq!(file.len(), header + width * model.len());
             assert_eq!(file[header - 1], b'\n');

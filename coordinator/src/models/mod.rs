@@ -1,15 +1,25 @@
 //! Global models as they are handed out: their names and forms.
 
 mod form;
+mod library;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    str::FromStr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
-use pet_core::coordinator::GlobalModel;
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use pet_core::{
+    coordinator::GlobalModel,
+    model::{array, DataType, Model},
+};
 
+use self::form::npy_header;
+pub(crate) use self::form::Form;
 pub use self::form::{npy, raw};
-pub(crate) use self::form::{npy_header_len, Form};
+pub(crate) use self::library::{Library, Unavailable};
 
 /// What a kept model is asked for by: its round's number, or the full name, which no other coordinator's
 /// model has.
@@ -31,10 +41,10 @@ impl ModelName {
     }
 
     /// Whether it names this one.
-    pub fn is_of(&self, model: &GlobalModel) -> bool {
+    pub fn is_of(&self, model: &Published) -> bool {
         match self {
             Self::Round(round_id) => *round_id == model.round_id,
-            Self::Full(_, id) => *id == model.id(),
+            Self::Full(_, id) => *id == model.id,
         }
     }
 }
@@ -63,53 +73,129 @@ impl FromStr for ModelName {
     }
 }
 
-/// A global model as it is handed out. Further forms than the one it came in are made when somebody first
-/// asks for them.
+/// A global model as it is handed out, piece by piece: other forms than the one it came in are made of no more of
+/// it than is sent next. It can be taken back while it is read, so that nobody who reads slowly decides how much
+/// memory models take.
 pub(crate) struct Published {
-    model: GlobalModel,
-    /// The weights as a `.npy` file; its data alone is the array form.
-    npy: OnceCell<Option<Bytes>>,
+    round_id: u64,
+    id: String,
+    /// The type and the number of its weights, if they have one.
+    weights: Option<(DataType, usize)>,
+    rationals: usize,
+    model: Mutex<Option<GlobalModel>>,
 }
 
 impl fmt::Debug for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Published({:?})", self.model)
+        write!(f, "Published({}, {:?})", self.id, self.weights)
     }
 }
 
 impl Published {
     pub fn new(model: GlobalModel) -> Self {
-        Self { model, npy: OnceCell::new() }
-    }
-
-    pub fn model(&self) -> &GlobalModel {
-        &self.model
-    }
-
-    /// Its bytes in a form; `None` if a weight is beyond the range of the form's type.
-    pub async fn bytes(self: &Arc<Self>, form: Form) -> Option<Bytes> {
-        if form == Form::Rationals {
-            return Some(self.model.rationals.clone());
+        Self {
+            round_id: model.round_id,
+            id: model.id(),
+            weights: model.weights.as_ref().map(|weights| (weights.data_type(), weights.len())),
+            rationals: model.rationals.len(),
+            model: Mutex::new(Some(model)),
         }
-        let weights = self.model.weights.clone()?;
-        let length = weights.len();
-        let make = || async {
-            // Copying a large model takes a while: not on a thread that others wait for.
-            spawn_blocking(move || Bytes::from(npy(&weights))).await.ok()
-        };
-        let npy = self.npy.get_or_init(make).await.clone()?;
-        Some(match form {
-            Form::Array => {
-                npy.slice(npy_header_len(self.model.weights.as_ref()?.data_type(), length)..)
-            }
-            _ => npy,
-        })
     }
+
+    pub fn round_id(&self) -> u64 {
+        self.round_id
+    }
+
+    /// The name that no other model has: [`GlobalModel::id`].
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The type of its weights; nothing if one of them is beyond the range of the round's type.
+    pub fn data_type(&self) -> Option<DataType> {
+        self.weights.map(|(data_type, _)| data_type)
+    }
+
+    /// Whether all of it is there.
+    pub fn is_there(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Forgets its weights: who reads it is cut off.
+    pub fn take_back(&self) {
+        let model = self.lock().take();
+        // A large one takes a moment, in which nobody should wait for the lock.
+        drop(model);
+    }
+
+    /// About how much memory it takes, if it is there.
+    pub fn memory(&self) -> usize {
+        match self.is_there() {
+            true => self.rationals + self.array_len().unwrap_or(0),
+            false => 0,
+        }
+    }
+
+    fn array_len(&self) -> Option<usize> {
+        self.weights.map(|(data_type, count)| count * array::weight_len(data_type))
+    }
+
+    /// How many bytes it has in a form; `None` if it does not have it.
+    pub fn len(&self, form: Form) -> Option<usize> {
+        match form {
+            Form::Rationals => Some(self.rationals),
+            Form::Array => self.array_len(),
+            Form::Npy => {
+                let (data_type, count) = self.weights?;
+                Some(npy_header(data_type, count).len() + self.array_len()?)
+            }
+        }
+    }
+
+    /// A part of its bytes in a form; `None` if it is no longer there. Takes as long as the part is large.
+    pub fn read(&self, form: Form, range: Range<usize>) -> Option<Bytes> {
+        let model = self.lock().clone()?;
+        if form == Form::Rationals {
+            // A copy: a piece that waits to be sent must not hold the whole.
+            return model.rationals.get(range).map(Bytes::copy_from_slice);
+        }
+        let weights = model.weights.as_deref()?;
+        let header = match form {
+            Form::Npy => npy_header(weights.data_type(), weights.len()),
+            _ => Vec::new(),
+        };
+        let (start, end) = (range.start.min(header.len()), range.end.min(header.len()));
+        let mut bytes = header.get(start..end)?.to_vec();
+        write_array(weights, range.start - start..range.end - end, &mut bytes);
+        Some(bytes.into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<GlobalModel>> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends some of the bytes of the array form, which are `range` of all.
+fn write_array(model: &Model, range: Range<usize>, out: &mut Vec<u8>) {
+    let width = array::weight_len(model.data_type());
+    let weights = range.start / width..range.end.div_ceil(width).min(model.len());
+    let some = match model {
+        Model::F32(all) => Model::F32(all[weights.clone()].to_vec()),
+        Model::F64(all) => Model::F64(all[weights.clone()].to_vec()),
+        Model::I32(all) => Model::I32(all[weights.clone()].to_vec()),
+        Model::I64(all) => Model::I64(all[weights.clone()].to_vec()),
+    };
+    let mut bytes = Vec::new();
+    array::write_weights(&some, &mut bytes);
+    let first = weights.start * width;
+    out.extend_from_slice(&bytes[range.start - first..range.end - first]);
 }
 
 #[cfg(test)]
 mod tests {
-    use pet_core::{crypto::RoundSeed, model::Model};
+    use std::sync::Arc;
+
+    use pet_core::crypto::RoundSeed;
 
     use super::*;
 
@@ -134,28 +220,61 @@ mod tests {
         {
             assert_eq!(name.parse::<ModelName>(), Err(NoModelName), "{name}");
         }
-        assert!(ModelName::Full(12, id.clone()).is_of(&model(12, 1)));
-        assert!(!ModelName::Full(12, id).is_of(&model(13, 1)));
-        assert!(!ModelName::Round(12).is_of(&model(13, 1)));
+        assert!(ModelName::Full(12, id.clone()).is_of(&Published::new(model(12, 1))));
+        assert!(!ModelName::Full(12, id).is_of(&Published::new(model(13, 1))));
+        assert!(!ModelName::Round(12).is_of(&Published::new(model(13, 1))));
     }
 
-    #[tokio::test]
-    async fn forms_are_made_once_and_share_memory() {
-        let published = Arc::new(Published::new(model(1, 1000)));
-        let npy = published.bytes(Form::Npy).await.unwrap();
-        let again = published.bytes(Form::Npy).await.unwrap();
-        assert_eq!(npy.as_ptr(), again.as_ptr());
-        let array = published.bytes(Form::Array).await.unwrap();
-        assert_eq!(array.len(), 4000);
-        assert_eq!(array.as_ptr(), npy[npy.len() - 4000..].as_ptr());
-        assert_eq!(published.bytes(Form::Rationals).await.unwrap().len(), 28_000);
+    /// In pieces of every length that matters, each form is what it is as a whole.
+    #[test]
+    fn pieces_make_the_whole() {
+        let weights: Vec<f64> = (0..100).map(|n| f64::from(n) * 0.37 - 11.0).collect();
+        for model_of in [
+            Model::F32(weights.iter().map(|weight| *weight as f32).collect()),
+            Model::F64(weights.clone()),
+            Model::I32(weights.iter().map(|weight| *weight as i32).collect()),
+            Model::I64(weights.iter().map(|weight| *weight as i64).collect()),
+        ] {
+            let weights = Some(Arc::new(model_of.clone()));
+            let rationals = Bytes::from_iter(0..250_u8);
+            let published = Published::new(GlobalModel {
+                rationals: rationals.clone(),
+                weights,
+                ..model(1, 1)
+            });
+            for (form, whole) in [
+                (Form::Rationals, rationals.to_vec()),
+                (Form::Array, raw(&model_of)),
+                (Form::Npy, npy(&model_of)),
+            ] {
+                assert_eq!(published.len(form), Some(whole.len()));
+                for step in [1, 3, 7, 8, 64, 1000] {
+                    let mut read = Vec::new();
+                    while read.len() < whole.len() {
+                        let end = (read.len() + step).min(whole.len());
+                        read.extend_from_slice(&published.read(form, read.len()..end).unwrap());
+                    }
+                    assert_eq!(read, whole, "{form:?} in steps of {step}");
+                }
+            }
+        }
     }
 
-    #[tokio::test]
-    async fn a_model_beyond_its_type_has_the_exact_form_only() {
-        let published = Arc::new(Published::new(GlobalModel { weights: None, ..model(1, 10) }));
-        assert!(published.bytes(Form::Rationals).await.is_some());
-        assert_eq!(published.bytes(Form::Array).await, None);
-        assert_eq!(published.bytes(Form::Npy).await, None);
+    #[test]
+    fn what_is_taken_back_is_gone() {
+        let published = Published::new(model(1, 1000));
+        assert_eq!(published.memory(), 32_000);
+        published.take_back();
+        assert_eq!((published.memory(), published.is_there()), (0, false));
+        assert_eq!(published.read(Form::Rationals, 0..1), None);
+        assert_eq!(published.len(Form::Array), Some(4000));
+    }
+
+    #[test]
+    fn a_model_beyond_its_type_has_the_exact_form_only() {
+        let published = Published::new(GlobalModel { weights: None, ..model(1, 10) });
+        assert!(published.read(Form::Rationals, 0..280).is_some());
+        assert_eq!((published.len(Form::Array), published.len(Form::Npy)), (None, None));
+        assert_eq!(published.read(Form::Array, 0..1), None);
     }
 }

@@ -7,7 +7,7 @@ use pet_core::{
     mask::{BoundType, DataType, GroupType, ModelType},
 };
 
-use super::{LogFormat, Origin};
+use super::{LogFormat, Networks, Origin};
 
 /// A setting as it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,7 @@ text! {
     String: Clone::clone;
     PathBuf: |path| path.display().to_string();
     SocketAddr: ToString::to_string;
+    Networks: ToString::to_string;
     GroupType: |group| group.name().to_owned();
     DataType: |data| data.name().to_owned();
     BoundType: |bound| bound.name().to_owned();

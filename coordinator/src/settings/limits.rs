@@ -24,6 +24,8 @@ pub struct LimitsSettings {
     /// How long a client may take to send the head of a request, or keep a connection without sending one.
     /// Default: 75 seconds.
     pub header_time: Duration,
+    /// How long the first bytes of a message may take to come. Default: 10 seconds.
+    pub body_start_time: Duration,
     /// How long a message may pause, and how long it may take beside what `upload_rate` allows for.
     /// Default: 30 seconds.
     pub body_time: Duration,
@@ -36,9 +38,15 @@ pub struct LimitsSettings {
     /// How many bytes they may have, unless four of the longest have more; an address may take half of
     /// them. Default: 1 GiB.
     pub message_bytes: u64,
-    /// How long a message waits for its turn before its sender is told to come again later. Default: 10
-    /// seconds.
+    /// How long a message waits for its turn, and each time for memory, before its sender is told to come again
+    /// later. Default: 10 seconds.
     pub queue_time: Duration,
+    /// How many bytes answers may have that are being sent, and as many models beside the latest that are read; an
+    /// address may take half of the former. Default: 512 MiB.
+    pub answer_bytes: u64,
+    /// Whether an address may take no more than half of the places and bytes for messages and answers, and of the
+    /// places in the feed of events. Default: true.
+    pub half_per_address: bool,
     /// How many split messages may be incomplete; a participant has one at most. Default: 100,000.
     pub multipart_messages: u64,
     /// How many bytes they may have, unless eight of the longest have more. Default: 1 GiB.
@@ -60,12 +68,15 @@ impl Default for LimitsSettings {
             header_bytes: 64 << 10,
             handshake_time: Duration::from_secs(10),
             header_time: Duration::from_secs(75),
+            body_start_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             upload_rate: 16 << 10,
             write_time: Duration::from_secs(30),
             messages: 4096,
             message_bytes: 1 << 30,
             queue_time: Duration::from_secs(10),
+            answer_bytes: 512 << 20,
+            half_per_address: true,
             multipart_messages: 100_000,
             multipart_bytes: 1 << 30,
             multipart_unproven_bytes: 16 << 20,
@@ -94,6 +105,7 @@ impl LimitsSettings {
             ("limits.upload_rate", self.upload_rate),
             ("limits.messages", self.messages),
             ("limits.message_bytes", self.message_bytes),
+            ("limits.answer_bytes", self.answer_bytes),
             ("limits.multipart_messages", self.multipart_messages),
             ("limits.multipart_bytes", self.multipart_bytes),
             ("limits.multipart_unproven_bytes", self.multipart_unproven_bytes),
@@ -103,6 +115,7 @@ impl LimitsSettings {
         for (key, value) in [
             ("limits.handshake_time", self.handshake_time),
             ("limits.header_time", self.header_time),
+            ("limits.body_start_time", self.body_start_time),
             ("limits.body_time", self.body_time),
             ("limits.write_time", self.write_time),
             ("limits.multipart_time", self.multipart_time),

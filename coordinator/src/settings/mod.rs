@@ -16,6 +16,7 @@ mod error;
 mod filter;
 mod layers;
 mod limits;
+mod networks;
 mod schema;
 mod storage;
 
@@ -39,6 +40,7 @@ pub use self::effective::Effective;
 pub use self::error::{Origin, Problem, SettingsError, Warning};
 use self::layers::Layers;
 pub use self::limits::LimitsSettings;
+pub use self::networks::{InvalidNetworks, Networks};
 pub(crate) use self::schema::{change, effective};
 pub use self::storage::StorageSettings;
 use crate::tls::TlsFiles;
@@ -82,6 +84,11 @@ pub struct ApiSettings {
     /// A file with certificates of authorities, in PEM form: only clients with a certificate of theirs are
     /// let in. Default: none, everyone is let in.
     pub tls_client_auth: Option<PathBuf>,
+    /// Proxies that are believed when they say for whom they ask (`Forwarded`, `X-Forwarded-For`). Default: none.
+    pub trusted_proxies: Networks,
+    /// Whether connections of these proxies begin with a header of the PROXY protocol, version 1 or 2. Default:
+    /// false.
+    pub proxy_protocol: bool,
 }
 
 impl ApiSettings {
@@ -195,6 +202,8 @@ impl Settings {
                 tls_certificate: None,
                 tls_key: None,
                 tls_client_auth: None,
+                trusted_proxies: Networks::default(),
+                proxy_protocol: false,
             },
             admin: AdminSettings::default(),
             pet: PetSettings {

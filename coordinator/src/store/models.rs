@@ -15,6 +15,12 @@ pub trait Models: fmt::Debug + Send + Sync {
     /// The rounds whose models are kept, in order. Cheap.
     fn rounds(&self) -> Vec<u64>;
 
+    /// About how many bytes it takes to read the model of a round, if that is known. Cheap. Default: it is not.
+    fn size(&self, round_id: u64) -> Option<usize> {
+        let _ = round_id;
+        None
+    }
+
     /// Reads the model of a round, if it is kept. Takes as long as the model is large: not for the
     /// threads of an async runtime.
     ///

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pet_core::{crypto::PublicSigningKey, request::Response as Answer};
 
 use super::fixture::{Server, PK, PK_BASE64, PK_QUERY};
-use crate::http::public_key;
+use crate::{http::public_key, panics};
 
 #[tokio::test]
 async fn gets_answer_with_their_content_types() {
@@ -131,4 +131,19 @@ fn bytes_that_are_no_query_are_no_key() {
     // The type of bodies that handlers give is the one of the answers, without a copy.
     let body = Bytes::from_static(b"x");
     assert_eq!(Answer::ok(body.clone()).body, body);
+}
+
+/// Its client would be hung up on, and nobody would hear of it but the log.
+#[tokio::test]
+async fn a_panic_is_answered_and_counted() {
+    panics::count();
+    let server = Server::start().await;
+    server.fake.panics.store(true, Ordering::SeqCst);
+    let before = panics::total();
+    let got = server.get("/sums").await;
+    assert_eq!((got.status, got.header("content-type")), (500, Some("application/problem+json")));
+    assert!(got.body.contains("urn:pet:problem:internal_error"), "{got:?}");
+    assert!(panics::total() > before);
+    server.fake.panics.store(false, Ordering::SeqCst);
+    assert_eq!(server.get("/sums").await.status, 200);
 }

@@ -10,7 +10,7 @@ use tokio::{
 use super::fixture::{
     connections, from_elsewhere, read_answer, uploads, Server, A_WHILE, GET_PARAMS,
 };
-use crate::http::{ConnectionLimits, RateLimit};
+use crate::http::{ConnectionLimits, Proxies, RateLimit};
 
 #[tokio::test]
 async fn who_finds_no_place_is_told_to_come_again() {
@@ -173,4 +173,111 @@ async fn no_connection_outlives_a_server_that_is_dropped() {
     server.fake.arrived.notified().await;
     server.running.abort();
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "an answer from a server that is gone");
+}
+
+/// Some proxies and tools do so: that they send nothing more does not mean that nobody waits for the answer.
+#[tokio::test]
+async fn a_client_that_has_closed_its_sending_side_is_answered() {
+    let server = Server::start().await;
+    let post = b"POST /message HTTP/1.1\r\nhost: x\r\n";
+    for request in [
+        GET_PARAMS.to_vec(),
+        [&post[..], b"content-length: 300\r\n\r\n", &[b'x'; 300]].concat(),
+        [&post[..], b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"].concat(),
+        b"GET /params HTTP/1.0\r\n\r\n".to_vec(),
+    ] {
+        for _ in 0..5 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(&request).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let got = tokio::time::timeout(A_WHILE, read_answer(&mut stream)).await.unwrap();
+            assert_eq!(got.status, 200);
+        }
+    }
+    // Also one that takes a while.
+    server.fake.hold.store(true, Ordering::SeqCst);
+    let mut stream = server.begin_post(1, b"m").await;
+    stream.shutdown().await.unwrap();
+    server.fake.release.notify_one();
+    assert_eq!(read_answer(&mut stream).await.status, 200);
+}
+
+/// Who waits for news and closes its sending side is answered then, and whoever has gone away is noticed: their
+/// places are free again long before their patience would have ended.
+#[tokio::test]
+async fn clients_that_wait_for_news_and_leave_are_noticed() {
+    let limits = ConnectionLimits { open: 4, ..connections() };
+    let server = Server::with(uploads(), limits).await;
+    let tag = server.get("/params").await.header("etag").unwrap().to_owned();
+    let request = format!(
+        "GET /params HTTP/1.1\r\nhost: x\r\nif-none-match: {tag}\r\nprefer: wait=50\r\n\r\n"
+    );
+    let began = tokio::time::Instant::now();
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        server.fake.waiting.notified().await;
+        streams.push(stream);
+    }
+    assert_eq!(server.get("/params").await.status, 503);
+    let mut half = streams.pop().unwrap();
+    half.shutdown().await.unwrap();
+    assert_eq!(read_answer(&mut half).await.status, 304);
+    let reset = streams.pop().unwrap();
+    socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+    drop((reset, streams));
+    let mut all = Vec::new();
+    let free = async {
+        while all.len() < 4 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(b"GET /params HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut status = [0; 12];
+            if stream.read_exact(&mut status).await.is_ok() && status.ends_with(b"200") {
+                all.push(stream);
+            } else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    tokio::time::timeout(A_WHILE, free).await.expect("places are given back");
+    assert!(began.elapsed() < Duration::from_secs(49), "only when their patience had ended");
+}
+
+/// Of those who connect through a proxy that says for whom, each is somebody else; no other may say so.
+#[tokio::test]
+async fn the_proxy_protocol_is_for_those_who_are_trusted() {
+    let proxies = Proxies { trusted: "127.0.0.2".parse().unwrap(), say_for_whom: true };
+    let limits = ConnectionLimits { of_one: 1, ..connections() };
+    let server = Server::behind(uploads(), limits, proxies).await;
+    let through = async |bytes: Vec<u8>| {
+        let mut stream = from_elsewhere(&server).await;
+        stream.write_all(&bytes).await.unwrap();
+        stream
+    };
+    let header =
+        |client: u8| format!("PROXY TCP4 192.0.2.{client} 192.0.2.99 1 2\r\n").into_bytes();
+    let kept = b"GET /params HTTP/1.1\r\nhost: x\r\n\r\n";
+    // One connection for each of them, although all come from one address.
+    let mut open = Vec::new();
+    for client in 1..4 {
+        let mut stream = through([&header(client)[..], kept].concat()).await;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert!(status.ends_with(b"200"));
+        open.push(stream);
+    }
+    let mut again = through([&header(3)[..], GET_PARAMS].concat()).await;
+    assert_eq!(read_answer(&mut again).await.status, 503);
+    // Trusted ones must say it, and others cannot.
+    let mut silent = through(GET_PARAMS.to_vec()).await;
+    let mut answer = Vec::new();
+    let _ = silent.read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+    let mut other = TcpStream::connect(server.address).await.unwrap();
+    other.write_all(&[&header(9)[..], GET_PARAMS].concat()).await.unwrap();
+    let _ = other.read_to_end(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "));
+    let direct = async { while server.get("/params").await.status != 200 {} };
+    tokio::time::timeout(A_WHILE, direct).await.expect("who is not a proxy is served");
 }

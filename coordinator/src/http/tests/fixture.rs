@@ -24,11 +24,11 @@ use tokio::{
 
 use crate::{
     http::{
-        limited, router, serve, ConnectionLimits, RateLimit, Rounds, Unprocessed, Upload,
+        limited, router, serve, ConnectionLimits, Proxies, RateLimit, Rounds, Unprocessed, Upload,
         UploadLimits,
     },
-    models::Published,
-    store::StoreError,
+    models::{Published, Unavailable},
+    panics,
 };
 
 pub(super) const PK: [u8; 32] = [0xfb; 32];
@@ -50,6 +50,7 @@ pub(super) const GET_PARAMS: &[u8] =
 pub(super) struct Fake {
     pub(super) nothing_there: AtomicBool,
     pub(super) large_model: AtomicBool,
+    pub(super) panics: AtomicBool,
     pub(super) params: Mutex<Option<Bytes>>,
     pub(super) models: Mutex<Vec<Arc<Published>>>,
     pub(super) changed: Notify,
@@ -81,6 +82,7 @@ impl Rounds for Arc<Fake> {
         if self.nothing_there.load(Ordering::SeqCst) {
             return Answer::no_content();
         }
+        assert!(!self.panics.load(Ordering::SeqCst), "told to panic");
         match call {
             Call::Seeds(pk) if *pk.as_bytes() == PK => Answer::ok("seeds for PK"),
             Call::Seeds(_) => Answer::no_content(),
@@ -109,12 +111,16 @@ impl Rounds for Arc<Fake> {
     }
 
     fn kept_rounds(&self) -> Vec<u64> {
-        self.models.lock().unwrap().iter().map(|model| model.model().round_id).collect()
+        self.models.lock().unwrap().iter().map(|model| model.round_id()).collect()
     }
 
-    async fn kept_model(&self, round_id: u64) -> Result<Option<Arc<Published>>, StoreError> {
+    async fn kept_model(
+        &self,
+        round_id: u64,
+        _: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<Arc<Published>>, Unavailable> {
         let models = self.models.lock().unwrap();
-        Ok(models.iter().find(|model| model.model().round_id == round_id).cloned())
+        Ok(models.iter().find(|model| model.round_id() == round_id).cloned())
     }
 
     async fn until(&self, is_so: impl Fn() -> bool + Send + Sync) {
@@ -181,7 +187,9 @@ pub(super) fn uploads() -> UploadLimits {
     UploadLimits {
         memory: 4 << 20,
         messages: 1000,
+        halves: true,
         queue: Duration::ZERO,
+        start: A_WHILE,
         patience: A_WHILE,
         rate: 1,
         linger: A_WHILE,
@@ -214,6 +222,23 @@ impl Server {
         connections: ConnectionLimits,
         rate: Option<RateLimit>,
     ) -> Self {
+        Self::start_with(uploads, connections, rate, Proxies::default()).await
+    }
+
+    pub(super) async fn behind(
+        uploads: UploadLimits,
+        connections: ConnectionLimits,
+        proxies: Proxies,
+    ) -> Self {
+        Self::start_with(uploads, connections, None, proxies).await
+    }
+
+    async fn start_with(
+        uploads: UploadLimits,
+        connections: ConnectionLimits,
+        rate: Option<RateLimit>,
+        proxies: Proxies,
+    ) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -223,7 +248,8 @@ impl Server {
             let fake = Arc::clone(&fake);
             router = limited(router, rate, move || fake.not_received("rate", 0, &"too fast"));
         }
-        let running = tokio::spawn(serve(listener, router, None, connections, stopped));
+        let router = panics::caught(router);
+        let running = tokio::spawn(serve(listener, router, None, connections, proxies, stopped));
         Self { fake, address, stop, running }
     }
 

@@ -7,4 +7,5 @@ mod fixture;
 mod message;
 mod models;
 mod news;
+mod rfc9110;
 mod upload;

@@ -67,7 +67,7 @@ async fn memory_for_uploads_is_limited_and_given_back() {
     assert_eq!(server.post_chunked(&[&[2; 2500], &[2; 2500]]).await.status, 200);
 }
 
-/// Memory is taken before the first byte is read, so that nobody who has begun to send is turned away.
+/// Those that find none wait for others to be done with theirs.
 #[tokio::test]
 async fn uploads_wait_for_memory() {
     let limits = UploadLimits { memory: 8192, queue: A_WHILE, ..uploads() };

@@ -66,6 +66,13 @@ impl Reader<'_> {
             |text| text.parse().ok(),
         );
 
+        let rule =
+            "must be IP addresses or networks with commas between them, such as 10.0.0.0/8, ::1";
+        self.read("api.trusted_proxies", &mut s.api.trusted_proxies, rule, |text| {
+            text.parse().ok()
+        });
+        self.read("api.proxy_protocol", &mut s.api.proxy_protocol, BOOLEAN, boolean);
+
         for (key, slot) in [
             ("api.tls_certificate", &mut s.api.tls_certificate),
             ("api.tls_key", &mut s.api.tls_key),
@@ -107,9 +114,7 @@ impl Reader<'_> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let storage = &mut s.storage;
         self.read("storage.data_dir", &mut storage.data_dir, "must be a directory", path);
-        self.read("storage.ephemeral", &mut storage.ephemeral, "must be true or false", |text| {
-            text.to_lowercase().parse().ok()
-        });
+        self.read("storage.ephemeral", &mut storage.ephemeral, BOOLEAN, boolean);
         let rule = "must be a whole number, 1 or more";
         self.read("storage.models_kept", &mut storage.models_kept, rule, |text| {
             text.parse().ok().filter(|kept| *kept > 0)
@@ -121,6 +126,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, slot: &mut LimitsSettings) {
         for (key, slot) in [
+            ("limits.answer_bytes", &mut slot.answer_bytes),
             ("limits.connections", &mut slot.connections),
             ("limits.connections_per_address", &mut slot.connections_per_address),
             ("limits.header_bytes", &mut slot.header_bytes),
@@ -135,6 +141,7 @@ impl Reader<'_> {
             self.read(key, slot, WHOLE, |text| text.parse().ok());
         }
         for (key, slot) in [
+            ("limits.body_start_time", &mut slot.body_start_time),
             ("limits.body_time", &mut slot.body_time),
             ("limits.handshake_time", &mut slot.handshake_time),
             ("limits.header_time", &mut slot.header_time),
@@ -144,6 +151,7 @@ impl Reader<'_> {
         ] {
             self.read(key, slot, SECONDS, seconds);
         }
+        self.read("limits.half_per_address", &mut slot.half_per_address, BOOLEAN, boolean);
         let rate = &mut slot.requests_per_second;
         self.read("limits.requests_per_second", rate, NUMBER, number);
     }
@@ -237,6 +245,12 @@ impl Reader<'_> {
 const WHOLE: &str = "must be a whole number, 0 or more";
 const NUMBER: &str = "must be a number";
 const SECONDS: &str = "must be a number of seconds, 0 or more, whole or with a fraction";
+
+const BOOLEAN: &str = "must be true or false";
+
+fn boolean(text: &str) -> Option<bool> {
+    text.to_lowercase().parse().ok()
+}
 
 fn number(text: &str) -> Option<f64> {
     text.parse().ok()

@@ -288,6 +288,11 @@ impl Models for DiskModels {
         self.lock().keys().copied().collect()
     }
 
+    fn size(&self, round_id: u64) -> Option<usize> {
+        let length = self.lock().get(&round_id)?.length;
+        usize::try_from(length).ok()
+    }
+
     fn load(&self, round_id: u64) -> Result<Option<GlobalModel>, StoreError> {
         let Some(file) = self.lock().get(&round_id).cloned() else { return Ok(None) };
         match read_model(&self.files, &file) {
