@@ -90,6 +90,7 @@ impl Intake {
             // Not the message's fault: with a 200 its sender would believe it delivered.
             Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
             Rejection::InProgress(_) => Err(Unprocessed::InProgress),
+            Rejection::StoreBehind => Err(Unprocessed::StoreBehind),
             rejection => Err(Unprocessed::Rejected(rejection.problem(round))),
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pet_core::crypto::PublicSigningKey;
-use pet_core::message::{MessageId, OwnedChunk, Reassembly, ReassemblyLimits, Tag};
+use pet_core::message::{Added, MessageId, OwnedChunk, Reassembly, ReassemblyLimits, Tag};
 
 /// A stream of chunks of several participants: limits hold, and complete messages have all parts.
 pub fn multipart(data: &[u8]) {
@@ -26,7 +26,7 @@ pub fn multipart(data: &[u8]) {
         let sender = PublicSigningKey::new([from % 8; 32]);
         let last = chunk.is_last.then_some(chunk.id);
         let added = reassembly.add(sender, tag, chunk, flags & 2 == 2, 8192);
-        if let Ok(Some(complete)) = added {
+        if let Ok(Added::Complete(complete)) = added {
             assert!(complete.payload().len() <= 8192);
             assert!(last.is_none_or(|last| complete.parts.len() == usize::from(last) + 1));
         }

@@ -93,6 +93,7 @@ impl Told {
             Unprocessed::InProgress => {
                 self.later("in_progress", "The message is being processed", &error)
             }
+            Unprocessed::StoreBehind => self.later("store_behind", "The store is behind", &error),
             Unprocessed::Bug => {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
             }

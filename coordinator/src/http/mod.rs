@@ -115,6 +115,8 @@ pub(crate) enum Unprocessed {
     NoRoom,
     #[error("the message is being processed: send it again a little later")]
     InProgress,
+    #[error("too much waits to be stored: send the message again a little later")]
+    StoreBehind,
     #[error("the coordinator has failed to process this message: its log says why")]
     Bug,
 }

@@ -26,6 +26,10 @@ use crate::time::Timestamp;
 /// From so many bytes on memory is freed in a job.
 pub(super) const RELEASE_FROM: usize = 1 << 16;
 
+/// How many outputs may wait for the store. Messages that come then are sent away, whatever they are: so a
+/// store that is stuck has no more to remember than this.
+pub(super) const MOST_GATED: usize = 1 << 16;
+
 /// A coordinator. See the [module's page](super) for how to drive it.
 pub struct Coordinator {
     pub(super) settings: Settings,
@@ -88,6 +92,21 @@ pub(super) struct Split {
     pub(super) round_id: u64,
     pub(super) message_id: MessageId,
     pub(super) complete: Complete,
+}
+
+/// Which split message it was, and in how many parts it came.
+#[derive(Clone, Copy)]
+pub(super) struct SplitId {
+    pub(super) round_id: u64,
+    pub(super) message_id: MessageId,
+    pub(super) parts: usize,
+}
+
+impl Split {
+    pub(super) fn id(&self) -> SplitId {
+        let Self { round_id, message_id, complete } = self;
+        SplitId { round_id: *round_id, message_id: *message_id, parts: complete.parts.len() }
+    }
 }
 
 /// Shows where it is, and nothing that was collected.
@@ -319,10 +338,16 @@ impl Coordinator {
         self.stage.accepted()
     }
 
-    /// How many bytes are kept of incomplete multipart messages, with what each chunk costs beside its
-    /// data.
+    /// How many bytes are in memory of multipart messages that are not accepted yet, with what each chunk
+    /// costs beside its data: of incomplete ones, of complete ones that are being put together, and of those
+    /// that were dropped, but are still on their way to the store.
     pub fn incomplete_bytes(&self) -> usize {
         self.reassembly.bytes()
+    }
+
+    /// How many outputs wait for the store, or to be polled: answers for the most part.
+    pub fn waiting_outputs(&self) -> usize {
+        self.outputs.len() + self.gated.len()
     }
 
     /// Takes in what happened. Afterwards [`Coordinator::poll_output`] is to be called until it is
@@ -334,13 +359,19 @@ impl Coordinator {
         self.now = self.now.max(now);
         match input {
             // Also after the end, so that the last replies can be given.
-            Input::Persisted(id) => self.confirmed = self.confirmed.max(id.min(self.last_record)),
+            Input::Persisted(id) => {
+                self.confirmed = self.confirmed.max(id.min(self.last_record));
+                self.reassembly.stored(self.confirmed.0);
+            }
             _ if self.stopped => return Err(Reject::Stopped),
             Input::Tick => {}
             Input::Message { ticket, message } => {
                 // What is due at this time comes first: the message may be too late.
                 self.advance();
-                self.handle_message(Some(ticket), message, None);
+                match self.gated.len() < MOST_GATED {
+                    true => self.handle_message(Some(ticket), message, None),
+                    false => self.reply(Some(ticket), Err(Rejection::StoreBehind)),
+                }
             }
             Input::JobDone(result) => self.handle_job(result)?,
             Input::JobLost(id) => self.handle_lost_job(id)?,

@@ -8,14 +8,14 @@ use super::bulletin::{GlobalModel, Publication};
 use super::context::{Body, Verified};
 use super::io::{Event, Output, Record, Reject, Ticket};
 use super::jobs::{Aggregate, Assemble, Outcome};
-use super::machine::{Coordinator, Running, Split, Update};
+use super::machine::{Coordinator, Running, Split, SplitId, Update};
 use super::settings::most_summers;
 use super::state::{Stage, Vote};
 use super::{JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
-use crate::message::{MessageId, OwnedChunk, Tag};
+use crate::message::{Added, OwnedChunk, Tag};
 use crate::round::RoundParameters;
 
 /// The most updates that are aggregated in one job.
@@ -35,7 +35,7 @@ impl Coordinator {
         } else {
             self.context.check_phase(tag)
         };
-        let split_id = split.as_ref().map(|split| (split.round_id, split.message_id));
+        let split_id = split.as_ref().map(Split::id);
         // Kept, so that a large message that is rejected, or a mask that is there already, is not freed
         // in this call.
         let kept = body.bytes();
@@ -55,8 +55,8 @@ impl Coordinator {
             // The reply comes later.
             Ok(None) => {}
             Err(rejection) => {
-                if let Some((round_id, message_id)) = split_id {
-                    self.drop_chunks(round_id, tag, participant, message_id);
+                if let Some(id) = split_id {
+                    self.drop_chunks(id, tag, participant);
                 }
                 self.reply(ticket, Err(rejection));
             }
@@ -175,19 +175,30 @@ impl Coordinator {
         self.reject_done(&participant, tag)?;
         self.reassembly.expire(self.now, &participant);
         let kept = chunk.clone();
+        let replaces = self.reassembly.has_other(&participant, kept.message_id);
+        let record = self.reassembly.record_of(&participant);
+        let proven = proven || self.reassembly.reserved(&participant).is_some() && !replaces;
         let added = self.reassembly.add(participant, tag, chunk, proven, max_payload);
         let evicted = self.reassembly.take_evicted();
         if !evicted.is_empty() {
             self.persist(Record::ChunksDropped { participants: evicted });
         }
         match added? {
-            None => {
+            Added::New => {
                 let reserved = self.reassembly.reserved(&participant);
                 self.persist(Record::Chunk { participant, tag, chunk: kept, reserved });
+                self.reassembly.recorded(&participant, self.last_record.0);
                 Ok(Some(()))
             }
-            Some(complete) => {
+            // Nothing is new: there is nothing to store but what is under way already, and the answer
+            // waits for that.
+            Added::Duplicate => Ok(Some(())),
+            Added::Complete(complete) => {
+                if replaces {
+                    self.persist(Record::ChunksDropped { participants: vec![participant] });
+                }
                 let (round_id, message_id) = (self.round.id, kept.message_id);
+                self.reassembly.hold(participant, &complete, proven, record);
                 self.assemble(ticket, participant, Split { round_id, message_id, complete });
                 Ok(None)
             }
@@ -195,16 +206,11 @@ impl Coordinator {
     }
 
     /// Keeps nothing of the chunks that a message came in that is not accepted.
-    fn drop_chunks(
-        &mut self,
-        round_id: u64,
-        tag: Tag,
-        participant: PublicSigningKey,
-        message_id: MessageId,
-    ) {
-        // With a phase all its chunks are gone.
-        let is_due = round_id == self.round.id && self.stage.phase().accepts() == Some(tag);
-        if is_due && !self.reassembly.has_other(&participant, message_id) {
+    fn drop_chunks(&mut self, id: SplitId, tag: Tag, participant: PublicSigningKey) {
+        self.reassembly.settle(&participant);
+        // With a phase all its chunks are gone; and of one that came in one chunk there is no record.
+        let is_due = id.round_id == self.round.id && self.stage.phase().accepts() == Some(tag);
+        if is_due && id.parts > 1 && !self.reassembly.has_other(&participant, id.message_id) {
             self.forget_chunks(&participant);
             self.persist(Record::ChunksDropped { participants: vec![participant] });
         }
@@ -249,6 +255,7 @@ impl Coordinator {
     pub(super) fn assemble_again(&mut self) {
         let round_id = self.round.id;
         for (participant, message_id, complete) in self.reassembly.take_complete() {
+            self.reassembly.hold(participant, &complete, true, 0);
             self.assemble(None, participant, Split { round_id, message_id, complete });
         }
     }
@@ -274,8 +281,7 @@ impl Coordinator {
                 match message {
                     Ok(message) => self.handle_message(ticket, message, Some(split)),
                     Err(rejection) => {
-                        let Split { round_id, message_id, complete } = &split;
-                        self.drop_chunks(*round_id, complete.tag, participant, *message_id);
+                        self.drop_chunks(split.id(), split.complete.tag, participant);
                         self.reply(ticket, Err(rejection));
                     }
                 }

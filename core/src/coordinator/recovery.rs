@@ -111,6 +111,12 @@ impl Recovery {
         self.stage.phase()
     }
 
+    /// How many bytes it keeps of multipart messages that are not accepted yet, with what each chunk costs
+    /// beside its data.
+    pub fn incomplete_bytes(&self) -> usize {
+        self.reassembly.bytes()
+    }
+
     /// Takes the next record. After an error this is worth nothing any more.
     ///
     /// # Errors

@@ -54,6 +54,9 @@ pub enum Rejection {
     /// The participant's message is here and being worked on: whether it is accepted will be known soon.
     #[error("the participant's {0} message is being processed: send it again a little later")]
     InProgress(Tag),
+    /// Too many answers wait for the store already. Nothing is wrong with the message.
+    #[error("too much waits to be stored: send the message again a little later")]
+    StoreBehind,
     /// The participant is not in the sum dictionary.
     #[error("the participant is not in this round's sum dictionary")]
     UnknownSumParticipant,
@@ -86,6 +89,7 @@ impl Rejection {
             Self::DuplicateUpdate => "duplicate_update",
             Self::DuplicateSum2 => "duplicate_sum2",
             Self::InProgress(_) => "in_progress",
+            Self::StoreBehind => "store_behind",
             Self::UnknownSumParticipant => "unknown_sum_participant",
             Self::Full(_) => "full",
             Self::TooLate(_) => "too_late",
@@ -121,6 +125,7 @@ impl Rejection {
                 told(409, "The participant's message was accepted before")
             }
             Self::InProgress(_) => told(503, "The participant's message is being processed"),
+            Self::StoreBehind => told(503, "The store is behind"),
             Self::NotEligible(_) | Self::UnknownSumParticipant => {
                 told(403, "The participant does not have this task in this round")
             }
@@ -183,6 +188,7 @@ mod tests {
             (Rejection::DuplicateUpdate, 409),
             (Rejection::DuplicateSum2, 409),
             (Rejection::InProgress(tag), 503),
+            (Rejection::StoreBehind, 503),
             (Rejection::UnknownSumParticipant, 403),
             (Rejection::Full(phase), 409),
             (Rejection::TooLate(phase), 409),

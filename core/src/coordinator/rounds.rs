@@ -12,7 +12,7 @@ use super::state::{Round, Stage, Vote};
 use super::{Phase, Rejection};
 use crate::crypto::Digest;
 use crate::mask::Aggregation;
-use crate::message::{Reassembly, Tag};
+use crate::message::Tag;
 use crate::round::{SeedDict, SumDict};
 
 impl Coordinator {
@@ -69,8 +69,8 @@ impl Coordinator {
         let old = std::mem::replace(&mut self.stage, stage);
         self.release(old.bytes(), old);
         (self.began, self.before) = (self.now, Duration::ZERO);
-        let reassembly = Reassembly::new(self.settings.reassembly);
-        let old = std::mem::replace(&mut self.reassembly, reassembly);
+        let next = self.reassembly.next_phase().with_limits(self.settings.reassembly);
+        let old = std::mem::replace(&mut self.reassembly, next);
         self.release(old.bytes(), old);
         self.renew_context();
         let (round_id, phase) = (self.round.id, self.stage.phase());
@@ -91,6 +91,7 @@ impl Coordinator {
             Running::Assemble { .. } => true,
         });
         for update in &late {
+            self.reassembly.settle(&update.participant);
             let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
             self.reply(update.ticket, Err(rejection));
         }

@@ -20,7 +20,7 @@ pub use error::MessageError;
 pub use frame::{Frame, FRAME_HEADROOM};
 pub use header::{MessageView, Tag, HEADER_LENGTH};
 pub use payload::{Payload, Sum2Payload, SumPayload, UpdatePayload};
-pub use reassembly::{Complete, OwnedChunk, Reassembly, ReassemblyError, ReassemblyLimits};
+pub use reassembly::{Added, Complete, OwnedChunk, Reassembly, ReassemblyError, ReassemblyLimits};
 pub use seeds::{
     EncryptedMaskSeed, LocalSeedDict, SeedOpenError, ENCRYPTED_SEED_LENGTH, SEED_ENTRY_LENGTH,
 };

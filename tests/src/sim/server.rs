@@ -361,7 +361,9 @@ impl Simulation<'_> {
         // Half of the participants do not want to know why.
         let wants_to_know = sender.life.client.is_multiple_of(2);
         let response = match rejection {
-            Rejection::Chunk(ReassemblyError::NoRoom) | Rejection::InProgress(_) => {
+            Rejection::Chunk(ReassemblyError::NoRoom)
+            | Rejection::InProgress(_)
+            | Rejection::StoreBehind => {
                 Response::new(503, "").retry_after(Some(Duration::from_secs(1)))
             }
             rejection if wants_to_know => {
@@ -484,6 +486,7 @@ fn may_happen_to_anyone(rejection: &Rejection) -> bool {
         | Rejection::DuplicateUpdate
         | Rejection::DuplicateSum2
         | Rejection::InProgress(_)
+        | Rejection::StoreBehind
         | Rejection::Full(_)
         | Rejection::TooLate(_)
         | Rejection::TooManyModels

@@ -210,7 +210,7 @@ fn check_reassembly(keys: &Keys, payload: &[u8], tag: Tag, chunks: &[Chunk<'_>])
             data: Bytes::copy_from_slice(chunk.data),
         };
         let sender = keys.participant.public();
-        complete = reassembly.add(sender, tag, chunk, true, payload.len()).unwrap();
+        complete = reassembly.add(sender, tag, chunk, true, payload.len()).unwrap().complete();
     }
     assert_eq!(complete.unwrap().payload(), payload);
 }

@@ -7,6 +7,7 @@ mod failures;
 mod fixture;
 mod messages;
 mod records;
+mod repeated;
 mod rounds;
 mod sender;
 mod snapshots;

@@ -98,6 +98,7 @@ impl Kept {
             bytes: 0,
             chunks: BTreeMap::new(),
             touched: self.now,
+            record: 0,
         }
     }
 
@@ -121,6 +122,13 @@ impl Kept {
         let account = self.account(partial.is_proven());
         *account = account.saturating_sub(partial.cost());
         Some(partial)
+    }
+
+    /// The latest chunk of a sender's message is in this record.
+    pub(super) fn set_record(&mut self, sender: &PublicSigningKey, record: u64) {
+        if let Some(partial) = self.partials.get_mut(sender) {
+            partial.record = record;
+        }
     }
 
     /// The sender of the unproven message that came first, other than this sender's.

@@ -6,7 +6,9 @@
 //! proven and unproven chunks have limits of their own, so that a crowd of invented participants can
 //! only push out each other.
 
+mod added;
 mod error;
+mod held;
 mod kept;
 mod limits;
 mod partial;
@@ -19,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{MessageId, Tag};
 use crate::crypto::PublicSigningKey;
+pub use added::Added;
 pub use error::ReassemblyError;
+use held::Held;
 use kept::Kept;
 use limits::cost;
 pub use limits::ReassemblyLimits;
@@ -27,15 +31,26 @@ use partial::Partial;
 pub use partial::{Complete, OwnedChunk};
 
 /// The incomplete messages of one phase.
+///
+/// Whoever stores chunks says [which record](Self::recorded) has the latest chunk of a message, and
+/// [which records are stored](Self::stored): a message gives way only once all of it is stored. Bytes on
+/// their way to a store are in memory whether they are needed or not, so that giving them up would make
+/// no room.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reassembly {
     #[serde(skip)]
     limits: ReassemblyLimits,
     kept: Kept,
+    /// What is no incomplete message any more, and still in memory.
+    #[serde(skip)]
+    held: Held,
     /// Whose messages gave way to others, and nobody has asked yet.
     #[serde(skip)]
     evicted: Vec<PublicSigningKey>,
+    /// The records up to this one are stored.
+    #[serde(skip)]
+    stored: u64,
 }
 
 /// Shows how much is kept, and nothing of it.
@@ -61,13 +76,23 @@ impl Reassembly {
         self.len() == 0
     }
 
-    /// How many bytes are kept, with what each chunk costs beside its data.
+    /// How many bytes are in memory: those of incomplete messages, with what each chunk costs beside its
+    /// data, and those of others that are [still there](Self::hold).
     pub fn bytes(&self) -> usize {
-        self.kept.proven_bytes() + self.kept.unproven_bytes()
+        self.proven_bytes() + self.unproven_bytes()
+    }
+
+    pub(self) fn proven_bytes(&self) -> usize {
+        self.kept.proven_bytes() + self.held.proven_bytes()
+    }
+
+    pub(self) fn unproven_bytes(&self) -> usize {
+        self.kept.unproven_bytes() + self.held.unproven_bytes()
     }
 
     /// Takes a chunk in; gives back the message if it was the last one missing. The same chunk may
-    /// come twice.
+    /// come any number of times: after the first it changes nothing. It is no sign of life either; else
+    /// whoever has recorded one could keep its message here for ever.
     ///
     /// `proven` says that this chunk proves its sender's right to send the message; `max_payload` is
     /// the length that no payload with this tag exceeds.
@@ -82,7 +107,7 @@ impl Reassembly {
         chunk: OwnedChunk,
         proven: bool,
         max_payload: usize,
-    ) -> Result<Option<Complete>, ReassemblyError> {
+    ) -> Result<Added, ReassemblyError> {
         // Nobody splits a payload into nothing; and a payload's length bounds the number of chunks.
         if chunk.data.is_empty() {
             return Err(ReassemblyError::EmptyChunk);
@@ -90,7 +115,7 @@ impl Reassembly {
         let known = match self.kept.get(&sender) {
             Some(partial) if partial.message_id == chunk.message_id => {
                 if partial.contains(tag, &chunk)? {
-                    return Ok(None);
+                    return Ok(Added::Duplicate);
                 }
                 Some(partial)
             }
@@ -99,6 +124,9 @@ impl Reassembly {
             Some(partial) if partial.is_proven() && !proven => {
                 return Err(ReassemblyError::Contradiction)
             }
+            // The sender's older message, or what is left of it, goes first.
+            Some(partial) if !self.is_stored(partial) => return Err(ReassemblyError::NoRoom),
+            None if self.held.contains(&sender) => return Err(ReassemblyError::NoRoom),
             _ => None,
         };
         let actual = known.map_or(0, |partial| partial.bytes).saturating_add(chunk.data.len());
@@ -125,10 +153,10 @@ impl Reassembly {
         }
         partial.put(chunk);
         if partial.is_complete() {
-            return Ok(Some(partial.into_complete()));
+            return Ok(Added::Complete(partial.into_complete()));
         }
         self.kept.insert(sender, partial);
-        Ok(None)
+        Ok(Added::New)
     }
 
     /// What is set aside for a sender's message, if its right to send it is proven.
@@ -141,7 +169,12 @@ impl Reassembly {
         &mut self,
         sender: &PublicSigningKey,
     ) -> Option<(usize, impl Send + 'static)> {
-        self.kept.remove(sender).map(|partial| (partial.bytes, partial))
+        self.held.settle(sender, self.stored);
+        let partial = self.kept.remove(sender)?;
+        if !self.is_stored(&partial) {
+            self.held.wait(*sender, partial.cost(), partial.is_proven(), partial.record);
+        }
+        Some((partial.bytes, partial))
     }
 
     /// Whether a sender has begun another message than this one.
@@ -186,11 +219,12 @@ mod tests {
                 let part = chunk(*id as u16, *id + 1 == parts.len(), &parts[*id]);
                 let complete = reassembly.add(SENDER, Tag::Update, part.clone(), false, total).unwrap();
                 if nth + 1 == ids.len() {
-                    prop_assert_eq!(complete.unwrap().payload(), parts.concat());
+                    prop_assert_eq!(complete.complete().unwrap().payload(), parts.concat());
                 } else {
-                    prop_assert_eq!(complete, None);
+                    prop_assert_eq!(complete, Added::New);
                     if twice {
-                        prop_assert_eq!(reassembly.add(SENDER, Tag::Update, part, false, total), Ok(None));
+                        let again = reassembly.add(SENDER, Tag::Update, part, false, total);
+                        prop_assert_eq!(again, Ok(Added::Duplicate));
                     }
                 }
             }
@@ -202,21 +236,24 @@ mod tests {
     fn contradictions_are_refused() {
         let mut reassembly = Reassembly::new(ReassemblyLimits::default());
         let mut add = |tag, part| reassembly.add(SENDER, tag, part, false, 100);
-        assert_eq!(add(Tag::Update, chunk(1, false, b"b")), Ok(None));
+        assert_eq!(add(Tag::Update, chunk(1, false, b"b")), Ok(Added::New));
         let refused = Err(ReassemblyError::Contradiction);
         assert_eq!(add(Tag::Update, chunk(1, false, b"x")), refused);
         assert_eq!(add(Tag::Sum2, chunk(0, false, b"a")), refused);
         assert_eq!(add(Tag::Update, chunk(0, true, b"a")), refused);
-        assert_eq!(add(Tag::Update, chunk(2, true, b"c")), Ok(None));
+        assert_eq!(add(Tag::Update, chunk(2, true, b"c")), Ok(Added::New));
         assert_eq!(add(Tag::Update, chunk(3, false, b"d")), refused);
-        let complete = add(Tag::Update, chunk(0, false, b"a")).unwrap().unwrap();
+        let complete = add(Tag::Update, chunk(0, false, b"a")).unwrap().complete().unwrap();
         assert_eq!(complete.payload(), b"abc");
     }
 
     #[test]
     fn a_message_above_its_maximal_length_is_refused() {
         let mut reassembly = Reassembly::new(ReassemblyLimits::default());
-        assert_eq!(reassembly.add(SENDER, Tag::Sum2, chunk(0, false, &[0; 6]), true, 10), Ok(None));
+        assert_eq!(
+            reassembly.add(SENDER, Tag::Sum2, chunk(0, false, &[0; 6]), true, 10),
+            Ok(Added::New)
+        );
         assert_eq!(
             reassembly.add(SENDER, Tag::Sum2, chunk(1, true, &[0; 5]), true, 10),
             Err(ReassemblyError::TooLarge { actual: 11, max: 10 })

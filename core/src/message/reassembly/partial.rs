@@ -75,6 +75,9 @@ pub(super) struct Partial {
     /// When the latest chunk came. Clocks begin anew when a machine is restored.
     #[serde(skip)]
     pub(super) touched: Timestamp,
+    /// The record that has its latest chunk; 0 if nobody waits for that. What was restored is stored.
+    #[serde(skip)]
+    pub(super) record: u64,
 }
 
 impl Partial {

@@ -8,12 +8,15 @@ use crate::time::Timestamp;
 
 impl Reassembly {
     /// Says what time it is, before a chunk of this sender's is [added](Self::add): messages of others
-    /// that have been idle for too long are dropped. (Its own one is late, but here.)
+    /// that have been idle for too long are dropped. (Its own one is late, but here. Those that are not
+    /// stored yet have waited for us.)
     pub fn expire(&mut self, now: Timestamp, sender: &PublicSigningKey) {
         self.kept.set_time(now);
+        self.held.stored(self.stored);
         let idle =
             |touched: &Timestamp| self.kept.now().saturating_since(*touched) >= self.limits.idle;
-        let late = self.kept.by_time().take_while(|(touched, _)| idle(touched));
+        let stored = |key| self.kept.get(key).is_none_or(|partial| self.is_stored(partial));
+        let late = self.kept.by_time().take_while(|(touched, key)| idle(touched) && stored(key));
         let others = late.map(|(_, key)| *key).filter(|key| key != sender);
         for key in others.take(MOST_EVICTED).collect::<Vec<_>>() {
             self.kept.remove(&key);
@@ -26,6 +29,11 @@ impl Reassembly {
         std::mem::take(&mut self.evicted)
     }
 
+    /// Whether all of a message is stored.
+    pub(super) fn is_stored(&self, partial: &Partial) -> bool {
+        partial.record <= self.stored
+    }
+
     /// Whether a message whose sender has the right to send it can be let in.
     pub(super) fn admit(
         &self,
@@ -33,7 +41,7 @@ impl Reassembly {
         cost: usize,
     ) -> Result<(), ReassemblyError> {
         let own = self.kept.get(sender).filter(|own| own.is_proven());
-        let others = self.kept.proven_bytes() - own.map_or(0, Partial::cost);
+        let others = self.proven_bytes() - own.map_or(0, Partial::cost);
         match others.saturating_add(cost) <= self.limits.proven_bytes {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
@@ -43,7 +51,7 @@ impl Reassembly {
     /// Messages that were let in have their payload's room; what tiny chunks cost beside it may come
     /// to the same once more.
     pub(super) fn check_overhead(&self) -> Result<(), ReassemblyError> {
-        match self.kept.proven_bytes() <= self.limits.proven_bytes.saturating_mul(2) {
+        match self.proven_bytes() <= self.limits.proven_bytes.saturating_mul(2) {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
         }
@@ -58,13 +66,17 @@ impl Reassembly {
         let own = self.kept.get(sender).filter(|own| !own.is_proven());
         let own = own.map_or(0, Partial::cost);
         let limit = self.limits.unproven_bytes;
+        // Nobody gives way in vain.
+        if self.held.unproven_bytes().saturating_add(cost) > limit {
+            return Err(ReassemblyError::NoRoom);
+        }
         for _ in 0..MOST_EVICTED {
-            if (self.kept.unproven_bytes() - own).saturating_add(cost) <= limit {
+            if (self.unproven_bytes() - own).saturating_add(cost) <= limit {
                 return self.make_place(sender);
             }
             self.evict_oldest(sender)?;
         }
-        match (self.kept.unproven_bytes() - own).saturating_add(cost) <= limit {
+        match (self.unproven_bytes() - own).saturating_add(cost) <= limit {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
         }
@@ -78,9 +90,12 @@ impl Reassembly {
         self.evict_oldest(sender)
     }
 
-    /// The oldest unproven message gives way.
+    /// The oldest unproven message gives way, if all of it is stored.
     fn evict_oldest(&mut self, sender: &PublicSigningKey) -> Result<(), ReassemblyError> {
         let oldest = self.kept.oldest_unproven(sender).ok_or(ReassemblyError::NoRoom)?;
+        if self.kept.get(&oldest).is_some_and(|oldest| !self.is_stored(oldest)) {
+            return Err(ReassemblyError::NoRoom);
+        }
         self.kept.remove(&oldest);
         self.evicted.push(oldest);
         Ok(())
@@ -95,7 +110,7 @@ mod tests {
 
     use super::super::limits::{cost, CHUNK_COST};
     use super::super::tests::{chunk, sender};
-    use super::super::{OwnedChunk, ReassemblyLimits};
+    use super::super::{Added, OwnedChunk, ReassemblyLimits};
     use super::*;
     use crate::message::{MessageId, Tag};
 
@@ -120,8 +135,8 @@ mod tests {
                     message_id: MessageId(message), ..chunk(id, is_last, &vec![0; length])
                 };
                 let _ = reassembly.add(sender(from), Tag::Update, part, proven, 800);
-                prop_assert!(reassembly.kept.proven_bytes() <= 2 * limits.proven_bytes + CHUNK_COST);
-                prop_assert!(reassembly.kept.unproven_bytes() <= limits.unproven_bytes);
+                prop_assert!(reassembly.proven_bytes() <= 2 * limits.proven_bytes + CHUNK_COST);
+                prop_assert!(reassembly.unproven_bytes() <= limits.unproven_bytes);
                 prop_assert!(reassembly.len() <= messages);
                 reassembly.kept.check();
                 let late = |(at, key): &(Timestamp, _)| now.saturating_since(*at) >= idle && *key != sender(from);
@@ -141,9 +156,9 @@ mod tests {
         let mut add = |from, proven| {
             reassembly.add(sender(from), Tag::Update, chunk(0, false, &data), proven, 1000)
         };
-        assert_eq!(add(0, true), Ok(None));
+        assert_eq!(add(0, true), Ok(Added::New));
         for from in 1..100 {
-            assert_eq!(add(from, false), Ok(None));
+            assert_eq!(add(from, false), Ok(Added::New));
         }
         assert_eq!(add(100, true), Err(ReassemblyError::NoRoom));
         assert_eq!(reassembly.len(), 2);
@@ -159,15 +174,15 @@ mod tests {
             reassembly.add(sender(from), Tag::Update, chunk(0, false, b"x"), proven, 1000)
         };
         for (from, proven) in [(1, false), (2, true), (3, false), (4, false), (5, true)] {
-            assert_eq!(add(from, proven), Ok(None));
+            assert_eq!(add(from, proven), Ok(Added::New));
         }
         // 1 and 3 had to go.
-        assert_eq!(add(6, true), Ok(None));
+        assert_eq!(add(6, true), Ok(Added::New));
         // There is nobody left who could.
         assert_eq!(add(7, true), Err(ReassemblyError::NoRoom));
         assert_eq!(add(8, false), Err(ReassemblyError::NoRoom));
         // Who has a place goes on.
-        assert_eq!(add(2, false), Ok(None));
+        assert_eq!(add(2, false), Ok(Added::Duplicate));
         let left: Vec<_> = reassembly.kept.iter().map(|(sender, _)| *sender).collect();
         assert_eq!(left, [sender(2), sender(5), sender(6)]);
     }
@@ -183,20 +198,20 @@ mod tests {
             let part = chunk(id, id == 3, b"x");
             reassembly.add(sender(from), Tag::Update, part, true, 1000)
         };
-        assert_eq!(add(&mut reassembly, 0, 1, 0), Ok(None));
-        assert_eq!(add(&mut reassembly, 0, 2, 0), Ok(None));
+        assert_eq!(add(&mut reassembly, 0, 1, 0), Ok(Added::New));
+        assert_eq!(add(&mut reassembly, 0, 2, 0), Ok(Added::New));
         // Every chunk gives its message more time.
-        assert_eq!(add(&mut reassembly, 9, 1, 1), Ok(None));
-        assert_eq!(add(&mut reassembly, 10, 3, 0), Ok(None));
+        assert_eq!(add(&mut reassembly, 9, 1, 1), Ok(Added::New));
+        assert_eq!(add(&mut reassembly, 10, 3, 0), Ok(Added::New));
         assert_eq!(reassembly.len(), 2, "the second one was idle");
         assert_eq!(reassembly.bytes(), 2 * cost(1000, 1) + CHUNK_COST);
         // Late, but nobody else has come meanwhile.
-        assert_eq!(add(&mut reassembly, 100, 1, 2), Ok(None));
+        assert_eq!(add(&mut reassembly, 100, 1, 2), Ok(Added::New));
         assert_eq!(reassembly.len(), 1);
         // Times begin anew for a restored machine, whose clock may be another.
         let mut reassembly = reassembly.restarted(at(5));
-        assert_eq!(add(&mut reassembly, 14, 4, 0), Ok(None));
-        let complete = add(&mut reassembly, 14, 1, 3).unwrap().unwrap();
+        assert_eq!(add(&mut reassembly, 14, 4, 0), Ok(Added::New));
+        let complete = add(&mut reassembly, 14, 1, 3).unwrap().complete().unwrap();
         assert_eq!(complete.payload(), b"xxxx");
     }
 
@@ -213,7 +228,7 @@ mod tests {
                         continue;
                     }
                     let part = chunk(id, id == 9, &[id as u8; 1000]);
-                    if let Ok(Some(_)) =
+                    if let Ok(Added::Complete(_)) =
                         reassembly.add(sender(from), Tag::Update, part, id == 0, 10_000)
                     {
                         completed[usize::from(from)] = true;

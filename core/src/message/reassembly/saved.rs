@@ -23,7 +23,8 @@ impl Reassembly {
 
     /// The same messages as if they were the first ones.
     pub(crate) fn renumbered(self) -> Self {
-        Self { limits: self.limits, kept: BTreeMap::from(self.kept).into(), evicted: Vec::new() }
+        let kept = BTreeMap::from(self.kept).into();
+        Self { limits: self.limits, kept, ..Self::default() }
     }
 
     /// Keeps a message of which all chunks are there, with its sender's right to send it proven: for
@@ -90,7 +91,8 @@ mod tests {
         let mut restored: Reassembly = bincode::deserialize(&saved).unwrap();
         assert_eq!((restored.len(), restored.bytes()), (3, reassembly.bytes()));
         let last = chunk(1, true, b"end");
-        let complete = restored.add(sender(1), Tag::Update, last, false, 1000).unwrap().unwrap();
+        let complete = restored.add(sender(1), Tag::Update, last, false, 1000).unwrap();
+        let complete = complete.complete().unwrap();
         assert_eq!(complete.payload(), [&[1; 100][..], b"end"].concat());
     }
 }

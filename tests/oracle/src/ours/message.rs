@@ -116,7 +116,7 @@ pub fn reassemble(parts: &[Vec<u8>]) -> Result<Option<Vec<u8>>, String> {
         };
         let added =
             reassembly.add(view.participant, view.tag, chunk, true, 1 << 20).map_err(text)?;
-        complete = complete.or(added);
+        complete = complete.or(added.complete());
     }
     Ok(complete.map(|complete| complete.payload()))
 }

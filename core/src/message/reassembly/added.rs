@@ -1,0 +1,24 @@
+//! What becomes of a chunk.
+
+use super::Complete;
+
+/// What has become of a chunk that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Added {
+    /// It is kept.
+    New,
+    /// It is there already: nothing has changed.
+    Duplicate,
+    /// It was the last one missing. Nothing is kept of the message any more.
+    Complete(Complete),
+}
+
+impl Added {
+    /// The message, if it is complete.
+    pub fn complete(self) -> Option<Complete> {
+        match self {
+            Self::Complete(complete) => Some(complete),
+            Self::New | Self::Duplicate => None,
+        }
+    }
+}
