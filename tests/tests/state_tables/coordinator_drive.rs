@@ -662,6 +662,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
     let (before, from) = (bench.machine.snapshot().to_bytes(), bench.state_or_shutdown());
     let running: Vec<_> = bench.jobs.iter().map(Job::id).collect();
     let (outputs, now, open) = (bench.outputs, bench.now, bench.unanswered.clone());
+    let records = bench.last_record;
     let ticket = match bench.act(action) {
         Ok(ticket) => ticket,
         Err(refusal) => {
@@ -686,9 +687,14 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
         let told: Vec<_> = answered.collect();
         assert!(told.iter().all(|ticket| bench.replies.get(ticket) != Some(&Ok(()))));
         let unchanged = bench.machine.snapshot().to_bytes() == before;
+        let nothing_stored = bench.last_record == records;
         bench.confirm_unless_failed();
         let ticket = *told.first().expect("a message");
         return match bench.replies.get(&ticket) {
+            Some(Ok(())) if unchanged => {
+                assert!(nothing_stored, "what has changed nothing is stored");
+                Cell::Known
+            }
             Some(Ok(())) => Cell::Accepted(to),
             Some(Err(rejection)) => {
                 assert!(unchanged, "a rejected message has changed something");

@@ -158,6 +158,9 @@ pub enum Cell {
     Ignored,
     /// The message is accepted: its sender is told so once that is stored.
     Accepted(State),
+    /// The message is there already: its sender is told that it is accepted once that is stored; nothing
+    /// changes, and nothing is stored again.
+    Known,
     /// The message is being worked on: its sender is told later.
     Taken(State),
     /// The message is rejected for the reason with this label; nothing changes.
@@ -170,7 +173,7 @@ pub enum Cell {
     Moves(State),
 }
 
-use Cell::{Accepted, GivenOutAgain, Ignored, Moves, Refused, Rejected, Taken};
+use Cell::{Accepted, GivenOutAgain, Ignored, Known, Moves, Refused, Rejected, Taken};
 
 /// The table. The compiler sees to it that nothing is left out.
 #[deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
@@ -263,7 +266,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         }
         I::Sum2Config => in_sum2(state).map_or(wrong_phase, |_| Rejected("mask_config")),
         I::Sum2Length => in_sum2(state).map_or(wrong_phase, |_| Rejected("model_length")),
-        I::Chunk | I::ChunkAgain => taking(state).map_or(wrong_phase, Accepted),
+        I::Chunk => taking(state).map_or(wrong_phase, Accepted),
+        I::ChunkAgain => taking(state).map_or(wrong_phase, |_| Known),
         // Whether there is room for the message is asked when it is together.
         I::LastChunk => match (in_sum(state), in_update(state), in_sum2(state)) {
             (Some(_), ..) => Taken(S::SumAssembling),

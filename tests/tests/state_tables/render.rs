@@ -103,6 +103,7 @@ fn coordinator_cell(cell: coordinator::Cell) -> String {
     match cell {
         Cell::Ignored => "·".into(),
         Cell::Accepted(state) => format!("accepted → {state:?}"),
+        Cell::Known => "known".into(),
         Cell::Taken(state) => format!("taken → {state:?}"),
         Cell::Rejected(label) => format!("✗ {label}"),
         Cell::Refused(reason) => format!("refused: {reason}"),
