@@ -24,6 +24,7 @@ machine. Shown is where the machine is afterwards.
 |---|---|
 | · | nothing comes out, nothing changes |
 | accepted → *State* | the message is accepted; its sender is told so once that is stored |
+| known | the message is there already; its sender is told that it is accepted once that is stored; nothing changes |
 | taken → *State* | the message is being worked on; its sender is told later |
 | ✗ *reason* | the message is rejected with this label; nothing changes |
 | refused: *reason* | `handle_input` gives an error; nothing changes |
