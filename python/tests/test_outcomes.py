@@ -200,6 +200,7 @@ def test_a_coordinator_that_tells_nothing_or_nonsense_is_no_trouble(
     fake: FakeCoordinator, records: Callable[[int], list[str]], answer: bytes
 ) -> None:
     fake.set("/status", answer, 200)
+    fake.new_round(1, task="none")
     participant, event = xaynet_sdk.spawn_async_participant(fake.url)
     for number in (1, 2, 3):
         fake.new_round(number, task="none")

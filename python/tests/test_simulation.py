@@ -265,3 +265,67 @@ def test_participants_are_stopped_also_after_a_failure() -> None:
     with pytest.raises(ArithmeticError):
         xaynet_sdk.simulate([Broken() for _ in range(10)], model_length=2, progress=False)
     assert len(stopped) == 10
+
+
+def test_few_sum_however_many_there_are() -> None:
+    """As in a federation in earnest: otherwise 300 of a thousand would open 700 seeds each."""
+    result = xaynet_sdk.simulate(
+        [lambda model: [0.5] * 2] * 400, model_length=2, rounds=5, progress=False
+    )
+    assert all(1 <= done.votes <= 40 for done in result.rounds)
+    assert all(done.models >= 360 for done in result.rounds)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ArithmeticError])
+def test_what_there_is_is_not_lost(stop: type[BaseException]) -> None:
+    """Stopped in the middle of a round, and gone on with: the same as if nothing had been."""
+    whole = run(rounds=6, keep_models=True)
+    trained = 0
+
+    def stopping(target: float) -> Any:
+        def train(model: Any) -> Any:
+            nonlocal trained
+            trained += 1
+            if trained == 20:
+                raise stop
+            return trainer(target)(model)
+
+        return train
+
+    arguments: dict[str, Any] = {"model_length": 3, "rounds": 6, "progress": False}
+    everyone = [stopping(target) for target in TARGETS]
+    with pytest.raises(stop) as caught:
+        xaynet_sdk.simulate(everyone, keep_models=True, **arguments)
+    part = caught.value.simulation  # type: ignore[union-attr]
+    assert 1 <= len(part.rounds) < 6
+    rest = xaynet_sdk.simulate(everyone, keep_models=True, resume=part, **arguments)
+    assert len(part.rounds) < len(rest.rounds) == 6
+    assert [done.models for done in rest.rounds] == [done.models for done in whole.rounds]
+    assert np.array_equal(rest.models, whole.models)
+
+
+def test_going_on_after_the_end() -> None:
+    whole, part = run(rounds=5, keep_models=True), run(rounds=2, keep_models=True)
+    rest = run(rounds=5, keep_models=True, resume=part)
+    assert np.array_equal(rest.models, whole.models)
+    assert run(rounds=5, resume=rest).rounds == rest.rounds
+    with pytest.raises(ValueError, match="10 participants, and not 5"):
+        xaynet_sdk.simulate([trainer(0.5)] * 5, model_length=3, resume=part, progress=False)
+    for state in (None, b"", b"PETf", part.state[:-1], part.state + b"x"):  # type: ignore[index]
+        with pytest.raises(ValueError, match="state|participants"):
+            run(resume=xaynet_sdk.Simulation(state=state))
+
+
+def test_the_outcome_of_models_is_told_in_simulations_too() -> None:
+    outcomes: list[str] = []
+
+    class Telling(Participant):
+        def on_update_outcome(self, outcome: xaynet_sdk.UpdateOutcome) -> None:
+            outcomes.append(outcome.kind)
+
+    result = xaynet_sdk.simulate(
+        [Telling([]) for _ in range(10)], model_length=1, rounds=3, progress=False
+    )
+    assert outcomes.count("accepted") >= sum(done.models for done in result.rounds)
+    failed = sum(len(done.failures) for done in result.rounds)
+    assert ("round_failed" in outcomes) <= (failed > 0)

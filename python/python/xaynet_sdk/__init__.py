@@ -13,7 +13,7 @@ this process, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for 
 
 import importlib as _importlib
 import logging as _logging
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from xaynet_sdk import sealing
 from xaynet_sdk._saved import SavedState
@@ -46,7 +46,7 @@ from xaynet_sdk.xaynet_sdk import (
     init_logging,
 )
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from xaynet_sdk import aio, protocol
     from xaynet_sdk.simulation import SimulatedRound, Simulation, SimulationError, simulate
 
@@ -118,7 +118,7 @@ def _get_later(name: str) -> object:
 
 
 # A type checker that sees a `__getattr__` takes every name for one of this module's.
-if not _TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:
     __getattr__ = _get_later
 
 

@@ -13,6 +13,7 @@ an executor, and everything else in the event loop. Any of these calls may be ca
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import time
@@ -112,7 +113,7 @@ def connect(
         threads: How many threads mask; all by default.
         tls: Whom to trust, and what to show, if the URL is an https one.
         client: The HTTP client to use, which stays open; for proxies and so on. It has its own idea of TLS.
-        executor: Where to mask, and to convert large models; the event loop's own executor by default.
+        executor: Where to mask; the event loop's own executor by default.
         keep_models: Whether a model that was not used in the round that it was submitted for is kept for a later
             one. By default it counts for the round that :meth:`Participant.rounds` or
             :meth:`Participant.global_model` was asked in last, and for no other.
@@ -121,7 +122,10 @@ def connect(
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
+        ModuleNotFoundError: httpx or NumPy is not installed.
     """
+    _need("httpx")
+    _need("numpy")
     if not _is_base_url(url):
         raise ParticipantInit(
             f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
@@ -154,6 +158,18 @@ def connect(
         keep_models,
         on_update_outcome,
     )
+
+
+def _need(module: str) -> None:
+    """Says how to get what is not there, before anything is begun."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"xaynet_sdk.aio needs {module}, which cannot be imported ({error}): install it with "
+            "pip install 'xaynet-sdk[aio]'",
+            name=module,
+        ) from error
 
 
 def _is_large(weights: object) -> bool:
@@ -230,12 +246,8 @@ class Participant(NotCopied):
         if self._driver is not None:
             raise RuntimeError("a participant can be entered only once: connect again")
         if self._given_client is None:
-            try:
-                import httpx
-            except ImportError as error:
-                raise ImportError(
-                    'xaynet_sdk.aio needs httpx: pip install "xaynet-sdk[aio]"'
-                ) from error
+            import httpx
+
             # What is in a body is counted, so it must be no compressed form of something larger.
             self._client = httpx.AsyncClient(
                 headers={"accept-encoding": "identity"}, verify=self._verify
@@ -316,7 +328,7 @@ class Participant(NotCopied):
         prepare = self._machine._native._prepare
         if _is_large(weights):
             loop = asyncio.get_running_loop()
-            prepared = await loop.run_in_executor(self._executor, prepare, weights)
+            prepared = await loop.run_in_executor(None, prepare, weights)
             self._check()
         else:
             prepared = prepare(weights)

@@ -125,7 +125,11 @@ class Simulation:
         try:
             from matplotlib import pyplot
         except ImportError as error:
-            raise ImportError("a plot needs Matplotlib: pip install matplotlib") from error
+            raise ModuleNotFoundError(
+                f"a plot needs Matplotlib, which cannot be imported ({error}): install it with "
+                "pip install 'xaynet-sdk[plot]'",
+                name="matplotlib",
+            ) from error
         table = self.columns()
         known = [name for name in table if any(name in each.metrics for each in self.rounds)]
         names = list(metrics) if metrics is not None else known or ["models"]
@@ -375,19 +379,19 @@ class _Federation:
                     state=saved.participants[index] if self._resumed else None,
                     scalar=scalar,
                     polling=polling,
+                    keep_models=False,
                 ),
                 trainer,
             )
             for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True))
         ]
-        self.model: _Array | None = None
+        self.model: _Array | None = saved.model
         self._begin()
         self._events: list[protocol.CoordinatorOutput] = []
 
     def begin(self) -> None:
         """Whoever goes on in the middle of a round has to have its global model."""
         if self._resumed:
-            self.model = self._coordinator.global_model()
             for member in self._members:
                 if member.machine.parameters is not None:
                     member.new_round(self.model)
@@ -395,7 +399,7 @@ class _Federation:
     def state(self) -> bytes:
         """All machines, and what time it is for them."""
         participants = [member.machine.snapshot() for member in self._members]
-        return _Saved(self._now, self._coordinator.snapshot(), participants).write()
+        return _Saved(self._now, self._coordinator.snapshot(), participants, self.model).write()
 
     def _begin(self) -> None:
         self.clamped = 0
@@ -464,8 +468,10 @@ class _Federation:
                 match event:
                     case protocol.NewRound():
                         # Of a round that this one knows nothing of, there may be a model already.
-                        model = self._coordinator.global_model()
-                        self.model = model
+                        latest = self._coordinator.global_model()
+                        if latest is not None:
+                            # A restored coordinator has none until its next round ends.
+                            self.model = latest
                         member.outcomes.take_in("round")
                         member.new_round(self.model)
                     case protocol.ModelNeeded():
@@ -513,11 +519,16 @@ class _Saved:
     now: float = 0.0
     coordinator: bytes = b""
     participants: list[bytes] = field(default_factory=list)
+    model: _Array | None = None
 
     _MAGIC: ClassVar[bytes] = b"PETf\x01"
 
     def write(self) -> bytes:
-        parts = [struct.pack("<d", self.now), self.coordinator, *self.participants]
+        dtype, weights = b"", b""
+        if self.model is not None:
+            dtype, weights = self.model.dtype.str.encode(), self.model.tobytes()
+        head = [struct.pack("<d", self.now), dtype, weights, self.coordinator]
+        parts = [*head, *self.participants]
         return self._MAGIC + b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
     @classmethod
@@ -530,10 +541,16 @@ class _Saved:
             (length,) = struct.unpack_from("<Q", state, at)
             parts.append(state[at + 8 : at + 8 + length])
             at += 8 + length
-        if at != len(state) or len(parts) < 2 or len(parts[0]) != 8:
+        if at != len(state) or len(parts) < 4 or len(parts[0]) != 8:
             raise ValueError("the state of the simulation is damaged")
         (now,) = struct.unpack("<d", parts[0])
-        return cls(now, parts[1], parts[2:])
+        _, dtype, weights, coordinator, *participants = parts
+        model = None
+        if dtype:
+            import numpy as np
+
+            model = np.frombuffer(weights, np.dtype(dtype.decode("ascii", "replace"))).copy()
+        return cls(now, coordinator, participants, model)
 
 
 def _counted(reasons: Sequence[str]) -> str:
