@@ -38,6 +38,7 @@ use crate::{
     metrics::{Counters, Rejections},
     status::Observer,
     store::{Confirmations, Confirmed, Store, StoreError},
+    summary::Summary,
 };
 
 /// How many verified messages may wait for the machine; further senders wait before that.
@@ -128,6 +129,7 @@ pub(crate) struct Driver {
     last_ticket: u64,
     /// The rejections up to the end of the last round.
     reported: Rejections,
+    summary: Summary,
 }
 
 impl Driver {
@@ -164,6 +166,7 @@ impl Driver {
             clock_due: false,
             last_ticket: 0,
             reported: Rejections::default(),
+            summary: Summary::new(),
         };
         (driver, deliver)
     }
@@ -204,6 +207,7 @@ impl Driver {
                 }
                 () = wait(wake_at) => Input::Tick,
                 _ = ticks.tick(), if give_up_at.is_none() => {
+                    self.summary.look(&self.counters);
                     self.clock_due = true;
                     Input::Tick
                 }

@@ -12,7 +12,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
-use tracing::{error, info, Instrument};
+use tracing::{debug, error, Instrument};
 
 use crate::{
     board::Board,
@@ -103,9 +103,10 @@ impl Intake {
     }
 }
 
-/// Says why a message was rejected. Not from whom: anyone can write any name into a message.
+/// Says why a message was rejected. Not from whom: anyone can write any name into a message. And not to everybody:
+/// anyone can fill a log so. The driver sums up.
 fn log(label: &'static str, length: u64, reason: &dyn Display) {
-    info!(reason = label, length, "message rejected: {reason}");
+    debug!(reason = label, length, "message rejected: {reason}");
 }
 
 impl Rounds for Intake {

@@ -29,6 +29,7 @@ mod private;
 pub mod settings;
 pub mod status;
 mod store;
+mod summary;
 mod tls;
 
 pub use admin::AdminError;

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 import server
+
+expect.set_options(timeout=server.SECONDS * 1000)
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ from hospital import Hospital  # noqa: E402
 from ledger import STEPS, Ledger  # noqa: E402
 from xaynet_sdk import spawn_participant  # noqa: E402
 
-SECONDS = 20.0
-"""How long anything may take that takes a moment."""
+SECONDS = 60.0
+"""How long anything may take that takes a moment, on a machine that does other things as well."""
 
 
 def chromium() -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from server import Server
+from server import Server, wait_until
 
 OpenPage = Callable[..., Page]
 
@@ -32,31 +32,50 @@ def test_a_training_is_seen_live(training: Server, open_page: OpenPage) -> None:
     page = open_page(training.url, **DESKTOP)
     expect(page.locator("#link")).to_have_attribute("data-state", "live")
     before = training.status()
-    # All phases come by, each marked as the current one. Nobody reloads the page.
+    # All phases come by, each marked as the current one. Nobody reloads the page. What belongs together is looked at
+    # in one moment: a phase that is short may be over by the next.
     for phase in ["sum", "update", "sum2"]:
-        page.locator(f"#steps li[data-phase={phase}][aria-current=step]").wait_for()
-        expect(page).to_have_title(re.compile(rf"^Round \d+, {phase} · PET coordinator$"))
-    # The counter fills up to what the phase needs, and the clock runs.
+        page.wait_for_function(
+            """phase => document.querySelector(`#steps li[data-phase=${phase}][aria-current=step]`)
+                && new RegExp(`^Round \\\\d+, ${phase} · PET coordinator$`).test(document.title)""",
+            arg=phase,
+        )
+    # The counter fills up to what the phase needs, and the clock runs. (Unmasking has no limit, and no counter.)
     page.wait_for_function(
-        "() => Number(document.querySelector('#count-bar').ariaValueNow) >= 3"
-        " && parseFloat(document.querySelector('#count-bar .fill').style.width) > 0"
+        """() => Number(document.querySelector('#count-bar').ariaValueNow) >= 3
+            && parseFloat(document.querySelector('#count-bar .fill').style.width) > 0
+            && document.querySelector('#time-bar').ariaValueText.endsWith(' left')"""
     )
-    clock = page.locator("#time-bar").get_attribute("aria-valuetext")
-    assert clock is not None and clock.endswith(" left")
+    # Once a second, so that a whole phase may pass unseen on a busy machine: the other phases' clocks count, too.
+    page.wait_for_function(
+        """() => {
+            const left = document.querySelector('#time-bar').ariaValueText;
+            window.seen ??= new Set();
+            if (left.endsWith(' left')) window.seen.add(left);
+            return window.seen.size >= 2;
+        }"""
+    )
     # A round is completed and appears in the timeline, with its model in the plots.
     number_now = number(page, "#round-id")
     page.wait_for_function(
         "id => [...document.querySelectorAll('#rounds .round-id')]"
-        ".some(round => round.textContent === `Round #${id}`)",
+        ".some(round => Number(round.textContent.split('#')[1]) >= id)",
         arg=number_now,
     )
-    wait_for_rounds(page, 2)
-    first = page.locator("#rounds > li").first
-    expect(first.locator(".round-note")).to_contain_text("completed")
-    assert first.locator(".strip > i").count() == 4
+    # Chance makes a round fail now and then, and the latest may be such a one.
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('#rounds > li')].some(round =>
+            round.querySelector('.round-note').textContent.includes('completed')
+            && round.querySelectorAll('.strip > i').length === 4)"""
+    )
     expect(page.locator("#norm .point").first).to_be_visible()
-    assert number(page, "#completed") >= 2
-    assert number(page, "#accepted") > sum(before["messages"]["accepted"].values())
+    page.wait_for_function(
+        """before => {
+            const number = name => Number(document.querySelector(name).innerText.replaceAll(',', ''));
+            return number('#completed') >= 2 && number('#accepted') > before;
+        }""",
+        arg=sum(before["messages"]["accepted"].values()),
+    )
     expect(page.locator("#memory")).to_contain_text("MB")
     # What it shows is what the coordinator says.
     shown = page.locator("#rounds > li .round-id").all_inner_texts()
@@ -123,10 +142,15 @@ def test_a_plot_tells_its_values(training: Server, open_page: OpenPage) -> None:
     page = open_page(training.url, **DESKTOP)
     picture = page.locator("#norm svg")
     picture.wait_for()
-    label = picture.get_attribute("aria-label")
-    assert label is not None and label.startswith("Norm of the global model: ")
-    picture.hover()
-    expect(page.locator("#norm .hint")).to_contain_text("#")
+    expect(picture).to_have_attribute("aria-label", re.compile("^Norm of the global model: "))
+    hint = page.locator("#norm .hint")
+
+    def told() -> bool:
+        # A new round draws the plot anew, and the hint is gone.
+        picture.hover()
+        return "#" in (hint.text_content() or "")
+
+    wait_until(told, "the plot tells a value")
 
 
 def test_failed_rounds_and_rejected_messages_are_shown_with_their_reasons(
@@ -168,7 +192,7 @@ def test_a_lost_connection_is_shown_and_comes_back(
         expect(link).to_have_attribute("data-state", "lost")
         expect(page.locator("#banner")).to_contain_text("does not answer")
         server = Server(binary, tmp_path, "--model-length", "4", bind=server.address)
-        expect(link).to_have_attribute("data-state", "live", timeout=20_000)
+        expect(link).to_have_attribute("data-state", "live")
         expect(page.locator("#banner")).to_be_hidden()
     finally:
         server.stop()

@@ -5,7 +5,7 @@
 mod listen;
 mod token;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -19,7 +19,7 @@ use pet_core::coordinator::{Input, Phase, Reject};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, Mutex};
-use tracing::{info, warn};
+use tracing::{error, info, warn, Instrument};
 
 pub use self::listen::AdminError;
 pub(crate) use self::{listen::Listeners, token::Token};
@@ -51,8 +51,8 @@ pub(crate) fn channel() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
 struct Desk {
     commands: mpsc::Sender<Command>,
     token: Token,
-    /// What holds from the next round on. Locked while a change is under way: two of them must not undo each
-    /// other.
+    /// What holds from the next round on. Locked while an action is under way: they are done one after another, so
+    /// that no two changes undo each other.
     settings: Mutex<Settings>,
 }
 
@@ -71,7 +71,9 @@ struct Answer {
 pub(crate) fn router(commands: mpsc::Sender<Command>, token: Token, settings: Settings) -> Router {
     let desk = Arc::new(Desk { commands, token, settings: Mutex::new(settings) });
     let act = |name, input: fn() -> Input| {
-        post(move |State(desk): State<Arc<Desk>>| async move { desk.act(name, input()).await })
+        post(move |State(desk): State<Arc<Desk>>| {
+            to_its_end(async move { desk.act(name, input()).await })
+        })
     };
     Router::new()
         .route("/admin/pause", act("pause", || Input::Pause))
@@ -103,32 +105,25 @@ async fn show(State(desk): State<Arc<Desk>>) -> Response {
     Json(phases(&settings)).into_response()
 }
 
+/// Does something as a whole, also if whoever has asked for it hangs up meanwhile: or the machine would have done it,
+/// and nobody would know.
+async fn to_its_end(action: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(action.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => {
+            error!(%error, "an action of the operator was lost");
+            let reason = "the action has failed: the coordinator's log says why\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response()
+        }
+    }
+}
+
 /// Takes an object of keys and values.
 async fn change(
     State(desk): State<Arc<Desk>>,
     Json(changes): Json<Map<String, Value>>,
 ) -> Response {
-    let changes = changes.into_iter().map(|(key, value)| match value {
-        Value::String(text) => (key, text),
-        value => (key, value.to_string()),
-    });
-    let changes: Vec<(String, String)> = changes.collect();
-    let mut settings = desk.settings.lock().await;
-    let changed = match settings::change(&settings, &changes) {
-        Ok(changed) => changed,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    };
-    let input = Input::ChangeSettings(Box::new(changed.protocol()));
-    match desk.tell("change settings", input).await {
-        Ok(situation) => {
-            *settings = changed;
-            for (key, value) in &changes {
-                info!(key, value, "a setting is changed from the next round on");
-            }
-            Json(answer(situation, Some(phases(&settings)))).into_response()
-        }
-        Err(refused) => refused,
-    }
+    to_its_end(async move { desk.change(changes).await }).await
 }
 
 fn phases(settings: &Settings) -> Map<String, Value> {
@@ -150,7 +145,32 @@ fn answer(situation: Situation, next_settings: Option<Map<String, Value>>) -> An
 }
 
 impl Desk {
+    async fn change(&self, changes: Map<String, Value>) -> Response {
+        let changes = changes.into_iter().map(|(key, value)| match value {
+            Value::String(text) => (key, text),
+            value => (key, value.to_string()),
+        });
+        let changes: Vec<(String, String)> = changes.collect();
+        let mut settings = self.settings.lock().await;
+        let changed = match settings::change(&settings, &changes) {
+            Ok(changed) => changed,
+            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        };
+        let input = Input::ChangeSettings(Box::new(changed.protocol()));
+        match self.tell("change settings", input).await {
+            Ok(situation) => {
+                *settings = changed;
+                for (key, value) in &changes {
+                    info!(key, value, "a setting is changed from the next round on");
+                }
+                Json(answer(situation, Some(phases(&settings)))).into_response()
+            }
+            Err(refused) => refused,
+        }
+    }
+
     async fn act(&self, name: &'static str, input: Input) -> Response {
+        let _in_turn = self.settings.lock().await;
         match self.tell(name, input).await {
             Ok(situation) => Json(answer(situation, None)).into_response(),
             Err(refused) => refused,
@@ -172,5 +192,50 @@ impl Desk {
             Err(Reject::Stopped) => Err(stopped()),
             Err(reject) => Err((StatusCode::CONFLICT, format!("{reject}\n")).into_response()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request as HttpRequest};
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    const TOKEN: &str = "a-token-of-the-test";
+
+    async fn change(router: Router, changes: &'static str) -> StatusCode {
+        let request = HttpRequest::post("/admin/settings")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(changes))
+            .unwrap();
+        TowerToHyperService::new(router).call(request).await.unwrap().status()
+    }
+
+    /// What was changed before must hold for the next change, or the machine forgets it again.
+    #[tokio::test]
+    async fn a_change_whose_client_leaves_is_not_lost_for_the_next() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), TOKEN).unwrap();
+        let token = Token::read(file.path()).unwrap();
+        let (commands, mut machine) = channel();
+        let router = router(commands, token, Settings::for_model_length(4));
+        let leaving = tokio::spawn(change(router.clone(), r#"{"pet.sum.prob": 0.125}"#));
+        let Command { reply, .. } = machine.recv().await.unwrap();
+        leaving.abort();
+        assert!(leaving.await.unwrap_err().is_cancelled());
+        // The next one waits for its turn.
+        let next = tokio::spawn(change(router, r#"{"pet.sum.count.min": 7}"#));
+        tokio::task::yield_now().await;
+        assert!(machine.try_recv().is_err());
+        let situation = Situation { round_id: 1, phase: Phase::Sum, paused: false };
+        reply.send(Ok(situation)).expect("somebody still wants to know");
+        let Command { input, reply } = machine.recv().await.unwrap();
+        let Input::ChangeSettings(settings) = input else { panic!("{input:?}") };
+        assert_eq!((settings.sum.prob, settings.sum.count.min), (0.125, 7));
+        reply.send(Ok(situation)).unwrap();
+        assert_eq!(next.await.unwrap(), StatusCode::OK);
     }
 }
