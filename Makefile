@@ -113,6 +113,10 @@ dashboard-picture: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## take do
 docs-tables: ## write docs/state-machines.md and the table of docs/word-groups.md anew
 	PET_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p pet-tests --test state_tables --test word_groups the_documentation
 
+.PHONY: docs-estimators
+docs-estimators: $(VENV)/test.stamp ## write the table of docs/estimators.md anew: which models of scikit-learn can be averaged
+	cd python && PET_WRITE_DOCS=1 ../$(BIN)/python -m pytest -q tests/test_estimators.py
+
 # Looking for what tests have not found. These need more time, and all but the second a nightly toolchain or a tool.
 
 NIGHTLY ?= +nightly

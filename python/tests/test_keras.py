@@ -107,3 +107,67 @@ def test_another_model_does_not_fit(keras: Any) -> None:
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     with pytest.raises(LayoutError, match="is .* and should be"):
         unflatten(vector, layout, into=other)
+
+
+def answers(keras: Any, model: Any) -> list[np.ndarray[Any, Any]]:
+    """Compiled and not: what is compiled has some things as constants."""
+    x = np.linspace(-1, 1, 24, dtype="f4").reshape(2, 3, 4)
+    return [np.asarray(model(x)), model.predict(x, verbose=0)]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *("BatchNormalization", "Normalization", "LSTM", "TimeDistributed", "SpectralNormalization", "nested"),
+    ],
+)  # fmt: skip
+def test_answers_follow_from_the_vector(keras: Any, layer: str) -> None:
+    """What a model is loaded with decides what it answers, compiled before or not."""
+    layers = keras.layers
+    made: dict[str, Any] = {
+        "BatchNormalization": layers.BatchNormalization,
+        "Normalization": layers.Normalization,
+        "LSTM": lambda: layers.LSTM(2),
+        "TimeDistributed": lambda: layers.TimeDistributed(layers.Normalization()),
+        "SpectralNormalization": lambda: layers.SpectralNormalization(layers.Dense(2)),
+        "nested": lambda: keras.Sequential([layers.Normalization(), layers.Dropout(0.5)]),
+    }
+
+    def model() -> Any:
+        return keras.Sequential([keras.Input((3, 4)), made[layer](), layers.Dense(2)])
+
+    ours, theirs = model(), model()
+    vector, layout = flatten(theirs)
+    # Positive, since some are variances.
+    vector = np.random.default_rng(1).uniform(0.5, 2, vector.size).astype("f4")
+    before = answers(keras, ours)
+    unflatten(vector, layout, into=ours)
+    unflatten(vector, layout, into=theirs)
+    for mine, others, old in zip(answers(keras, ours), answers(keras, theirs), before, strict=True):
+        assert np.allclose(mine, others, atol=1e-5)
+        assert not np.allclose(mine, old, atol=1e-3), "loading has changed nothing"
+    assert np.allclose(*answers(keras, ours), atol=1e-5)
+    assert np.array_equal(layout.flatten(ours), vector)
+
+
+def test_an_adapted_layer_is_loaded(keras: Any) -> None:
+    """Normalization computes what it uses from its weights once, and set_weights does not have it do so anew."""
+    layer = keras.layers.Normalization()
+    model = keras.Sequential([keras.Input((3,)), layer])
+    layer.adapt(np.random.default_rng(1).normal(5, 3, (50, 3)))
+    x = np.ones((1, 3), "f4")
+    before = model.predict(x, verbose=0)
+    vector, layout = flatten(model)
+    assert layout.paths == ["0", "1"], "mean and variance"
+    unflatten(np.array([1, 1, 1, 4, 4, 4], "f4"), layout, into=model)
+    assert not np.allclose(before, 0)
+    assert np.allclose(model.predict(x, verbose=0), 0)
+    assert np.allclose(model(x + 2), 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_weights_are_told(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.quantize("int8")
+    with pytest.raises(LayoutError, match="kernel of int8 is quantized.*Flatten the model before"):
+        flatten(model)

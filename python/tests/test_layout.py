@@ -315,6 +315,43 @@ def test_a_torch_module(torch: Any) -> None:
     assert layout.flatten(TorchModule(torch, 3.0, 1)).tolist() == [3, 2, 0.5]
 
 
+class Parameter:
+    """Of PyTorch, as far as it is asked."""
+
+    def __init__(self, address: int, trained: bool = True, integer: bool = False) -> None:
+        self.address, self.requires_grad, self.integer = address, trained, integer
+        self.dtype = "torch.int32" if integer else "torch.float32"
+
+    def is_floating_point(self) -> bool:
+        return not self.integer
+
+    def is_complex(self) -> bool:
+        return False
+
+    def data_ptr(self) -> int:
+        return self.address
+
+
+def test_parameters_that_the_state_leaves_out_are_told(torch: Any) -> None:
+    """They are trained, and would be in no global model."""
+
+    class Module(TorchModule):
+        parameters: dict[str, Parameter]
+
+        def named_parameters(self) -> Any:
+            return self.parameters.items()
+
+    module = Module(torch, 1.0, 5)
+    module.parameters = {"weight": Parameter(1), "adapter": Parameter(2)}
+    with pytest.raises(LayoutError, match="Module trains adapter, which its state_dict"):
+        flatten(module)
+    module.parameters["adapter"].requires_grad = False
+    flatten(module)
+    module.parameters["packed"] = Parameter(3, False, True)
+    with pytest.raises(LayoutError, match=r"the parameter packed of torch\.int32 is quantized"):
+        flatten(module)
+
+
 @pytest.mark.parametrize("model", [[], {}, np.arange(3), {"steps": 3}, np.empty((0, 2))])
 def test_a_model_without_weights_is_told(model: Any) -> None:
     with pytest.raises(xaynet_sdk.LayoutError, match="nothing in the model"):

@@ -193,3 +193,51 @@ def test_another_module_does_not_fit() -> None:
     with pytest.raises(LayoutError, match=r"weight is \[3, 2\] and should be \[2, 3\]"):
         unflatten(vector, layout, into=other)
     assert torch.equal(other.weight, before)
+
+
+class Hidden(torch.nn.Module):
+    """Keeps a part of its weights out of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown, self.hidden = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+
+    def state_dict(self) -> Any:  # type: ignore[override, unused-ignore]
+        return {key: value for key, value in super().state_dict().items() if "shown" in key}
+
+
+def test_parameters_that_the_state_leaves_out_are_told() -> None:
+    module = Hidden()
+    with pytest.raises(LayoutError, match=r"Hidden trains hidden\.weight, hidden\.bias"):
+        flatten(module)
+    module.hidden.requires_grad_(False)
+    assert len(flatten(module)[0]) == 3
+
+
+def test_parameters_under_another_name_are_not_missed() -> None:
+    class Renamed(torch.nn.Linear):
+        def state_dict(self) -> Any:  # type: ignore[override, unused-ignore]
+            return {f"my_{key}": value for key, value in super().state_dict().items()}
+
+    assert len(flatten(Renamed(2, 1))[0]) == 3
+
+
+def test_quantized_weights_are_told() -> None:
+    module = torch.nn.Linear(2, 1)
+    module.register_buffer("weight_int8", torch.zeros(4, dtype=torch.int8))
+    for model in (module, module.state_dict()):
+        with pytest.raises(LayoutError, match=r"weight_int8 of torch\.int8 is quantized"):
+            flatten(model)
+    packed = torch.nn.Linear(2, 1)
+    packed.packed = torch.nn.Parameter(torch.zeros(4, dtype=torch.uint8), requires_grad=False)
+    with pytest.raises(LayoutError, match=r"the parameter packed of torch\.uint8 is quantized"):
+        flatten(packed)
+
+
+def test_tied_parameters_stay_tied() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    vector, layout = flatten(module)
+    loaded = unflatten(vector + 1, layout, into=module)
+    assert loaded[1].weight is loaded[0].weight
+    assert np.array_equal(flatten(loaded)[0], vector + 1)

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from xaynet_sdk.xaynet_sdk import XaynetError
+from xaynet_sdk import _estimators, _networks
+from xaynet_sdk._layout_error import LayoutError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "LayoutError", "flatten", "unflatten"]
 
-# What fitted estimators of scikit-learn keep their weights in, in this order.
-_ESTIMATOR_ATTRIBUTES = ("coef_", "intercept_", "coefs_", "intercepts_")
 _VERSION = 1
-
-
-class LayoutError(XaynetError, ValueError):
-    """A model does not have the layout that it should have, or has what cannot be in a vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +68,23 @@ class Layout:
     :attr:`fingerprint` along with whatever else participants have to agree on.
     """
 
-    def __init__(self, dtype: str, source: str, tree: _Tree, leaves: Sequence[_Leaf]) -> None:
+    def __init__(
+        self,
+        dtype: str,
+        source: str,
+        tree: _Tree,
+        leaves: Sequence[_Leaf],
+        labels: list[Any] | None = None,
+        named: bool = False,
+    ) -> None:
         self._dtype = dtype
         self._source = source
         self._tree = tree
         self._leaves = tuple(leaves)
+        # The classes that a classifier tells apart: models of others mean something else.
+        self._labels = labels
+        # Whether the user has named the attributes that are the model.
+        self._named = named
         self._length = sum(leaf.size for leaf in self._leaves if leaf.in_vector)
 
     def __len__(self) -> int:
@@ -120,7 +127,7 @@ class Layout:
             LayoutError: It has another layout; all differences are named.
         """
         vector, layout = _flatten(model, self._dtype, self._attributes())
-        if layout != self:
+        if not self._fits(layout):
             raise LayoutError(
                 f"the model has another layout than recorded: {_difference(self, layout)}"
             )
@@ -150,6 +157,8 @@ class Layout:
                 "source": self._source,
                 "tree": self._tree,
                 "leaves": leaves,
+                "labels": self._labels,
+                "named": self._named,
             }
         )
 
@@ -179,20 +188,39 @@ class Layout:
                 for leaf in read["leaves"]
             ]
             _check(read["dtype"], read["tree"], leaves)
-            return cls(read["dtype"], read["source"], read["tree"], leaves)
+            # Both were not there at first.
+            labels, named = read.get("labels"), read.get("named")
+            if not (labels is None or isinstance(labels, list)):
+                raise ValueError(f"its labels are {labels!r}")
+            if named is None:
+                named = read["source"] == "sklearn" and any(
+                    key not in _estimators.WEIGHTS for key, _ in read["tree"]["dict"]
+                )
+            return cls(read["dtype"], read["source"], read["tree"], leaves, labels, bool(named))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LayoutError):
                 raise
             raise LayoutError(f"this is no layout: {error!r}") from error
 
-    def _identity(self) -> str:
+    def _shape(self) -> list[Any]:
         # Not of which library an array is, nor what is kept: a NumPy copy of a module fits as well.
         leaves = [(leaf.path, leaf.shape, leaf.in_vector) for leaf in self._leaves]
-        return json.dumps([self._dtype, self._tree, leaves])
+        return [self._dtype, self._tree, leaves]
 
-    def _attributes(self) -> tuple[str, ...]:
-        if self._source != "sklearn":
-            return _ESTIMATOR_ATTRIBUTES
+    def _identity(self) -> str:
+        labels = [] if self._labels is None else [self._labels]
+        return json.dumps(self._shape() + labels)
+
+    def _fits(self, other: Layout) -> bool:
+        """Whether they are equal as far as both are known: plain arrays have no labels."""
+        unknown = self._labels is None or other._labels is None
+        return json.dumps(self._shape()) == json.dumps(other._shape()) and (
+            unknown or self._labels == other._labels
+        )
+
+    def _attributes(self) -> tuple[str, ...] | None:
+        if self._source != "sklearn" or not self._named:
+            return None
         return tuple(key for key, _ in self._tree["dict"])
 
 
@@ -200,7 +228,7 @@ def flatten(
     model: object,
     dtype: npt.DTypeLike = "float32",
     *,
-    attributes: Sequence[str] = _ESTIMATOR_ATTRIBUTES,
+    attributes: Sequence[str] | None = None,
 ) -> tuple[_Array, Layout]:
     """One vector of all weights of a model, and how they lie in it.
 
@@ -209,12 +237,15 @@ def flatten(
             ``state_dict()``; a Keras model or its ``get_weights()``; a fitted scikit-learn estimator.
         dtype: The vector's data type: the coordinator's. Integer arrays (counters, such as those of batch
             normalization) do not go into a vector of floats, but are kept as they are.
-        attributes: Which attributes of a scikit-learn estimator are its weights, if it has them.
+        attributes: Which attributes of a scikit-learn estimator are its weights, as far as it has them. By
+            default they are found, and an estimator that has learnt anything else is refused; whoever names
+            them answers for their being all of the model.
 
     Raises:
-        LayoutError: Something in it is no array, or has a number that the vector's type does not have.
+        LayoutError: Something in it is no array, or has a number that the vector's type does not have, or the
+            model's predictions may follow from something that would not be in the vector.
     """
-    return _flatten(model, dtype, tuple(attributes))
+    return _flatten(model, dtype, None if attributes is None else tuple(attributes))
 
 
 def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
@@ -232,6 +263,7 @@ def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
     """
     import numpy as np
 
+    _refuse_masked(vector, "the vector")
     flat = np.asarray(vector)
     if flat.ndim != 1 or flat.size != len(layout):
         raise LayoutError(
@@ -256,7 +288,7 @@ def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
 
 
 def _flatten(
-    model: object, dtype: npt.DTypeLike, attributes: tuple[str, ...]
+    model: object, dtype: npt.DTypeLike, attributes: tuple[str, ...] | None
 ) -> tuple[_Array, Layout]:
     import numpy as np
 
@@ -281,7 +313,8 @@ def _flatten(
         part = vector[start : start + piece.size]
         _copy_into(part, piece.reshape(-1), path)
         start += piece.size
-    return vector, Layout(wanted.name, source, shape, leaves)
+    labels = _estimators.labels(model) if source == "sklearn" else None
+    return vector, Layout(wanted.name, source, shape, leaves, labels, attributes is not None)
 
 
 def _copy_into(part: _Array, piece: _Array, path: str) -> None:
@@ -303,32 +336,16 @@ def _copy_into(part: _Array, piece: _Array, path: str) -> None:
         )
 
 
-def _source(model: Any, attributes: tuple[str, ...]) -> tuple[str, Any]:
-    if hasattr(model, "state_dict") and hasattr(model, "load_state_dict"):
-        return "torch", _tensors(model.state_dict())
-    if hasattr(model, "get_weights") and hasattr(model, "set_weights"):
-        weights = list(model.get_weights())
-        if not weights:
-            raise LayoutError(
-                f"the model {type(model).__name__} has no weights: build it first (give it a keras.Input, or call "
-                "it once)"
-            )
-        return "keras", weights
-    if hasattr(model, "get_params") and hasattr(model, "set_params"):
-        fitted = {name: getattr(model, name) for name in attributes if hasattr(model, name)}
-        if not fitted:
-            raise LayoutError(
-                f"the estimator {type(model).__name__} has none of the attributes {', '.join(attributes)}: "
-                "fit it first (a partial_fit with a few samples and all classes will do), or name others "
-                "with attributes=..."
-            )
-        return "sklearn", fitted
+def _source(model: Any, attributes: tuple[str, ...] | None) -> tuple[str, Any]:
+    if _networks.is_torch(model):
+        return "torch", _networks.torch_state(model)
+    if _networks.is_keras(model):
+        return "keras", _networks.keras_weights(model)
+    if _estimators.is_estimator(model):
+        return "sklearn", _estimators.weights(model, attributes)
+    if isinstance(model, Mapping):
+        _networks.refuse_quantized(model)
     return "tree", model
-
-
-def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
-    # Extra state may be anything, and is each participant's own.
-    return {key: value for key, value in state.items() if not key.endswith("_extra_state")}
 
 
 def _taken_apart(
@@ -375,14 +392,21 @@ def _as_numpy(leaf: Any, path: str) -> tuple[_Array, str, str]:
         return array, "python", type(leaf).__name__
     if isinstance(leaf, str | bytes) or leaf is None:
         raise LayoutError(f"{path or 'the model'} is no array, but {type(leaf).__name__}")
-    if isinstance(leaf, np.ma.MaskedArray) and (masked := int(np.sum(np.ma.getmaskarray(leaf)))):
-        raise LayoutError(
-            f"{path or 'the array'} has {masked} masked numbers: say with filled() what they are"
-        )
+    _refuse_masked(leaf, path or "the array")
     array = np.asarray(leaf)
     if array.dtype.type.__module__ == "ml_dtypes" and "float" in array.dtype.name:
         return array.astype(np.float32), "ml_dtypes", array.dtype.name
     return array, "numpy", array.dtype.str
+
+
+def _refuse_masked(array: Any, what: str) -> None:
+    """As an array, or seen through a view, they would be numbers that nobody has meant."""
+    import numpy as np
+
+    while isinstance(array, memoryview):
+        array = array.obj
+    if isinstance(array, np.ma.MaskedArray) and (masked := int(np.sum(np.ma.getmaskarray(array)))):
+        raise LayoutError(f"{what} has {masked} masked numbers: say with filled() what they are")
 
 
 def _tensor_as_numpy(tensor: Any, path: str) -> _Array:
@@ -510,18 +534,15 @@ def _load(tree: Any, layout: Layout, into: Any) -> Any:
             "scikit-learn estimator, or leave `into` out and take the arrays"
         )
     _, found = _flatten(into, layout.dtype, layout._attributes())
-    if found != layout:
+    if not layout._fits(found):
         raise LayoutError(
             f"the model to load into has another layout than recorded: {_difference(layout, found)}"
         )
     if source == "torch":
-        # What is not in the vector stays as it is there, and so do the device and the state's version.
-        state = into.state_dict()
         kept = {leaf.path for leaf in layout._leaves if not leaf.in_vector}
-        state.update({key: tree[key] for key in tree if key not in kept})
-        into.load_state_dict(state)
+        _networks.load_torch(into, {key: tree[key] for key in tree if key not in kept})
     elif source == "keras":
-        into.set_weights(tree)
+        _networks.load_keras(into, tree)
     else:
         for name, value in tree.items():
             setattr(into, name, value)
@@ -535,9 +556,17 @@ def _difference(expected: Layout, found: Layout) -> str:
             for leaf in layout._leaves
         }
 
-    return "; ".join(_differences(described(expected), described(found))) or (
-        f"its containers are others ({expected.dtype}, {found.dtype})"
-    )
+    named = "; ".join(_differences(described(expected), described(found)))
+    if named:
+        return named
+    if expected._labels is not None and found._labels not in (None, expected._labels):
+        return f"classes_ are {_short(found._labels)} and should be {_short(expected._labels)}"
+    return f"its containers are others ({expected.dtype}, {found.dtype})"
+
+
+def _short(labels: list[Any]) -> str:
+    text = str(labels)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(labels)})"
 
 
 def _differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
