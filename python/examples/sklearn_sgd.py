@@ -51,7 +51,7 @@ result = xaynet_sdk.simulate(
     [Hospital(share) for share in shares],
     model_length=len(layout),
     rounds=10,
-    scalars=[len(share) / len(x) for share in shares],
+    scalars=[len(share) / max(map(len, shares)) for share in shares],
     # SGDClassifier's weights are in the hundreds.
     mask="Prime/F32/B4/M3",
     evaluate=accuracy,

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::cast::{cast, check, CastError};
 use crate::errors::LocalModelError;
-use crate::inbox::{is_late, Answer, Excess, Inbox, News, Shape};
+use crate::findings::Findings;
+use crate::inbox::{is_late, Answer, Inbox, News, Shape};
 use crate::logging::Notice;
 use crate::state;
 
@@ -69,10 +70,11 @@ pub(crate) enum SetError {
 }
 
 impl Driver {
-    /// Starts the thread; `waiting` is a local model whose type is to be checked.
+    /// Starts the thread; `waiting` is a local model whose type is to be checked, and `scalar` the participant's.
     pub(crate) fn start(
         participant: Participant,
         waiting: Option<Model>,
+        scalar: Scalar,
     ) -> std::io::Result<Arc<Self>> {
         let handle = participant.handle();
         // Of a restored participant's round: it may be long over.
@@ -86,6 +88,7 @@ impl Driver {
             handle: handle.clone(),
             mailbox: mailbox.clone(),
             name: short_name(&key),
+            scalar,
         };
         std::thread::Builder::new().name("xaynet-native".into()).spawn(move || thread.run())?;
         Ok(Arc::new(Self { handle, mailbox, key, process: std::process::id() }))
@@ -204,19 +207,19 @@ impl Driver {
         Ok(())
     }
 
-    /// The model in the type that is wanted, as far as that is known, and what of it is beyond the bound.
+    /// The model in the type that is wanted, as far as that is known, and what masking will do to it.
     pub(crate) fn prepare(
         &self,
         model: Model,
         scalar: &Scalar,
-    ) -> Result<(Model, Option<Excess>), SetError> {
+    ) -> Result<(Model, Option<Findings>), SetError> {
         let shape = self.with_inbox(|inbox| inbox.shape).map_err(SetError::Gone)?;
         let Some(shape) = shape else {
             return Ok((model, None));
         };
         let model = cast(model, shape.data_type()).map_err(SetError::cast)?;
-        let excess = shape.excess(&model, scalar);
-        Ok((model, excess))
+        let findings = shape.findings(&model, scalar);
+        Ok((model, Some(findings)))
     }
 
     /// Asks for the global model.
@@ -357,6 +360,7 @@ struct Thread {
     mailbox: Arc<Mailbox>,
     rounds: RoundWatch,
     name: String,
+    scalar: Scalar,
 }
 
 impl Thread {
@@ -386,6 +390,9 @@ impl Thread {
         if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
             // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
             let outcome = cast(model, shape.data_type()).map_err(LocalModelError::from);
+            if let Ok(model) = &outcome {
+                inbox.foresee(&shape.findings(model, &self.scalar));
+            }
             match outcome.and_then(|model| hand_over(&self.handle, model)) {
                 Ok(()) => inbox.model_needed = false,
                 Err(error) => inbox.model_rejected(error),

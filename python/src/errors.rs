@@ -1,16 +1,19 @@
 //! The exceptions, and which of them tells of what.
 
 use std::ffi::CString;
+use std::sync::{Mutex, PoisonError};
 
+use pet_transport_blocking::core::mask::MaskConfig;
 use pet_transport_blocking::core::model::RatioError;
 use pet_transport_blocking::core::participant::{FetchError, ModelMismatch, Reject};
 use pet_transport_blocking::Error;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyUserWarning};
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::cast::CastError;
-use crate::inbox::Excess;
+use crate::findings::Findings;
 
 create_exception!(
     xaynet_sdk,
@@ -26,6 +29,13 @@ create_exception!(
     "Weights of a local model, or its scalar, are beyond the bound of the coordinator's mask config and will be put on it."
 );
 
+create_exception!(
+    xaynet_sdk,
+    PrecisionWarning,
+    PyUserWarning,
+    "With this scalar the coordinator's mask config keeps less than ten bits of a local model's largest weight, or loses a part of the scalar."
+);
+
 macro_rules! exceptions {
     ($($name:ident: $doc:literal),* $(,)?) => {
         $(create_exception!(xaynet_sdk, $name, XaynetError, $doc);)*
@@ -34,6 +44,7 @@ macro_rules! exceptions {
         pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
             module.add("XaynetError", module.py().get_type::<XaynetError>())?;
             module.add("ClampWarning", module.py().get_type::<ClampWarning>())?;
+            module.add("PrecisionWarning", module.py().get_type::<PrecisionWarning>())?;
             $(module.add(stringify!($name), module.py().get_type::<$name>())?;)*
             Ok(())
         }
@@ -102,14 +113,33 @@ pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
     }
 }
 
-/// Warns the caller's caller, the user, of what masking will put on the bound.
+/// Of what precision a participant has been warned: once for each mask config is enough, while weights change with
+/// every round.
+pub(crate) type Told = Mutex<Option<MaskConfig>>;
+
+/// Warns the caller's caller, the user, of what masking will put on the bound, or round coarsely.
 ///
 /// # Errors
 /// Where the user has warnings raised.
-pub(crate) fn warn_of_excess(py: Python<'_>, excess: Option<&Excess>) -> PyResult<()> {
-    let Some(excess) = excess else { return Ok(()) };
-    let text = CString::new(excess.to_string()).unwrap_or_default();
-    PyErr::warn(py, &py.get_type::<ClampWarning>(), &text, stack_level(py).unwrap_or(2))
+pub(crate) fn warn_of(py: Python<'_>, findings: &Findings, told: &Told) -> PyResult<()> {
+    if let Some(excess) = &findings.excess {
+        warn(py, &py.get_type::<ClampWarning>(), &excess.to_string())?;
+    }
+    let Some(loss) = &findings.loss else { return Ok(()) };
+    let already =
+        |told: &Told| *told.lock().unwrap_or_else(PoisonError::into_inner) == Some(loss.config());
+    if already(told) {
+        return Ok(());
+    }
+    // Who has it raised is told each time.
+    warn(py, &py.get_type::<PrecisionWarning>(), &loss.to_string())?;
+    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(loss.config());
+    Ok(())
+}
+
+fn warn(py: Python<'_>, category: &Bound<'_, PyType>, text: &str) -> PyResult<()> {
+    let text = CString::new(text).unwrap_or_default();
+    PyErr::warn(py, category, &text, stack_level(py).unwrap_or(2))
 }
 
 /// How far up the stack the line of the user's is: the first that is not this package's. Where there is none,

@@ -1,17 +1,16 @@
 //! What a participant has told since somebody looked: events turned into what Python asks about.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
-use pet_transport_blocking::core::mask::{MaskConfig, MaskConfigPair, MaskReport};
+use pet_transport_blocking::core::mask::{MaskConfigPair, MaskReport};
 use pet_transport_blocking::core::message::Tag;
-use pet_transport_blocking::core::model::convert::nearest_f64;
 use pet_transport_blocking::core::model::{DataType, Model, Scalar};
 use pet_transport_blocking::core::participant::{Event, FetchError, Trouble};
 use pet_transport_blocking::core::round::RoundParameters;
 
 use crate::errors::LocalModelError;
+use crate::findings::Findings;
 use crate::logging::{Level, Notice};
 use crate::rounds::{Over, Rounds};
 use crate::short::Short;
@@ -37,77 +36,9 @@ impl Shape {
         self.config.vect.data_type()
     }
 
-    /// What masking will put on the bound, if there is anything.
-    pub(crate) fn excess(self, model: &Model, scalar: &Scalar) -> Option<Excess> {
-        let bound = nearest_f64(&self.config.vect.add_shift());
-        let scalar_bound = nearest_f64(&self.config.unit.add_shift());
-        let scalar = scalar.to_f64();
-        let factor = scalar.min(scalar_bound);
-        let mut excess = Excess {
-            config: self.config.vect,
-            weights: 0,
-            of: model.len(),
-            largest: 0.0,
-            bound,
-            scalar: (scalar > scalar_bound).then_some((scalar, scalar_bound)),
-        };
-        match model {
-            Model::F32(weights) => excess.count(weights.iter().map(|&w| f64::from(w) * factor)),
-            Model::F64(weights) => excess.count(weights.iter().map(|&w| w * factor)),
-            Model::I32(weights) => excess.count(weights.iter().map(|&w| f64::from(w) * factor)),
-            Model::I64(weights) => excess.count(weights.iter().map(|&w| w as f64 * factor)),
-        }
-        (excess.weights > 0 || excess.scalar.is_some()).then_some(excess)
-    }
-}
-
-/// How much of a model is beyond the bound.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Excess {
-    config: MaskConfig,
-    weights: usize,
-    of: usize,
-    largest: f64,
-    bound: f64,
-    scalar: Option<(f64, f64)>,
-}
-
-impl Excess {
-    fn count(&mut self, weights: impl Iterator<Item = f64>) {
-        for weight in weights.map(f64::abs) {
-            if weight > self.bound {
-                self.weights += 1;
-                self.largest = self.largest.max(weight);
-            }
-        }
-    }
-}
-
-impl fmt::Display for Excess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, weights, of, largest, bound, scalar } = self;
-        if *weights > 0 {
-            write!(
-                f,
-                "{weights} of {of} weights of the local model, multiplied by the scalar, are beyond {}, the \
-                 bound of the coordinator's mask config {config}: the largest is {}, {} times as much. \
-                 They will be put on the bound: scale your weights down, or ask for a mask config with a larger bound",
-                Short(*bound),
-                Short(*largest),
-                Short(largest / bound)
-            )?;
-        }
-        if let Some((scalar, bound)) = scalar {
-            let separator = if *weights > 0 { ". " } else { "" };
-            write!(
-                f,
-                "{separator}The scalar {} is beyond {} and will be put on it: this participant's models \
-                 count for less than they should",
-                Short(*scalar),
-                Short(*bound)
-            )?;
-        }
-        Ok(())
+    /// What masking will do to a model beyond what its sender may expect.
+    pub(crate) fn findings(self, model: &Model, scalar: &Scalar) -> Findings {
+        Findings::new(self.config, model, scalar)
     }
 }
 
@@ -304,6 +235,14 @@ impl Inbox {
         if !std::mem::replace(&mut self.in_trouble, true) {
             let text = format!("{trouble}; it is asked again until it works");
             self.notice(Level::Warning, text);
+        }
+    }
+
+    /// Tells of a coarsely rounded model where nobody is there to be warned. (What is put on the bound is told once
+    /// it was.)
+    pub(crate) fn foresee(&mut self, findings: &Findings) {
+        if let Some(loss) = &findings.loss {
+            self.notice(Level::Warning, loss.to_string());
         }
     }
 

@@ -7,10 +7,12 @@
 
 #![deny(unsafe_code)]
 
+mod buffers;
 mod cast;
 mod driver;
 mod errors;
 mod exit;
+mod findings;
 mod inbox;
 mod logging;
 mod participant;
@@ -24,6 +26,7 @@ mod server;
 mod settings;
 mod short;
 mod state;
+mod state_in;
 mod weights_in;
 mod weights_out;
 
@@ -42,6 +45,7 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rounds::advice_for, module)?)?;
     module.add_class::<saved::Saved>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    state_in::add_to(module)?;
     #[cfg(feature = "coordinator")]
     module.add_class::<server::CoordinatorServer>()?;
     exit::register(module.py())

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::model::Scalar;
 use pet_transport_blocking::{Config, Participant as Native, Tls};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyString, PyTuple};
-use zeroize::Zeroizing;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::driver::{Driver, Gone, SetError};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
 use crate::inbox::{Inbox, News, Shape};
 use crate::rounds::Over;
 use crate::short::Short;
+use crate::state_in::read_state;
 use crate::{exit, logging, state, weights_in, weights_out};
 
 /// How long a call waits before it looks whether the user has pressed Ctrl-C.
@@ -34,6 +34,7 @@ pub(crate) struct Participant {
     driver: Arc<Driver>,
     scalar: Scalar,
     ticks: Mutex<Ticks>,
+    told: errors::Told,
 }
 
 /// In PEM form: authorities to trust instead of the web's; a certificate to show, and its key.
@@ -101,7 +102,7 @@ impl Participant {
         let scalar = config.settings.scalar.clone();
         let driver = py.detach(|| start(config, state.as_ref().map(|bytes| &bytes[..])))?;
         exit::remember(Arc::downgrade(&driver));
-        Ok(Self { driver, scalar, ticks: Mutex::default() })
+        Ok(Self { driver, scalar, ticks: Mutex::default(), told: errors::Told::default() })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -167,14 +168,17 @@ impl Participant {
     /// A restored participant, too, does not know the current round before the first contact.
     ///
     /// Raises LocalModelLengthMisMatch or LocalModelDataTypeMisMatch. Warns with ClampWarning of weights
-    /// beyond the bound of the coordinator's mask config, as far as that is known.
+    /// beyond the bound of the coordinator's mask config, and once with PrecisionWarning if the scalar is too small
+    /// for it, as far as that is known.
     fn set_model(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<()> {
         self.raise_model_error(py)?;
         let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
         let weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let (weights, excess) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
-        // Where warnings are errors it is not set.
-        errors::warn_of_excess(py, excess.as_ref())?;
+        let (weights, findings) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
+        if let Some(findings) = findings {
+            // Where warnings are errors it is not set.
+            errors::warn_of(py, &findings, &self.told)?;
+        }
         py.detach(|| self.driver.set_model(weights))?;
         Ok(())
     }
@@ -191,8 +195,10 @@ impl Participant {
         self.raise_model_error(py)?;
         let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
         let weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let (weights, excess) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
-        errors::warn_of_excess(py, excess.as_ref())?;
+        let (weights, findings) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
+        if let Some(findings) = findings {
+            errors::warn_of(py, &findings, &self.told)?;
+        }
         Ok(py.detach(|| self.driver.set_model_for(round, weights))?)
     }
 
@@ -321,6 +327,7 @@ fn wait<R: Send>(
 }
 
 fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
+    let scalar = config.settings.scalar.clone();
     let (participant, waiting) = match state {
         None => (Native::new(config), None),
         Some(bytes) => {
@@ -330,7 +337,7 @@ fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
         }
     };
     let participant = participant.map_err(errors::participant_error)?;
-    Driver::start(participant, waiting)
+    Driver::start(participant, waiting, scalar)
         .map_err(|error| XaynetError::new_err(format!("no native thread can be started: {error}")))
 }
 
@@ -343,24 +350,4 @@ fn read_tls((authorities, identity): Certificates) -> PyResult<Tls> {
         tls = tls.with_identity(&certificate, &key).map_err(errors::participant_error)?;
     }
     Ok(tls)
-}
-
-/// A saved state in any of the forms that programs keep it in.
-pub(crate) fn read_state(state: &Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
-    let wrong = |error: PyErr| {
-        let py = state.py();
-        let wrong = ParticipantRestore::new_err(
-            "a saved state is bytes, or a list of integers from 0 to 255, as stop() or save() gave it",
-        );
-        wrong.set_cause(py, Some(error));
-        wrong
-    };
-    if state.is_instance_of::<PyString>() {
-        return Err(wrong(PyTypeError::new_err("it is a str")));
-    }
-    let bytes = match pyo3::buffer::PyBuffer::<u8>::get(state) {
-        Ok(buffer) => buffer.to_vec(state.py()),
-        Err(_) => state.extract::<Vec<u8>>(),
-    };
-    bytes.map(Zeroizing::new).map_err(wrong)
 }

@@ -1,21 +1,20 @@
 //! Local models: from whatever Python has numbers in.
 
 use pet_transport_blocking::core::model::{DataType, Model};
-use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::buffer::{ElementType, PyUntypedBuffer};
+use pyo3::exceptions::{PyImportError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyMemoryView, PySequence,
-    PySlice, PyString, PyTuple,
+    PyString, PyTuple,
 };
 
+use crate::buffers::{self, copy, half, Items};
 use crate::errors::LocalModelDataTypeMisMatch;
 
 /// After how many numbers of a list other threads get their turn: about a millisecond's work.
 const NUMBERS_PER_TURN: usize = 1 << 14;
-/// The same for numbers that are only copied.
-const COPIES_PER_TURN: usize = 1 << 19;
 
 /// Reads a local model: a buffer or array in big pieces, a list number by number. The result need not
 /// have the wanted type (or any in particular, if none is known yet): [`crate::cast`] sees to that.
@@ -29,19 +28,59 @@ pub(crate) fn read(value: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResu
     {
         return Err(no_numbers(value));
     }
-    if let Ok(buffer) = PyUntypedBuffer::get(value) {
-        return read_buffer(value, &buffer, wanted);
+    if let Some((array, buffer)) = buffers::open(value) {
+        return read_buffer(&array, &buffer, wanted);
     }
     // What looks like an array without being a buffer, such as a tensor or a column of a table.
     if let Ok(to_array) = value.getattr(intern!(value.py(), "__array__")) {
-        let array = to_array.call0()?;
-        let buffer = PyUntypedBuffer::get(&array).map_err(|_| no_buffer(&array, wanted))?;
-        return read_buffer(&array, &buffer, wanted);
+        return read_array(&to_array.call0()?, wanted);
+    }
+    if let Some(array) = through_numpy(value)? {
+        return read_array(&array, wanted);
     }
     if value.cast::<PySequence>().is_ok() && value.cast::<PyMapping>().is_err() {
         return read_numbers(value, wanted);
     }
     Err(no_numbers(value))
+}
+
+fn read_array(array: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResult<Model> {
+    if let Some((array, buffer)) = buffers::open(array) {
+        return read_buffer(&array, &buffer, wanted);
+    }
+    // A long double with an explicit order is one that the buffer protocol has no word for, but a number.
+    let dimensions = array.getattr_opt(intern!(array.py(), "ndim")).ok().flatten();
+    let is_flat = dimensions.and_then(|ndim| ndim.extract().ok()) == Some(1);
+    match kind_of(array).1.as_deref() {
+        Some("f") if is_flat => {
+            refuse_masked(array)?;
+            read_converted(array, "=f8", wanted)
+        }
+        _ => Err(no_buffer(array, wanted)),
+    }
+}
+
+/// The array of what only describes its memory, which NumPy understands.
+fn through_numpy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = value.py();
+    let function = if value.hasattr(intern!(py, "__array_interface__"))?
+        || value.hasattr(intern!(py, "__array_struct__"))?
+    {
+        intern!(py, "asarray")
+    } else if value.hasattr(intern!(py, "__dlpack__"))? {
+        intern!(py, "from_dlpack")
+    } else {
+        return Ok(None);
+    };
+    let numpy = py.import(intern!(py, "numpy")).map_err(|error| {
+        let name = value.get_type().to_string();
+        let wrong = PyImportError::new_err(format!(
+            "a local model of {name} needs NumPy: install it (pip install numpy), or give a list"
+        ));
+        wrong.set_cause(py, Some(error));
+        wrong
+    })?;
+    numpy.call_method1(function, (value,)).map(Some)
 }
 
 fn no_numbers(value: &Bound<'_, PyAny>) -> PyErr {
@@ -83,6 +122,11 @@ fn wrong_type(actual: &str, wanted: Option<DataType>) -> PyErr {
 /// NumPy's masked arrays have something in their buffer where they say that there is no number.
 fn refuse_masked(array: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = array.py();
+    if array.is_instance_of::<PyMemoryView>() {
+        // A view knows nothing of masks; what it is a view of does.
+        let viewed = array.getattr(intern!(py, "obj"))?;
+        return if viewed.is_none() { Ok(()) } else { refuse_masked(&viewed) };
+    }
     // Whoever has such an array has loaded its module.
     let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
     let Ok(module) = modules.get_item(intern!(py, "numpy.ma")) else { return Ok(()) };
@@ -109,48 +153,33 @@ fn read_buffer(
     if buffer.dimensions() != 1 {
         return Err(not_flat(buffer.dimensions()));
     }
+    let Some(items) = Items::of(buffer.format()) else {
+        return read_foreign(array, buffer, wanted);
+    };
     macro_rules! widened {
         ($type:ty) => {
             Model::from(
-                copy::<$type>(array, buffer)?.into_iter().map(i64::from).collect::<Vec<_>>(),
+                copy::<$type>(array, buffer, items)?.into_iter().map(i64::from).collect::<Vec<_>>(),
             )
         };
     }
-    Ok(match ElementType::from_format(buffer.format()) {
-        ElementType::Float { bytes: 4 } => copy::<f32>(array, buffer)?.into(),
-        ElementType::Float { bytes: 8 } => copy::<f64>(array, buffer)?.into(),
-        ElementType::SignedInteger { bytes: 4 } => copy::<i32>(array, buffer)?.into(),
-        ElementType::SignedInteger { bytes: 8 } => copy::<i64>(array, buffer)?.into(),
+    Ok(match items.element {
+        ElementType::Float { bytes: 4 } => copy::<f32>(array, buffer, items)?.into(),
+        ElementType::Float { bytes: 8 } => copy::<f64>(array, buffer, items)?.into(),
+        ElementType::Float { bytes: 2 } => {
+            // As bits, since there is no such type here yet.
+            copy::<u16>(array, buffer, items)?.into_iter().map(half).collect::<Vec<_>>().into()
+        }
+        ElementType::SignedInteger { bytes: 4 } => copy::<i32>(array, buffer, items)?.into(),
+        ElementType::SignedInteger { bytes: 8 } => copy::<i64>(array, buffer, items)?.into(),
         ElementType::SignedInteger { bytes: 1 } => widened!(i8),
         ElementType::SignedInteger { bytes: 2 } => widened!(i16),
         ElementType::UnsignedInteger { bytes: 1 } => widened!(u8),
         ElementType::UnsignedInteger { bytes: 2 } => widened!(u16),
         ElementType::UnsignedInteger { bytes: 4 } => widened!(u32),
-        ElementType::UnsignedInteger { bytes: 8 } => unsigned(copy(array, buffer)?, wanted)?,
+        ElementType::UnsignedInteger { bytes: 8 } => unsigned(copy(array, buffer, items)?, wanted)?,
         _ => return read_foreign(array, buffer, wanted),
     })
-}
-
-/// Copies a flat buffer, a piece at a time. (Who changes the array meanwhile gets what they ask for.)
-fn copy<T: Element + Default>(
-    array: &Bound<'_, PyAny>,
-    buffer: &PyUntypedBuffer,
-) -> PyResult<Vec<T>> {
-    let py = array.py();
-    if buffer.item_count() <= COPIES_PER_TURN {
-        return buffer.as_typed::<T>()?.to_vec(py);
-    }
-    let view = PyMemoryView::from(array)?;
-    let mut weights = vec![T::default(); buffer.item_count()];
-    let mut start: isize = 0;
-    for piece in weights.chunks_mut(COPIES_PER_TURN) {
-        let end = start.saturating_add_unsigned(piece.len());
-        let slice = view.get_item(PySlice::new(py, start, end, 1))?;
-        PyBuffer::<T>::get(&slice)?.copy_to_slice(py, piece)?;
-        start = end;
-        py.detach(|| ());
-    }
-    Ok(weights)
 }
 
 fn unsigned(weights: Vec<u64>, wanted: Option<DataType>) -> PyResult<Model> {
@@ -167,38 +196,48 @@ fn unsigned(weights: Vec<u64>, wanted: Option<DataType>) -> PyResult<Model> {
     }
 }
 
-/// Numbers in another form than this machine's usual ones (half floats, the other byte order, ...):
-/// the array itself knows how to convert them. Truth values, complex numbers and objects are none.
+/// Numbers in a form that is not known here (long doubles, and what lies at odd addresses with a format of its
+/// own): the array itself knows how to convert them. Truth values, complex numbers and objects are none.
 fn read_foreign(
     array: &Bound<'_, PyAny>,
     buffer: &PyUntypedBuffer,
     wanted: Option<DataType>,
 ) -> PyResult<Model> {
-    let py = array.py();
-    let dtype = array.getattr_opt(intern!(py, "dtype"))?;
-    let kind = match &dtype {
-        Some(dtype) => dtype.getattr_opt(intern!(py, "kind"))?,
-        None => None,
-    };
-    let kind = kind.and_then(|kind| kind.extract::<String>().ok());
+    let (dtype, kind) = kind_of(array);
     let target = match kind.as_deref() {
-        Some("f") if wanted == Some(DataType::F32) => "=f4",
+        // By way of a double, as the same numbers in a list go.
         Some("f") => "=f8",
         Some("i") => "=i8",
         Some("u") => "=u8",
         _ => {
             let actual = match dtype {
                 Some(dtype) => dtype.to_string(),
-                None => format!("format {:?}", buffer.format()),
+                None => format!("items of the format {:?}", buffer.format()),
             };
             return Err(wrong_type(&actual, wanted));
         }
     };
-    let converted = array.call_method1(intern!(py, "astype"), (target,))?;
+    read_converted(array, target, wanted)
+}
+
+/// What an array says that its items are, and of which of NumPy's kinds.
+fn kind_of<'py>(array: &Bound<'py, PyAny>) -> (Option<Bound<'py, PyAny>>, Option<String>) {
+    let py = array.py();
+    let dtype = array.getattr_opt(intern!(py, "dtype")).ok().flatten();
+    let kind = dtype.as_ref().and_then(|dtype| dtype.getattr(intern!(py, "kind")).ok());
+    (dtype, kind.and_then(|kind| kind.extract().ok()))
+}
+
+fn read_converted(
+    array: &Bound<'_, PyAny>,
+    target: &str,
+    wanted: Option<DataType>,
+) -> PyResult<Model> {
+    let converted = array.call_method1(intern!(array.py(), "astype"), (target,))?;
     let buffer = PyUntypedBuffer::get(&converted)?;
-    match ElementType::from_format(buffer.format()) {
-        ElementType::Unknown => Err(no_numbers(array)),
-        _ => read_buffer(&converted, &buffer, wanted),
+    match Items::of(buffer.format()) {
+        None => Err(no_numbers(array)),
+        Some(_) => read_buffer(&converted, &buffer, wanted),
     }
 }
 

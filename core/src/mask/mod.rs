@@ -25,7 +25,7 @@ pub(crate) use aggregation::RangeSum;
 pub use aggregation::{Aggregation, AggregationError, UnmaskError};
 pub use config::{
     BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
-    MaskConfigPair, ModelType, UnknownMaskConfigName,
+    MaskConfigPair, ModelType, Precision, UnknownMaskConfigName,
 };
 pub(crate) use masker::MaskPart;
 pub use masker::{mask_model, mask_ratios, MaskError, MaskReport, Masker};

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 
 from xaynet_sdk._types import State
-from xaynet_sdk.xaynet_sdk import ParticipantRestore, SealError, _seal, _unseal
+from xaynet_sdk.xaynet_sdk import ParticipantRestore, SealError, _seal, _state_bytes, _unseal
 
 __all__ = ["is_sealed", "seal", "unseal"]
 
@@ -100,14 +100,7 @@ def is_sealed(state: State) -> bool:
 
 def as_bytes(state: State) -> bytes:
     """The state's bytes, whatever it was kept in."""
-    try:
-        if isinstance(state, str | int):
-            raise TypeError(f"it is of type {type(state).__name__}")
-        return state if isinstance(state, bytes) else bytes(state)
-    except (TypeError, ValueError) as error:
-        raise ParticipantRestore(
-            "a saved state is bytes, or a list of integers from 0 to 255, as stop() or save() gave it"
-        ) from error
+    return state if isinstance(state, bytes) else _state_bytes(state)
 
 
 def _asked(key: bytes | None, passphrase: str | None) -> bool:

@@ -386,6 +386,7 @@ class _Federation:
             for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True))
         ]
         self.model: _Array | None = saved.model
+        self._told_of_precision = False
         self._begin()
         self._events: list[protocol.CoordinatorOutput] = []
 
@@ -479,6 +480,7 @@ class _Federation:
                         if weights is not None:
                             member.outcomes.model_set()
                             member.machine.handle_input(self._now, protocol.SetModel(weights))
+                            self._tell_of_precision_once(member.machine)
                     case protocol.ModelRejected(error):
                         raise error
                     case protocol.ModelMasked(clamped, largest):
@@ -496,6 +498,14 @@ class _Federation:
             except Exception as error:
                 if not member.settled(error):
                     raise
+
+    def _tell_of_precision_once(self, machine: protocol.ParticipantMachine) -> None:
+        """Thousands of participants would all give the same warning."""
+        if self._told_of_precision or not machine._native.told_of_precision:
+            return
+        self._told_of_precision = True
+        for member in self._members:
+            member.machine._native.spare_precision(machine._native)
 
     def __enter__(self) -> None:
         """It is there already."""

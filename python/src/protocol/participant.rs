@@ -21,22 +21,24 @@ use super::job::{of_another, Job, JobResult, Outcome};
 use super::{parameters, seed, tag_name, task_name, type_name};
 use crate::cast::{cast, check, CastError};
 use crate::errors::{self, LocalModelError, ParticipantInit, ParticipantRestore, StaleInput};
-use crate::inbox::{Excess, Shape};
-use crate::participant::read_state;
+use crate::findings::Findings;
+use crate::inbox::Shape;
 use crate::short::Short;
+use crate::state_in::read_state;
 use crate::{state, weights_in, weights_out};
 
 /// The participant of `xaynet_sdk.protocol`.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_ParticipantMachine", frozen)]
 pub(crate) struct ParticipantMachine {
     inner: Mutex<Inner>,
+    told: errors::Told,
 }
 
 /// A local model as the round wants it, as far as that is known.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_PreparedModel", frozen)]
 pub(crate) struct PreparedModel {
     weights: Mutex<Option<Model>>,
-    excess: Option<Excess>,
+    findings: Option<Findings>,
 }
 
 struct Inner {
@@ -46,6 +48,7 @@ struct Inner {
     waiting: Option<Model>,
     /// What has become of such models, to be told.
     rejected: VecDeque<LocalModelError>,
+    foreseen: Option<Findings>,
 }
 
 #[pymethods]
@@ -75,8 +78,14 @@ impl ParticipantMachine {
                 (machine, waiting)
             }
         };
-        let inner = Inner { machine, now: Timestamp::ZERO, waiting, rejected: VecDeque::new() };
-        Ok(Self { inner: Mutex::new(inner) })
+        let inner = Inner {
+            machine,
+            now: Timestamp::ZERO,
+            waiting,
+            rejected: VecDeque::new(),
+            foreseen: None,
+        };
+        Ok(Self { inner: Mutex::new(inner), told: errors::Told::default() })
     }
 
     fn tick(&self, now: u64) -> PyResult<()> {
@@ -134,26 +143,28 @@ impl ParticipantMachine {
     fn prepare(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<PreparedModel> {
         let shape = self.lock().shape();
         let mut weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let mut excess = None;
+        let mut findings = None;
         if let Some(shape) = shape {
             let scalar = self.lock().machine.settings().scalar.clone();
-            (weights, excess) = py
+            (weights, findings) = py
                 .detach(|| {
                     let weights = cast(weights, shape.data_type())?;
-                    let excess = shape.excess(&weights, &scalar);
-                    Ok::<_, CastError>((weights, excess))
+                    let findings = shape.findings(&weights, &scalar);
+                    Ok::<_, CastError>((weights, Some(findings)))
                 })
                 .map_err(LocalModelError::from)?;
         } else {
             py.detach(|| check(&weights)).map_err(LocalModelError::from)?;
         }
-        Ok(PreparedModel { excess, weights: Mutex::new(Some(weights)) })
+        Ok(PreparedModel { findings, weights: Mutex::new(Some(weights)) })
     }
 
     /// Sets a model that was prepared, once. It is here that the user is warned.
     #[pyo3(name = "_set_prepared")]
     fn set_prepared(&self, py: Python<'_>, now: u64, prepared: &PreparedModel) -> PyResult<()> {
-        errors::warn_of_excess(py, prepared.excess.as_ref())?;
+        if let Some(findings) = &prepared.findings {
+            errors::warn_of(py, findings, &self.told)?;
+        }
         let weights = prepared.weights.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut weights) = weights else {
             return Err(StaleInput::new_err("the model was set before"));
@@ -168,6 +179,9 @@ impl ParticipantMachine {
         if weights.data_type() != shape.data_type() {
             // Another round has begun meanwhile, perhaps the first.
             weights = cast(weights, shape.data_type()).map_err(LocalModelError::from)?;
+        }
+        if prepared.findings.is_none() {
+            inner.foreseen = Some(shape.findings(&weights, &inner.machine.settings().scalar));
         }
         inner.waiting = None;
         inner.handle(now, Input::SetModel(weights))
@@ -191,7 +205,15 @@ impl ParticipantMachine {
                 let error = PyErr::from(error).into_value(py);
                 return ("model_rejected", error).into_pyobject(py);
             }
-            inner.poll()
+            let output = inner.poll();
+            if let Some(findings) = inner.foreseen.take() {
+                drop(inner);
+                // The model is set already, and the output must not be lost.
+                if let Err(error) = errors::warn_of(py, &findings, &self.told) {
+                    error.write_unraisable(py, None);
+                }
+            }
+            output
         };
         match output {
             Output::Request { id, call } => (
@@ -243,6 +265,18 @@ impl ParticipantMachine {
         known.map(|known| parameters(py, &known)).transpose()
     }
 
+    /// Whether a warning of lost precision was given (see `simulate`, whose participants need not all give it).
+    #[getter]
+    fn told_of_precision(&self) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Has no warning of precision be given by this participant, if another has in the same round.
+    fn spare_precision(&self, other: &Self) {
+        let told = *other.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let (snapshot, waiting) = {
             let inner = self.lock();
@@ -283,6 +317,8 @@ impl Inner {
         if matches!(output, Output::Event(Event::NewRound { .. })) {
             if let (Some(shape), Some(model)) = (self.shape(), self.waiting.take()) {
                 let taken = cast(model, shape.data_type()).map_err(LocalModelError::from);
+                let scalar = &self.machine.settings().scalar;
+                self.foreseen = taken.as_ref().ok().map(|model| shape.findings(model, scalar));
                 let taken = taken.and_then(|model| {
                     match self.machine.handle_input(self.now, Input::SetModel(model)) {
                         Err(Reject::Model(mismatch)) => Err(mismatch.into()),

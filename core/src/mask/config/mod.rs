@@ -8,6 +8,7 @@
 mod choices;
 mod error;
 mod order;
+mod precision;
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::word::{self, UnusableMaskConfig};
 pub use choices::{BoundType, DataType, GroupType, ModelType};
 pub use error::{InvalidMaskConfig, MaskConfigNameError, UnknownMaskConfigName};
+pub use precision::Precision;
 
 /// How weights are encoded and masked: the group, its order and the scaling (spec section 5).
 ///

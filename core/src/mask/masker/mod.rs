@@ -44,7 +44,8 @@ pub enum MaskError {
     TooLong(usize),
 }
 
-/// What masking did to the model beyond rounding it.
+/// What masking did to the model beyond rounding it. (How coarse that is follows from the config and the scalar:
+/// [`MaskConfigPair::precision`].)
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MaskReport {
     /// How many weights, multiplied by the scalar, were beyond the config's bound and put on it.
