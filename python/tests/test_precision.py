@@ -66,9 +66,7 @@ def means(mask: str, scalar: float) -> np.ndarray[Any, Any]:
 )  # fmt: skip
 def test_a_small_scalar_is_told_with_the_numbers(mask: str, scalar: float, numbers: str) -> None:
     text = warned(machine(mask, scalar))
-    assert text is not None and re.search(
-        numbers, text
-    ), text
+    assert text is not None and re.search(numbers, text), text
     assert f"mask config {mask} " in text
     assert "number of samples divided by that of the largest participant" in text
 
