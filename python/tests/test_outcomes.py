@@ -278,3 +278,25 @@ def test_lines_of_the_log_say_whose_they_are(
     assert all(participant.name.endswith(tuple(keys)) for participant, _ in participants)
     for participant, _ in participants:
         participant.stop()
+
+
+def test_participants_ask_for_no_more_of_a_status_than_they_need() -> None:
+    """Fifty rounds and ten minutes of measurements, each round, for each of ten thousand, would be much."""
+    from urllib.request import urlopen
+
+    from xaynet_sdk.xaynet_sdk import _RoundWatch
+
+    settings = {"pet.sum.time.min": 0, "pet.sum.time.max": 0.02}
+    with xaynet_sdk.Coordinator(1, settings=settings) as coordinator:
+        wait_until(lambda: len(coordinator.status()["rounds"]) > 12, "rounds that fail", SECONDS)
+        with urlopen(coordinator.url + _RoundWatch.PATH, timeout=30) as answer:
+            body = answer.read()
+        told = json.loads(body)
+        assert [each["id"] for each in told["rounds"]] == list(
+            range(told["round"]["id"] - 8, told["round"]["id"])
+        )
+        assert told["samples"] == [] and len(body) < 6000
+        with urlopen(coordinator.url + "/status", timeout=30) as answer:
+            assert len(json.load(answer)["rounds"]) > 12
+        with urlopen(coordinator.url + "/status?rounds=x&samples=-1&y", timeout=30) as answer:
+            assert len(json.load(answer)["rounds"]) > 12
