@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
@@ -287,10 +288,18 @@ fn backup_copies_a_directory_that_no_coordinator_runs_on() {
     assert_eq!(names(dir.path()), ["data"]);
     drop(running);
 
+    // Whatever the modes of the originals: a copy is its owner's alone.
+    fs::write(data.join("notes"), b"x").unwrap();
+    fs::set_permissions(data.join("notes"), fs::Permissions::from_mode(0o666)).unwrap();
     let (code, stdout, stderr) = run(&args);
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
     assert_eq!(names(dir.path()), ["copy", "data"]);
     assert_eq!(names(&copy), names(&data));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for name in ["", "models", "round", "notes", "coordinator.redb"] {
+        let expected = if copy.join(name).is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&copy.join(name)), expected, "{name}");
+    }
     // A coordinator can go on from it.
     stored(&copy);
     let (code, _, stderr) = run(&args);

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use pet_core::coordinator::RecoveryError;
+use pet_core::{coordinator::RecoveryError, crypto::CryptoError};
 use thiserror::Error;
 
 /// Why a store cannot be opened, or does not keep any more what it is given.
@@ -103,6 +103,9 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// There is no key.
+    #[error("the store cannot be opened: {0}")]
+    Key(CryptoError),
     /// The secret could be guessed.
     #[error(
         "the secret (storage.secret_file or PET_STORAGE_SECRET) is too short: it must have at least \

@@ -24,6 +24,7 @@ mod derive;
 mod eligibility;
 mod encrypt;
 mod hash;
+mod seal;
 mod sign;
 mod snapshot;
 
@@ -31,6 +32,7 @@ pub use derive::{Purpose, RootSeed};
 pub use eligibility::{is_eligible, Task, TaskSignatures};
 pub use encrypt::{EncryptKeyPair, PublicEncryptKey, SecretEncryptKey, SEAL_OVERHEAD};
 pub use hash::{sha256, Blake2b, Digest};
+pub use seal::{MasterKey, SealingKey, Stretching};
 pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
 pub use snapshot::SnapshotKey;
 
@@ -58,6 +60,12 @@ pub enum CryptoError {
     /// A sealed box does not open: it is damaged, or was sealed for another key.
     #[error("the sealed box does not open: it is damaged or was sealed for another key")]
     DoesNotOpen,
+    /// A secret cannot be stretched to a key.
+    #[error(
+        "the key cannot be made of its secret: there is not enough memory for it, or what is stored about \
+         it is damaged"
+    )]
+    Stretching,
 }
 
 secret_bytes! {

@@ -22,11 +22,14 @@ use redb::{
     WriteTransaction,
 };
 
+use tracing::info;
+
 use super::{
     files::{FileRef, Files, DATABASE, MODELS, ROUND},
     medium::{Backend, Medium},
+    migrate::seal_anew,
     panic_text,
-    vault::{Closed, Vault},
+    vault::{Closed, Header, Place, Vault},
 };
 use crate::{
     private::Owner,
@@ -34,22 +37,23 @@ use crate::{
 };
 
 /// Single values by name.
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// The records of the current round, in order, without their large parts.
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// Large parts that are not so large, by the number of their record.
-const PARTS: TableDefinition<u64, &[u8]> = TableDefinition::new("parts");
+pub(super) const PARTS: TableDefinition<u64, &[u8]> = TableDefinition::new("parts");
 /// Large parts that are files: name, length, checksum.
-const FILES: TableDefinition<u64, FileRow> = TableDefinition::new("files");
+pub(super) const FILES: TableDefinition<u64, FileRow> = TableDefinition::new("files");
 /// The global models that are kept, by round.
 const MODEL_FILES: TableDefinition<u64, FileRow> = TableDefinition::new("models");
 
 /// Files that nothing refers to any more, until it is sure that they are gone.
-const DROPPED: TableDefinition<&str, ()> = TableDefinition::new("dropped");
+pub(super) const DROPPED: TableDefinition<&str, ()> = TableDefinition::new("dropped");
 
-type FileRow = (&'static str, u64, &'static [u8]);
+pub(super) type FileRow = (&'static str, u64, &'static [u8]);
 
-const VERSION: u64 = 1;
+/// From the second on what is sealed is bound to its place; others are read, and brought up to it.
+const VERSION: u64 = 2;
 /// How much of the database is kept in memory at most. What is written is read again only at a start, so
 /// that this hardly matters for speed; by default it would be a gibibyte.
 const CACHE: usize = 64 << 20;
@@ -170,8 +174,9 @@ impl Database {
     }
 
     fn begin(&mut self, root: &RootSeed) -> Result<(), StoreError> {
-        let error = |error| self.broken("write", error);
         let transaction = self.write()?;
+        let path = self.path.clone();
+        let error = |error| broken_by("write", &path, error);
         {
             let mut meta = transaction.open_table(META).map_err(|e| error(e.into()))?;
             for table in [LOG, PARTS] {
@@ -181,22 +186,47 @@ impl Database {
                 transaction.open_table(table).map_err(|e| error(e.into()))?;
             }
             transaction.open_table(DROPPED).map_err(|e| error(e.into()))?;
-            let version = meta.get("version").map_err(|e| error(e.into()))?;
-            let version = version.map(|value| number(value.value()));
-            match version {
-                Some(VERSION) => {}
-                Some(found) => {
-                    let path = self.path.clone();
-                    return Err(StoreError::Version { path, found, known: VERSION });
+            let mut stored = BTreeMap::new();
+            for name in ["version", "sealing", "root"] {
+                let value = meta.get(name).map_err(|e| error(e.into()))?;
+                stored.extend(value.map(|value| (name, value.value().to_vec())));
+            }
+            let mut new = Vec::new();
+            match stored.get("version").map(|version| number(version)) {
+                Some(VERSION) => {
+                    if let Some(header) = stored.get("sealing") {
+                        let header = Header::from_bytes(header);
+                        let header = header
+                            .ok_or_else(|| self.damaged("how it is sealed cannot be read"))?;
+                        self.vault.unlock(&header)?;
+                    }
                 }
+                Some(1) => {
+                    let root = stored.get("root").map(|root| self.vault.open_first(root));
+                    let root = root.ok_or_else(|| self.damaged("there is no root seed"))?;
+                    let root = root.map_err(|closed| self.closed(closed))?;
+                    if self.vault.has_secret() {
+                        new.push(("sealing", self.begin_to_seal()?));
+                        seal_anew(&transaction, &self.vault, &self.files, &path)?;
+                    }
+                    new.push(("root", self.vault.close(Place::Root, &root)));
+                    info!(version = VERSION, "the store is brought up to this version");
+                }
+                Some(found) => return Err(StoreError::Version { path, found, known: VERSION }),
                 None => {
                     // These are of another root.
-                    refuse_orphans(&self.files, &self.path)?;
-                    let root = self.vault.close(root.as_bytes());
-                    meta.insert("version", &VERSION.to_le_bytes()[..])
-                        .map_err(|e| error(e.into()))?;
-                    meta.insert("root", &root[..]).map_err(|e| error(e.into()))?;
+                    refuse_orphans(&self.files, &path)?;
+                    if self.vault.has_secret() {
+                        new.push(("sealing", self.begin_to_seal()?));
+                    }
+                    new.push(("root", self.vault.close(Place::Root, root.as_bytes())));
                 }
+            }
+            if !new.is_empty() {
+                new.push(("version", VERSION.to_le_bytes().to_vec()));
+            }
+            for (name, value) in new {
+                meta.insert(name, &value[..]).map_err(|e| error(e.into()))?;
             }
         }
         transaction.commit().map_err(|e| error(e.into()))?;
@@ -206,6 +236,26 @@ impl Database {
         }
         // Only now is it sure to be found again.
         self.files.sync(["."])
+    }
+
+    /// Has the vault seal with a new key; gives what is to be stored about it.
+    fn begin_to_seal(&mut self) -> Result<Vec<u8>, StoreError> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|e| {
+            StoreError::io("make a key for", &self.path, io::Error::other(e.to_string()))
+        })?;
+        let header = Header::new(&random);
+        self.vault.unlock(&header)?;
+        Ok(header.to_bytes())
+    }
+
+    fn closed(&self, closed: Closed) -> StoreError {
+        let path = self.path.clone();
+        match closed {
+            Closed::NeedsSecret => StoreError::NeedsSecret { path },
+            Closed::NotSealed => StoreError::NotSealed { path },
+            Closed::DoesNotOpen => StoreError::WrongSecret { path },
+        }
     }
 
     /// Begins to write. The library's short way to commit tells whole from half written by a checksum that
@@ -246,11 +296,7 @@ impl Database {
         self.models = models.into_iter().collect::<Result<_, StoreError>>()?;
 
         let root = meta.get("root").ok_or_else(|| self.damaged("there is no root seed"))?;
-        let root = self.vault.open(root).map_err(|closed| match closed {
-            Closed::NeedsSecret => StoreError::NeedsSecret { path: self.path.clone() },
-            Closed::NotSealed => StoreError::NotSealed { path: self.path.clone() },
-            Closed::DoesNotOpen => StoreError::WrongSecret { path: self.path.clone() },
-        })?;
+        let root = self.vault.open(Place::Root, root).map_err(|closed| self.closed(closed))?;
         let root = <[u8; 32]>::try_from(&root[..]);
         let root = root.map_err(|_| self.damaged("the root seed has another length"))?;
         let elapsed = meta.get("clock").map_or(0, |clock| number(clock));
@@ -271,18 +317,20 @@ impl Database {
                 }
             }
             let damaged = |problem: String| StoreError::Damaged { path: at.clone(), problem };
-            let open = |bytes: &[u8]| {
-                self.vault.open(bytes).map_err(|_| damaged("a record does not open".into()))
+            let open = |place: Place, bytes: &[u8]| {
+                self.vault.open(place, bytes).map_err(|_| damaged("a record does not open".into()))
             };
             let is_model =
                 part_files.get(&number).is_some_and(|file| file.name.starts_with(MODELS));
             let large = match large {
                 // Models are public.
                 Some(large) if is_model => Some(Bytes::from(large)),
-                Some(large) => Some(Bytes::from(std::mem::take(&mut *open(&large)?))),
+                Some(large) => {
+                    Some(Bytes::from(std::mem::take(&mut *open(Place::Part(number), &large)?)))
+                }
                 None => None,
             };
-            let record = Record::from_bytes(&open(&bytes)?, large);
+            let record = Record::from_bytes(&open(Place::Record(number), &bytes)?, large);
             let record = record.map_err(|error| damaged(error.to_string()))?;
             self.next = number + 1;
             self.enter_round(&record);
@@ -383,7 +431,7 @@ impl Database {
                 if matches!(record, Record::ChunksDropped { .. }) {
                     continue;
                 }
-                let bytes = self.vault.close(&record.to_bytes());
+                let bytes = self.vault.close(Place::Record(number), &record.to_bytes());
                 log.insert(number, &bytes[..]).map_err(|e| error(&path, e.into()))?;
                 let is_aggregate = part.is_some() && matches!(record, Record::Updates { .. });
                 if let Some(old) = self.aggregate.take_if(|_| is_aggregate) {
@@ -470,7 +518,7 @@ impl Database {
                         Large::Aggregation(_) => "aggregate",
                         _ => "mask",
                     };
-                    let bytes = self.vault.close(&large.to_bytes());
+                    let bytes = self.vault.close(Place::Part(number), &large.to_bytes());
                     if bytes.len() <= LARGEST_PART {
                         Some(Part::Inline(bytes))
                     } else {
@@ -533,7 +581,10 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
-fn file_of((name, length, digest): (&str, u64, &[u8]), path: &Path) -> Result<FileRef, StoreError> {
+pub(super) fn file_of(
+    (name, length, digest): (&str, u64, &[u8]),
+    path: &Path,
+) -> Result<FileRef, StoreError> {
     let digest = digest.try_into().map_err(|_| StoreError::Damaged {
         path: path.to_owned(),
         problem: format!("the checksum of {name} has another length"),
@@ -546,7 +597,7 @@ fn broken(action: &'static str, path: &Path, error: DatabaseError) -> StoreError
 }
 
 /// What the library says, in our terms.
-fn broken_by(action: &'static str, path: &Path, error: redb::Error) -> StoreError {
+pub(super) fn broken_by(action: &'static str, path: &Path, error: redb::Error) -> StoreError {
     match error {
         // These are what it says of a file that is no database, and of one that is cut off.
         redb::Error::Io(error)

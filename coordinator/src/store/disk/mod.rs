@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod medium;
+mod migrate;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -195,9 +196,14 @@ struct Queue {
     changed: Condvar,
 }
 
+/// How long the phase may go on without its clock being written, as long as nothing else is.
+const CLOCK: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 struct Waiting {
     batch: Batch,
+    /// What the clock was when it was last written.
+    written: Duration,
     closed: bool,
 }
 
@@ -206,6 +212,15 @@ struct Batch {
     records: VecDeque<(PersistId, Record)>,
     /// How long the phase has been going on that these records lead to.
     clock: Option<Duration>,
+}
+
+impl Waiting {
+    /// Whether it is worth a sync: a clock by itself rarely is, but at the end.
+    fn is_due(&self) -> bool {
+        let clock = self.batch.clock;
+        !self.batch.records.is_empty()
+            || clock.is_some_and(|clock| self.closed || clock.abs_diff(self.written) >= CLOCK)
+    }
 }
 
 impl Queue {
@@ -241,8 +256,12 @@ impl Queue {
     }
 
     fn clock(&self, elapsed: Duration) {
-        self.lock().batch.clock = Some(elapsed);
-        self.changed.notify_one();
+        let mut waiting = self.lock();
+        waiting.batch.clock = Some(elapsed);
+        if waiting.is_due() {
+            drop(waiting);
+            self.changed.notify_one();
+        }
     }
 
     fn close(&self) {
@@ -254,7 +273,8 @@ impl Queue {
     fn take(&self) -> Option<Batch> {
         let mut waiting = self.lock();
         loop {
-            if !waiting.batch.records.is_empty() || waiting.batch.clock.is_some() {
+            if waiting.is_due() {
+                waiting.written = waiting.batch.clock.unwrap_or_default();
                 return Some(std::mem::take(&mut waiting.batch));
             }
             if waiting.closed {

@@ -2,6 +2,7 @@
 
 mod lost;
 mod power;
+mod sealing;
 
 use std::{
     collections::BTreeSet,
@@ -456,6 +457,31 @@ fn of_waiting_aggregates_only_the_latest_is_kept() {
     assert_eq!(batch.clock, Some(Duration::from_secs(5)));
     queue.close();
     queue.add(PersistId(6), Record::SumEnded);
+    assert!(queue.take().is_none());
+}
+
+/// The disk is left alone as long as nothing happens but that time passes.
+#[test]
+fn a_clock_by_itself_is_rarely_written() {
+    let seconds = Duration::from_secs;
+    let queue = Queue::default();
+    queue.add(PersistId(1), Record::SumEnded);
+    assert!(queue.take().is_some());
+    let mut written = Vec::new();
+    for second in 1..=100 {
+        queue.clock(seconds(second));
+        if queue.lock().is_due() {
+            written.push(queue.take().unwrap().clock.unwrap());
+        }
+    }
+    assert_eq!(written, [30, 60, 90].map(seconds));
+    // With what is written anyway, and at the end, it goes as well.
+    queue.add(PersistId(2), Record::SumEnded);
+    queue.clock(seconds(1));
+    assert_eq!(queue.take().unwrap().clock, Some(seconds(1)));
+    queue.clock(seconds(2));
+    queue.close();
+    assert_eq!(queue.take().unwrap().clock, Some(seconds(2)));
     assert!(queue.take().is_none());
 }
 
