@@ -1,6 +1,7 @@
-//! Sealing saved states with a key; keys from passphrases are made in Python.
+//! Sealing saved states with a key or a passphrase. What the sealed bytes say about themselves is in Python.
 
-use pet_transport_blocking::core::crypto::SnapshotKey;
+use pet_transport_blocking::core::crypto::{MasterKey, SnapshotKey, Stretching};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use zeroize::Zeroizing;
@@ -9,27 +10,65 @@ use crate::errors::SealError;
 
 /// Makes the functions importable from the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(_stretch, module)?)?;
     module.add_function(wrap_pyfunction!(_seal, module)?)?;
+    module.add_function(wrap_pyfunction!(_unseal_first, module)?)?;
     module.add_function(wrap_pyfunction!(_unseal, module)?)
 }
 
-/// Encrypts and authenticates bytes.
+/// What the keys are for.
+const PURPOSE: &str = "a participant's saved state";
+
+/// The key that follows from a passphrase: Argon2id.
 #[pyfunction]
-fn _seal<'py>(py: Python<'py>, key: [u8; 32], content: &[u8]) -> Bound<'py, PyBytes> {
-    let key = SnapshotKey::new(key);
-    let sealed = py.detach(|| key.seal(content));
+fn _stretch<'py>(
+    py: Python<'py>,
+    passphrase: &[u8],
+    salt: [u8; 16],
+    passes: u64,
+    memory: u64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let stretching = Stretching { salt, passes, memory };
+    let key = py.detach(|| stretching.key(passphrase));
+    let key = key.map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+    Ok(PyBytes::new(py, key.as_bytes()))
+}
+
+/// Encrypts and authenticates bytes, together with what is said about them in the clear.
+#[pyfunction]
+fn _seal<'py>(py: Python<'py>, key: [u8; 32], head: &[u8], content: &[u8]) -> Bound<'py, PyBytes> {
+    let key = MasterKey::new(key);
+    let sealed = py.detach(|| key.sealing(PURPOSE).seal(head, content));
     PyBytes::new(py, &sealed)
 }
 
 /// Opens what `_seal` made.
 #[pyfunction]
-fn _unseal<'py>(py: Python<'py>, key: [u8; 32], sealed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+fn _unseal<'py>(
+    py: Python<'py>,
+    key: [u8; 32],
+    head: &[u8],
+    sealed: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let key = MasterKey::new(key);
+    let content = py.detach(|| key.sealing(PURPOSE).open(head, sealed).map(Zeroizing::new));
+    Ok(PyBytes::new(py, &content.map_err(|_| does_not_open())?))
+}
+
+/// Opens what the first version made.
+#[pyfunction]
+fn _unseal_first<'py>(
+    py: Python<'py>,
+    key: [u8; 32],
+    sealed: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
     let key = SnapshotKey::new(key);
     let content = py.detach(|| key.open(sealed).map(Zeroizing::new));
-    let content = content.map_err(|_| {
-        SealError::new_err(
-            "the saved state does not open with this key or passphrase, or it is damaged",
-        )
-    })?;
-    Ok(PyBytes::new(py, &content))
+    Ok(PyBytes::new(py, &content.map_err(|_| does_not_open())?))
+}
+
+fn does_not_open() -> PyErr {
+    SealError::new_err(
+        "the saved state does not open with this key or passphrase, or it is damaged",
+    )
 }

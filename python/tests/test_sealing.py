@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,29 @@ import xaynet_sdk
 from xaynet_sdk import protocol, sealing
 
 KEY = bytes(range(32))
+# What version 1 has made of b"state", computed with PyNaCl and hashlib.
+FIRST_KEY = (
+    "UEVUawEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABp2Z1aSs0Vrg0hXii/"
+    "AdQjkhLL2iLQHLeFCLRI4jKBr8BXnJhAMF67SuLCQVM="
+)
+FIRST_PASSPHRASE = (
+    "UEVUawEAAQoIAAAAAQAAAGRlZmdoaWprbG1ub3BxcnMT4QdwKZIMCYMw6dyl"
+    "5DHjulWpkua28T+DPaoxpsIsJMbDHfCkpRw5dGJoDTA="
+)
+
+
+def test_states_of_the_first_version_still_open() -> None:
+    assert sealing.unseal(base64.b64decode(FIRST_KEY), key=KEY) == b"state"
+    assert sealing.unseal(base64.b64decode(FIRST_PASSPHRASE), passphrase="käse") == b"state"
+    with pytest.raises(xaynet_sdk.SealError, match="does not open"):
+        sealing.unseal(base64.b64decode(FIRST_PASSPHRASE), passphrase="kase")
+
+
+def test_a_state_of_the_second_version_is_not_taken_for_one_of_the_first() -> None:
+    sealed = bytearray(sealing.seal(b"state", key=KEY))
+    sealed[4] = 1
+    with pytest.raises(xaynet_sdk.SealError, match="does not open"):
+        sealing.unseal(sealed, key=KEY)
 
 
 def test_a_key() -> None:
@@ -41,8 +65,6 @@ def test_a_passphrase() -> None:
 def test_every_bit_counts() -> None:
     sealed = sealing.seal(b"state", key=KEY)
     for place in range(len(sealed)):
-        if 7 <= place < 32:
-            continue  # what only passphrases need
         changed = bytearray(sealed)
         changed[place] ^= 1
         with pytest.raises((xaynet_sdk.SealError, xaynet_sdk.ParticipantRestore)):
@@ -56,16 +78,22 @@ def test_of_another_version() -> None:
     sealed = bytearray(sealing.seal(b"state", key=KEY))
     sealed[4] = 9
     with pytest.raises(
-        xaynet_sdk.ParticipantRestore, match="version 9, this package reads version 1"
+        xaynet_sdk.ParticipantRestore, match="version 9, this package reads versions up to 2"
     ):
         sealing.unseal(sealed, key=KEY)
 
 
 def test_a_trap_costs_neither_time_nor_memory() -> None:
     sealed = bytearray(sealing.seal(b"state", passphrase="x"))
-    sealed[7] = 60  # 2^60 steps
+    for place in (11, 15):  # 2^24 times and more over the memory; terabytes of it
+        trap = bytearray(sealed)
+        trap[place] = 0xFF
+        with pytest.raises(xaynet_sdk.ParticipantRestore, match="damaged"):
+            sealing.unseal(trap, passphrase="x")
+    first = bytearray(base64.b64decode(FIRST_PASSPHRASE))
+    first[7] = 60  # 2^60 steps
     with pytest.raises(xaynet_sdk.ParticipantRestore, match="damaged"):
-        sealing.unseal(sealed, passphrase="x")
+        sealing.unseal(first, passphrase="x")
 
 
 def test_misuse() -> None:

@@ -8,23 +8,33 @@ import struct
 from collections.abc import Callable
 
 from xaynet_sdk._types import State
-from xaynet_sdk.xaynet_sdk import ParticipantRestore, SealError, _seal, _state_bytes, _unseal
+from xaynet_sdk.xaynet_sdk import (
+    ParticipantRestore,
+    SealError,
+    _seal,
+    _state_bytes,
+    _stretch,
+    _unseal,
+    _unseal_first,
+)
 
 __all__ = ["is_sealed", "seal", "unseal"]
 
 _MAGIC = b"PETk"
-_VERSION = 1
+# The first version has keys of passphrases by scrypt, and the cost in other units.
+_FIRST, _VERSION = 1, 2
 _HEAD = struct.Struct("<4sHBBII16s")
 _KEY, _PASSPHRASE = 0, 1
 
-# The cost of guessing a passphrase: 2^15 steps of 8 KiB, that is 32 MiB and about a tenth of a second.
-_LOG_N, _R, _P = 15, 8, 1
+# The cost of guessing a passphrase: Argon2id goes twice over 64 MiB, in about a tenth of a second.
+_PASSES, _MEMORY_KIB = 2, 64 << 10
 # A state that asks for more than a gibibyte to be opened is a trap.
 _MAX_MEMORY = 1 << 30
+_MAX_PASSES = 16
 
 
 def seal(state: State, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
-    """Encrypts and authenticates a saved state (XSalsa20-Poly1305; keys of passphrases by scrypt).
+    """Encrypts and authenticates a saved state (XChaCha20-Poly1305; keys of passphrases by Argon2id).
 
     Args:
         state: What ``stop()`` or ``snapshot()`` gave.
@@ -49,13 +59,13 @@ def sealer(key: bytes | None, passphrase: str | None) -> Callable[[bytes], bytes
         secret = _checked(key)
     else:
         salt = os.urandom(16)
-        head = _HEAD.pack(_MAGIC, _VERSION, _PASSPHRASE, _LOG_N, _R, _P, salt)
-        secret = _derived(passphrase, salt, _LOG_N, _R, _P)
+        head = _HEAD.pack(_MAGIC, _VERSION, _PASSPHRASE, 0, _PASSES, _MEMORY_KIB, salt)
+        secret = _stretch(passphrase.encode(), salt, _PASSES, _MEMORY_KIB << 10)
 
     def seal_it(content: bytes) -> bytes:
         if content.startswith(_MAGIC):
             raise ValueError("the state is sealed already")
-        return head + _seal(secret, content)
+        return head + _seal(secret, head, content)
 
     return seal_it
 
@@ -76,21 +86,28 @@ def unseal(state: State, *, key: bytes | None = None, passphrase: str | None = N
     if len(sealed) < _HEAD.size:
         raise ParticipantRestore("the sealed state is damaged: it is cut short")
     _, version, kind, log_n, r, p, salt = _HEAD.unpack_from(sealed)
-    if version != _VERSION:
+    if version not in (_FIRST, _VERSION):
         raise ParticipantRestore(
-            f"the sealed state has version {version}, this package reads version {_VERSION}: "
+            f"the sealed state has version {version}, this package reads versions up to {_VERSION}: "
             "use the package that saved it"
         )
-    body = sealed[_HEAD.size :]
+    head, body = sealed[: _HEAD.size], sealed[_HEAD.size :]
     if kind == _KEY:
         if key is None:
             raise SealError("the state is sealed with a key: restore it with key=...")
-        return _unseal(_checked(key), body)
-    if kind == _PASSPHRASE:
+        secret = _checked(key)
+    elif kind == _PASSPHRASE:
         if passphrase is None:
             raise SealError("the state is sealed with a passphrase: restore it with passphrase=...")
-        return _unseal(_derived(passphrase, salt, log_n, r, p), body)
-    raise ParticipantRestore("the sealed state is damaged: it is sealed in no known way")
+        if version == _FIRST:
+            secret = _derived(passphrase, salt, log_n, r, p)
+        else:
+            if not 1 <= r <= _MAX_PASSES or not 8 <= p <= _MAX_MEMORY >> 10:
+                raise ParticipantRestore("the sealed state is damaged: its passphrase cannot be used")
+            secret = _stretch(passphrase.encode(), salt, r, p << 10)
+    else:
+        raise ParticipantRestore("the sealed state is damaged: it is sealed in no known way")
+    return _unseal_first(secret, body) if version == _FIRST else _unseal(secret, head, body)
 
 
 def is_sealed(state: State) -> bool:
@@ -121,6 +138,7 @@ def _checked(key: bytes | None) -> bytes:
     return bytes(key)
 
 
+# As the first version made keys of passphrases.
 def _derived(passphrase: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
     memory = 128 * r * (1 << min(log_n, 40)) + 128 * r * p
     if log_n < 1 or r < 1 or p < 1 or p > 16 or memory > _MAX_MEMORY:
