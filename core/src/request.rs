@@ -1,6 +1,7 @@
 //! What participants ask of the coordinator, whatever carries it (specification, section 3).
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -65,6 +66,24 @@ impl CoordinatorUrl {
         if host.is_empty() || host.starts_with(':') {
             return Err(invalid("it has no host"));
         }
+        let is_bracketed = match host.strip_prefix('[').map(|host| host.split_once(']')) {
+            None => host.contains(['[', ']']).then_some(false),
+            Some(None) => Some(false),
+            Some(Some((address, port))) => {
+                // An address of a link names the link, too.
+                let (address, _) = address.split_once("%25").unwrap_or((address, ""));
+                let is_address = address.parse::<Ipv6Addr>().is_ok();
+                Some(is_address && (port.is_empty() || port.starts_with(':')))
+            }
+        };
+        if is_bracketed == Some(false) {
+            return Err(invalid(
+                "what is in brackets must be an IPv6 address, as in http://[::1]:8081",
+            ));
+        }
+        if is_bracketed.is_none() && host.matches(':').count() > 1 {
+            return Err(invalid("an IPv6 address must be in brackets, as in http://[::1]:8081"));
+        }
         if rest.contains(['?', '#']) {
             return Err(invalid("it has a query or a fragment"));
         }
@@ -75,8 +94,25 @@ impl CoordinatorUrl {
             Some((_, port)) if !host.ends_with(']') => Some(port),
             _ => None,
         };
-        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err(invalid("its port is not a number up to 65535"));
+        let is_port = |port: &str| {
+            // `parse` would take a plus sign.
+            port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        if port.is_some_and(|port| !is_port(port)) {
+            return Err(invalid("its port is not a number from 1 to 65535"));
+        }
+        let name = host.strip_suffix(port.unwrap_or_default()).unwrap_or(host);
+        if name.contains('%') && is_bracketed.is_none() {
+            return Err(invalid("its host has a percent sign"));
+        }
+        let mut percents = rest.split('%').skip(1);
+        let is_encoded = |text: &str| {
+            let digits = text.as_bytes().get(..2);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        if !percents.all(is_encoded) {
+            return Err(invalid("after a percent sign come two hexadecimal digits"));
         }
         Ok(Self(format!("{scheme}{}", rest.trim_end_matches('/'))))
     }
@@ -89,6 +125,52 @@ impl CoordinatorUrl {
     /// The URL, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The URL without user name and password, to be shown.
+    pub fn shown(&self) -> String {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        match self.user_info() {
+            Some(user) => format!("{scheme}://{}", &rest[user.len() + 1..]),
+            None => self.0.clone(),
+        }
+    }
+
+    /// Whether the coordinator is asked over TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        let (host, port) = self.host_and_port();
+        let port = port.map_or(0, |port| port.len() + 1);
+        &host[..host.len() - port]
+    }
+
+    /// The port; that of http or https if the URL has none.
+    pub fn port(&self) -> u16 {
+        let port = self.host_and_port().1.and_then(|port| port.parse().ok());
+        port.unwrap_or(if self.is_https() { 443 } else { 80 })
+    }
+
+    /// User name and password as they are in the URL, percent-encoded: a secret.
+    pub fn user_info(&self) -> Option<&str> {
+        self.authority().rsplit_once('@').map(|(user, _)| user)
+    }
+
+    fn authority(&self) -> &str {
+        let (_, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// The host with its port, and the port.
+    fn host_and_port(&self) -> (&str, Option<&str>) {
+        let host = self.authority().rsplit('@').next().unwrap_or_default();
+        match host.rsplit_once(':') {
+            Some((_, port)) if !host.ends_with(']') => (host, Some(port)),
+            _ => (host, None),
+        }
     }
 }
 
@@ -387,9 +469,47 @@ mod tests {
             "http://h:65536",
             "http://h\u{e9}",
             "h\u{e9}tt\u{e9}p://",
+            "http://[::1",
+            "http://::1]",
+            "http://[::1]x",
+            "http://[::1]8081",
+            "http://[::1]:",
+            "http://[localhost]",
+            "http://[]",
+            "http://[127.0.0.1]:80",
+            "http://a[::1]",
+            "http://::1",
+            "http://1:2:3",
+            "http://h:",
+            "http://h:0",
+            "http://h:+80",
+            "http://h%41",
+            "http://h/%",
+            "http://h/%4",
+            "http://h/%zz",
+            "http://user@",
         ] {
-            assert!(CoordinatorUrl::parse(url).is_err(), "{url}");
+            let error = CoordinatorUrl::parse(url).expect_err(url);
+            assert!(error.to_string().contains("give one such as"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_url_are_told() {
+        for (url, https, host, port, user) in [
+            ("http://a.example", false, "a.example", 80, None),
+            ("https://a.example/x:1/@", true, "a.example", 443, None),
+            ("HTTPS://A.example:8443", true, "A.example", 8443, None),
+            ("http://[::1]", false, "[::1]", 80, None),
+            ("http://[fe80::1%25eth0]:81/", false, "[fe80::1%25eth0]", 81, None),
+            ("http://u:p%40@1.2.3.4:5", false, "1.2.3.4", 5, Some("u:p%40")),
+        ] {
+            let parsed = CoordinatorUrl::parse(url).unwrap();
+            let parts = (parsed.is_https(), parsed.host(), parsed.port(), parsed.user_info());
+            assert_eq!(parts, (https, host, port, user), "{url}");
+            assert!(!parsed.shown().contains("p%40"));
+        }
+        assert_eq!(CoordinatorUrl::parse("http://u:p@h:1/x").unwrap().shown(), "http://h:1/x");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A sealed box is `ephemeral public key (32) || tag (16) || ciphertext`, with the nonce
 //! `BLAKE2b-192(ephemeral public key || recipient's public key)`.
 
-use sodiumoxide::crypto::{box_, secretbox};
+use sodiumoxide::crypto::{box_, secretbox, stream::xsalsa20};
 
 use super::{hash, init, public_bytes, secret_bytes, CryptoError, Seed};
 
@@ -136,6 +136,51 @@ impl PublicEncryptKey {
     }
 }
 
+/// How many bytes of the key stream are used up before the content: they make the tag's key.
+const STREAM_OFFSET: usize = 32;
+
+/// How many bytes [`OwnBox::read`] takes at a time.
+pub(crate) const OWN_BOX_PIECE: usize = 1 << 16;
+
+/// The content of a sealed box, read again by whoever has sealed it, piece by piece. The tag is not looked
+/// at: nobody else has had the box in hand.
+pub(crate) struct OwnBox {
+    key: xsalsa20::Key,
+    nonce: xsalsa20::Nonce,
+}
+
+impl OwnBox {
+    /// With the ephemeral pair that the box was sealed with, and whom it was sealed for.
+    pub(crate) fn new(
+        ephemeral: &EncryptKeyPair,
+        recipient: &PublicEncryptKey,
+    ) -> Result<Self, CryptoError> {
+        let key = shared_key(recipient, &ephemeral.secret)?;
+        let nonce = nonce(&ephemeral.public, recipient);
+        Ok(Self { key: xsalsa20::Key(key.0), nonce: xsalsa20::Nonce(nonce.0) })
+    }
+
+    /// Appends the next piece of the content of `sealed` to what was read before; tells whether that was all.
+    pub(crate) fn read(&self, sealed: &[u8], content: &mut Vec<u8>) -> bool {
+        const BLOCK: usize = 64;
+        let rest = sealed.get(SEAL_OVERHEAD + content.len()..).unwrap_or_default();
+        if content.is_empty() {
+            // The first piece fills the block that the tag's key begins.
+            let piece = &rest[..rest.len().min(BLOCK - STREAM_OFFSET)];
+            let mut block = [0; BLOCK];
+            block[STREAM_OFFSET..][..piece.len()].copy_from_slice(piece);
+            xsalsa20::stream_xor_ic_inplace(&mut block, &self.nonce, 0, &self.key);
+            content.extend_from_slice(&block[STREAM_OFFSET..][..piece.len()]);
+        } else {
+            let from = content.len();
+            content.extend_from_slice(&rest[..rest.len().min(OWN_BOX_PIECE)]);
+            let block = ((STREAM_OFFSET + from) / BLOCK) as u64;
+            xsalsa20::stream_xor_ic_inplace(&mut content[from..], &self.nonce, block, &self.key);
+        }
+        SEAL_OVERHEAD + content.len() >= sealed.len()
+    }
+}
+
 /// The symmetric key of a box: `crypto_box_beforenm`.
 fn shared_key(
     public: &PublicEncryptKey,
@@ -194,6 +239,19 @@ mod tests {
             let sealed =
                 sealedbox::seal(&plaintext, &box_::PublicKey(*recipient.public().as_bytes()));
             prop_assert_eq!(recipient.open(&sealed).unwrap(), plaintext);
+        }
+    }
+
+    #[test]
+    fn whoever_has_sealed_a_box_can_read_it_again() {
+        let (recipient, ephemeral) = (pair(1), pair(2));
+        for length in [0, 1, 31, 32, 33, 95, 96, 97, OWN_BOX_PIECE + 32, 2 * OWN_BOX_PIECE + 77] {
+            let plaintext: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let sealed = recipient.public().seal(&plaintext, &ephemeral).unwrap();
+            let own = OwnBox::new(&ephemeral, &recipient.public()).unwrap();
+            let mut read = Vec::new();
+            while !own.read(&sealed, &mut read) {}
+            assert!(read == plaintext, "{length}");
         }
     }
 

@@ -31,6 +31,7 @@ mod snapshot;
 pub use derive::{Purpose, RootSeed};
 pub use eligibility::{is_eligible, Task, TaskSignatures};
 pub use encrypt::{EncryptKeyPair, PublicEncryptKey, SecretEncryptKey, SEAL_OVERHEAD};
+pub(crate) use encrypt::{OwnBox, OWN_BOX_PIECE};
 pub use hash::{sha256, Blake2b, Digest};
 pub use seal::{MasterKey, SealingKey, Stretching};
 pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};

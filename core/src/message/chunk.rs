@@ -112,6 +112,27 @@ impl MessageSize {
         self.0
     }
 
+    /// The smaller of both.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(one), Some(another)) => Self(Some(one.min(another))),
+            (one, another) => Self(one.or(another)),
+        }
+    }
+
+    /// What to try after a message of so many bytes was refused by something that takes only shorter ones:
+    /// 1 MiB, which is what most web servers take, and then the half of it, and so on; nothing below 4 KiB.
+    pub fn below(refused: usize) -> Option<Self> {
+        const FIRST: usize = 1 << 20;
+        const LAST: usize = 4 << 10;
+        let sizes = std::iter::successors(Some(FIRST), |size| Some(size / 2));
+        sizes
+            .take_while(|size| *size >= LAST)
+            .find(|size| *size < refused)
+            .map(|size| Self(Some(size)))
+    }
+
     /// How a payload is to be split; `None` if it fits into one message.
     ///
     /// # Errors
@@ -232,5 +253,22 @@ mod tests {
             Err(ChunkError::TooManyChunks { payload: 65_537, size: 193, chunks: 65_537 })
         );
         assert_eq!(MessageSize::UNLIMITED.split(usize::MAX), Ok(None));
+    }
+
+    #[test]
+    fn smaller_sizes_are_tried_down_to_a_floor() {
+        let below = |size| MessageSize::below(size).map(|size| size.limit().unwrap());
+        assert_eq!(below(usize::MAX), Some(1 << 20));
+        assert_eq!(below((1 << 20) + 1), Some(1 << 20));
+        assert_eq!(below(1 << 20), Some(1 << 19));
+        assert_eq!(below((1 << 19) + 1), Some(1 << 19));
+        assert_eq!(below(5000), Some(4096));
+        assert_eq!(below(4096), None);
+        assert_eq!(below(0), None);
+        let size = |bytes| MessageSize::at_most(bytes).unwrap();
+        assert_eq!(size(300).min(size(200)), size(200));
+        assert_eq!(size(300).min(MessageSize::UNLIMITED), size(300));
+        assert_eq!(MessageSize::UNLIMITED.min(size(300)), size(300));
+        assert_eq!(MessageSize::UNLIMITED.min(MessageSize::UNLIMITED), MessageSize::UNLIMITED);
     }
 }

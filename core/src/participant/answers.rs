@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::io::{Event, Reject, TransportFault, TroubleReason};
+use super::jobs::ComposeError;
 use super::machine::{Activity, Participant, MAX_RETRY_AFTER};
 use super::stage::{Content, Stage};
-use crate::message::Tag;
+use crate::message::{MessageSize, Tag};
 use crate::problem::Problem;
 use crate::request::{RequestId, Response};
 use crate::round::RoundParameters;
@@ -71,6 +72,9 @@ impl Participant {
             Err(fault) => return self.trouble("message", fault.into()),
         };
         let Some(problem) = Problem::of(&response) else {
+            if response.status == 413 {
+                return self.not_let_through();
+            }
             return self.trouble("message", TroubleReason::Status(response.status));
         };
         match self.upload_mut().map(|upload| upload.tag) {
@@ -82,6 +86,26 @@ impl Participant {
                 self.wait_longer();
             }
             None => self.go_on(),
+        }
+    }
+
+    /// Something before the coordinator takes no bodies as long as this one. The same would be refused for ever:
+    /// it is split, if it can be.
+    fn not_let_through(&mut self) {
+        let Some(upload) = self.upload_mut() else { return self.go_on() };
+        let size = upload.sealed_length();
+        let can_be_split = !matches!(upload.content, Content::Whole(_));
+        match MessageSize::below(size).filter(|_| can_be_split) {
+            Some(smaller) => {
+                self.way = self.way.min(smaller);
+                let parts = smaller.limit().unwrap_or(size);
+                self.trouble("message", TroubleReason::NotLetThrough { size, parts });
+            }
+            None => {
+                self.set_stage(Stage::Awaiting);
+                self.event(Event::GaveUp(ComposeError::NotLetThrough { size }));
+                self.wait_longer();
+            }
         }
     }
 

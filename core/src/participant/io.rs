@@ -169,11 +169,36 @@ pub enum TroubleReason {
     #[error(transparent)]
     Transport(#[from] TransportFault),
     /// The answer has an unexpected status.
-    #[error("the coordinator answered with HTTP status {0}")]
+    #[error("the coordinator answered with HTTP status {0}{advice}", advice = advice(*.0))]
     Status(u16),
+    /// Something before the coordinator has refused the message for its length: it is split, and sent again.
+    #[error("something before the coordinator, such as a proxy, refuses messages of {size} bytes with HTTP status 413: it is sent in parts of at most {parts} bytes from now on; have that limit raised (nginx: client_max_body_size), or set max_message_size")]
+    NotLetThrough {
+        /// How long the message was, or its part.
+        size: usize,
+        /// How long its parts are from now on.
+        parts: usize,
+    },
     /// The answer is malformed.
     #[error("the coordinator's answer is malformed: {0}")]
     Malformed(#[from] DecodeError),
+}
+
+/// What to do about an unexpected status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        300..=399 => {
+            ": it sends participants elsewhere, and what they send would be lost; give the URL that it sends them to"
+        }
+        400 => ": whatever has answered does not understand participants; is it a coordinator?",
+        401 | 403 => ": something before the coordinator does not let this participant in",
+        404 | 405 | 410 => ": there is no coordinator under this URL; is its path right, and its port?",
+        407 => ": the proxy wants a user name and a password, which go into the proxy's URL",
+        411 | 414 | 431 => ": something before the coordinator does not let this request through",
+        421 => ": whatever has answered is not responsible for this host; is the URL right?",
+        502..=504 => ": the coordinator does not run behind its proxy, or has too much to do",
+        _ => "",
+    }
 }
 
 /// Why the global model could not be had.
@@ -186,6 +211,15 @@ pub enum FetchError {
     /// It cannot be given in the round's data type.
     #[error("the global model cannot be read: {0}")]
     Model(#[from] RatioError),
+    /// It has another number of weights than the round's models: it is of a round before the coordinator was set up
+    /// anew, or the coordinator lies.
+    #[error("the global model has {actual} weights, but this round's models have {expected}: it is of another setup of the coordinator, and cannot be trained further")]
+    Length {
+        /// How many it should have.
+        expected: u64,
+        /// How many it has.
+        actual: u64,
+    },
     /// Its short form is not what was asked for.
     #[error("the global model cannot be read: {0}")]
     Array(#[from] ArrayError),

@@ -12,6 +12,7 @@ use super::stage::{Round, Stage};
 use super::Job;
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task};
 use crate::job::{JobId, Release, Work};
+use crate::message::MessageSize;
 use crate::model::Model;
 use crate::request::{Call, RequestId};
 use crate::round::RoundParameters;
@@ -48,6 +49,8 @@ pub struct Participant {
     pub(super) misses: u32,
     /// How long the next pause is at least.
     pub(super) least_pause: Duration,
+    /// The most bytes of a message that something on the way has been found to let through.
+    pub(super) way: MessageSize,
     outputs: VecDeque<Output>,
     next_id: u64,
     stopped: bool,
@@ -144,6 +147,7 @@ impl Participant {
             late_wishes: 0,
             misses: 0,
             least_pause: Duration::ZERO,
+            way: MessageSize::UNLIMITED,
             outputs: VecDeque::new(),
             next_id: 0,
             stopped: false,
@@ -185,6 +189,7 @@ impl Participant {
             late_wishes: self.late_wishes,
             misses: self.misses,
             least_pause: self.least_pause,
+            way: self.way,
             outputs: VecDeque::new(),
             next_id: self.next_id,
             stopped: self.stopped,
@@ -221,6 +226,12 @@ impl Participant {
         matches!(self.stage, Stage::Mask { .. } | Stage::FetchSums)
             && self.model.is_none()
             && !matches!(self.activity, Activity::Job(_))
+    }
+
+    /// The most bytes that a message may have: as the settings say, or less if something on the way to the
+    /// coordinator has refused that.
+    pub fn message_size(&self) -> MessageSize {
+        self.settings.max_message_size.min(self.way)
     }
 
     /// Takes in what happened. Afterwards [`Participant::poll_output`] is to be called until it is

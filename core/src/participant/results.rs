@@ -1,6 +1,6 @@
 //! What becomes of jobs' results.
 
-use super::io::{Event, Reject, TroubleReason};
+use super::io::{Event, FetchError, Reject, TroubleReason};
 use super::jobs::{ComposeError, Outcome};
 use super::machine::{Activity, Fetch, Participant};
 use super::stage::Stage;
@@ -20,7 +20,14 @@ impl Participant {
         match (&self.fetch, result.outcome) {
             (Fetch::Job(expected, parameters), Outcome::Model(model)) if *expected == result.id => {
                 let parameters = parameters.clone();
+                let expected = parameters.model_length;
                 match model {
+                    // Of a coordinator that was set up anew, or that lies.
+                    Ok(model) if model.len() as u64 != expected => {
+                        let actual = model.len() as u64;
+                        self.release(model.len() * 8, model);
+                        self.not_fetched(FetchError::Length { expected, actual });
+                    }
                     Ok(model) => self.fetched(Some(model), parameters),
                     Err(error) => self.not_fetched(error),
                 }

@@ -76,7 +76,14 @@ impl Participant {
             },
             Stage::Sum(Some(upload)) | Stage::Sum2(Some(upload)) | Stage::Update(upload) => {
                 match &upload.content {
-                    Content::Whole(sealed) => self.post(sealed.clone()),
+                    // The settings may be others than when it was made, or something on the way is narrow.
+                    _ if upload.is_above(self.message_size()) => {
+                        let upload = upload.clone();
+                        self.compose(|composer| composer.split_again(upload));
+                    }
+                    Content::Whole(sealed) | Content::Sealed { sealed, .. } => {
+                        self.post(sealed.clone());
+                    }
                     Content::Chunks { .. } => {
                         let upload = upload.clone();
                         self.compose(|composer| composer.chunk(upload));
@@ -92,7 +99,7 @@ impl Participant {
             keys: self.keys.clone(),
             root: self.root.clone(),
             scalar: self.settings.scalar.clone(),
-            size: self.settings.max_message_size,
+            size: self.message_size(),
             max_model_length: self.settings.max_model_length,
             parameters: round.parameters.clone(),
             number: round.number,

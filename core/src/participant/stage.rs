@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::{Task, TaskSignatures};
-use crate::message::{MessageId, Splitting, Tag};
+use crate::crypto::{Signature, Task, TaskSignatures};
+use crate::message::{MessageId, MessageSize, Splitting, Tag, CHUNK_HEADER_LENGTH, FRAME_HEADROOM};
 use crate::round::RoundParameters;
 
 /// The round that a participant takes part in.
@@ -60,7 +60,7 @@ impl fmt::Debug for Upload {
 /// What is still to be delivered.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Content {
-    /// One sealed message.
+    /// One sealed message, of a participant that was saved by an older version: it cannot be split any more.
     Whole(Bytes),
     /// The payload, to be sealed and sent chunk by chunk.
     Chunks {
@@ -69,6 +69,12 @@ pub(super) enum Content {
         message_id: MessageId,
         /// The chunk to be sent next.
         next: usize,
+    },
+    /// One sealed message.
+    Sealed {
+        sealed: Bytes,
+        /// The signature in it: with it this participant can read it again, should it have to be split.
+        signature: Signature,
     },
 }
 
@@ -88,7 +94,7 @@ impl Upload {
     /// How many bytes are still to be delivered, or kept until all are.
     pub(super) fn bytes(&self) -> usize {
         match &self.content {
-            Content::Whole(sealed) => sealed.len(),
+            Content::Whole(sealed) | Content::Sealed { sealed, .. } => sealed.len(),
             Content::Chunks { payload, .. } => payload.len(),
         }
     }
@@ -96,8 +102,25 @@ impl Upload {
     /// How many parts are delivered, and how many there are.
     pub(super) fn progress(&self) -> (usize, usize) {
         match &self.content {
-            Content::Whole(_) => (0, 1),
+            Content::Whole(_) | Content::Sealed { .. } => (0, 1),
             Content::Chunks { splitting, next, .. } => (*next, splitting.count()),
         }
+    }
+
+    /// How many bytes are sent next, sealed.
+    pub(super) fn sealed_length(&self) -> usize {
+        match &self.content {
+            Content::Whole(sealed) | Content::Sealed { sealed, .. } => sealed.len(),
+            Content::Chunks { splitting, next, .. } => {
+                let data = splitting.range(*next).map_or(0, |range| range.len());
+                FRAME_HEADROOM + CHUNK_HEADER_LENGTH + data
+            }
+        }
+    }
+
+    /// Whether what is sent next must be split (further), and can be.
+    pub(super) fn is_above(&self, size: MessageSize) -> bool {
+        let is_above = size.limit().is_some_and(|limit| self.sealed_length() > limit);
+        is_above && !matches!(self.content, Content::Whole(_))
     }
 }

@@ -1,5 +1,7 @@
 //! The machine, step by step: what it asks, when, and what it says.
 
+mod let_through;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -310,7 +312,6 @@ fn a_problem_that_may_pass_is_no_reason_to_give_up() {
         told("rate", 429),
         told("stalled", 408),
         Response::new(409, "no problem document"),
-        Response::new(413, r#"{"type":"about:blank"}"#),
     ] {
         let (mut fixture, id) = posting();
         let status = response.status;
@@ -721,6 +722,23 @@ fn the_global_model_is_read_in_the_form_that_it_comes_in() {
     let other = fetch(&bytes, ModelForm::Array(DataType::I64));
     let expected = ArrayError::DataType { expected: data_type, actual: DataType::I64 };
     assert_eq!(other, Event::GlobalModelFailed(expected.into()));
+}
+
+#[test]
+fn a_global_model_of_another_length_is_none_of_this_round() {
+    for weights in [vec![], vec![0.5; 2], vec![0.5; 4]] {
+        let mut fixture = Fixture::new();
+        fixture.params(&parameters(Task::None));
+        fixture.idle();
+        fixture.input(Input::FetchModel).unwrap();
+        let actual = weights.len() as u64;
+        let bytes = ratio::encode_model(&Model::F32(weights)).unwrap();
+        fixture.answer(&Call::Model(DataType::F32), Response::ok(bytes));
+        fixture.run_job();
+        fixture.idle();
+        let error = FetchError::Length { expected: 3, actual };
+        assert_eq!(fixture.events.last(), Some(&Event::GlobalModelFailed(error)));
+    }
 }
 
 #[test]

@@ -455,6 +455,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
                 _ => Rejection::DuplicateUpdate,
             }),
         ),
+        I::TooLong => respond(&bench, Response::new(413, "<html>")),
         I::Fault => {
             let id = bench.request.as_ref().map_or(bench.answered, |(id, _)| *id);
             Input::Fault { id, fault: TransportFault::TimedOut }
@@ -559,6 +560,7 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
             I::Busy,
             I::Rejected,
             I::Duplicate,
+            I::TooLong,
             I::StaleAnswer,
         ],
         Input::Fault { .. } => &[I::Fault],

@@ -109,6 +109,9 @@ enumeration! {
         Rejected,
         /// The same: the message was accepted before.
         Duplicate,
+        /// Status 413 without a problem document: something before the coordinator takes no such long messages. (This
+        /// one is too short to be split.)
+        TooLong,
         /// No answer.
         Fault,
         /// An answer to a request of before.
@@ -218,6 +221,11 @@ fn expected_at(stage: Stage, doing: Doing, stimulus: Stimulus) -> Cell {
             // All of it, if this was a part of a message.
             D::Post | D::PostPart if stimulus == I::Duplicate => delivered(stage),
             D::Post | D::PostPart => Says("Rejected", S::Idle, D::Pause),
+            D::Pause | D::Job | D::Seal => Refused("unknown request"),
+        },
+        I::TooLong => match doing {
+            D::Look | D::Get => Says("Trouble", stage, D::Pause),
+            D::Post | D::PostPart => Says("GaveUp", S::Idle, D::Pause),
             D::Pause | D::Job | D::Seal => Refused("unknown request"),
         },
         I::StaleAnswer => Refused("unknown request"),

@@ -2,6 +2,7 @@
 
 mod decode;
 mod small;
+mod split;
 mod sum2;
 mod update;
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub(super) use decode::DecodeModel;
 use small::{ComposeSum, SealChunk};
+use split::SplitAgain;
 use sum2::ComposeSum2;
 use update::ComposeUpdate;
 
@@ -19,7 +21,7 @@ use super::io::ModelMismatch;
 use super::stage::{Content, Upload};
 use crate::crypto::{
     Blake2b, CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose,
-    RootSeed, SigningKeyPair, TaskSignatures,
+    RootSeed, Signature, SigningKeyPair, TaskSignatures,
 };
 use crate::job::Work;
 use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
@@ -34,6 +36,9 @@ use crate::round::{DecodeError, RoundParameters};
 const NUMBERS_PER_STEP: usize = 8192;
 /// How many sealed boxes are made or opened in a step.
 const BOXES_PER_STEP: usize = 8;
+
+/// How many bytes a message's signature has, with which it begins.
+const SIGNATURE_LENGTH: usize = 64;
 
 /// No coordinator ends an update phase with fewer updates (specification, section 7).
 const MIN_SEEDS: usize = 3;
@@ -63,6 +68,12 @@ pub enum ComposeError {
         participant: PublicSigningKey,
         /// What is wrong with it.
         source: SeedOpenError,
+    },
+    /// Something before the coordinator does not let the message through, and splitting does not help.
+    #[error("something before the coordinator, such as a proxy, refuses messages of {size} bytes with HTTP status 413, and they cannot be split further: have its limit for the length of bodies raised (nginx: client_max_body_size)")]
+    NotLetThrough {
+        /// How long the message was, or its part.
+        size: usize,
     },
     /// Nothing can be sealed with a key that the coordinator has published.
     #[error("a key that the coordinator has published cannot be used: {0}")]
@@ -143,6 +154,11 @@ impl Composer {
         ComposeSum2::new(self, seeds)
     }
 
+    /// Splits a message that is sealed already, or that was split into parts that are too long.
+    pub(super) fn split_again(self, upload: Upload) -> impl Work<Outcome> {
+        SplitAgain::new(self, upload)
+    }
+
     pub(super) fn chunk(self, upload: Upload) -> impl Work<Outcome> {
         SealChunk(self, upload)
     }
@@ -171,21 +187,34 @@ impl Composer {
             .ok_or(ComposeError::TooLong(length))
     }
 
-    /// Signs and seals. The box's ephemeral key is derived from the signature, which depends on
-    /// every byte of the message: two messages never share one.
-    fn seal(&self, mut frame: Frame, tag: Tag, is_multipart: bool) -> Result<Bytes, ComposeError> {
+    /// Signs and seals; gives the signature, too.
+    fn seal(
+        &self,
+        mut frame: Frame,
+        tag: Tag,
+        is_multipart: bool,
+    ) -> Result<(Bytes, Signature), ComposeError> {
         let signed = frame.sign(&self.keys, self.pk(), tag, is_multipart)?;
-        let ephemeral = self.root.derive(Purpose::MessageSeal, &[&signed[..64]]);
-        let ephemeral = EncryptKeyPair::from_seed(&ephemeral);
+        let signature = Signature::from_slice(&signed[..SIGNATURE_LENGTH])?;
         let mut buffer = frame.into_buffer();
-        self.pk().seal_in_place(&mut buffer, &ephemeral)?;
-        Ok(buffer.into())
+        self.pk().seal_in_place(&mut buffer, &self.seal_keys(&signature))?;
+        Ok((buffer.into(), signature))
+    }
+
+    /// The ephemeral keys of the box that a message is sealed in. They are derived from its signature, which
+    /// depends on every byte of the message: two messages never share them.
+    fn seal_keys(&self, signature: &Signature) -> EncryptKeyPair {
+        let seed = self.root.derive(Purpose::MessageSeal, &[signature.as_bytes()]);
+        EncryptKeyPair::from_seed(&seed)
     }
 
     /// Makes a finished payload ready for delivery: sealed in one piece, or to be split.
     fn upload(&self, frame: Frame, tag: Tag) -> Result<Upload, ComposeError> {
         let content = match self.size.split(frame.payload_len())? {
-            None => Content::Whole(self.seal(frame, tag, false)?),
+            None => {
+                let (sealed, signature) = self.seal(frame, tag, false)?;
+                Content::Sealed { sealed, signature }
+            }
             Some(splitting) => {
                 let digest = Blake2b::hash(&[frame.payload()]);
                 let id = self.root.derive(Purpose::MessageId, &[digest.as_bytes()]);

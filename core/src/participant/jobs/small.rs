@@ -52,7 +52,9 @@ impl Work<Outcome> for SealChunk {
     fn finish(self: Box<Self>) -> Outcome {
         let Self(composer, Upload { tag, content }) = *self;
         let (payload, splitting, message_id, next) = match content {
-            Content::Whole(sealed) => return Outcome::Sealed(Ok(sealed)),
+            Content::Whole(sealed) | Content::Sealed { sealed, .. } => {
+                return Outcome::Sealed(Ok(sealed))
+            }
             Content::Chunks { payload, splitting, message_id, next } => {
                 (payload, splitting, message_id, next)
             }
@@ -63,6 +65,6 @@ impl Work<Outcome> for SealChunk {
             frame = Frame::with_capacity(chunk.data.len() + CHUNK_HEADER_LENGTH);
             chunk.write_to(frame.buffer_mut());
         }
-        Outcome::Sealed(composer.seal(frame, tag, true))
+        Outcome::Sealed(composer.seal(frame, tag, true).map(|(sealed, _)| sealed))
     }
 }
