@@ -15,6 +15,7 @@ use nix::{
 };
 use pet_coordinator::{settings::Settings, Coordinator};
 use pet_core::participant::Event;
+use pet_transport_tokio::network::Environment;
 use pet_transport_tokio::{Config, Participant};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use reqwest::{Certificate, Client, Identity};
@@ -107,6 +108,111 @@ impl Files {
 async fn status(client: &Client, address: SocketAddr) -> Option<u16> {
     let answer = client.get(format!("https://{address}/params")).send().await;
     answer.ok().map(|answer| answer.status().as_u16())
+}
+
+/// What a participant of each transport says first: nothing if it reaches the coordinator.
+async fn troubles(url: &str, environment: &Environment) -> [Option<String>; 2] {
+    let trouble = |event: Event| match event {
+        Event::NewRound { .. } => None,
+        Event::Trouble(trouble) => Some(trouble.to_string()),
+        event => panic!("{event:?}"),
+    };
+    let mut config = Config::new(url).unwrap();
+    config.environment = environment.clone();
+    let mut participant = Participant::new(config).unwrap();
+    let event = timeout(DEADLINE, participant.next_event()).await.expect("in time").unwrap();
+    let first = trouble(event);
+    let mut config = pet_transport_blocking::Config::new(url).unwrap();
+    config.environment = environment.clone();
+    let second = tokio::task::spawn_blocking(move || {
+        let mut participant = pet_transport_blocking::Participant::new(config).unwrap();
+        participant.next_event(Some(DEADLINE)).unwrap().expect("in time")
+    });
+    [first, trouble(second.await.unwrap())]
+}
+
+/// `pet-coordinator status` with that as its environment: its exit status, and what it says.
+fn ask_for_status(url: &str, environment: &[(&str, &Path)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
+    command.args(["status", "--url", url]).stdin(Stdio::null()).env_clear();
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A company's own authority, in the variables of OpenSSL, curl and requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_of_the_environment_are_trusted() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let ca = files.write("ca.pem", &authority.pem);
+    let coordinator = Coordinator::start(files.settings()).await.unwrap();
+    let url = format!("https://{}", coordinator.local_addr());
+    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+        let environment = Environment::of([(variable, ca.to_str().unwrap())]);
+        assert_eq!(troubles(&url, &environment).await, [None, None], "{variable}");
+        assert_eq!(ask_for_status(&url, &[(variable, &ca)]), (Some(0), String::new()));
+    }
+    let told = troubles(&url, &Environment::default()).await.map(Option::unwrap);
+    for text in [&told[0], &told[1], &ask_for_status(&url, &[]).1] {
+        assert!(text.contains("SSL_CERT_FILE") && text.contains("Tls(ca="), "{text}");
+    }
+    // It is refused at once, and not only when somebody is asked.
+    let environment = Environment::of([("SSL_CERT_FILE", "/nowhere.pem")]);
+    let mut config = Config::new(&url).unwrap();
+    config.environment = environment.clone();
+    let error = Participant::new(config).unwrap_err().to_string();
+    assert!(error.contains("SSL_CERT_FILE") && error.contains("/nowhere.pem"), "{error}");
+    let mut config = pet_transport_blocking::Config::new(&url).unwrap();
+    config.environment = environment;
+    let error = pet_transport_blocking::Participant::new(config).unwrap_err().to_string();
+    assert!(error.contains("SSL_CERT_FILE") && error.contains("/nowhere.pem"), "{error}");
+    let (code, error) = ask_for_status(&url, &[("SSL_CERT_FILE", Path::new("/nowhere.pem"))]);
+    assert!(code == Some(2) && error.contains("/nowhere.pem"), "{error}");
+    coordinator.shutdown().await.unwrap();
+}
+
+/// What `openssl req -x509` makes is an authority, and no server's own: it is said how to make it right, and that is
+/// right then.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_sign_themselves_work_or_are_explained() {
+    for (is_ca, works) in
+        [(IsCa::Ca(BasicConstraints::Unconstrained), false), (IsCa::ExplicitNoCa, true)]
+    {
+        let files = Files::new();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = files.write("cert.pem", &params.self_signed(&key).unwrap().pem());
+        files.write("key.pem", &key.serialize_pem());
+        let coordinator = Coordinator::start(files.settings()).await.unwrap();
+        let url = format!("https://{}", coordinator.local_addr());
+        let environment = Environment::of([("SSL_CERT_FILE", certificate.to_str().unwrap())]);
+        for told in troubles(&url, &environment).await {
+            match told {
+                None => assert!(works),
+                Some(text) => assert!(!works && text.contains("CA:FALSE"), "{text}"),
+            }
+        }
+        coordinator.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_scheme_is_told_by_commands() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.certify(&authority);
+    let with_tls = Coordinator::start(files.settings()).await.unwrap();
+    let mut settings = Settings::for_model_length(4);
+    settings.api.bind_address.set_port(0);
+    let without = Coordinator::start(settings).await.unwrap();
+    let url = format!("https://{}", without.local_addr());
+    let (code, error) = ask_for_status(&url, &[]);
+    assert!(code == Some(3) && error.contains("does not speak TLS: give http://"), "{error}");
+    let url = format!("http://{}", with_tls.local_addr());
+    let (code, error) = ask_for_status(&url, &[]);
+    assert!(code == Some(3) && error.contains("give https://"), "{error}");
+    with_tls.shutdown().await.unwrap();
+    without.shutdown().await.unwrap();
 }
 
 /// The commands that ask a coordinator speak TLS with authorities and certificates of one's own.

@@ -116,7 +116,7 @@ fn participant(transport: &str, task: Task, number: usize, url: &str) -> Result<
     match transport {
         "blocking" => {
             use pet_transport_blocking::{Config, Participant};
-            let mut participant = Participant::with_keys(Config::new(url)?, keys, seed);
+            let mut participant = Participant::with_keys(Config::new(url)?, keys, seed)?;
             let handle = participant.handle();
             loop {
                 match participant.next_event(None)? {

@@ -139,8 +139,9 @@ async fn run_tokio(url: String, number: usize, sink: Sink, split: Option<usize>)
 fn run_blocking(url: &str, number: usize, sink: Sink) {
     use pet_transport_blocking::{Config, Participant};
     let config = Config::new(url).expect("a URL");
-    let mut participant =
-        Participant::with_keys(config, identity(number), root(number)).record(sink);
+    let mut participant = Participant::with_keys(config, identity(number), root(number))
+        .expect("an HTTP client")
+        .record(sink);
     let handle = participant.handle();
     loop {
         let event = participant.next_event(None).expect("nobody stops it");

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use pet_core::crypto::RootSeed;
 use pet_core::participant::Settings;
 use pet_core::request::{CoordinatorUrl, RequestLimits};
+use pet_network::Environment;
 
 use crate::{Error, Tls};
 
@@ -21,10 +22,12 @@ pub struct Config {
     pub threads: NonZeroUsize,
     /// Whom to trust if the coordinator's URL is an https one.
     pub tls: Tls,
+    /// What says which proxy to go through, and whom else to trust: the variables of curl and requests.
+    pub environment: Environment,
 }
 
 impl Config {
-    /// Default settings for a coordinator, all cores for jobs.
+    /// Default settings for a coordinator, all cores for jobs, the environment of this process.
     ///
     /// # Errors
     /// [`Error::Url`] if it is not an http or https URL.
@@ -35,6 +38,7 @@ impl Config {
             limits: RequestLimits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             tls: Tls::default(),
+            environment: Environment::of_process(),
         })
     }
 }

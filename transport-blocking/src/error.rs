@@ -18,6 +18,9 @@ pub enum Error {
     /// The operating system has no randomness for a new identity.
     #[error("the operating system gave no random bytes for a new identity: {0}")]
     Randomness(String),
+    /// The environment names a proxy or authorities that cannot be used.
+    #[error(transparent)]
+    Network(#[from] pet_network::Error),
     /// Certificates or keys for TLS cannot be read.
     #[error("no certificate or key in PEM form: {0}")]
     Certificates(String),

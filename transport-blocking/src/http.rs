@@ -7,7 +7,9 @@ use bytes::Bytes;
 use pet_core::participant::TransportFault;
 use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
 
-use crate::Tls;
+use pet_network::{explain, redirected, Proxy};
+
+use crate::{Config, Error};
 
 /// Sends calls to one coordinator. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,22 +17,35 @@ pub(crate) struct Client {
     agent: ureq::Agent,
     url: CoordinatorUrl,
     limits: RequestLimits,
+    proxy: Option<Proxy>,
 }
 
 impl Client {
-    pub(crate) fn new(url: CoordinatorUrl, limits: RequestLimits, tls: Tls) -> Self {
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let Config { url, limits, mut tls, environment, .. } = config;
+        let proxy = environment.proxy_for(&url)?;
+        if url.is_https() && tls.trusts_the_web() {
+            if let Some(authorities) = environment.authorities()? {
+                tls = tls.trusting(authorities.pem())?;
+            }
+        }
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
-            // A message that is redirected would become a GET without it, and count as delivered.
+            // A message that is redirected would become a GET without it, and count as delivered. Where only what
+            // is asked were redirected, a participant would train for nothing.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(limits.total))
             .http_status_as_error(false)
             .tls_config(tls.config())
-            .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { agent: ureq::Agent::new_with_config(config), url, limits }
+            .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")));
+        let agent = pet_network::agent(config, &url, proxy.as_ref())?;
+        Ok(Self { agent, url, limits, proxy })
+    }
+
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// Sends a call and reads the answer, whatever its status.
@@ -45,11 +60,18 @@ impl Client {
                 .fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value))
                 .call(),
         };
-        let answer = answer.map_err(|error| fault(&error))?;
+        let answer = answer.map_err(|error| self.fault(&error))?;
         let status = answer.status().as_u16();
         let (parts, body) = answer.into_parts();
-        let body = read(body, self.limits.max_body_of(call))?;
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        if matches!(status, 300..=399) {
+            let words = redirected(&self.url, &call.path_and_query(), status, header("location"));
+            return Err(TransportFault::Unreachable(words));
+        }
+        if let (407, Some(_)) = (status, &self.proxy) {
+            return Err(self.unreachable("HTTP status 407"));
+        }
+        let body = self.read(body, self.limits.max_body_of(call))?;
         Ok(Response::new(status, body).headers(header("retry-after"), header("content-type")))
     }
 
@@ -62,33 +84,38 @@ impl Client {
     ) -> Result<Response, TransportFault> {
         let request = self.agent.get(format!("{}{path}", self.url.as_str()));
         let answer = request.config().timeout_global(Some(time)).build().call();
-        let (parts, body) = answer.map_err(|error| fault(&error))?.into_parts();
-        Ok(Response::new(parts.status.as_u16(), read(body, most)?))
+        let (parts, body) = answer.map_err(|error| self.fault(&error))?.into_parts();
+        Ok(Response::new(parts.status.as_u16(), self.read(body, most)?))
     }
-}
 
-fn read(body: ureq::Body, limit: u64) -> Result<Bytes, TransportFault> {
-    let announced = body.content_length();
-    if announced.is_some_and(|length| length > limit) {
-        return Err(TransportFault::TooLarge);
+    fn read(&self, body: ureq::Body, limit: u64) -> Result<Bytes, TransportFault> {
+        let announced = body.content_length();
+        if announced.is_some_and(|length| length > limit) {
+            return Err(TransportFault::TooLarge);
+        }
+        // A lying length does no harm: memory is taken as the bytes come.
+        let expected = announced.unwrap_or(0).min(1 << 20);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+        let mut reader =
+            body.into_with_config().limit(u64::MAX).reader().take(limit.saturating_add(1));
+        reader.read_to_end(&mut bytes).map_err(|error| match error.downcast::<ureq::Error>() {
+            Ok(error) => self.fault(&error),
+            Err(error) => self.unreachable(&error.to_string()),
+        })?;
+        if bytes.len() as u64 > limit {
+            return Err(TransportFault::TooLarge);
+        }
+        Ok(bytes.into())
     }
-    // A lying length does no harm: memory is taken as the bytes come.
-    let expected = announced.unwrap_or(0).min(1 << 20);
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-    let mut reader = body.into_with_config().limit(u64::MAX).reader().take(limit.saturating_add(1));
-    reader.read_to_end(&mut bytes).map_err(|error| match error.downcast::<ureq::Error>() {
-        Ok(error) => fault(&error),
-        Err(error) => TransportFault::Unreachable(error.to_string()),
-    })?;
-    if bytes.len() as u64 > limit {
-        return Err(TransportFault::TooLarge);
-    }
-    Ok(bytes.into())
-}
 
-fn fault(error: &ureq::Error) -> TransportFault {
-    match error {
-        ureq::Error::Timeout(_) => TransportFault::TimedOut,
-        error => TransportFault::Unreachable(error.to_string()),
+    fn fault(&self, error: &ureq::Error) -> TransportFault {
+        match error {
+            ureq::Error::Timeout(_) => TransportFault::TimedOut,
+            error => self.unreachable(&error.to_string()),
+        }
+    }
+
+    fn unreachable(&self, error: &str) -> TransportFault {
+        TransportFault::Unreachable(explain(&self.url, self.proxy.as_ref(), error))
     }
 }

@@ -28,6 +28,11 @@
 //! # #[allow(unreachable_code)]
 //! # Ok::<(), pet_transport_blocking::Error>(())
 //! ```
+//!
+//! # Proxies
+//! [`Config::new`] takes `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and the like from the
+//! process's environment, and they mean what they mean for curl: see [`network`]. Redirections are not followed;
+//! [`Event::Trouble`](core::participant::Event::Trouble) says where they lead.
 
 #![forbid(unsafe_code)]
 
@@ -52,4 +57,5 @@ pub use handle::Handle;
 pub use observer::Observer;
 pub use participant::Participant;
 pub use pet_core as core;
+pub use pet_network as network;
 pub use tls::Tls;

@@ -8,6 +8,7 @@ use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
 use pet_core::record::Sink;
+use pet_network::Proxy;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use rayon::ThreadPoolBuilder;
 
@@ -29,42 +30,49 @@ impl Participant {
     /// A participant with a new, random identity.
     ///
     /// # Errors
-    /// [`Error::Randomness`] if the operating system gives no random bytes.
+    /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Network`] if the environment
+    /// names a proxy that cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
         let machine = core::Participant::from_seed(random_seed()?, config.settings.clone());
-        Ok(Self::drive(machine, config))
+        Self::drive(machine, config)
     }
 
     /// A participant with a given identity and a seed for everything random that it makes. The seed
     /// must be unpredictable, and no other participant may have it.
-    pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Network`] if the environment names a proxy that cannot be used.
+    pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Result<Self, Error> {
         Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
     }
 
     /// Goes on where a stopped participant was. The settings are the new ones.
     ///
     /// # Errors
-    /// [`Error::Restore`] if the bytes are no saved state.
+    /// [`Error::Restore`] if the bytes are no saved state; [`Error::Network`] if the environment names a proxy that
+    /// cannot be used.
     pub fn restore(config: Config, state: &[u8]) -> Result<Self, Error> {
         let machine = core::Participant::restore(state, config.settings.clone())?;
-        Ok(Self::drive(machine, config))
+        Self::drive(machine, config)
     }
 
     /// Goes on where a stopped participant was, from a sealed state.
     ///
     /// # Errors
-    /// [`Error::Restore`] if the bytes are no saved state, or the key is another one.
+    /// As [`Participant::restore`], and if the key is another one.
     pub fn restore_sealed(config: Config, state: &[u8], key: &SnapshotKey) -> Result<Self, Error> {
         let machine = core::Participant::restore_sealed(state, key, config.settings.clone())?;
-        Ok(Self::drive(machine, config))
+        Self::drive(machine, config)
     }
 
-    pub(crate) fn drive(machine: core::Participant, config: Config) -> Self {
-        Self {
-            shared: Shared::new(machine),
-            client: Client::new(config.url, config.limits, config.tls),
-            threads: config.threads.get(),
-        }
+    pub(crate) fn drive(machine: core::Participant, config: Config) -> Result<Self, Error> {
+        let threads = config.threads.get();
+        Ok(Self { shared: Shared::new(machine), client: Client::new(config)?, threads })
+    }
+
+    /// The proxy through which the coordinator is asked, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.client.proxy()
     }
 
     /// Records all that the participant is told, **its secrets included**, so that

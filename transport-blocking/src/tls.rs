@@ -6,8 +6,8 @@ use ureq::tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey, RootCer
 
 use crate::Error;
 
-/// How TLS is spoken. By default the web's well-known authorities are trusted, and no certificate is
-/// shown.
+/// How TLS is spoken. By default those authorities are trusted that the environment names, or else the web's
+/// well-known ones, and no certificate is shown.
 #[derive(Clone, Default)]
 pub struct Tls {
     roots: Option<RootCerts>,
@@ -45,6 +45,12 @@ impl Tls {
             PrivateKey::from_pem(key).map_err(|error| Error::Certificates(error.to_string()))?;
         self.identity = Some(ClientCert::new_with_certs(&chain, key));
         Ok(self)
+    }
+
+    /// Whether nothing was said about whom to trust.
+    #[cfg_attr(shuttle, allow(dead_code))]
+    pub(crate) fn trusts_the_web(&self) -> bool {
+        self.roots.is_none()
     }
 
     #[cfg_attr(shuttle, allow(dead_code))]

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use pet_core::crypto::RootSeed;
 use pet_core::participant::Settings;
 use pet_core::request::{CoordinatorUrl, RequestLimits};
+use pet_network::Environment;
 
 use crate::Error;
 
@@ -23,10 +24,13 @@ pub struct Config {
     /// participants share; `None` for a new one. It must not follow redirects: a message that is
     /// redirected is lost.
     pub client: Option<reqwest::Client>,
+    /// What says which proxy to go through, and whom to trust instead of the web's well-known authorities: the
+    /// variables of curl and requests. It does not matter if a client is given.
+    pub environment: Environment,
 }
 
 impl Config {
-    /// Default settings for a coordinator, all cores for jobs.
+    /// Default settings for a coordinator, all cores for jobs, the environment of this process.
     ///
     /// # Errors
     /// [`Error::Url`] if it is not an http or https URL.
@@ -37,6 +41,7 @@ impl Config {
             limits: RequestLimits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             client: None,
+            environment: Environment::of_process(),
         })
     }
 }

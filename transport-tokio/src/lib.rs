@@ -29,6 +29,11 @@
 //! }
 //! # }
 //! ```
+//!
+//! # Proxies
+//! [`Config::new`] takes `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and the like from the
+//! process's environment, and they mean what they mean for curl: see [`network`]. Redirections are not followed;
+//! [`Event::Trouble`](core::participant::Event::Trouble) says where they lead.
 
 #![forbid(unsafe_code)]
 
@@ -43,3 +48,4 @@ pub use error::Error;
 pub use handle::Handle;
 pub use participant::Participant;
 pub use pet_core as core;
+pub use pet_network as network;

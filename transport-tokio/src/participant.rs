@@ -13,6 +13,7 @@ use pet_core::participant::{
 use pet_core::record::Sink;
 use pet_core::request::RequestId;
 use pet_core::time::Timestamp;
+use pet_network::Proxy;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -75,10 +76,11 @@ impl Participant {
     }
 
     fn drive(machine: core::Participant, config: Config) -> Result<Self, Error> {
+        let threads = config.threads.get();
         Ok(Self {
             shared: Shared::new(machine),
-            client: Client::new(config.client, config.url, config.limits)?,
-            threads: config.threads.get(),
+            client: Client::new(config)?,
+            threads,
             tasks: JoinSet::new(),
             if_lost: HashMap::new(),
             events: VecDeque::new(),
@@ -92,6 +94,12 @@ impl Participant {
     pub fn record(self, sink: Sink) -> Self {
         self.shared.lock().machine.record(sink);
         self
+    }
+
+    /// The proxy through which the coordinator is asked, if there is one. (That of a client that was given is not
+    /// known.)
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.client.proxy()
     }
 
     /// A handle to this participant, for other tasks and threads.

@@ -8,6 +8,8 @@ use std::{
 };
 
 use pet_coordinator::status::Status;
+use pet_core::request::CoordinatorUrl;
+use pet_network::{explain, Environment, Proxy};
 use ureq::{
     http::Response,
     tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig},
@@ -27,31 +29,35 @@ const LARGEST_STATUS: u64 = 16 << 20;
 /// Talks to one coordinator.
 pub struct Client {
     agent: Agent,
-    url: String,
+    url: CoordinatorUrl,
+    proxy: Option<Proxy>,
 }
 
 impl Client {
     /// For the coordinator that the command line names.
     pub fn new(remote: &Remote) -> Result<Self, Failed> {
-        let agent = Agent::config_builder()
+        let usage = |error: &dyn fmt::Display| Failed::new(Exit::Usage, error.to_string());
+        let url = CoordinatorUrl::parse(&remote.url).map_err(|error| usage(&error))?;
+        let environment = Environment::of_process();
+        let proxy = environment.proxy_for(&url).map_err(|error| usage(&error))?;
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
-            .tls_config(tls(remote)?)
-            .user_agent(concat!("pet-coordinator/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        Ok(Self { agent, url: remote.url.trim_end_matches('/').to_owned() })
+            .tls_config(tls(remote, &url, &environment)?)
+            .user_agent(concat!("pet-coordinator/", env!("CARGO_PKG_VERSION")));
+        let agent = pet_network::agent(config, &url, proxy.as_ref());
+        Ok(Self { agent: agent.map_err(|error| usage(&error))?, url, proxy })
     }
 
     /// The base URL.
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.as_str()
     }
 
     /// Sends a GET; whatever the answer's status.
     pub fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Failed> {
-        let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
+        let request = self.agent.get(format!("{}{path}", self.url())).header("accept", accept);
         request.call().map_err(|error| self.unreachable(&error))
     }
 
@@ -97,19 +103,31 @@ impl Client {
     }
 
     pub fn unreachable(&self, error: &dyn std::error::Error) -> Failed {
-        self.failed(format!("{error}; is this where it listens (--url)?"))
+        let words = explain(&self.url, self.proxy.as_ref(), &error.to_string());
+        self.failed(format!("{words}; is this where it listens (--url)?"))
     }
 
     fn failed(&self, why: String) -> Failed {
-        Failed::new(Exit::Unreachable, format!("the coordinator at {}: {why}", self.url))
+        Failed::new(Exit::Unreachable, format!("the coordinator at {}: {why}", self.url.shown()))
     }
 }
 
 /// Whom to trust, and what to show.
-fn tls(remote: &Remote) -> Result<TlsConfig, Failed> {
+fn tls(
+    remote: &Remote,
+    url: &CoordinatorUrl,
+    environment: &Environment,
+) -> Result<TlsConfig, Failed> {
     let mut config = TlsConfig::builder();
     if let Some(path) = &remote.ca {
         config = config.root_certs(RootCerts::new_with_certs(&certificates(path)?));
+    } else if url.is_https() {
+        let named = environment.authorities();
+        let named = named.map_err(|error| Failed::new(Exit::Usage, error.to_string()))?;
+        if let Some(named) = named {
+            let name = Path::new(named.variable());
+            config = config.root_certs(RootCerts::new_with_certs(&parsed(name, named.pem())?));
+        }
     }
     if let (Some(certificate), Some(key)) = (&remote.certificate, &remote.key) {
         let pem = read(key)?;
@@ -121,9 +139,12 @@ fn tls(remote: &Remote) -> Result<TlsConfig, Failed> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failed> {
-    let pem = read(path)?;
+    parsed(path, &read(path)?)
+}
+
+fn parsed(path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, Failed> {
     let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
+    for item in parse_pem(pem) {
         if let PemItem::Certificate(certificate) = item.map_err(|error| unusable(path, error))? {
             certificates.push(certificate);
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pet_core::model::Model;
 use pet_core::participant::{Event, FetchError, Polling, Reject, Settings};
 use pet_core::request::RequestLimits;
+use pet_network::Environment;
 
 /// Nothing in these tests takes nearly as long; what does is stuck.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,6 +21,8 @@ pub struct Start {
     pub limits: RequestLimits,
     /// A saved participant to go on with.
     pub state: Option<Vec<u8>>,
+    /// Nothing by default, whatever the environment of the tests is.
+    pub environment: Environment,
 }
 
 impl Start {
@@ -36,6 +39,7 @@ impl Start {
             settings: Settings { polling, ..Settings::default() },
             limits: RequestLimits::default(),
             state: None,
+            environment: Environment::default(),
         }
     }
 }
@@ -104,6 +108,7 @@ impl Driver for Blocking {
         let mut config = Config::new(&start.url)?;
         config.settings = start.settings.clone();
         config.limits = start.limits;
+        config.environment = start.environment.clone();
         let mut participant = match &start.state {
             Some(state) => Participant::restore(config, state)?,
             None => Participant::new(config)?,
@@ -177,6 +182,7 @@ impl Driver for Tokio {
         let mut config = Config::new(&start.url)?;
         config.settings = start.settings.clone();
         config.limits = start.limits;
+        config.environment = start.environment.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

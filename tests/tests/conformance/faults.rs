@@ -194,7 +194,8 @@ fn a_redirected_message_is_not_delivered<D: Driver>() {
         Event::Trouble(Trouble { call: "message", reason }) => Some(reason.clone()),
         _ => None,
     });
-    assert_eq!(reason, TroubleReason::Status(302));
+    let text = reason.to_string();
+    assert!(text.contains("302") && text.contains("/login"), "{text}");
 }
 
 fn base_urls_may_have_a_path<D: Driver>() {
@@ -258,27 +259,31 @@ fn the_global_model_comes_in_its_short_form_where_a_coordinator_has_it<D: Driver
             assert!(accept.contains("application/octet-stream"), "{accept}");
             models += 1;
             match models {
-                1 => Action::Typed(F32, weights(&[0.5, -1.0])),
+                1 => Action::Typed(F32, weights(&[0.5, -1.0, 0.0, 0.0])),
                 2 => Action::Typed(F32, vec![0; 7]),
-                3 => Action::Typed(F32, weights(&[0.5, f32::NAN])),
-                4 => Action::Typed("application/vnd.pet.weights; dtype=i32", vec![0; 8]),
+                3 => Action::Typed(F32, weights(&[0.5, f32::NAN, 0.0, 0.0])),
+                4 => Action::Typed("application/vnd.pet.weights; dtype=i32", vec![0; 16]),
+                // A liar's, or of another setup.
+                5 => Action::Typed(F32, weights(&[0.5, -1.0])),
                 _ => Action::Typed(
                     "application/octet-stream",
-                    ratio::encode_model(&Model::F32(vec![0.25])).unwrap(),
+                    ratio::encode_model(&Model::F32(vec![0.25; 4])).unwrap(),
                 ),
             }
         }
         _ => Action::Answer(404, Vec::new()),
     });
     let driver = D::start(&Start::new(&server.url())).unwrap();
-    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.5, -1.0])))));
+    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.5, -1.0, 0.0, 0.0])))));
     let failure = |error: ArrayError| Err(Failure::Fetch(FetchError::Array(error)));
     let length = ArrayError::Length { length: 7, data_type: DataType::F32 };
     assert_eq!(driver.global_model(), failure(length));
     assert_eq!(driver.global_model(), failure(ArrayError::NotFinite { index: 1 }));
     let other = ArrayError::DataType { expected: DataType::F32, actual: DataType::I32 };
     assert_eq!(driver.global_model(), failure(other));
-    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.25])))));
+    let length = FetchError::Length { expected: 4, actual: 2 };
+    assert_eq!(driver.global_model(), Err(Failure::Fetch(length)));
+    assert_eq!(driver.global_model(), Ok(Some(Arc::new(Model::F32(vec![0.25; 4])))));
 }
 
 fn the_global_model_can_be_missing_or_out_of_reach<D: Driver>() {
@@ -291,16 +296,15 @@ fn the_global_model_can_be_missing_or_out_of_reach<D: Driver>() {
                 1 => Action::Answer(204, Vec::new()),
                 2 => Action::Close,
                 3 => Action::Answer(200, vec![1; 20]),
-                // One weight, 1/2: sign and digits of numerator and denominator.
-                _ => Action::Answer(
-                    200,
-                    [
-                        &1u64.to_le_bytes()[..],
-                        &[1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
-                        &[1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0],
-                    ]
-                    .concat(),
-                ),
+                // Four weights, 1/2 each: sign and digits of numerator and denominator.
+                _ => {
+                    let half = [
+                        [1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0],
+                        [1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0],
+                    ];
+                    let body = [&4u64.to_le_bytes()[..], &half.concat().repeat(4)].concat();
+                    Action::Answer(200, body)
+                }
             }
         }
         _ => Action::Answer(404, Vec::new()),
@@ -312,10 +316,10 @@ fn the_global_model_can_be_missing_or_out_of_reach<D: Driver>() {
     let model = loop {
         match driver.global_model() {
             Ok(model) => break model.expect("there is a model"),
-            Err(Failure::Fetch(error)) => failures.push(error),
+            Err(Failure::Fetch(error)) if failures.len() < 10 => failures.push(error),
             Err(other) => panic!("{other:?}"),
         }
     };
-    assert_eq!(*model, Model::F32(vec![0.5]));
+    assert_eq!(*model, Model::F32(vec![0.5; 4]));
     assert!(failures.iter().any(|error| matches!(error, FetchError::Model(_))), "{failures:?}");
 }

@@ -89,7 +89,7 @@ fn server_of_two_rounds() -> (FakeServer, TwoRounds) {
             gone.recv_timeout(DEADLINE).expect("the test goes on");
         }
         let weight = if second { 0.5 } else { 0.25 };
-        Action::Answer(200, encode_model(&Model::F32(vec![weight])).expect("finite"))
+        Action::Answer(200, encode_model(&Model::F32(vec![weight; 4])).expect("finite"))
     });
     (server, TwoRounds { second, is_asked, let_go })
 }
@@ -127,7 +127,7 @@ fn tokio_a_cancelled_call_leaves_no_old_model_to_the_next() {
         rounds.let_go.send(()).expect("the server waits");
         let answer = tokio::time::timeout(DEADLINE, participant.global_model()).await;
         let model = answer.expect("an answer").unwrap();
-        assert_eq!(model, Some(Arc::new(Model::F32(vec![0.5]))));
+        assert_eq!(model, Some(Arc::new(Model::F32(vec![0.5; 4]))));
     });
 }
 
@@ -153,9 +153,9 @@ fn blocking_a_wish_of_a_later_round_gets_its_own_model() {
     handle.fetch_model().unwrap();
     rounds.let_go.send(()).expect("the server waits");
     let first = models.recv_timeout(DEADLINE).expect("an answer");
-    assert_eq!(first, Some(Arc::new(Model::F32(vec![0.25]))), "the first is content with that");
+    assert_eq!(first, Some(Arc::new(Model::F32(vec![0.25; 4]))), "the first is content with that");
     let second = models.recv_timeout(DEADLINE).expect("an answer");
-    assert_eq!(second, Some(Arc::new(Model::F32(vec![0.5]))));
+    assert_eq!(second, Some(Arc::new(Model::F32(vec![0.5; 4]))));
     handle.stop();
     driver.join().unwrap();
 }

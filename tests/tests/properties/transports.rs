@@ -190,7 +190,7 @@ fn with_ureq(choice: &Choice) -> Sent {
             config.settings = choice.participant(index);
             let (keys, root) = choice.keys(index);
             scope.spawn(move || {
-                let mut participant = Participant::with_keys(config, keys, root);
+                let mut participant = Participant::with_keys(config, keys, root).unwrap();
                 let (handle, mut rounds) = (participant.handle(), 0);
                 while {
                     let event = participant.next_event(Some(DEADLINE)).unwrap().expect("an event");

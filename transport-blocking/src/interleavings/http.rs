@@ -6,18 +6,22 @@ use std::time::Duration;
 use pet_core::crypto::{PublicEncryptKey, RoundSeed};
 use pet_core::mask::MaskConfig;
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, Response};
 use pet_core::round::RoundParameters;
 
-use crate::Tls;
+use crate::{Config, Error};
 
 /// In the place of the client that sends calls over HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Client;
 
 impl Client {
-    pub(crate) fn new(_: CoordinatorUrl, _: RequestLimits, _: Tls) -> Self {
-        Self
+    pub(crate) fn new(_: Config) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    pub(crate) fn proxy(&self) -> Option<&pet_network::Proxy> {
+        None
     }
 
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
