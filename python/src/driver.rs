@@ -78,7 +78,8 @@ impl Driver {
     ) -> std::io::Result<Arc<Self>> {
         let handle = participant.handle();
         // Of a restored participant's round: it may be long over.
-        let inbox = Inbox::new(handle.parameters(), waiting);
+        let mut inbox = Inbox::new(handle.parameters(), waiting);
+        inbox.proxy = participant.proxy().map(ToString::to_string);
         let contents = Contents { inbox, stage: Stage::Running };
         let mailbox = Arc::new(Mailbox { contents: Mutex::new(contents), changed: Condvar::new() });
         let key = handle.public_key();

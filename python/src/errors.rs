@@ -63,6 +63,7 @@ exceptions! {
     StaleInput: "The answer or result is not waited for (any more): it comes too late, or twice. Nothing has changed.",
     JobCancelled: "The job was cancelled before its end.",
     SealError: "The saved state does not open: it was sealed with another key or passphrase, or is damaged.",
+    GlobalModelLengthMisMatch: "The global model has another number of weights than the models of this round.",
     GlobalModelDataTypeMisMatch: "The global model has weights that the coordinator's data type does not have.",
 }
 
@@ -93,7 +94,9 @@ impl From<LocalModelError> for PyErr {
 /// What the participant's own errors are in Python.
 pub(crate) fn participant_error(error: Error) -> PyErr {
     match error {
-        Error::Url(_) | Error::Certificates(_) => ParticipantInit::new_err(error.to_string()),
+        Error::Url(_) | Error::Certificates(_) | Error::Network(_) => {
+            ParticipantInit::new_err(error.to_string())
+        }
         Error::Restore(_) => ParticipantRestore::new_err(error.to_string()),
         Error::Randomness(_) => CryptoInit::new_err(error.to_string()),
         Error::Rejected(Reject::Model(mismatch)) => LocalModelError::from(mismatch).into(),
@@ -109,6 +112,7 @@ pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
         FetchError::Model(RatioError::OutOfRange { .. }) | FetchError::Array(_) => {
             GlobalModelDataTypeMisMatch::new_err(error.to_string())
         }
+        FetchError::Length { .. } => GlobalModelLengthMisMatch::new_err(error.to_string()),
         error => GlobalModelUnavailable::new_err(error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pet_transport_blocking::core::mask::{MaskConfigPair, MaskReport};
 use pet_transport_blocking::core::message::Tag;
 use pet_transport_blocking::core::model::{DataType, Model, Scalar};
-use pet_transport_blocking::core::participant::{Event, FetchError, Trouble};
+use pet_transport_blocking::core::participant::{Event, FetchError, Trouble, TroubleReason};
 use pet_transport_blocking::core::round::RoundParameters;
 
 use crate::errors::LocalModelError;
@@ -17,6 +17,9 @@ use crate::short::Short;
 
 /// How many notices are kept for somebody to look; then the oldest go.
 const MAX_NOTICES: usize = 64;
+
+/// How many different reasons are told while nothing works.
+const MAX_TROUBLES: usize = 8;
 
 /// What this round's models are: how they are masked, which says of which type they are, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +99,10 @@ pub(crate) struct Inbox {
     notices: VecDeque<Notice>,
     news: VecDeque<News>,
     over: Rounds,
-    /// The coordinator could not be asked, and nothing has succeeded since.
-    in_trouble: bool,
+    /// Why the coordinator could not be asked, as it was told, since something has last succeeded.
+    troubles: Vec<String>,
+    /// The proxy through which it is asked.
+    pub(crate) proxy: Option<String>,
 }
 
 impl Inbox {
@@ -120,7 +125,7 @@ impl Inbox {
             }
         }
         if !matches!(event, Event::Trouble(_) | Event::GlobalModelFailed(_)) {
-            self.in_trouble = false;
+            self.troubles.clear();
         }
         match event {
             Event::NewRound { parameters, task } => {
@@ -230,12 +235,19 @@ impl Inbox {
         }
     }
 
-    /// Once is enough: the coordinator is asked again every few seconds.
+    /// Once for each reason is enough: the coordinator is asked again every few seconds.
     fn trouble(&mut self, trouble: &Trouble) {
-        if !std::mem::replace(&mut self.in_trouble, true) {
-            let text = format!("{trouble}; it is asked again until it works");
-            self.notice(Level::Warning, text);
+        let reason = trouble.to_string();
+        if self.troubles.len() >= MAX_TROUBLES || self.troubles.contains(&reason) {
+            return;
         }
+        let proxy = match (&trouble.reason, &self.proxy) {
+            (TroubleReason::Status(_), Some(proxy)) => format!(" [through the proxy {proxy}]"),
+            // The transport has told.
+            _ => String::new(),
+        };
+        self.notice(Level::Warning, format!("{reason}{proxy}; it is asked again until it works"));
+        self.troubles.push(reason);
     }
 
     /// Tells of a coarsely rounded model where nobody is there to be warned. (What is put on the bound is told once

@@ -15,6 +15,7 @@ mod exit;
 mod findings;
 mod inbox;
 mod logging;
+mod network;
 mod participant;
 mod protocol;
 mod rounds;
@@ -38,6 +39,7 @@ use pyo3::prelude::*;
 fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<participant::Participant>()?;
     module.add_function(wrap_pyfunction!(logging::init_logging, module)?)?;
+    module.add_class::<network::Network>()?;
     errors::add_to(module)?;
     protocol::add_to(module)?;
     seal::add_to(module)?;

@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::driver::{Driver, Gone, SetError};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
 use crate::inbox::{Inbox, News, Shape};
+use crate::protocol::message_size;
 use crate::rounds::Over;
 use crate::short::Short;
 use crate::state_in::read_state;
@@ -26,7 +27,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// `scalar` weighs its local models: the global model is sum(s_i * w_i) / sum(s_i). `state` is what
 /// `save()` gave earlier. `timeout` is the longest wait for an answer of the coordinator, in seconds. `tls` has
-/// certificates in PEM form: those of authorities, then one to show and its key.
+/// certificates in PEM form: those of authorities, then one to show and its key. Messages of more than
+/// `max_message_size` bytes are split.
 ///
 /// Raises CryptoInit, ParticipantInit or ParticipantRestore.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
@@ -72,7 +74,9 @@ impl From<SetError> for PyErr {
 #[pymethods]
 impl Participant {
     #[new]
-    #[pyo3(signature = (url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true))]
+    #[pyo3(signature = (
+        url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true, max_message_size=None
+    ))]
     fn new(
         py: Python<'_>,
         url: &str,
@@ -81,11 +85,13 @@ impl Participant {
         timeout: f64,
         tls: Option<Certificates>,
         keep_models: bool,
+        max_message_size: Option<usize>,
     ) -> PyResult<Self> {
         let mut config = Config::new(url).map_err(errors::participant_error)?;
         config.settings.scalar = Scalar::from_f64(scalar)
             .map_err(|error| ParticipantInit::new_err(error.to_string()))?;
         config.settings.keep_models = keep_models;
+        config.settings.max_message_size = message_size(max_message_size)?;
         let answer = Duration::try_from_secs_f64(timeout)
             .ok()
             .filter(|answer| !answer.is_zero())

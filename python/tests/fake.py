@@ -73,10 +73,13 @@ class FakeCoordinator:
 
     answers: dict[str, Answer] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    #: Longer bodies are refused, as by a proxy.
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         self.requests: list[str] = []
         self.messages: list[bytes] = []
+        self.refused: list[int] = []
         self._changed = threading.Condition()
         self._released = threading.Event()
         fake = self
@@ -122,10 +125,15 @@ class FakeCoordinator:
         path = handler.path.split("?")[0]
         with self._changed:
             self.requests.append(path)
-            if body:
+            refused = self.limit is not None and len(body) > self.limit
+            if refused:
+                self.refused.append(len(body))
+            elif body:
                 self.messages.append(body)
             silent = path in self.silent
             answer = self.answers.get(path, Answer(200 if body else 204))
+            if refused:
+                answer = Answer(413, b"<html>413 Request Entity Too Large</html>")
             self._changed.notify_all()
         if silent:
             self._released.wait()

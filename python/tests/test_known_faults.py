@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 import logging
@@ -634,6 +635,36 @@ def test_there_is_no_training_without_the_global_model_that_there_is(
     update_round.new_round(2)
     update_round.wait_for_message()
     assert trained == [[1.0, 0.0, 1.0, 0.0]]
+
+
+def test_a_global_model_of_another_length_is_not_trained_further(
+    update_round: FakeCoordinator,
+    spawn: Callable[..., Spawned],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    update_round.set("/model", wire.model([1, 0, 1]))
+    trained: list[Any] = []
+
+    def train(training_input: Any) -> list[float]:
+        trained.append(training_input)
+        return [0.5] * 4
+
+    spawn(update_round.url, train_round=train)
+    update_round.wait_for_message()
+    assert trained == [None]
+    assert "has 3 weights, but this round's models have 4" in caplog.text
+    participant, heard = xaynet_sdk.spawn_async_participant(update_round.url)
+    with participant:
+        assert heard.wait(30)
+        with pytest.raises(xaynet_sdk.GlobalModelLengthMisMatch, match="3 weights"):
+            participant.get_global_model()
+
+    async def ask() -> None:
+        async with xaynet_sdk.aio.connect(update_round.url) as participant:
+            with pytest.raises(xaynet_sdk.GlobalModelLengthMisMatch, match="3 weights"):
+                await participant.global_model()
+
+    asyncio.run(ask())
 
 
 def test_a_global_model_that_cannot_be_had_reaches_the_user(

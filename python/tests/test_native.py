@@ -21,6 +21,7 @@ from xaynet_sdk.xaynet_sdk import Participant
 EXCEPTIONS = [
     "CryptoInit",
     "GlobalModelDataTypeMisMatch",
+    "GlobalModelLengthMisMatch",
     "GlobalModelUnavailable",
     "LocalModelDataTypeMisMatch",
     "LocalModelLengthMisMatch",

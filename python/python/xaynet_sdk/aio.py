@@ -22,7 +22,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from xaynet_sdk import protocol as p
 from xaynet_sdk._handle import NotCopied
@@ -36,6 +35,7 @@ from xaynet_sdk.xaynet_sdk import (
     ParticipantInit,
     UninitializedParticipant,
     XaynetError,
+    _Network,
     _RoundWatch,
 )
 
@@ -95,6 +95,7 @@ def connect(
     polling: p.Polling | None = None,
     threads: int | None = None,
     tls: Tls | None = None,
+    max_message_size: int | None = None,
     client: httpx.AsyncClient | None = None,
     executor: Executor | None = None,
     keep_models: bool = False,
@@ -112,7 +113,9 @@ def connect(
         polling: How often the coordinator is asked.
         threads: How many threads mask; all by default.
         tls: Whom to trust, and what to show, if the URL is an https one.
-        client: The HTTP client to use, which stays open; for proxies and so on. It has its own idea of TLS.
+        max_message_size: Longer messages are split into parts of at most so many bytes, for proxies that take no
+            larger ones.
+        client: The HTTP client to use, which stays open. It has its own idea of TLS and of proxies.
         executor: Where to mask; the event loop's own executor by default.
         keep_models: Whether a model that was not used in the round that it was submitted for is kept for a later
             one. By default it counts for the round that :meth:`Participant.rounds` or
@@ -126,10 +129,6 @@ def connect(
     """
     _need("httpx")
     _need("numpy")
-    if not _is_base_url(url):
-        raise ParticipantInit(
-            f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
-        )
     if seconds("timeout", timeout, ParticipantInit) == 0:
         raise ParticipantInit("timeout must be a positive number of seconds, and 0 is not")
     if threads is not None:
@@ -138,20 +137,25 @@ def connect(
         raise ParticipantInit(
             "give tls, or a client that has certificates of its own, but not both"
         )
+    network = _Network(url, client is None)
+    verify: ssl.SSLContext | bool = True
+    if tls is not None or network.authorities is not None:
+        verify = (tls or Tls())._context(network.authorities)
     machine = p.ParticipantMachine(
         seed,
         state=state,
         key=key,
         passphrase=passphrase,
         scalar=scalar,
+        max_message_size=max_message_size,
         polling=polling or p.Polling(),
         keep_models=keep_models,
     )
     return Participant(
         machine,
-        url.rstrip("/"),
+        network,
         timeout,
-        tls._context() if tls else True,
+        verify,
         client,
         executor,
         threads or os.cpu_count() or 1,
@@ -180,26 +184,13 @@ def _is_large(weights: object) -> bool:
         return hasattr(weights, "__array__")
 
 
-def _is_base_url(url: object) -> bool:
-    # Of what urlsplit would leave out, nothing may be there.
-    if not isinstance(url, str) or not url.isprintable() or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    known = parts.scheme in ("http", "https") and parts.hostname and port != 0
-    return bool(known) and not parts.query and not parts.fragment
-
-
 class Participant(NotCopied):
     """A running participant, made by :func:`connect`."""
 
     def __init__(
         self,
         machine: p.ParticipantMachine,
-        url: str,
+        network: _Network,
         timeout: float,
         verify: ssl.SSLContext | bool,
         client: httpx.AsyncClient | None,
@@ -220,7 +211,7 @@ class Participant(NotCopied):
         # How often submit was called, and which of the calls has set a model last.
         self._submissions = 0
         self._set_by = 0
-        self._url = url
+        self._network = network
         self._timeout = timeout
         self._verify = verify
         self._given_client = client
@@ -249,8 +240,16 @@ class Participant(NotCopied):
             import httpx
 
             # What is in a body is counted, so it must be no compressed form of something larger.
+            # The environment was read already, as all transports read it.
+            proxy = None
+            if self._network.proxy is not None:
+                proxy_url, user = self._network.proxy
+                proxy = httpx.Proxy(proxy_url, auth=user)
             self._client = httpx.AsyncClient(
-                headers={"accept-encoding": "identity"}, verify=self._verify
+                headers={"accept-encoding": "identity"},
+                verify=self._verify,
+                proxy=proxy,
+                trust_env=False,
             )
         else:
             self._client = self._given_client
@@ -295,6 +294,7 @@ class Participant(NotCopied):
 
         Raises:
             GlobalModelUnavailable: The coordinator cannot be reached; try again later.
+            GlobalModelLengthMisMatch: The model is of another setup of the coordinator, or the coordinator lies.
             GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
             UninitializedParticipant: The participant was stopped.
         """
@@ -453,17 +453,26 @@ class Participant(NotCopied):
         try:
             async with self._client.stream(
                 request.method,
-                self._url + request.path,
+                self._network.url + request.path,
                 content=request.body or None,
                 headers=request.headers,
                 timeout=timeout,
+                follow_redirects=False,
             ) as response:
                 body = bytearray()
                 async for part in response.aiter_bytes():
                     body += part
                     if len(body) > limit:
                         break
-                if len(body) > limit:
+                location = response.headers.get("location")
+                if 300 <= response.status_code < 400:
+                    # A message could be lost by that.
+                    words = self._network.redirected(request.path, response.status_code, location)
+                    answer = p.Fault(request.id, "unreachable", words)
+                elif response.status_code == 407 and self._network.proxy is not None:
+                    words = self._network.explain("HTTP status 407")
+                    answer = p.Fault(request.id, "unreachable", words)
+                elif len(body) > limit:
                     answer = p.Fault(request.id, "too_large")
                 else:
                     answer = p.Response(
@@ -477,7 +486,8 @@ class Participant(NotCopied):
             answer = p.Fault(request.id, "timed_out")
         # Not every OSError of TLS becomes one of httpx's.
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            answer = p.Fault(request.id, "unreachable", str(error) or type(error).__name__)
+            words = self._network.explain(str(error) or type(error).__name__)
+            answer = p.Fault(request.id, "unreachable", words)
         self._feed(answer)
 
     async def _run(self, job: p.Job) -> None:
@@ -507,7 +517,7 @@ class Participant(NotCopied):
         try:
             async with (
                 asyncio.timeout(_LOOK),
-                self._client.stream("GET", self._url + watch.PATH) as answer,
+                self._client.stream("GET", self._network.url + watch.PATH) as answer,
             ):
                 async for part in answer.aiter_bytes():
                     status += part

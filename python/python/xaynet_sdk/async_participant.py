@@ -41,6 +41,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
         tls: Tls | None = None,
         keep_models: bool = True,
         on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
+        max_message_size: int | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self._native = xaynet_sdk.Participant(
@@ -50,6 +51,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
             timeout=timeout,
             tls=None if tls is None else tls._files(),
             keep_models=keep_models,
+            max_message_size=max_message_size,
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)
@@ -118,6 +120,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
         Raises:
             GlobalModelUnavailable: The coordinator cannot be reached; try again later. The event is
                 cleared nevertheless, so that a loop that waits for it does not spin.
+            GlobalModelLengthMisMatch: The model is of another setup of the coordinator, or the coordinator lies.
             GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
             UninitializedParticipant: The participant was stopped.
             LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: A local model that was set before

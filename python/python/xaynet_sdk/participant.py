@@ -115,6 +115,7 @@ class InternalParticipant(NotCopied, threading.Thread):
         timeout: float = 60.0,
         tls: Tls | None = None,
         keep_models: bool = False,
+        max_message_size: int | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self.error = None
@@ -125,6 +126,7 @@ class InternalParticipant(NotCopied, threading.Thread):
             timeout=timeout,
             tls=None if tls is None else tls._files(),
             keep_models=keep_models,
+            max_message_size=max_message_size,
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)
@@ -368,6 +370,10 @@ class _Participation:
             with self._guard(self._participant):
                 raise
             return
+        except xaynet_sdk.GlobalModelLengthMisMatch as error:
+            # The coordinator was set up anew: somebody must make the first model of the new kind.
+            LOG.warning("training begins anew: %s", error)
+            global_model = None
         except xaynet_sdk.UninitializedParticipant:
             raise
         except Exception:

@@ -27,6 +27,7 @@ def spawn_participant(
     passphrase: str | None = None,
     tls: Tls | None = None,
     keep_models: bool = False,
+    max_message_size: int | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -45,10 +46,14 @@ def spawn_participant(
         tls: Whom to trust, and what to show, if the URL is an https one. (Not in Xaynet.)
         keep_models: Whether what ``train_round`` gives after its round is over is used in a later one. By default it
             is dropped, and ``on_update_outcome`` told. (In Xaynet it was used.)
+        max_message_size: Longer messages are split into parts of at most so many bytes, for proxies that take no
+            larger ones. (A participant that is refused with status 413 by a proxy finds a size by itself, at the
+            price of some attempts.) (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
-        ParticipantInit: The URL, the scalar or the time-out is invalid, or a certificate cannot be read.
+        ParticipantInit: The URL, the scalar, the time-out or the size is invalid, a certificate cannot be read, or
+            the environment names a proxy that cannot be used.
         ParticipantRestore: The state cannot be read.
         SealError: The state does not open with this key or passphrase, or needs one.
         TypeError: It is an instance, not a class.
@@ -73,6 +78,7 @@ def spawn_participant(
         timeout=timeout,
         tls=tls,
         keep_models=keep_models,
+        max_message_size=max_message_size,
     )
     internal.start()
     internal.wait_until_ready()
@@ -90,6 +96,7 @@ def spawn_async_participant(
     tls: Tls | None = None,
     keep_models: bool = True,
     on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
+    max_message_size: int | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant to which local models are handed whenever they are ready.
 
@@ -116,6 +123,7 @@ def spawn_async_participant(
         tls=tls,
         keep_models=keep_models,
         on_update_outcome=on_update_outcome,
+        max_message_size=max_message_size,
     )
     participant.start()
     return participant, notifier

@@ -46,13 +46,14 @@ class Tls:
             return ca, None
         return ca, (_read("certificate", self.certificate), _read("key", self.key))
 
-    def _context(self) -> ssl.SSLContext:
-        """What HTTP clients of Python take."""
+    def _context(self, authorities: bytes | None = None) -> ssl.SSLContext:
+        """What HTTP clients of Python take; the authorities are those of the environment."""
         import ssl
 
         self._files()
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            named = authorities.decode() if authorities and self.ca is None else None
+            context = ssl.create_default_context(cafile=self.ca, cadata=named)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except ssl.SSLError as error:

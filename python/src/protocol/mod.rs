@@ -8,6 +8,8 @@ mod coordinator;
 mod job;
 mod participant;
 
+pub(crate) use participant::message_size;
+
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::message::Tag;
 use pet_transport_blocking::core::model::DataType;

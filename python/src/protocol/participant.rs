@@ -343,10 +343,7 @@ fn settings(
         scalar: Scalar::from_f64(scalar).map_err(|error| wrong(error.to_string()))?,
         ..Settings::default()
     };
-    if let Some(size) = max_message_size {
-        settings.max_message_size =
-            MessageSize::at_most(size).map_err(|error| wrong(error.to_string()))?;
-    }
+    settings.max_message_size = message_size(max_message_size)?;
     if let Some(length) = max_model_length {
         settings.max_model_length = length;
     }
@@ -367,6 +364,12 @@ fn settings(
         settings.polling.max = seconds(max)?;
     }
     Ok(settings)
+}
+
+/// The most bytes of a message; any number if none is given.
+pub(crate) fn message_size(size: Option<usize>) -> PyResult<MessageSize> {
+    let size = size.map_or(Ok(MessageSize::UNLIMITED), MessageSize::at_most);
+    size.map_err(|error| ParticipantInit::new_err(error.to_string()))
 }
 
 fn why_name(why: Why) -> &'static str {
