@@ -56,8 +56,8 @@ dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a man
 
 # Testing it.
 
-.PHONY: test test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring
-test: lint test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring ## run every check and test
+.PHONY: test test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies
+test: lint test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies ## run every check and test
 	$(call say,all checks and tests have passed)
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
@@ -104,6 +104,10 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the de
 test-monitoring: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## the dashboard in a real browser during a training; the alert rules
 	$(call say,dashboard and alert rules)
 	cd tests/monitoring && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
+
+test-proxies: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## rounds through nginx and HAProxy, if they are installed
+	$(call say,rounds through proxies)
+	cd tests/proxies && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
 
 .PHONY: dashboard-picture
 dashboard-picture: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## take docs/dashboard.png anew, of a real training
@@ -219,8 +223,8 @@ lint-rust:
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python tests/interop tests/monitoring
-	$(BIN)/ruff format --quiet --check bench demo python tests/interop tests/monitoring
+	$(BIN)/ruff check --quiet bench demo python tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff format --quiet --check bench demo python tests/interop tests/monitoring tests/proxies
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
@@ -237,8 +241,8 @@ doc-python: $(VENV)/test.stamp ## the API reference of the Python package, in ta
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python tests/interop tests/monitoring
-	$(BIN)/ruff format --quiet bench demo python tests/interop tests/monitoring
+	$(BIN)/ruff check --quiet --fix bench demo python tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff format --quiet bench demo python tests/interop tests/monitoring tests/proxies
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
@@ -288,7 +292,7 @@ $(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
-WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core transport-blocking python -type f \
+WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core network transport-blocking python -type f \
 	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' -o -path '*/dashboard/*' \) -not -path '*/tests/*')
 
