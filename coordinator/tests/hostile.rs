@@ -303,3 +303,37 @@ async fn participants_come_again_when_they_are_told_to() {
     assert!(coordinator.metrics().rejections.get("rate") > 0);
     end(coordinator).await;
 }
+
+/// Each client of a proxy that is trusted has limits of its own, and no client has more than one of them, whatever it
+/// writes itself.
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_limits_of_its_own() {
+    let mut settings = settings();
+    settings.api.trusted_proxies = "127.0.0.0/8".parse().unwrap();
+    settings.limits.requests_per_second = 0.001;
+    settings.limits.request_burst = 3;
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let (client, url) = (Client::new(), format!("http://{}/healthz", coordinator.local_addr()));
+    let ask = async |name: &str, line: &str| {
+        client.get(&url).header(name, line).send().await.unwrap().status().as_u16()
+    };
+    for (name, line) in [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.2")] {
+        for _ in 0..3 {
+            assert_eq!(ask(name, line).await, 200, "{line}");
+        }
+        assert_eq!(ask(name, line).await, 429, "{line}");
+    }
+    for made_up in 0..10 {
+        let line = format!("198.51.100.{made_up}, 192.0.2.1");
+        assert_eq!(ask("x-forwarded-for", &line).await, 429, "{line}");
+        let line = format!("for=198.51.100.{made_up}, for=192.0.2.2");
+        assert_eq!(ask("forwarded", &line).await, 429, "{line}");
+    }
+    // Nonsense of any kind counts as the proxy's own, once.
+    let mut let_in = 0;
+    for made_up in 0..10 {
+        let_in += u32::from(ask("forwarded", &format!("for=_{made_up}")).await == 200);
+    }
+    assert_eq!(let_in, 3);
+    end(coordinator).await;
+}
