@@ -286,7 +286,7 @@ fn help_tells_of_every_option_and_exit_status() {
 fn log_lines_carry_the_id_of_their_request() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0"]);
-    command.args(["--log-format", "json"]);
+    command.args(["--log-format", "json", "--log", "info,pet_coordinator::intake=debug"]);
     let (server, address) = Server::start(&mut command, &dir.path().join("port"));
     let mut stream = TcpStream::connect(address).unwrap();
     stream

@@ -94,6 +94,9 @@ impl Drop for Server {
     }
 }
 
+/// With each rejected message a line.
+const REJECTED: &str = "info,pet_coordinator::intake=debug";
+
 fn serve(filter: &str) -> Command {
     let mut command = Command::new(BINARY);
     command.args(["serve", "--ephemeral", "--model-length", "10", "--bind", "127.0.0.1:0"]);
@@ -116,7 +119,7 @@ fn a_log_that_cannot_be_written_ends_nothing_and_is_counted() {
     ];
     for (what, output) in outputs {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = serve("info");
+        let mut command = serve(REJECTED);
         // Something odd about the settings is told before anything else.
         command.env("XAYNET__REDIS__URL", "redis://host").stderr(output);
         let mut server = Server::start(command, dir.path());
@@ -142,7 +145,7 @@ fn a_log_that_cannot_be_written_ends_nothing_and_is_counted() {
 fn a_log_file_that_may_not_grow_ends_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let log = File::create(dir.path().join("log")).unwrap();
-    let serve = serve("info");
+    let serve = serve(REJECTED);
     let mut limited = Command::new("bash");
     limited.args(["-c", "ulimit -f 1; exec \"$0\" \"$@\""]).arg(serve.get_program());
     limited.args(serve.get_args()).stderr(log);
