@@ -285,7 +285,6 @@ impl Database {
         }
         let meta = rows!(META, name, value => (name.to_owned(), value.to_vec()));
         let meta: BTreeMap<String, Vec<u8>> = meta.into_iter().collect();
-        let log = rows!(LOG, number, bytes => (number, bytes.to_vec()));
         let parts = rows!(PARTS, number, bytes => (number, bytes.to_vec()));
         let mut parts: BTreeMap<u64, Vec<u8>> = parts.into_iter().collect();
         let part_files = rows!(FILES, number, row => Ok((number, file_of(row, &self.path)?)));
@@ -305,7 +304,12 @@ impl Database {
         let referred: BTreeSet<String> = referred.map(|file| file.name.clone()).collect();
         let model = self.models.last_key_value().map(|(_, file)| read_model(&self.files, file));
         let mut recovery = Recovery::new(RootSeed::new(root)).with_model(model.transpose()?);
-        for (number, bytes) in log {
+        let log = read.open_table(LOG);
+        let log = log.map_err(|error| self.broken("read", error.into()))?;
+        // One by one: all of them, read and opened, would be in memory three times.
+        for row in log.iter().map_err(|error| self.broken("read", error.into()))? {
+            let (number, bytes) = row.map_err(|error| self.broken("read", error.into()))?;
+            let number = number.value();
             let mut at = self.path.clone();
             let mut large = parts.remove(&number);
             if let Some(file) = part_files.get(&number) {
@@ -330,7 +334,7 @@ impl Database {
                 }
                 None => None,
             };
-            let record = Record::from_bytes(&open(Place::Record(number), &bytes)?, large);
+            let record = Record::from_bytes(&open(Place::Record(number), bytes.value())?, large);
             let record = record.map_err(|error| damaged(error.to_string()))?;
             self.next = number + 1;
             self.enter_round(&record);
