@@ -24,6 +24,8 @@ use pet_core::participant::{self, Participant, TransportFault};
 use pet_core::request::{Call, RequestId, Response};
 use pet_core::time::Timestamp;
 
+use crate::log::{most_in_memory, most_waiting, Log};
+
 /// How many participants there are.
 pub const CLIENTS: usize = 5;
 /// The most local models of one participant: a digit of a number to the base of 16 tells them apart.
@@ -110,8 +112,10 @@ pub struct Server {
     /// The last record that was put out, and the last that was stored.
     records: (PersistId, PersistId),
     /// The state and what had been accepted when the store last answered.
-    saved: (Vec<u8>, Accepted),
+    saved: (Vec<u8>, Accepted, Log),
     accepted: Accepted,
+    /// What a store of records has to keep.
+    log: Log,
     tickets: u64,
     waiting: BTreeSet<Ticket>,
     wake_at: Option<Timestamp>,
@@ -160,7 +164,7 @@ impl Federation {
             }
         });
         let machine = coordinator();
-        let saved = (machine.snapshot().to_bytes().to_vec(), Accepted::new());
+        let saved = (machine.snapshot().to_bytes().to_vec(), Accepted::new(), Log::default());
         let mut federation = Self {
             now: Timestamp::ZERO,
             clients: clients.collect(),
@@ -172,6 +176,7 @@ impl Federation {
                 records: (PersistId(0), PersistId(0)),
                 saved,
                 accepted: Accepted::new(),
+                log: Log::default(),
                 tickets: 0,
                 waiting: BTreeSet::new(),
                 wake_at: None,
@@ -252,6 +257,7 @@ impl Federation {
                 Output::Idle(idle) => {
                     self.server.wake_at = idle.wake_at;
                     let (put_out, stored) = self.server.records;
+                    self.check_bounds();
                     if idle.wake_at.is_none() && self.server.jobs.is_empty() && put_out == stored {
                         self.violated(format!("the coordinator waits for nothing: {:?}", idle.why));
                     }
@@ -263,7 +269,26 @@ impl Federation {
         self.violated("the coordinator never comes to rest");
     }
 
+    /// What is in memory and what is stored is bounded by the settings, and what waits for the store by the
+    /// messages that have no answer.
+    fn check_bounds(&mut self) {
+        let settings = settings();
+        let incomplete = self.server.machine.incomplete_bytes();
+        if incomplete > most_in_memory(&settings.reassembly) {
+            self.violated(format!("{incomplete} bytes of split messages are in memory"));
+        }
+        if let Err((found, most)) = self.server.log.check(&settings) {
+            self.violated(format!("{found} bytes are to be stored, and {most} may be"));
+        }
+        let waiting = self.server.machine.waiting_outputs();
+        // A store may be stuck for any number of phases here.
+        if waiting > most_waiting(self.server.waiting.len()) + 8 * MOST_OUTPUTS {
+            self.violated(format!("{waiting} outputs wait for the store"));
+        }
+    }
+
     fn recorded(&mut self, record: Record) {
+        self.server.log.record(&record);
         match record {
             Record::RoundBegan { round_id, secret, .. } => {
                 self.server.secrets.insert(round_id, secret);
@@ -343,17 +368,18 @@ impl Federation {
     /// Stores what the coordinator has put out.
     pub fn store(&mut self) {
         let snapshot = self.server_snapshot();
-        self.server.saved = (snapshot, self.server.accepted.clone());
+        let Server { accepted, log, .. } = &self.server;
+        self.server.saved = (snapshot, accepted.clone(), log.clone());
         self.server.records.1 = self.server.records.0;
         self.server_input(coordinator::Input::Persisted(self.server.records.0));
     }
 
     /// The coordinator's process ends, and goes on with what was stored.
     pub fn crash_server(&mut self) {
-        let (snapshot, accepted) = self.server.saved.clone();
+        let (snapshot, accepted, log) = self.server.saved.clone();
         let restored = Coordinator::restore(&snapshot, settings(), self.now);
         self.server.machine = restored.expect("what was saved can be restored");
-        self.server.accepted = accepted;
+        (self.server.accepted, self.server.log) = (accepted, log);
         self.server.records = (PersistId(0), PersistId(0));
         self.server.jobs.clear();
         self.server.waiting.clear();

@@ -10,6 +10,8 @@
 
 pub mod federation;
 mod http;
+#[path = "../../tests/src/log.rs"]
+mod log;
 mod multipart;
 mod opened_message;
 mod published;

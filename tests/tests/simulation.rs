@@ -12,14 +12,19 @@ fn must_run(scenario: &Scenario) -> Report {
 fn a_federation_survives_everything_that_can_go_wrong() {
     let mut faults = std::collections::BTreeSet::new();
     let mut lies = std::collections::BTreeSet::new();
-    for seed in 1..=4 {
+    let every_lie = pet_tests::sim::lies::Lie::ALL.len();
+    for seed in 1..=12 {
+        // Some kinds are rare.
+        if seed > 4 && (faults.len(), lies.len()) == (Fault::ALL.len(), every_lie) {
+            break;
+        }
         let report = must_run(&Scenario::small(seed));
         assert!(report.completed >= 2, "{report}");
         faults.extend(report.faults.into_keys());
         lies.extend(report.lies.into_keys());
     }
     assert_eq!(faults.len(), Fault::ALL.len(), "{faults:?}");
-    assert_eq!(lies.len(), pet_tests::sim::lies::Lie::ALL.len(), "{lies:?}");
+    assert_eq!(lies.len(), every_lie, "{lies:?}");
 }
 
 #[test]

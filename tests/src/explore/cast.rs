@@ -10,6 +10,7 @@ use pet_core::crypto::{
     EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures,
 };
 use pet_core::mask::MaskConfig;
+use pet_core::message::ReassemblyLimits;
 use pet_core::model::Model;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
@@ -104,7 +105,12 @@ impl Cast {
             sum2: Sum2Settings { count, time, quorum: Default::default() },
             mask: config.into(),
             model_length: 1,
-            reassembly: Default::default(),
+            // Small, so that what is stored has a bound that means something.
+            reassembly: ReassemblyLimits {
+                proven_bytes: 1 << 12,
+                unproven_bytes: 1 << 12,
+                ..ReassemblyLimits::default()
+            },
         };
         let root = RootSeed::new([77; 32]);
         let parameters = parameters(&settings, &root, plan.rounds + 1);

@@ -13,6 +13,8 @@ use pet_core::message::Tag;
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
 
+use crate::log::{most_in_memory, most_waiting, Log};
+
 use super::cast::{Cast, Plan, MAX_TIME, MIN_TIME};
 use super::ledger::{end_of, End, Ledger};
 use super::letters::{LetterId, Letters};
@@ -78,6 +80,8 @@ struct State {
     ledger: Ledger,
     /// What all records so far add up to.
     recovery: Recovery,
+    /// What a store of them has to keep.
+    log: Log,
 }
 
 /// What a machine did with an input.
@@ -97,7 +101,7 @@ pub(super) struct Servers {
     steps: HashMap<(ServerId, Step), (ServerId, Effects)>,
     answers: HashMap<(ServerId, String), Option<Bytes>>,
     /// What there is to restore: as a server restores it that stores records.
-    snapshots: Vec<(Vec<u8>, Ledger, Recovery)>,
+    snapshots: Vec<(Vec<u8>, Ledger, Recovery, Log)>,
     snapshot_numbers: HashMap<(Vec<u8>, String), u32>,
     /// Opened messages, with what each was opened from.
     opened: Vec<(LetterId, Verified)>,
@@ -146,6 +150,7 @@ impl Servers {
             stored: 0,
             ledger: Ledger::default(),
             recovery: Recovery::new(cast.root.clone()),
+            log: Log::default(),
         };
         let (id, _) = self.enter(cast, letters, raw, blank, (0, Step::Stored), true)?;
         Ok(id)
@@ -270,8 +275,9 @@ impl Servers {
                 next.jobs.clear();
                 next.storing.clear();
                 next.bulletin = Bulletin::new();
-                let (_, ledger, recovery) = &self.snapshots[next.stored as usize];
+                let (_, ledger, recovery, log) = &self.snapshots[next.stored as usize];
                 (next.ledger, next.recovery) = (ledger.clone(), recovery.clone());
+                next.log = log.clone();
             }
             Step::MinTime | Step::MaxTime => {}
         }
@@ -293,6 +299,7 @@ impl Servers {
             stored: state.stored,
             ledger: state.ledger.clone(),
             recovery: state.recovery.clone(),
+            log: state.log.clone(),
         })
     }
 
@@ -385,6 +392,7 @@ impl Servers {
                 Output::Persist { record, .. } => {
                     let applied = next.recovery.apply(record.clone());
                     applied.map_err(|error| error.to_string())?;
+                    next.log.record(&record);
                     enter_record(cast, letters, &mut next.ledger, &record)?;
                     // The jobs of a phase that is over are no longer waited for.
                     if !matches!(record, Record::Updates { .. } | Record::Sum { .. }) {
@@ -414,6 +422,7 @@ impl Servers {
             }
         }
         (next.machine, next.now, next.idle) = (raw.machine, raw.now, raw.idle);
+        next.check_bounds(cast)?;
         if let Some(last) = raw.last {
             let snapshot = self.save(&next)?;
             if at_once || !self.plan.slow_store {
@@ -448,7 +457,8 @@ impl Servers {
         let number = self.snapshots.len() as u32;
         let known = *self.snapshot_numbers.entry(key).or_insert(number);
         if known == number {
-            self.snapshots.push((bytes, state.ledger.clone(), state.recovery.clone()));
+            let State { ledger, recovery, log, .. } = state;
+            self.snapshots.push((bytes, ledger.clone(), recovery.clone(), log.clone()));
         }
         Ok(known)
     }
@@ -475,6 +485,30 @@ impl Servers {
         self.states.push(state);
         self.numbers.insert(key, id);
         Ok(id)
+    }
+}
+
+impl State {
+    /// What is in memory, on the disk, and in memory after a restart is bounded by the settings, and what
+    /// waits for the store by the messages that have no answer.
+    fn check_bounds(&self, cast: &Cast) -> Result<(), String> {
+        let most = most_in_memory(&cast.settings.reassembly);
+        for (what, found) in [
+            ("in memory", self.machine.incomplete_bytes()),
+            ("in memory after a restart", self.recovery.incomplete_bytes()),
+        ] {
+            if found > most {
+                return Err(format!("{found} bytes of split messages are {what}"));
+            }
+        }
+        self.log.check(&cast.settings).map_err(|(found, most)| {
+            format!("{found} bytes are to be stored, at most {most} follow from the settings")
+        })?;
+        let waiting = self.machine.waiting_outputs();
+        match waiting <= most_waiting(self.unanswered.len()) {
+            true => Ok(()),
+            false => Err(format!("{waiting} outputs wait for the store")),
+        }
     }
 }
 

@@ -48,11 +48,15 @@ pub enum Lie {
     ChunkFlood,
     /// A beginning with the right to send, and no end.
     NeverEnding,
+    /// One chunk of a participant that does not exist, again and again, the very same bytes.
+    RepeatedChunk,
+    /// Beginnings of two messages in turn, with the right to send them.
+    Alternating,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Garbage,
         Self::SealedNoise,
         Self::TooLarge,
@@ -71,6 +75,8 @@ impl Lie {
         Self::Replay,
         Self::ChunkFlood,
         Self::NeverEnding,
+        Self::RepeatedChunk,
+        Self::Alternating,
     ];
 
     /// One that suits only such messages.
@@ -92,12 +98,21 @@ impl Lie {
                 | Self::Replay
                 | Self::ChunkFlood
                 | Self::NeverEnding
+                | Self::RepeatedChunk
+                | Self::Alternating
         )
     }
 
     /// Whether the honest message is not sent at all.
     pub fn replaces(self) -> bool {
-        matches!(self, Self::WrongMask | Self::SealedGarbage | Self::WeakKey | Self::NeverEnding)
+        matches!(
+            self,
+            Self::WrongMask
+                | Self::SealedGarbage
+                | Self::WeakKey
+                | Self::NeverEnding
+                | Self::Alternating
+        )
     }
 
     /// The messages to send; none if the lie does not suit the honest message that is given, opened.
@@ -206,6 +221,22 @@ impl Lie {
                 let half = payload.len().div_ceil(2);
                 let chunk = chunk(0, random.draw() as u16, false, &payload[..half]);
                 vec![seal(keys, coordinator, view.tag, true, &chunk, random)]
+            }
+            Self::RepeatedChunk => {
+                let stranger = SigningKeyPair::from_seed(&Seed::new(random.bytes32()));
+                let mut data = vec![0; random.between(1, 60) as usize];
+                random.fill(&mut data);
+                let chunk = chunk(1, random.draw() as u16, false, &data);
+                let sealed = seal(&stranger, coordinator, view.tag, true, &chunk, random);
+                vec![sealed; random.between(5, 60) as usize]
+            }
+            Self::Alternating if is_whole => {
+                let half = payload.len().div_ceil(2);
+                let messages = [1, 2].map(|id| {
+                    let chunk = chunk(0, id, false, &payload[..half]);
+                    seal(keys, coordinator, view.tag, true, &chunk, random)
+                });
+                messages.iter().cycle().take(random.between(4, 40) as usize).cloned().collect()
             }
             // Replays are kept by the network; all others do not suit this message.
             _ => Vec::new(),

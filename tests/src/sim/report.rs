@@ -37,6 +37,8 @@ pub struct Report {
     pub happenings: u64,
     /// The most bytes that were kept of incomplete messages.
     pub most_incomplete: usize,
+    /// The most bytes of records that a store had to keep.
+    pub most_stored: usize,
     /// The virtual time at the end.
     pub end: Timestamp,
     /// The hash of everything that has happened.
@@ -102,6 +104,7 @@ impl fmt::Display for Report {
         f.write_str("\n  lies: ")?;
         list(f, &self.lies)?;
         write!(f, "\n  at most {} bytes of incomplete messages", self.most_incomplete)?;
+        write!(f, "\n  at most {} bytes of records to keep", self.most_stored)?;
         match self.digest {
             Some(digest) => write!(f, "\n  digest {digest}"),
             None => Ok(()),

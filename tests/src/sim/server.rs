@@ -17,6 +17,8 @@ use pet_core::model::ratio;
 use pet_core::request::{Call, Response};
 use pet_core::time::Timestamp;
 
+use crate::log::{most_in_memory, most_waiting, Log};
+
 use super::agenda::{Happening, Key, Sender};
 use super::ledger::Verdict;
 use super::random::Random;
@@ -40,6 +42,8 @@ pub(super) struct Server {
     jobs: u64,
     tickets: BTreeMap<Ticket, Pending>,
     last_ticket: u64,
+    /// What a store of records has to keep.
+    log: Log,
     /// What is safe.
     stored: Option<Saved>,
     /// What is being stored.
@@ -55,6 +59,7 @@ pub(super) struct Server {
 struct Saved {
     snapshot: Snapshot,
     mark: usize,
+    log: Log,
 }
 
 /// A message that the machine has not answered.
@@ -80,6 +85,7 @@ impl Server {
             jobs: 0,
             tickets: BTreeMap::new(),
             last_ticket: 0,
+            log: Log::default(),
             stored: None,
             storing: None,
             unstored: None,
@@ -264,6 +270,7 @@ impl Simulation<'_> {
 
     fn persist(&mut self, id: PersistId, record: &Record) -> Result<(), Violation> {
         self.ledger.record(record)?;
+        self.server.log.record(record);
         if let Record::RoundBegan { round_id, parameters, secret } = record {
             self.trace.note(self.now, format_args!("coordinator begins round {round_id}"));
             self.server.secrets.insert(parameters.pk, EncryptKeyPair::from_secret(secret.clone()));
@@ -287,7 +294,11 @@ impl Simulation<'_> {
             return;
         }
         let Some(id) = server.unstored.take() else { return };
-        let saved = Saved { snapshot: machine.snapshot(), mark: self.ledger.mark() };
+        let saved = Saved {
+            snapshot: machine.snapshot(),
+            mark: self.ledger.mark(),
+            log: server.log.clone(),
+        };
         server.storing = Some((saved, id));
         let millis = match self.chaos.strikes(self.now, Fault::SlowStore, &mut server.random) {
             true => server.random.between(500, 8_000),
@@ -388,13 +399,18 @@ impl Simulation<'_> {
         let Some(machine) = &self.server.machine else { return Ok(()) };
         let found = machine.incomplete_bytes();
         self.report.most_incomplete = self.report.most_incomplete.max(found);
-        let limits = self.scenario.settings.reassembly;
-        // Tiny chunks of messages that were let in may cost as much beside the data, and one more.
-        let limit = 2 * limits.proven_bytes + limits.unproven_bytes + 4096;
-        match found <= limit {
-            true => Ok(()),
-            false => Err(Violation::TooMuchMemory { found, limit }),
+        let limit = most_in_memory(&self.scenario.settings.reassembly);
+        if found > limit {
+            return Err(Violation::TooMuchMemory { found, limit });
         }
+        let found = machine.waiting_outputs();
+        let limit = most_waiting(self.server.tickets.len());
+        if found > limit {
+            return Err(Violation::TooManyWaiting { found, limit });
+        }
+        self.report.most_stored = self.report.most_stored.max(self.server.log.bytes());
+        let too_much = |(found, limit)| Violation::TooMuchStored { found, limit };
+        self.server.log.check(&self.scenario.settings).map_err(too_much)
     }
 
     fn answer(&mut self, sender: Sender, response: Response) {
@@ -442,6 +458,7 @@ impl Simulation<'_> {
         if self.chaos.strikes(self.now, Fault::Amnesia, &mut server.random) {
             server.stored = None;
         }
+        server.log = server.stored.as_ref().map(|saved| saved.log.clone()).unwrap_or_default();
         match &server.stored {
             Some(saved) => self.ledger.roll_back(saved.mark)?,
             None => self.ledger.forget(),

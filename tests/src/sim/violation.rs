@@ -123,6 +123,22 @@ pub enum Violation {
         /// How much is allowed.
         limit: usize,
     },
+    /// More is to be stored than follows from the settings.
+    #[error("{found} bytes of records are to be stored, at most {limit} follow from the settings")]
+    TooMuchStored {
+        /// How much.
+        found: usize,
+        /// How much is allowed.
+        limit: usize,
+    },
+    /// More outputs wait than there are messages without an answer.
+    #[error("{found} outputs wait for the store, at most {limit} can have a reason")]
+    TooManyWaiting {
+        /// How many.
+        found: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// Nothing has gone wrong for a long time, and yet no round is completed.
     #[error("for {0:?} nothing has gone wrong, and yet not enough rounds were completed")]
     NoRounds(Duration),

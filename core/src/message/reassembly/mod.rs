@@ -160,7 +160,7 @@ impl Reassembly {
     }
 
     /// What is set aside for a sender's message, if its right to send it is proven.
-    pub(crate) fn reserved(&self, sender: &PublicSigningKey) -> Option<usize> {
+    pub fn reserved(&self, sender: &PublicSigningKey) -> Option<usize> {
         self.kept.get(sender)?.reserved
     }
 
