@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pet_core::coordinator::Record;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{
     database::{broken_by, file_of, DROPPED, FILES, LOG, PARTS},
@@ -11,6 +11,9 @@ use super::{
     vault::{Place, Vault},
 };
 use crate::store::StoreError;
+
+/// A table of sealed rows, and the places that they are at.
+type Sealed = (TableDefinition<'static, u64, &'static [u8]>, fn(u64) -> Place);
 
 /// Seals records and their large parts as the second version does. All of it becomes true with the
 /// transaction, or nothing: files get new names, and the old ones are removed after it.
@@ -28,7 +31,7 @@ pub(super) fn seal_anew(
         Ok::<_, StoreError>((vault.close(place, &opened), opened))
     };
     let mut round = None;
-    let places: [(_, fn(u64) -> Place); 2] = [(LOG, Place::Record), (PARTS, Place::Part)];
+    let places: [Sealed; 2] = [(LOG, Place::Record), (PARTS, Place::Part)];
     for (table, place) in places {
         let is_log = round.is_none();
         let mut table = transaction.open_table(table).map_err(|e| told(e.into()))?;

@@ -21,6 +21,9 @@ fn sealed(count: usize, length: u64) -> TempDir {
 
 type Rows = TableDefinition<'static, u64, &'static [u8]>;
 
+/// A table of sealed rows, and the places that they are at.
+type Sealed = (Rows, fn(u64) -> Place);
+
 /// Changes a store behind its back.
 fn change(dir: &TempDir, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = redb::Database::open(dir.path().join(DATABASE)).unwrap();
@@ -47,7 +50,7 @@ fn first_version(dir: &TempDir) {
         let root = meta.get("root").unwrap().unwrap().value().to_vec();
         meta.insert("root", &first(Place::Root, &root)[..]).unwrap();
         meta.insert("version", &1u64.to_le_bytes()[..]).unwrap();
-        let places: [(Rows, fn(u64) -> Place); 2] = [(LOG, Place::Record), (PARTS, Place::Part)];
+        let places: [Sealed; 2] = [(LOG, Place::Record), (PARTS, Place::Part)];
         for (table, place) in places {
             let mut table = transaction.open_table(table).unwrap();
             let rows: Vec<_> = table
