@@ -45,7 +45,12 @@ class Listener:
     """Takes connections, says how each begins, answers, and ends it."""
 
     def __init__(
-        self, name: str, told: queue.Queue[tuple[str, str]], answer: bytes = b"", host: str = "127.0.0.1", port: int = 0
+        self,
+        name: str,
+        told: queue.Queue[tuple[str, str]],
+        answer: bytes = b"",
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
@@ -143,6 +148,9 @@ def has_ipv6() -> bool:
         return False
 
 
+# A connection that is given up in the middle of its beginning is left to the garbage collector by anyio.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_environment_leads_where_the_table_says(
     asking: Callable[[str], Asking],
     listen: Callable[..., Listener],
@@ -175,7 +183,9 @@ def test_the_environment_leads_where_the_table_says(
         assert asked == row["asks"], row
         shown = f"[{host}]" if host is not None and ":" in host else host
         if asked == "proxy":
-            expected = f"CONNECT {shown}:{server.port}" if url.startswith("https") else f"GET {url}/params"
+            expected = (
+                f"CONNECT {shown}:{server.port}" if url.startswith("https") else f"GET {url}/params"
+            )
             # httpx forgets the brackets of IPv6 addresses.
             lines = [f"{expected} HTTP/1.1".lower()]
             lines.append(lines[0].replace("[", "").replace("]", ""))
@@ -249,14 +259,26 @@ def test_proxies_that_refuse_are_told(
     for scheme in ("http", "https"):
         caplog.clear()
         with asking(f"{scheme}://coordinator.example"):
-            wait_until(lambda: told("wants a user name and a password"), f"407 over {scheme} is told")
+            wait_until(
+                lambda: told("wants a user name and a password"), f"407 over {scheme} is told"
+            )
         assert f"http://127.0.0.1:{proxy.port} ({scheme}_proxy)" in caplog.text
         assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://[::1", "http://::1", "http://[::1]x", "http://h:0", "http://h%", "http://h:+1", "ftp://h", "", "http://"],
+    [
+        "http://[::1",
+        "http://::1",
+        "http://[::1]x",
+        "http://h:0",
+        "http://h%",
+        "http://h:+1",
+        "ftp://h",
+        "",
+        "http://",
+    ],
 )
 def test_bad_urls_are_refused_at_once(url: str) -> None:
     for make in (xaynet_sdk.spawn_async_participant, aio.connect):
@@ -292,7 +314,18 @@ def test_certificates_that_sign_themselves_work_or_are_explained(
     certificate, key = tmp_path / "self.pem", tmp_path / "self.key"
     options = ["-addext", "basicConstraints=critical,CA:FALSE"] if kind == "CA:FALSE" else []
     options += ["-addext", "subjectAltName=DNS:localhost", "-subj", "/CN=localhost", "-days", "3"]
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *options)
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+        *options,
+    )
     settings = {"api.tls_certificate": certificate, "api.tls_key": key}
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with xaynet_sdk.Coordinator(4, settings=settings) as coordinator:
@@ -318,7 +351,18 @@ def test_unknown_authorities_are_told(
     certificate, key = tmp_path / "self.pem", tmp_path / "self.key"
     options = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
     options += ["-subj", "/CN=localhost", "-days", "3"]
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *options)
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+        *options,
+    )
     settings = {"api.tls_certificate": certificate, "api.tls_key": key}
     with (
         xaynet_sdk.Coordinator(4, settings=settings) as coordinator,

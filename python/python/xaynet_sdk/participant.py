@@ -372,7 +372,7 @@ class _Participation:
             return
         except xaynet_sdk.GlobalModelLengthMisMatch as error:
             # The coordinator was set up anew: somebody must make the first model of the new kind.
-            LOG.warning("training begins anew: %s", error)
+            self._log.warning("training begins anew: %s", error)
             global_model = None
         except xaynet_sdk.UninitializedParticipant:
             raise

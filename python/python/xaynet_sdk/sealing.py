@@ -103,7 +103,9 @@ def unseal(state: State, *, key: bytes | None = None, passphrase: str | None = N
             secret = _derived(passphrase, salt, log_n, r, p)
         else:
             if not 1 <= r <= _MAX_PASSES or not 8 <= p <= _MAX_MEMORY >> 10:
-                raise ParticipantRestore("the sealed state is damaged: its passphrase cannot be used")
+                raise ParticipantRestore(
+                    "the sealed state is damaged: its passphrase cannot be used"
+                )
             secret = _stretch(passphrase.encode(), salt, r, p << 10)
     else:
         raise ParticipantRestore("the sealed state is damaged: it is sealed in no known way")
