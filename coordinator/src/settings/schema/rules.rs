@@ -63,6 +63,12 @@ pub(super) fn check_except(
             "api.tls_certificate",
             api.tls_certificate.is_some(),
         ),
+        (
+            "api.proxy_protocol",
+            api.proxy_protocol,
+            "api.trusted_proxies",
+            !api.trusted_proxies.is_empty(),
+        ),
     ] {
         if given && !there && !unreadable.contains(needs) {
             problems.push(problem(key, None, format!("needs {needs} as well")));

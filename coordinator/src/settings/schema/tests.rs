@@ -420,6 +420,7 @@ fn certificate_and_key_need_each_other() {
         ("api.tls_key = \"k\"", "api.tls_key", "needs api.tls_certificate as well"),
         ("api.tls_certificate = \"c\"", "api.tls_certificate", "needs api.tls_key as well"),
         ("api.tls_client_auth = \"a\"", "api.tls_client_auth", "needs api.tls_certificate as well"),
+        ("api.proxy_protocol = true", "api.proxy_protocol", "needs api.trusted_proxies as well"),
         ("api.tls_key = \"\"", "api.tls_key", "must be the path of a file in PEM form"),
     ] {
         let found = problems(line);
