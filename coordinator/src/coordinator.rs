@@ -411,9 +411,7 @@ fn rate_limit(limits: &LimitsSettings) -> Option<RateLimit> {
 }
 
 fn random_seed() -> Result<RootSeed, StartError> {
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(StartError::Randomness)?;
-    Ok(RootSeed::new(*seed))
+    RootSeed::try_fill(|seed| getrandom::fill(seed)).map_err(StartError::Randomness)
 }
 
 impl From<ResumeError> for StartError {

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::wiping_stack;
+
 /// Names one job of one state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
@@ -113,7 +115,7 @@ impl<R> Job<R> {
 
     /// Does the next piece of work, which takes about a millisecond; true once nothing is left.
     pub fn step(&mut self) -> bool {
-        self.work.step()
+        wiping_stack(|| self.work.step())
     }
 
     /// How far the job has come.
@@ -138,7 +140,7 @@ impl<R> Job<R> {
     /// Does all that is left and gives the result.
     pub fn finish(mut self) -> JobResult<R> {
         while !self.step() {}
-        JobResult { id: self.id, outcome: self.work.finish() }
+        JobResult { id: self.id, outcome: wiping_stack(|| self.work.finish()) }
     }
 
     /// Does the whole job, in up to `parts` parts at the same time, and gives its result; nothing if
@@ -196,13 +198,13 @@ pub struct Part<R> {
 impl<R> Part<R> {
     /// Does the next piece of work, which takes about a millisecond; true once nothing is left.
     pub fn step(&mut self) -> bool {
-        self.work.step()
+        wiping_stack(|| self.work.step())
     }
 
     /// Does all that is left and gives the result; nothing if it was cancelled.
     pub fn run(mut self, cancelled: impl Fn() -> bool) -> Option<PartResult<R>> {
         while !cancelled() {
-            if self.work.step() {
+            if self.step() {
                 return Some(self.finish());
             }
         }
@@ -212,7 +214,7 @@ impl<R> Part<R> {
     /// Does all that is left and gives the result.
     pub fn finish(mut self) -> PartResult<R> {
         while !self.step() {}
-        PartResult(self.work.finish())
+        PartResult(wiping_stack(|| self.work.finish()))
     }
 }
 

@@ -62,7 +62,7 @@ impl Envelope {
 
     pub(crate) fn seal(&self, state: &impl Serialize, key: &SnapshotKey) -> Vec<u8> {
         let mut sealed = self.sealed_magic.to_vec();
-        sealed.extend(key.seal(&self.write(state)));
+        sealed.extend(key.seal_as(&self.sealed_magic, &self.write(state)));
         sealed
     }
 
@@ -92,7 +92,10 @@ impl Envelope {
             return Err(EnvelopeError::NotSealed);
         }
         let sealed = bytes.strip_prefix(&self.sealed_magic).ok_or(EnvelopeError::NotASnapshot)?;
-        let bytes = key.open(sealed).map(Zeroizing::new).map_err(|_| EnvelopeError::DoesNotOpen)?;
+        let bytes = key
+            .open_as(&self.sealed_magic, sealed)
+            .map(Zeroizing::new)
+            .map_err(|_| EnvelopeError::DoesNotOpen)?;
         self.read(&bytes)
     }
 }

@@ -48,7 +48,6 @@ impl Config {
 
 /// A seed that nobody else has.
 pub(crate) fn random_seed() -> Result<RootSeed, Error> {
-    let mut seed = [0; RootSeed::LENGTH];
-    getrandom::fill(&mut seed).map_err(|error| Error::Randomness(error.to_string()))?;
-    Ok(RootSeed::new(seed))
+    RootSeed::try_fill(|seed| getrandom::fill(seed))
+        .map_err(|error| Error::Randomness(error.to_string()))
 }

@@ -33,8 +33,8 @@ pub fn open(dir: &Path, secret_file: Option<&PathBuf>) -> Result<DiskStore, Fail
     let failed = |error: StoreError| Failed::new(Exit::Failure, error);
     let mut store = DiskStore::inspect(dir, secret).map_err(failed)?;
     // If nothing was begun in it yet, it becomes the root of a coordinator's keys.
-    let mut root = Zeroizing::new([0; 32]);
-    getrandom::fill(root.as_mut()).map_err(|error| Failed::new(Exit::Failure, error))?;
-    store.restore(RootSeed::new(*root)).map_err(failed)?;
+    let root = RootSeed::try_fill(|seed| getrandom::fill(seed))
+        .map_err(|error| Failed::new(Exit::Failure, error))?;
+    store.restore(root).map_err(failed)?;
     Ok(store)
 }

@@ -1,5 +1,6 @@
 //! What goes into the coordinator's machine and what comes out.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ pub enum Why {
 
 /// A change that must outlive the process. From the records since a round began
 /// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Record {
     /// A round has begun. Everything of the round before may be forgotten.
@@ -204,6 +205,54 @@ pub enum Record {
         /// The round's number.
         round_id: u64,
     },
+}
+
+/// Shows whom it is about, and nothing that was collected.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundBegan { round_id, parameters, .. } => f
+                .debug_struct("RoundBegan")
+                .field("round_id", round_id)
+                .field("parameters", parameters)
+                .finish_non_exhaustive(),
+            Self::Sum { participant, ephemeral_key } => f
+                .debug_struct("Sum")
+                .field("participant", participant)
+                .field("ephemeral_key", ephemeral_key)
+                .finish(),
+            Self::Chunk { participant, tag, chunk, reserved } => f
+                .debug_struct("Chunk")
+                .field("participant", participant)
+                .field("tag", tag)
+                .field("chunk", chunk)
+                .field("reserved", reserved)
+                .finish(),
+            Self::ChunksDropped { participants } => {
+                f.debug_struct("ChunksDropped").field("participants", participants).finish()
+            }
+            Self::SumEnded => f.write_str("SumEnded"),
+            Self::Updates { seeds, aggregation } => f
+                .debug_struct("Updates")
+                .field("seeds", seeds)
+                .field("aggregation", aggregation)
+                .finish(),
+            Self::UpdateEnded => f.write_str("UpdateEnded"),
+            Self::Sum2 { participant, digest, mask } => f
+                .debug_struct("Sum2")
+                .field("participant", participant)
+                .field("digest", digest)
+                .field("mask_bytes", &mask.as_ref().map(Bytes::len))
+                .finish(),
+            Self::Sum2Ended { digest } => {
+                f.debug_struct("Sum2Ended").field("digest", digest).finish()
+            }
+            Self::Model(model) => f.debug_tuple("Model").field(model).finish(),
+            Self::RoundFailed { round_id } => {
+                f.debug_struct("RoundFailed").field("round_id", round_id).finish()
+            }
+        }
+    }
 }
 
 /// What a coordinator tells its operator.

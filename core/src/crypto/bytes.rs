@@ -23,16 +23,82 @@ macro_rules! public_bytes {
             }
         }
 
-        $crate::crypto::common_bytes!($name, $len);
+        impl $name {
+            /// Wraps raw bytes.
+            pub const fn new(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        $crate::crypto::common_bytes!($name, $len, |bytes: &[u8; $len]| $name(*bytes));
     };
 }
 
-/// Defines a secret fixed-size byte string: zeroized on drop, redacted, compared in constant time.
+/// Defines a secret fixed-size byte string: zeroized on drop, redacted, compared in constant time. It lies on the heap, so
+/// that moving it leaves no copy behind.
 macro_rules! secret_bytes {
     ($(#[$meta:meta])* $name:ident, $len:expr) => {
         $(#[$meta])*
-        #[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-        pub struct $name([u8; $len]);
+        pub struct $name(Box<[u8; $len]>);
+
+        impl $name {
+            /// Copies raw bytes. The caller's own are the caller's to wipe: [`Self::try_fill`] needs none.
+            pub fn new(mut bytes: [u8; $len]) -> Self {
+                let secret = Self::filled(|to| to.copy_from_slice(&bytes));
+                zeroize::Zeroize::zeroize(&mut bytes);
+                secret
+            }
+
+            /// Has the bytes written to where they are to stay.
+            ///
+            /// # Errors
+            /// That of `fill`.
+            pub fn try_fill<E>(
+                fill: impl FnOnce(&mut [u8; $len]) -> Result<(), E>,
+            ) -> Result<Self, E> {
+                let mut secret = Self(Box::new([0; $len]));
+                fill(&mut secret.0)?;
+                Ok(secret)
+            }
+
+            /// The same where nothing can go wrong.
+            #[allow(dead_code, reason = "not every kind is made in this way")]
+            pub(crate) fn filled(fill: impl FnOnce(&mut [u8; $len])) -> Self {
+                let mut secret = Self(Box::new([0; $len]));
+                fill(&mut secret.0);
+                secret
+            }
+
+            /// The raw bytes.
+            pub fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self::filled(|to| to.copy_from_slice(self.as_bytes()))
+            }
+        }
+
+        impl zeroize::Zeroize for $name {
+            fn zeroize(&mut self) {
+                self.0.as_mut_slice().zeroize();
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                zeroize::Zeroize::zeroize(self);
+            }
+        }
+
+        impl zeroize::ZeroizeOnDrop for $name {}
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,38 +109,30 @@ macro_rules! secret_bytes {
         impl PartialEq for $name {
             /// In constant time.
             fn eq(&self, other: &Self) -> bool {
-                sodiumoxide::utils::memcmp(&self.0, &other.0)
+                sodiumoxide::utils::memcmp(self.as_bytes(), other.as_bytes())
             }
         }
 
         impl Eq for $name {}
 
-        $crate::crypto::common_bytes!($name, $len);
+        $crate::crypto::common_bytes!($name, $len, |bytes: &[u8; $len]| {
+            $name::filled(|to| to.copy_from_slice(bytes))
+        });
     };
 }
 
 macro_rules! common_bytes {
-    ($name:ident, $len:expr) => {
+    ($name:ident, $len:expr, $copy:expr) => {
         impl $name {
             /// How many bytes it has.
             pub const LENGTH: usize = $len;
-
-            /// Wraps raw bytes.
-            pub const fn new(bytes: [u8; $len]) -> Self {
-                Self(bytes)
-            }
-
-            /// The raw bytes.
-            pub const fn as_bytes(&self) -> &[u8; $len] {
-                &self.0
-            }
 
             /// Copies raw bytes out of a slice.
             ///
             /// # Errors
             /// If the slice has another length.
             pub fn from_slice(bytes: &[u8]) -> Result<Self, $crate::crypto::CryptoError> {
-                bytes.try_into().map(Self).map_err(|_| $crate::crypto::CryptoError::Length {
+                bytes.try_into().map($copy).map_err(|_| $crate::crypto::CryptoError::Length {
                     expected: $len,
                     actual: bytes.len(),
                 })
@@ -83,13 +141,13 @@ macro_rules! common_bytes {
 
         impl From<[u8; $len]> for $name {
             fn from(bytes: [u8; $len]) -> Self {
-                Self(bytes)
+                Self::new(bytes)
             }
         }
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(&self.0)
+                serializer.serialize_bytes(self.as_bytes())
             }
         }
 

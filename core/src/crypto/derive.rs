@@ -1,6 +1,6 @@
 //! All randomness of a state machine, derived from one seed.
 
-use super::{hash, secret_bytes, Seed};
+use super::{hash, secret_bytes, wiping_stack, Seed};
 
 secret_bytes! {
     /// The one seed of a state machine: 32 bytes that must be unpredictable and never be used by
@@ -29,6 +29,8 @@ pub enum Purpose {
     RoundKey,
     /// The coordinator's very first round seed.
     FirstRoundSeed,
+    /// The root seed of the next round.
+    Ratchet,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::MessageId => b"message id",
             Self::RoundKey => b"round key",
             Self::FirstRoundSeed => b"first round seed",
+            Self::Ratchet => b"ratchet",
         }
     }
 }
@@ -50,7 +53,17 @@ impl RootSeed {
     /// Derives 32 bytes for a purpose in a context (the round, the recipient, ...): keyed BLAKE2b
     /// over the purpose and the context's parts, each with its length before it.
     pub fn derive(&self, purpose: Purpose, context: &[&[u8]]) -> Seed {
-        let mut state = hash::state(32, Some(&self.0));
+        Seed::filled(|to| wiping_stack(|| self.derive_into(purpose, context, to)))
+    }
+
+    /// The root seed of the next round. From it nobody gets back to this one, so that whoever learns a later root learns
+    /// nothing of the rounds before.
+    pub(crate) fn ratchet(&self) -> Self {
+        Self::filled(|to| wiping_stack(|| self.derive_into(Purpose::Ratchet, &[], to)))
+    }
+
+    fn derive_into(&self, purpose: Purpose, context: &[&[u8]], to: &mut [u8; 32]) {
+        let mut state = hash::state(32, Some(self.as_bytes()));
         for part in std::iter::once(purpose.label()).chain(context.iter().copied()) {
             state
                 .update(&(part.len() as u64).to_le_bytes())
@@ -58,7 +71,7 @@ impl RootSeed {
             state.update(part).expect("hashing has no failing inputs");
         }
         let digest = state.finalize().expect("hashing has no failing inputs");
-        Seed::from_slice(digest.as_ref()).expect("32 bytes were asked for")
+        to.copy_from_slice(digest.as_ref());
     }
 }
 

@@ -6,7 +6,7 @@
 
 use sodiumoxide::crypto::{box_, secretbox, stream::xsalsa20};
 
-use super::{hash, init, public_bytes, secret_bytes, CryptoError, Seed};
+use super::{hash, init, public_bytes, secret_bytes, wiping_stack, CryptoError, Seed};
 
 /// How many bytes longer a sealed box is than its content.
 pub const SEAL_OVERHEAD: usize = 48;
@@ -34,14 +34,21 @@ impl EncryptKeyPair {
     /// Derives the pair from a seed (`crypto_box_seed_keypair`).
     pub fn from_seed(seed: &Seed) -> Self {
         init();
-        let (public, secret) = box_::keypair_from_seed(&box_::Seed(*seed.as_bytes()));
-        Self { public: PublicEncryptKey::new(public.0), secret: SecretEncryptKey::new(secret.0) }
+        let mut public = PublicEncryptKey::new([0; KEY_LENGTH]);
+        let secret = SecretEncryptKey::filled(|to| {
+            wiping_stack(|| {
+                let (pk, sk) = box_::keypair_from_seed(&box_::Seed(*seed.as_bytes()));
+                public.0.copy_from_slice(&pk.0);
+                to.copy_from_slice(&sk.0);
+            });
+        });
+        Self { public, secret }
     }
 
     /// Rebuilds the pair from its secret half.
     pub fn from_secret(secret: SecretEncryptKey) -> Self {
         init();
-        let public = box_::SecretKey(*secret.as_bytes()).public_key();
+        let public = wiping_stack(|| box_::SecretKey(*secret.as_bytes()).public_key());
         Self { public: PublicEncryptKey::new(public.0), secret }
     }
 
@@ -72,6 +79,10 @@ impl EncryptKeyPair {
     /// # Errors
     /// [`CryptoError::DoesNotOpen`] if it is damaged, too short, or was sealed for another key.
     pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
+        wiping_stack(|| self.open_box(sealed))
+    }
+
+    fn open_box<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
         if sealed.len() < SEAL_OVERHEAD {
             return Err(CryptoError::DoesNotOpen);
         }
@@ -120,8 +131,10 @@ impl PublicEncryptKey {
             return Err(CryptoError::Length { expected: SEAL_OVERHEAD, actual });
         }
         let (overhead, content) = buffer.split_at_mut(SEAL_OVERHEAD);
-        let key = shared_key(self, &ephemeral.secret)?;
-        let tag = secretbox::seal_detached(content, &nonce(&ephemeral.public, self), &key);
+        let tag = wiping_stack(|| {
+            let key = shared_key(self, &ephemeral.secret)?;
+            Ok(secretbox::seal_detached(content, &nonce(&ephemeral.public, self), &key))
+        })?;
         overhead[..KEY_LENGTH].copy_from_slice(ephemeral.public.as_bytes());
         overhead[KEY_LENGTH..].copy_from_slice(&tag.0);
         Ok(())

@@ -27,6 +27,7 @@ mod hash;
 mod seal;
 mod sign;
 mod snapshot;
+mod wipe;
 
 pub use derive::{Purpose, RootSeed};
 pub use eligibility::{is_eligible, Task, TaskSignatures};
@@ -38,6 +39,7 @@ pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
 pub use snapshot::SnapshotKey;
 
 pub(crate) use bytes::{common_bytes, public_bytes, secret_bytes};
+pub(crate) use wipe::wiping_stack;
 
 use thiserror::Error;
 

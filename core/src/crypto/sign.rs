@@ -1,9 +1,8 @@
 //! Ed25519 signatures: the participant's identity (specification, section 2).
 
 use sodiumoxide::crypto::sign::ed25519 as ed;
-use zeroize::Zeroize;
 
-use super::{init, public_bytes, secret_bytes, Seed};
+use super::{init, public_bytes, secret_bytes, wiping_stack, Seed};
 
 public_bytes! {
     /// The public half of an identity: who a participant is.
@@ -31,24 +30,22 @@ impl SigningKeyPair {
     /// Derives the pair from a seed (`crypto_sign_seed_keypair`).
     pub fn from_seed(seed: &Seed) -> Self {
         init();
-        let (public, mut secret) = ed::keypair_from_seed(&ed::Seed(*seed.as_bytes()));
-        let pair = Self {
-            public: PublicSigningKey::new(public.0),
-            secret: SecretSigningKey::new(secret.0),
-        };
-        secret.0.zeroize();
-        pair
+        let mut public = PublicSigningKey::new([0; 32]);
+        let secret = SecretSigningKey::filled(|to| {
+            wiping_stack(|| {
+                let (pk, sk) = ed::keypair_from_seed(&ed::Seed(*seed.as_bytes()));
+                public.0.copy_from_slice(&pk.0);
+                to.copy_from_slice(&sk.0);
+            });
+        });
+        Self { public, secret }
     }
 
     /// Rebuilds the pair from its secret half.
     pub fn from_secret(secret: SecretSigningKey) -> Self {
         // The second half of libsodium's secret key is not trusted: signing with a public key that
         // does not belong to the seed gives the seed away.
-        let mut seed = [0; 32];
-        seed.copy_from_slice(&secret.as_bytes()[..32]);
-        let pair = Self::from_seed(&Seed::new(seed));
-        seed.zeroize();
-        pair
+        Self::from_seed(&Seed::filled(|to| to.copy_from_slice(&secret.as_bytes()[..32])))
     }
 
     /// The public half.
@@ -64,7 +61,8 @@ impl SigningKeyPair {
     /// Signs a message. Deterministic.
     pub fn sign(&self, message: &[u8]) -> Signature {
         init();
-        let signature = ed::sign_detached(message, &ed::SecretKey(*self.secret.as_bytes()));
+        let signature =
+            wiping_stack(|| ed::sign_detached(message, &ed::SecretKey(*self.secret.as_bytes())));
         let mut bytes = [0; 64];
         bytes.copy_from_slice(signature.as_ref());
         Signature::new(bytes)

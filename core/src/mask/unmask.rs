@@ -43,12 +43,19 @@ pub struct WeightOutOfRange {
 }
 
 /// A global model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Unmasked {
     /// The weights in the round's data type: floats correctly rounded, integers truncated toward zero.
     pub model: Result<Model, WeightOutOfRange>,
     /// The exact weights in the old form (see [`crate::model::ratio`]); empty if only the model was wanted.
     pub ratios: Vec<u8>,
+}
+
+/// Shows no weights.
+impl fmt::Debug for Unmasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unmasked({:?}, {} bytes of ratios)", self.model, self.ratios.len())
+    }
 }
 
 /// About how many bytes a part of the work leaves, at most.

@@ -22,7 +22,7 @@ const MAX_CHUNKS: usize = 1 << 16;
 pub struct MessageId(pub u16);
 
 /// A part of a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Chunk<'a> {
     /// Its place, from 0.
     pub id: u16,
@@ -32,6 +32,15 @@ pub struct Chunk<'a> {
     pub is_last: bool,
     /// The bytes.
     pub data: &'a [u8],
+}
+
+/// Shows no content: it may be of the sum of the masks.
+impl std::fmt::Debug for Chunk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, message_id, is_last, data } = self;
+        let last = if *is_last { ", the last" } else { "" };
+        write!(f, "Chunk({id} of message {}{last}, {} bytes)", message_id.0, data.len())
+    }
 }
 
 impl<'a> Chunk<'a> {

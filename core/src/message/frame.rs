@@ -1,5 +1,7 @@
 //! Writing a message: payload, header, signature and seal in one buffer.
 
+use std::fmt;
+
 use super::header::{MULTIPART_FLAG, SIGNED_FROM};
 use super::{Tag, HEADER_LENGTH};
 use crate::crypto::{CryptoError, EncryptKeyPair, PublicEncryptKey, SigningKeyPair, SEAL_OVERHEAD};
@@ -9,9 +11,15 @@ pub const FRAME_HEADROOM: usize = SEAL_OVERHEAD + HEADER_LENGTH;
 
 /// A message in the making. The payload is appended to a buffer that already has room for the header
 /// and the seal, so that a large payload is never copied.
-#[derive(Debug)]
 pub struct Frame {
     buffer: Vec<u8>,
+}
+
+/// Shows the length, not the payload: it may be the sum of the masks.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} bytes of payload)", self.payload_len())
+    }
 }
 
 impl Frame {

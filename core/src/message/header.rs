@@ -51,7 +51,7 @@ impl TryFrom<u8> for Tag {
 }
 
 /// An opened message, borrowed: the header's fields and where the payload lies.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct MessageView<'a> {
     /// The participant's signature over everything after it.
     pub signature: Signature,
@@ -66,6 +66,15 @@ pub struct MessageView<'a> {
     /// Everything after the header.
     pub payload: &'a [u8],
     signed: &'a [u8],
+}
+
+/// Shows no payload: it may be the sum of the masks.
+impl std::fmt::Debug for MessageView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = if self.is_multipart { "a part of a " } else { "" };
+        let Self { tag, participant, payload, .. } = self;
+        write!(f, "MessageView({part}{tag} message of {participant}, {} bytes)", payload.len())
+    }
 }
 
 impl<'a> MessageView<'a> {

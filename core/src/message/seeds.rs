@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::error::{take, take_array};
 use super::MessageError;
@@ -47,11 +48,10 @@ impl EncryptedMaskSeed {
     /// # Errors
     /// [`SeedOpenError`] if it was not sealed for these keys.
     pub fn open(&self, keys: &EncryptKeyPair) -> Result<MaskSeed, SeedOpenError> {
-        let mut sealed = *self.as_bytes();
+        // Not on the stack, of which copies may stay behind.
+        let mut sealed = Zeroizing::new(self.as_bytes().to_vec());
         let opened = keys.open_in_place(&mut sealed).map_err(|_| SeedOpenError)?;
-        let seed = MaskSeed::from_slice(opened).map_err(|_| SeedOpenError);
-        zeroize::Zeroize::zeroize(&mut sealed);
-        seed
+        MaskSeed::from_slice(opened).map_err(|_| SeedOpenError)
     }
 }
 

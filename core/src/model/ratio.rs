@@ -3,6 +3,8 @@
 //! A u64 count, and for each weight numerator and denominator. Each is a big integer: its sign as one
 //! signed byte (-1, 0, 1), the number of its u32 digits as u64, and the digits, least significant first.
 
+use std::fmt;
+
 use num_bigint::{BigInt, BigUint, Sign};
 use num_rational::BigRational;
 
@@ -76,13 +78,19 @@ pub enum RatioError {
 /// Decodes a model of the old form, in steps.
 ///
 /// Memory: 4 or 8 bytes a weight, which is less than half of what the input has for it.
-#[derive(Debug)]
 pub struct RatioDecoder<B> {
     bytes: B,
     position: usize,
     count: usize,
     model: Model,
     error: Option<RatioError>,
+}
+
+/// Shows the progress, not the weights.
+impl<B> fmt::Debug for RatioDecoder<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RatioDecoder({:?} of {} weights)", self.model, self.count)
+    }
 }
 
 impl<B: AsRef<[u8]>> RatioDecoder<B> {

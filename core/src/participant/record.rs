@@ -1,5 +1,6 @@
 //! Recorded participants.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ pub struct Beginning {
 }
 
 /// A participant's input.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub enum Written {
     Tick,
     Response {
@@ -53,6 +54,26 @@ pub enum Written {
         retry_after: Option<Duration>,
         data_type: DataType,
     },
+}
+
+/// Shows no content.
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tick => f.write_str("Tick"),
+            Self::Response { id, status, body }
+            | Self::Later { id, status, body, .. }
+            | Self::Array { id, status, body, .. } => {
+                write!(f, "Response({id:?}, {status}, {} bytes)", body.len())
+            }
+            Self::Fault { id, fault } => write!(f, "Fault({id:?}, {fault:?})"),
+            Self::JobDone(id) => write!(f, "JobDone({id:?})"),
+            Self::JobLost(id) => write!(f, "JobLost({id:?})"),
+            Self::SetModel(model) => write!(f, "SetModel({model:?})"),
+            Self::FetchModel => f.write_str("FetchModel"),
+            Self::Stop => f.write_str("Stop"),
+        }
+    }
 }
 
 impl Recorded<Participant> {

@@ -28,6 +28,7 @@ impl Participant {
         self.model_asked = false;
         let outdated = !self.settings.keep_models && self.round.is_some() && self.model.is_some();
         let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
+        self.root = self.root.ratchet();
         self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
         self.event(Event::NewRound { task, parameters: parameters.clone() });
         if outdated {

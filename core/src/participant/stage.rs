@@ -22,7 +22,7 @@ pub(super) struct Round {
 }
 
 /// What a participant has to do next.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// Nothing until the next round.
     Awaiting,
@@ -39,6 +39,20 @@ pub(super) enum Stage {
     },
     /// Send the masked model.
     Update(Upload),
+}
+
+/// Shows no dictionary.
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Awaiting => f.write_str("Awaiting"),
+            Self::Sum(upload) => write!(f, "Sum({upload:?})"),
+            Self::Sum2(upload) => write!(f, "Sum2({upload:?})"),
+            Self::FetchSums => f.write_str("FetchSums"),
+            Self::Mask { sums } => write!(f, "Mask({} bytes of sum dictionary)", sums.len()),
+            Self::Update(upload) => write!(f, "Update({upload:?})"),
+        }
+    }
 }
 
 /// A message being delivered: masked, sealed or public, all of it, but for the payload of a split sum2
