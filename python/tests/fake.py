@@ -69,12 +69,16 @@ class Answer:
 
 @dataclass
 class FakeCoordinator:
-    """Answers by path; a path that is not there is answered with 204, a silent one not at all."""
+    """Answers by path; a path that is not there is answered with 204, a silent one not at all.
+
+    The next request for a path that is held gets the answer of when it came, once it is let go.
+    """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     #: Longer bodies are refused, as by a proxy.
     limit: int | None = None
+    held: dict[str, threading.Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.requests: list[str] = []
@@ -131,10 +135,13 @@ class FakeCoordinator:
             elif body:
                 self.messages.append(body)
             silent = path in self.silent
+            held = self.held.pop(path, None)
             answer = self.answers.get(path, Answer(200 if body else 204))
             if refused:
                 answer = Answer(413, b"<html>413 Request Entity Too Large</html>")
             self._changed.notify_all()
+        if held is not None:
+            held.wait(30)
         if silent:
             self._released.wait()
             handler.close_connection = True

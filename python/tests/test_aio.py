@@ -198,6 +198,29 @@ def test_the_global_model(fake: FakeCoordinator) -> None:
     run(main())
 
 
+def test_a_cancelled_call_leaves_no_old_model_to_the_next(fake: FakeCoordinator) -> None:
+    async def main() -> None:
+        fake.set("/model", wire.model([1, 1, 1, 1]))
+        fake.new_round(1, task="none")
+        let_go = fake.held["/model"] = threading.Event()
+        # It does not look at the round by itself in the meantime.
+        async with aio.connect(fake.url, polling=protocol.Polling(60, 60, 1.0, 0.0)) as participant:
+            await anext(participant.rounds())
+            call = asyncio.ensure_future(participant.global_model())
+            await asyncio.to_thread(fake.wait_for_request, "/model")
+            call.cancel()
+            fake.set("/model", wire.model([0, 0, 0, 0]))
+            fake.new_round(2, task="none")
+            next_call = asyncio.ensure_future(participant.global_model())
+            await asyncio.sleep(0)
+            let_go.set()
+            model = await next_call
+            assert model is not None
+            assert model.tolist() == [0, 0, 0, 0]
+
+    run(main())
+
+
 def test_cancelling_does_no_harm(fake: FakeCoordinator) -> None:
     async def main() -> None:
         fake.silent.add("/model")

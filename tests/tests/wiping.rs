@@ -43,9 +43,13 @@ fn copies(needle: &Needle, work: impl FnOnce() + Send + 'static) -> usize {
     thread.spawn(search).expect("a thread").join().expect("it works")
 }
 
+/// Works further down, so that what searches afterwards does not overwrite what it looks for.
 #[inline(never)]
 fn above(work: impl FnOnce()) {
+    let mut room = [0u8; 4096];
+    black_box(&mut room);
     work();
+    black_box(&mut room);
 }
 
 /// Searches the stack from `top` downwards.
@@ -75,7 +79,7 @@ fn count(needle: &Needle, top: usize) -> usize {
 fn root() -> RootSeed {
     RootSeed::try_fill(|bytes| {
         for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = 37 * i as u8 + 11;
+            *byte = (37 * i + 11) as u8;
         }
         Ok::<_, ()>(())
     })

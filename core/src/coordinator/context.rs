@@ -161,7 +161,20 @@ impl RoundContext {
         is_multipart: bool,
         bytes: Bytes,
     ) -> Result<Verified, Rejection> {
-        let body = match Payload::parse(tag, is_multipart, &bytes)? {
+        let payload = Payload::parse(tag, is_multipart, &bytes)?;
+        self.check_parsed(participant, tag, payload, &bytes, None)
+    }
+
+    /// The rest of it, once the payload is read and its elements are checked. The digest of a mask may be known.
+    pub(super) fn check_parsed(
+        &self,
+        participant: PublicSigningKey,
+        tag: Tag,
+        payload: Payload<'_>,
+        bytes: &Bytes,
+        digest: Option<Digest>,
+    ) -> Result<Verified, Rejection> {
+        let body = match payload {
             Payload::Sum(payload) => {
                 self.check_sum_eligible(&participant, &payload.sum_signature)?;
                 if payload.ephemeral_key.is_weak() {
@@ -187,7 +200,7 @@ impl RoundContext {
                 self.check_sum_eligible(&participant, &payload.sum_signature)?;
                 let mask =
                     self.check_object(&payload.mask, bytes.slice(Sum2Payload::MASK_FROM..))?;
-                let digest = Blake2b::hash(&[&mask]);
+                let digest = digest.unwrap_or_else(|| Blake2b::hash(&[&mask]));
                 Body::Sum2 { mask, digest }
             }
             Payload::Chunk(chunk) => {

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Rejection, RoundContext, Verified};
-use crate::crypto::PublicSigningKey;
+use super::{Rejection, Verified};
 use crate::job::{Progress, Work};
 use crate::mask::{
     Aggregation, MaskConfigPair, MaskObjectView, RangeSum, UnmaskError, UnmaskPart, Unmasked,
     Unmasker,
 };
-use crate::message::Complete;
 
 /// How many numbers are added in a step: about a millisecond's work.
 const ADDED_PER_STEP: usize = 1 << 20;
@@ -258,33 +256,6 @@ impl Work<Outcome> for UnmaskRange {
 
     fn finish(self: Box<Self>) -> Outcome {
         Outcome::UnmaskedRange(self.0)
-    }
-}
-
-/// Puts a multipart message together and checks its payload.
-pub(super) struct Assemble {
-    pub(super) context: Arc<RoundContext>,
-    pub(super) participant: PublicSigningKey,
-    pub(super) complete: Complete,
-}
-
-impl Work<Outcome> for Assemble {
-    fn name(&self) -> &'static str {
-        "assemble multipart message"
-    }
-
-    fn step(&mut self) -> bool {
-        true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress { done: 0, total: 1 }
-    }
-
-    fn finish(self: Box<Self>) -> Outcome {
-        let Self { context, participant, complete } = *self;
-        let payload = complete.payload().into();
-        Outcome::Assembled(context.check_payload(participant, complete.tag, false, payload))
     }
 }
 

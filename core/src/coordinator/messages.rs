@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::assemble::Assemble;
 use super::bulletin::{GlobalModel, Publication};
 use super::context::{Body, Verified};
 use super::io::{Event, Output, Record, Reject, Ticket};
-use super::jobs::{Aggregate, Assemble, Outcome};
+use super::jobs::{Aggregate, Outcome};
 use super::machine::{Coordinator, Running, Split, SplitId, Update};
 use super::settings::most_summers;
 use super::state::{Stage, Vote};
@@ -247,7 +248,7 @@ impl Coordinator {
 
     fn assemble(&mut self, ticket: Option<Ticket>, participant: PublicSigningKey, split: Split) {
         let context = self.context.clone();
-        let work = Assemble { context, participant, complete: split.complete.clone() };
+        let work = Assemble::new(context, participant, split.complete.clone());
         self.job(work, Running::Assemble { ticket, participant, split });
     }
 

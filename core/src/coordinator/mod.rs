@@ -17,6 +17,7 @@
 //! What must not be seen before it is stored (a reply, a publication) comes out only after the
 //! confirmation ([`Input::Persisted`]) of the records before it.
 
+mod assemble;
 mod bulletin;
 mod context;
 mod control;

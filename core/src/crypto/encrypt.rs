@@ -195,7 +195,7 @@ impl OwnBox {
 }
 
 /// The symmetric key of a box: `crypto_box_beforenm`.
-fn shared_key(
+pub(super) fn shared_key(
     public: &PublicEncryptKey,
     secret: &SecretEncryptKey,
 ) -> Result<secretbox::Key, CryptoError> {
@@ -211,7 +211,10 @@ fn shared_key(
     Ok(secretbox::Key(key.0))
 }
 
-fn nonce(ephemeral: &PublicEncryptKey, recipient: &PublicEncryptKey) -> secretbox::Nonce {
+pub(super) fn nonce(
+    ephemeral: &PublicEncryptKey,
+    recipient: &PublicEncryptKey,
+) -> secretbox::Nonce {
     let mut both = [0; 2 * KEY_LENGTH];
     both[..KEY_LENGTH].copy_from_slice(ephemeral.as_bytes());
     both[KEY_LENGTH..].copy_from_slice(recipient.as_bytes());

@@ -27,6 +27,7 @@ mod hash;
 mod seal;
 mod sign;
 mod snapshot;
+mod steps;
 mod wipe;
 
 pub use derive::{Purpose, RootSeed};
@@ -39,6 +40,7 @@ pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
 pub use snapshot::SnapshotKey;
 
 pub(crate) use bytes::{common_bytes, public_bytes, secret_bytes};
+pub(crate) use steps::{SealInSteps, SignInSteps};
 pub(crate) use wipe::wiping_stack;
 
 use thiserror::Error;

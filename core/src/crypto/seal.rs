@@ -64,7 +64,7 @@ impl MasterKey {
     pub fn sealing(&self, purpose: &str) -> SealingKey {
         let subkey = |algorithm: &str| {
             let label = format!("pet seal {algorithm}: {purpose}");
-            let digest = hash::blake2b(32, Some(&self.0), label.as_bytes());
+            let digest = hash::blake2b(32, Some(self.as_bytes()), label.as_bytes());
             let mut key = Zeroizing::new([0; 32]);
             key.copy_from_slice(digest.as_ref());
             key

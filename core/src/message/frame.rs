@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::header::{MULTIPART_FLAG, SIGNED_FROM};
 use super::{Tag, HEADER_LENGTH};
-use crate::crypto::{CryptoError, EncryptKeyPair, PublicEncryptKey, SigningKeyPair, SEAL_OVERHEAD};
+use crate::crypto::{
+    CryptoError, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, SigningKeyPair, SEAL_OVERHEAD,
+};
 
 /// How many bytes a frame keeps free before its payload.
 pub const FRAME_HEADROOM: usize = SEAL_OVERHEAD + HEADER_LENGTH;
@@ -72,19 +74,31 @@ impl Frame {
         tag: Tag,
         is_multipart: bool,
     ) -> Result<&[u8], CryptoError> {
+        let message = self.write_header(&keys.public(), coordinator, tag, is_multipart)?;
+        let signature = keys.sign(&message[SIGNED_FROM..]);
+        message[..SIGNED_FROM].copy_from_slice(signature.as_bytes());
+        Ok(message)
+    }
+
+    /// Writes all of the header but the signature; gives the message.
+    pub(crate) fn write_header(
+        &mut self,
+        participant: &PublicSigningKey,
+        coordinator: &PublicEncryptKey,
+        tag: Tag,
+        is_multipart: bool,
+    ) -> Result<&mut [u8], CryptoError> {
         let message = &mut self.buffer[SEAL_OVERHEAD..];
         let length = u32::try_from(message.len()).map_err(|_| CryptoError::Length {
             expected: u32::MAX as usize,
             actual: message.len(),
         })?;
-        message[64..96].copy_from_slice(keys.public().as_bytes());
+        message[64..96].copy_from_slice(participant.as_bytes());
         message[96..128].copy_from_slice(coordinator.as_bytes());
         message[128..132].copy_from_slice(&length.to_be_bytes());
         message[132] = tag as u8;
         message[133] = if is_multipart { MULTIPART_FLAG } else { 0 };
         message[134..HEADER_LENGTH].fill(0);
-        let signature = keys.sign(&message[SIGNED_FROM..]);
-        message[..SIGNED_FROM].copy_from_slice(signature.as_bytes());
         Ok(message)
     }
 

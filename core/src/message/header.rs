@@ -10,7 +10,7 @@ use crate::crypto::{PublicEncryptKey, PublicSigningKey, Signature};
 pub const HEADER_LENGTH: usize = 136;
 
 /// The signature's length: what it covers begins here.
-pub(super) const SIGNED_FROM: usize = Signature::LENGTH;
+pub(crate) const SIGNED_FROM: usize = Signature::LENGTH;
 
 /// Bit 0 of the flags byte: the payload is a chunk.
 pub(super) const MULTIPART_FLAG: u8 = 1;

@@ -18,6 +18,7 @@ mod seeds;
 pub use chunk::{Chunk, ChunkError, MessageId, MessageSize, Splitting, CHUNK_HEADER_LENGTH};
 pub use error::MessageError;
 pub use frame::{Frame, FRAME_HEADROOM};
+pub(crate) use header::SIGNED_FROM;
 pub use header::{MessageView, Tag, HEADER_LENGTH};
 pub use payload::{Payload, Sum2Payload, SumPayload, UpdatePayload};
 pub use reassembly::{Added, Complete, OwnedChunk, Reassembly, ReassemblyError, ReassemblyLimits};

@@ -25,13 +25,35 @@ impl<'a> Payload<'a> {
     /// If it is cut short, if anything follows it, or if one of its parts is malformed, a group
     /// element that is not below its order included.
     pub fn parse(tag: Tag, is_multipart: bool, bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let payload = Self::parse_shape(tag, is_multipart, bytes)?;
+        if let Some(object) = payload.object() {
+            object.check_elements()?;
+        }
+        Ok(payload)
+    }
+
+    /// The same but for the group elements, of which there can be many.
+    pub(crate) fn parse_shape(
+        tag: Tag,
+        is_multipart: bool,
+        bytes: &'a [u8],
+    ) -> Result<Self, MessageError> {
         if is_multipart {
             return Chunk::parse(bytes).map(Self::Chunk);
         }
         match tag {
             Tag::Sum => SumPayload::parse(bytes).map(Self::Sum),
-            Tag::Update => UpdatePayload::parse(bytes).map(Self::Update),
-            Tag::Sum2 => Sum2Payload::parse(bytes).map(Self::Sum2),
+            Tag::Update => UpdatePayload::parse_shape(bytes).map(Self::Update),
+            Tag::Sum2 => Sum2Payload::parse_shape(bytes).map(Self::Sum2),
+        }
+    }
+
+    /// The masked model, or the mask.
+    pub(crate) fn object(&self) -> Option<&MaskObjectView<'a>> {
+        match self {
+            Self::Update(payload) => Some(&payload.masked_model),
+            Self::Sum2(payload) => Some(&payload.mask),
+            Self::Sum(_) | Self::Chunk(_) => None,
         }
     }
 }
@@ -91,12 +113,17 @@ impl<'a> UpdatePayload<'a> {
     /// # Errors
     /// If it is cut short, if anything follows it, or if the masked model or the dictionary is
     /// malformed.
-    pub fn parse(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let payload = Self::parse_shape(bytes)?;
+        payload.masked_model.check_elements()?;
+        Ok(payload)
+    }
+
+    fn parse_shape(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
         let sum_signature = take_signature(&mut bytes, "sum signature")?;
         let update_signature = take_signature(&mut bytes, "update signature")?;
         let (masked_model, rest) = MaskObjectView::parse(bytes)?;
         let seeds = LocalSeedDict::parse(rest)?;
-        masked_model.check_elements()?;
         Ok(Self { sum_signature, update_signature, masked_model, seeds })
     }
 }
@@ -118,11 +145,16 @@ impl<'a> Sum2Payload<'a> {
     ///
     /// # Errors
     /// If it is cut short, if anything follows it, or if the mask is malformed.
-    pub fn parse(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
+        let payload = Self::parse_shape(bytes)?;
+        payload.mask.check_elements()?;
+        Ok(payload)
+    }
+
+    fn parse_shape(mut bytes: &'a [u8]) -> Result<Self, MessageError> {
         let sum_signature = take_signature(&mut bytes, "sum signature")?;
         let (mask, rest) = MaskObjectView::parse(bytes)?;
         end(rest, "mask")?;
-        mask.check_elements()?;
         Ok(Self { sum_signature, mask })
     }
 }

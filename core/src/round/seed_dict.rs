@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{decode_map, DecodeError};
+use super::{decode_map, DecodeError, DictSteps};
 use crate::crypto::PublicSigningKey;
 use crate::message::{EncryptedMaskSeed, LocalSeedDict};
 
@@ -98,7 +99,14 @@ impl UpdateSeedDict {
     /// # Errors
     /// If the length does not fit the number of entries, or a participant occurs twice.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        decode_map(bytes, Self::ENTRY_LENGTH as u64, "update seed dictionary").map(Self)
+        decode_map(bytes, Self::ENTRY_LENGTH, "update seed dictionary").map(Self)
+    }
+
+    /// The same in steps.
+    pub(crate) fn in_steps(
+        bytes: Bytes,
+    ) -> Result<DictSteps<Bytes, PublicSigningKey, EncryptedMaskSeed>, DecodeError> {
+        DictSteps::new(bytes, Self::ENTRY_LENGTH, "update seed dictionary")
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{decode_map, DecodeError};
+use super::{decode_map, DecodeError, DictSteps};
 use crate::crypto::{PublicEncryptKey, PublicSigningKey};
 
 /// The sum participants of a round and their ephemeral keys.
@@ -61,7 +62,20 @@ impl SumDict {
     /// # Errors
     /// If the length does not fit the number of entries, or a participant occurs twice.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        decode_map(bytes, Self::ENTRY_LENGTH as u64, "sum dictionary").map(Self)
+        decode_map(bytes, Self::ENTRY_LENGTH, "sum dictionary").map(Self)
+    }
+
+    /// The same in steps.
+    pub(crate) fn in_steps(
+        bytes: Bytes,
+    ) -> Result<DictSteps<Bytes, PublicSigningKey, PublicEncryptKey>, DecodeError> {
+        DictSteps::new(bytes, Self::ENTRY_LENGTH, "sum dictionary")
+    }
+}
+
+impl From<BTreeMap<PublicSigningKey, PublicEncryptKey>> for SumDict {
+    fn from(entries: BTreeMap<PublicSigningKey, PublicEncryptKey>) -> Self {
+        Self(entries)
     }
 }
 

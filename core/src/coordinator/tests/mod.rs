@@ -1,6 +1,7 @@
 //! The machine, message by message.
 
 mod any_inputs;
+mod assembling;
 mod chunks;
 mod control;
 mod failures;

@@ -1,6 +1,7 @@
 //! The participant's long work: making messages, and reading models.
 
 mod decode;
+mod deliver;
 mod small;
 mod split;
 mod sum2;
@@ -18,27 +19,24 @@ use sum2::ComposeSum2;
 use update::ComposeUpdate;
 
 use super::io::ModelMismatch;
-use super::stage::{Content, Upload};
+use super::stage::Upload;
 use crate::crypto::{
-    Blake2b, CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose,
-    RootSeed, Signature, SigningKeyPair, TaskSignatures,
+    CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose, RootSeed,
+    Signature, SigningKeyPair, TaskSignatures,
 };
 use crate::job::Work;
 use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
-use crate::message::{
-    ChunkError, Frame, MessageId, MessageSize, SeedOpenError, Tag, FRAME_HEADROOM,
-};
+use crate::message::{ChunkError, MessageSize, SeedOpenError};
 use crate::model::{Model, Scalar};
 use crate::participant::FetchError;
 use crate::round::{DecodeError, RoundParameters};
 
 /// How many numbers a step takes: about a millisecond's work.
 const NUMBERS_PER_STEP: usize = 8192;
+/// How many entries of a dictionary are read in a step.
+const ENTRIES_PER_STEP: usize = 1024;
 /// How many sealed boxes are made or opened in a step.
 const BOXES_PER_STEP: usize = 8;
-
-/// How many bytes a message's signature has, with which it begins.
-const SIGNATURE_LENGTH: usize = 64;
 
 /// No coordinator ends an update phase with fewer updates (specification, section 7).
 const MIN_SEEDS: usize = 3;
@@ -160,7 +158,7 @@ impl Composer {
     }
 
     pub(super) fn chunk(self, upload: Upload) -> impl Work<Outcome> {
-        SealChunk(self, upload)
+        SealChunk::new(self, upload)
     }
 
     fn pk(&self) -> &PublicEncryptKey {
@@ -187,46 +185,10 @@ impl Composer {
             .ok_or(ComposeError::TooLong(length))
     }
 
-    /// Signs and seals; gives the signature, too.
-    fn seal(
-        &self,
-        mut frame: Frame,
-        tag: Tag,
-        is_multipart: bool,
-    ) -> Result<(Bytes, Signature), ComposeError> {
-        let signed = frame.sign(&self.keys, self.pk(), tag, is_multipart)?;
-        let signature = Signature::from_slice(&signed[..SIGNATURE_LENGTH])?;
-        let mut buffer = frame.into_buffer();
-        self.pk().seal_in_place(&mut buffer, &self.seal_keys(&signature))?;
-        Ok((buffer.into(), signature))
-    }
-
     /// The ephemeral keys of the box that a message is sealed in. They are derived from its signature, which
     /// depends on every byte of the message: two messages never share them.
     fn seal_keys(&self, signature: &Signature) -> EncryptKeyPair {
         let seed = self.root.derive(Purpose::MessageSeal, &[signature.as_bytes()]);
         EncryptKeyPair::from_seed(&seed)
-    }
-
-    /// Makes a finished payload ready for delivery: sealed in one piece, or to be split.
-    fn upload(&self, frame: Frame, tag: Tag) -> Result<Upload, ComposeError> {
-        let content = match self.size.split(frame.payload_len())? {
-            None => {
-                let (sealed, signature) = self.seal(frame, tag, false)?;
-                Content::Sealed { sealed, signature }
-            }
-            Some(splitting) => {
-                let digest = Blake2b::hash(&[frame.payload()]);
-                let id = self.root.derive(Purpose::MessageId, &[digest.as_bytes()]);
-                let [low, high, ..] = *id.as_bytes();
-                Content::Chunks {
-                    message_id: MessageId(u16::from_le_bytes([low, high])),
-                    payload: Bytes::from(frame.into_buffer()).slice(FRAME_HEADROOM..),
-                    splitting,
-                    next: 0,
-                }
-            }
-        };
-        Ok(Upload { tag, content })
     }
 }

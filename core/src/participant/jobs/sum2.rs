@@ -3,12 +3,15 @@
 use bytes::Bytes;
 
 use super::super::stage::Upload;
-use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, MIN_SEEDS, NUMBERS_PER_STEP};
+use super::deliver::Deliver;
+use super::{
+    ComposeError, Composer, Outcome, BOXES_PER_STEP, ENTRIES_PER_STEP, MIN_SEEDS, NUMBERS_PER_STEP,
+};
 use crate::crypto::PublicSigningKey;
 use crate::job::{Progress, Work};
 use crate::mask::{MaskObjectView, MaskSeed, MaskSum, MaskSumPart};
 use crate::message::{EncryptedMaskSeed, Frame, Tag};
-use crate::round::UpdateSeedDict;
+use crate::round::{DecodeError, DictSteps, UpdateSeedDict};
 
 /// Opens the mask seeds, adds up the masks, and makes a sum2 message.
 pub(super) struct ComposeSum2 {
@@ -18,8 +21,15 @@ pub(super) struct ComposeSum2 {
 
 enum Sum2Stage {
     Begin(Bytes),
-    Open { sealed: std::vec::IntoIter<(PublicSigningKey, EncryptedMaskSeed)>, seeds: Vec<MaskSeed> },
+    /// Reading the dictionary of mask seeds.
+    Read(Box<DictSteps<Bytes, PublicSigningKey, EncryptedMaskSeed>>),
+    Open {
+        sealed: std::vec::IntoIter<(PublicSigningKey, EncryptedMaskSeed)>,
+        seeds: Vec<MaskSeed>,
+    },
     Sum(Box<MaskSum>),
+    /// Signing and sealing the message.
+    Deliver(Box<Deliver>),
     Done(Result<Upload, ComposeError>),
 }
 
@@ -32,9 +42,13 @@ impl ComposeSum2 {
         let composer = &self.composer;
         Ok(match stage {
             Sum2Stage::Begin(bytes) => {
-                let dict = UpdateSeedDict::from_bytes(&bytes)
-                    .map_err(|source| ComposeError::BadAnswer { call: "seeds", source })?;
-                let sealed: Vec<_> = dict.iter().map(|(pk, sealed)| (*pk, *sealed)).collect();
+                Sum2Stage::Read(Box::new(UpdateSeedDict::in_steps(bytes).map_err(bad_seeds)?))
+            }
+            Sum2Stage::Read(mut dict) => {
+                if !dict.step(ENTRIES_PER_STEP).map_err(bad_seeds)? {
+                    return Ok(Sum2Stage::Read(dict));
+                }
+                let sealed: Vec<_> = dict.finish().map_err(bad_seeds)?.into_iter().collect();
                 if sealed.len() < MIN_SEEDS {
                     return Err(ComposeError::TooFewSeeds(sealed.len()));
                 }
@@ -67,8 +81,12 @@ impl ComposeSum2 {
                 buffer.reserve_exact(object.unwrap_or(0) + 64);
                 buffer.extend_from_slice(composer.signatures.sum.as_bytes());
                 mask.write_to(buffer)?;
-                Sum2Stage::Done(composer.upload(frame, Tag::Sum2))
+                Sum2Stage::Deliver(Box::new(Deliver::new(composer, frame, Tag::Sum2)?))
             }
+            Sum2Stage::Deliver(mut deliver) => match deliver.step(composer)? {
+                Some(upload) => Sum2Stage::Done(Ok(upload)),
+                None => Sum2Stage::Deliver(deliver),
+            },
             Sum2Stage::Done(result) => Sum2Stage::Done(result),
         })
     }
@@ -77,6 +95,10 @@ impl ComposeSum2 {
         let stage = std::mem::replace(&mut self.stage, Sum2Stage::Begin(Bytes::new()));
         self.stage = self.next(stage).unwrap_or_else(|error| Sum2Stage::Done(Err(error)));
     }
+}
+
+fn bad_seeds(source: DecodeError) -> ComposeError {
+    ComposeError::BadAnswer { call: "seeds", source }
 }
 
 impl Composer {
@@ -98,12 +120,14 @@ impl Work<Outcome> for ComposeSum2 {
     fn progress(&self) -> Progress {
         let length = self.composer.parameters.model_length;
         match &self.stage {
-            Sum2Stage::Begin(_) | Sum2Stage::Open { .. } => Progress { done: 0, total: length },
+            Sum2Stage::Begin(_) | Sum2Stage::Read(_) | Sum2Stage::Open { .. } => {
+                Progress { done: 0, total: length }
+            }
             Sum2Stage::Sum(sum) => {
                 let (done, total) = sum.progress();
                 Progress { done: done as u64, total: total as u64 }
             }
-            Sum2Stage::Done(_) => Progress { done: length, total: length },
+            Sum2Stage::Deliver(_) | Sum2Stage::Done(_) => Progress { done: length, total: length },
         }
     }
 

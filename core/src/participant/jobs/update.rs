@@ -6,13 +6,14 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::super::stage::Upload;
-use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, NUMBERS_PER_STEP};
+use super::deliver::Deliver;
+use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, ENTRIES_PER_STEP, NUMBERS_PER_STEP};
 use crate::crypto::{Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose};
 use crate::job::{Progress, Work};
 use crate::mask::{MaskPart, MaskReport, MaskSeed, Masker};
 use crate::message::{EncryptedMaskSeed, Frame, LocalSeedDict, Tag};
 use crate::model::Model;
-use crate::round::{DecodeError, SumDict};
+use crate::round::{DecodeError, DictSteps, SumDict};
 
 /// How many weights are hashed in a step, and make a leaf of the model's hash.
 const LEAF: usize = 1 << 17;
@@ -27,6 +28,8 @@ pub(super) struct ComposeUpdate {
 
 enum UpdateStage {
     Begin,
+    /// Reading the sum dictionary.
+    Read(Box<DictSteps<Bytes, PublicSigningKey, PublicEncryptKey>>),
     /// Hashing the model, for its mask seed: its first leaves.
     Hash {
         sums: SumDict,
@@ -39,6 +42,8 @@ enum UpdateStage {
     },
     /// Sealing the mask seed to the sum participants.
     Seal(Box<Sealing>),
+    /// Signing and sealing the message.
+    Deliver(Box<Deliver>, MaskReport),
     Done(Result<(Upload, MaskReport), ComposeError>),
 }
 
@@ -59,8 +64,14 @@ impl ComposeUpdate {
         let composer = &self.composer;
         Ok(match stage {
             UpdateStage::Begin => {
-                let sums = SumDict::from_bytes(&self.sums)
-                    .map_err(|source| ComposeError::BadAnswer { call: "sums", source })?;
+                let sums = SumDict::in_steps(self.sums.clone());
+                UpdateStage::Read(Box::new(sums.map_err(bad_sums)?))
+            }
+            UpdateStage::Read(mut sums) => {
+                if !sums.step(ENTRIES_PER_STEP).map_err(bad_sums)? {
+                    return Ok(UpdateStage::Read(sums));
+                }
+                let sums = sums.finish().map_err(bad_sums)?.into();
                 UpdateStage::Hash { sums, leaves: Vec::new() }
             }
             UpdateStage::Hash { sums, mut leaves } => {
@@ -113,12 +124,20 @@ impl ComposeUpdate {
                         source: DecodeError::Duplicate { what: "sum dictionary" },
                     })?
                     .write_to(&mut buffer);
-                let upload = composer.upload(Frame::from_buffer(buffer)?, Tag::Update)?;
-                UpdateStage::Done(Ok((upload, report)))
+                let deliver = Deliver::new(composer, Frame::from_buffer(buffer)?, Tag::Update)?;
+                UpdateStage::Deliver(Box::new(deliver), report)
             }
+            UpdateStage::Deliver(mut deliver, report) => match deliver.step(composer)? {
+                Some(upload) => UpdateStage::Done(Ok((upload, report))),
+                None => UpdateStage::Deliver(deliver, report),
+            },
             UpdateStage::Done(result) => UpdateStage::Done(result),
         })
     }
+}
+
+fn bad_sums(source: DecodeError) -> ComposeError {
+    ComposeError::BadAnswer { call: "sums", source }
 }
 
 impl Composer {
@@ -161,9 +180,9 @@ impl Work<Outcome> for ComposeUpdate {
     fn progress(&self) -> Progress {
         let length = self.model.len() as u64;
         let done = match &self.stage {
-            UpdateStage::Begin | UpdateStage::Hash { .. } => 0,
+            UpdateStage::Begin | UpdateStage::Read(_) | UpdateStage::Hash { .. } => 0,
             UpdateStage::Mask { masker, .. } => masker.progress().0 as u64,
-            UpdateStage::Seal(_) | UpdateStage::Done(_) => length,
+            UpdateStage::Seal(_) | UpdateStage::Deliver(..) | UpdateStage::Done(_) => length,
         };
         Progress { done, total: length }
     }

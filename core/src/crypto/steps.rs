@@ -1,0 +1,262 @@
+//! Signing and sealing long messages in steps: byte for byte what libsodium gives at once.
+//!
+//! An Ed25519 signature takes two passes of SHA-512 over the message, a sealed box one of XSalsa20 and Poly1305.
+//! libsodium has the passes in pieces; what is computed once in between is curve25519-dalek's.
+
+use curve25519_dalek::{EdwardsPoint, Scalar};
+use poly1305::universal_hash::{KeyInit, UniversalHash};
+use poly1305::Poly1305;
+use sodiumoxide::crypto::hash::sha512;
+use sodiumoxide::crypto::stream::xsalsa20;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::encrypt::{nonce, shared_key};
+use super::{
+    init, CryptoError, EncryptKeyPair, PublicEncryptKey, Signature, SigningKeyPair, SEAL_OVERHEAD,
+};
+
+/// A block of the key stream.
+const BLOCK: usize = 64;
+
+/// Hashing in pieces. What it has taken in is wiped.
+struct Hash(Box<sha512::State>);
+
+impl Hash {
+    fn new() -> Self {
+        Self(Box::new(sha512::State::new()))
+    }
+
+    /// The hash of what was taken in; afterwards nothing is.
+    fn take(&mut self) -> Zeroizing<[u8; 64]> {
+        let mut state = sha512::State::new();
+        std::mem::swap(&mut *self.0, &mut state);
+        // libsodium wipes the state that it finishes.
+        Zeroizing::new(state.finalize().0)
+    }
+}
+
+impl Drop for Hash {
+    fn drop(&mut self) {
+        *self.0 = sha512::State::new();
+        std::hint::black_box(&*self.0);
+    }
+}
+
+/// Signs a message in steps.
+pub(crate) struct SignInSteps {
+    public: [u8; 32],
+    secret: Box<Zeroizing<Scalar>>,
+    hash: Hash,
+    /// The nonce, and its point, once the first pass is done.
+    nonce: Option<(Box<Zeroizing<Scalar>>, [u8; 32])>,
+    /// How much of the message this pass has taken in.
+    done: usize,
+}
+
+impl SignInSteps {
+    pub(crate) fn new(keys: &SigningKeyPair) -> Self {
+        init();
+        let mut hash = Hash::new();
+        hash.0.update(&keys.secret().as_bytes()[..32]);
+        let mut expanded = hash.take();
+        let (scalar, prefix) = expanded.split_at_mut(32);
+        scalar[0] &= 248;
+        scalar[31] &= 63;
+        scalar[31] |= 64;
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(scalar);
+        let secret = Box::new(Zeroizing::new(Scalar::from_bytes_mod_order(*bytes)));
+        hash.0.update(prefix);
+        Self { public: *keys.public().as_bytes(), secret, hash, nonce: None, done: 0 }
+    }
+
+    /// Takes in at most so many bytes more of the message, which is the same each time; the signature once that was
+    /// all, twice.
+    pub(crate) fn step(&mut self, message: &[u8], most: usize) -> Option<Signature> {
+        let end = message.len().min(self.done.saturating_add(most));
+        self.hash.0.update(&message[self.done..end]);
+        self.done = end;
+        if self.done < message.len() {
+            return None;
+        }
+        let digest = Scalar::from_bytes_mod_order_wide(&self.hash.take());
+        match &self.nonce {
+            None => {
+                let point = EdwardsPoint::mul_base(&digest).compress().to_bytes();
+                self.hash.0.update(&point);
+                self.hash.0.update(&self.public);
+                self.nonce = Some((Box::new(Zeroizing::new(digest)), point));
+                self.done = 0;
+                None
+            }
+            Some((nonce, point)) => {
+                let mut signature = [0; 64];
+                signature[..32].copy_from_slice(point);
+                signature[32..].copy_from_slice((digest * **self.secret + ***nonce).as_bytes());
+                Some(Signature::new(signature))
+            }
+        }
+    }
+
+    /// Bytes taken in, of both passes, and in all.
+    #[cfg(test)]
+    pub(crate) fn progress(&self, message: usize) -> (usize, usize) {
+        let passes = if self.nonce.is_some() { message } else { 0 };
+        (passes + self.done, 2 * message)
+    }
+}
+
+/// Seals a message where it lies, in steps.
+pub(crate) struct SealInSteps {
+    key: Box<xsalsa20::Key>,
+    nonce: xsalsa20::Nonce,
+    authenticator: Box<Poly1305>,
+    /// What of the first block is left for the message.
+    first: Zeroizing<Vec<u8>>,
+    /// The ephemeral public key.
+    public: [u8; 32],
+    /// How much of the message is sealed.
+    done: usize,
+}
+
+impl SealInSteps {
+    /// The ephemeral pair must be used once only.
+    pub(crate) fn new(
+        recipient: &PublicEncryptKey,
+        ephemeral: &EncryptKeyPair,
+    ) -> Result<Self, CryptoError> {
+        init();
+        let key = Box::new(xsalsa20::Key(shared_key(recipient, ephemeral.secret())?.0));
+        let nonce = xsalsa20::Nonce(nonce(&ephemeral.public(), recipient).0);
+        let mut first = Zeroizing::new(vec![0; BLOCK]);
+        xsalsa20::stream_xor_inplace(&mut first, &nonce, &key);
+        let authenticator = Box::new(Poly1305::new_from_slice(&first[..32]).map_err(|_| {
+            // The key has the length that it must have.
+            CryptoError::DoesNotOpen
+        })?);
+        let public = *ephemeral.public().as_bytes();
+        Ok(Self { key, nonce, authenticator, first, public, done: 0 })
+    }
+
+    /// Seals at most so many bytes more of what lies behind the first [`SEAL_OVERHEAD`] bytes of the buffer, the same
+    /// buffer each time; whether that was all. `most` is at least a block.
+    pub(crate) fn step(&mut self, buffer: &mut [u8], most: usize) -> bool {
+        let (overhead, content) = buffer.split_at_mut(SEAL_OVERHEAD);
+        // Pieces end where blocks of the key stream do, whose first half block is the authenticator's key.
+        let most = most.max(BLOCK) / BLOCK * BLOCK;
+        let until = self.done + most - if self.done == 0 { BLOCK / 2 } else { 0 };
+        let end = content.len().min(until);
+        let piece = &mut content[self.done..end];
+        if self.done == 0 {
+            let (half, rest) = piece.split_at_mut(piece.len().min(BLOCK / 2));
+            half.iter_mut().zip(&self.first[32..]).for_each(|(byte, key)| *byte ^= key);
+            xsalsa20::stream_xor_ic_inplace(rest, &self.nonce, 1, &self.key);
+        } else {
+            let block = ((self.done + BLOCK / 2) / BLOCK) as u64;
+            xsalsa20::stream_xor_ic_inplace(piece, &self.nonce, block, &self.key);
+        }
+        // The authenticator takes 16 bytes at a time; all pieces but the last are whole ones of them.
+        let whole = end / 16 * 16;
+        self.authenticator.update_padded(&content[self.done..whole.max(self.done)]);
+        self.done = end;
+        if end < content.len() {
+            return false;
+        }
+        let tag = self.authenticator.clone().compute_unpadded(&content[whole..]);
+        overhead[..32].copy_from_slice(&self.public);
+        overhead[32..].copy_from_slice(&tag);
+        true
+    }
+
+    /// Bytes done.
+    #[cfg(test)]
+    pub(crate) fn progress(&self) -> usize {
+        self.done
+    }
+}
+
+impl Drop for SealInSteps {
+    fn drop(&mut self) {
+        self.key.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::Seed;
+
+    fn keys(byte: u8) -> SigningKeyPair {
+        SigningKeyPair::from_seed(&Seed::new([byte; 32]))
+    }
+
+    fn pair(byte: u8) -> EncryptKeyPair {
+        EncryptKeyPair::from_seed(&Seed::new([byte; 32]))
+    }
+
+    fn text(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * i + i / 251) as u8).collect()
+    }
+
+    fn sign(keys: &SigningKeyPair, message: &[u8], most: usize) -> Signature {
+        let mut signing = SignInSteps::new(keys);
+        let mut before = 0;
+        loop {
+            let signature = signing.step(message, most);
+            if let Some(signature) = signature {
+                return signature;
+            }
+            let (done, all) = signing.progress(message.len());
+            assert!(done - before <= most && all == 2 * message.len());
+            before = done;
+        }
+    }
+
+    fn seal(message: &[u8], most: usize) -> Vec<u8> {
+        let mut sealing = SealInSteps::new(&pair(1).public(), &pair(2)).unwrap();
+        let mut buffer = vec![0; SEAL_OVERHEAD];
+        buffer.extend_from_slice(message);
+        let mut before = 0;
+        while !sealing.step(&mut buffer, most) {
+            assert!(sealing.progress() - before <= most.max(BLOCK));
+            before = sealing.progress();
+        }
+        buffer
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_are_those_of_libsodium(message: Vec<u8>, most in 1usize..200, key: u8) {
+            let keys = keys(key);
+            prop_assert_eq!(sign(&keys, &message, most), keys.sign(&message));
+            let expected = pair(1).public().seal(&message, &pair(2)).unwrap();
+            prop_assert_eq!(seal(&message, most), expected);
+        }
+    }
+
+    /// Every length around the blocks of hash, cipher and authenticator, and steps of all kinds.
+    #[test]
+    fn every_length_and_step() {
+        let keys = keys(7);
+        for length in (0..300).chain([1000, 4095, 4096, 4097, 70_001]) {
+            let message = text(length);
+            let signature = keys.sign(&message);
+            let sealed = pair(1).public().seal(&message, &pair(2)).unwrap();
+            for most in [1, 63, 64, 65, 128, 1000, 1 << 17] {
+                if length / most > 5000 {
+                    continue;
+                }
+                assert_eq!(sign(&keys, &message, most), signature, "{length} by {most}");
+                assert!(seal(&message, most) == sealed, "{length} by {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_sealed_for_a_weak_key() {
+        let weak = PublicEncryptKey::new([0; 32]);
+        assert_eq!(SealInSteps::new(&weak, &pair(2)).err(), Some(CryptoError::WeakPublicKey));
+    }
+}
