@@ -110,8 +110,8 @@ pub(crate) fn copy<T: Number>(
 
 /// Whether each item is at an address that its type may have, and so is the first one of each piece.
 fn is_aligned<T>(buffer: &PyUntypedBuffer) -> bool {
-    let aligned = |offset: isize| offset.unsigned_abs() % align_of::<T>() == 0;
-    buffer.buf_ptr().addr() % align_of::<T>() == 0
+    let aligned = |offset: isize| offset.unsigned_abs().is_multiple_of(align_of::<T>());
+    buffer.buf_ptr().addr().is_multiple_of(align_of::<T>())
         && buffer.strides().iter().all(|&stride| aligned(stride))
 }
 
