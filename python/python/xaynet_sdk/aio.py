@@ -137,6 +137,10 @@ def connect(
         raise ParticipantInit(
             "give tls, or a client that has certificates of its own, but not both"
         )
+    if not isinstance(url, str):
+        raise ParticipantInit(
+            f"{url!r} is not a coordinator's URL; give one such as http://127.0.0.1:8081"
+        )
     network = _Network(url, client is None)
     verify: ssl.SSLContext | bool = True
     if tls is not None or network.authorities is not None:
