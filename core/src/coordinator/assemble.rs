@@ -39,7 +39,7 @@ enum Stage {
     /// Hashing a mask.
     Hash {
         payload: Bytes,
-        hash: Blake2b,
+        hash: Box<Blake2b>,
         at: usize,
     },
     Done(Result<Verified, Rejection>),
@@ -94,7 +94,7 @@ impl Assemble {
                 match self.tag {
                     Tag::Sum2 => {
                         drop(parsed);
-                        Stage::Hash { payload, hash: Blake2b::new(), at: Sum2Payload::MASK_FROM }
+                        Stage::Hash { payload, hash: Box::default(), at: Sum2Payload::MASK_FROM }
                     }
                     Tag::Sum | Tag::Update => Stage::Done(self.verify(&payload, None)),
                 }

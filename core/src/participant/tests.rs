@@ -596,8 +596,8 @@ fn a_restored_participant_goes_on_with_the_same_keys() {
         saved.push(fixture.machine.snapshot().to_bytes());
         fixture.pause();
     }
-    for first in 0..rounds.len() {
-        let restored = Participant::restore(&saved[first], Settings::default()).unwrap();
+    for (first, saved) in saved.iter().enumerate() {
+        let restored = Participant::restore(saved, Settings::default()).unwrap();
         let mut fixture = Fixture::with(restored);
         for (round, key) in rounds.iter().zip(&keys).skip(first) {
             assert_eq!(ephemeral_key(&mut fixture, round), *key);

@@ -79,7 +79,7 @@ enum DeliverStage {
     /// In one piece.
     Seal(Box<SealMessage>),
     /// In chunks: their id follows from a hash of the payload.
-    Hash { payload: Bytes, splitting: Splitting, hash: Blake2b, done: usize },
+    Hash { payload: Bytes, splitting: Splitting, hash: Box<Blake2b>, done: usize },
 }
 
 impl Deliver {
@@ -89,7 +89,7 @@ impl Deliver {
             Some(splitting) => DeliverStage::Hash {
                 payload: Bytes::from(frame.into_buffer()).slice(FRAME_HEADROOM..),
                 splitting,
-                hash: Blake2b::new(),
+                hash: Box::default(),
                 done: 0,
             },
         };
@@ -110,7 +110,7 @@ impl Deliver {
                 if end < payload.len() {
                     return Ok(None);
                 }
-                let digest = std::mem::take(hash).finish();
+                let digest = std::mem::take(&mut **hash).finish();
                 let id = composer.root.derive(Purpose::MessageId, &[digest.as_bytes()]);
                 let [low, high, ..] = *id.as_bytes();
                 Content::Chunks {
