@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use pet_core::crypto::{EncryptKeyPair, Purpose};
+use pet_core::crypto::{EncryptKeyPair, Purpose, RootSeed};
 use pet_core::mask::{derive_mask, MaskConfigPair, MaskObject, MaskSeed, MaskSum};
 use pet_core::message::{LocalSeedDict, MessageView, Payload, Tag};
 
@@ -174,9 +174,12 @@ fn ephemeral_keys(
     round: u64,
 ) -> impl Iterator<Item = EncryptKeyPair> + '_ {
     let parameters = cast.parameters[round as usize - 1].to_bytes();
-    (0u64..8).map(move |number| {
+    // The root goes on with each of them.
+    let next =
+        |root: &RootSeed| Some(RootSeed::new(*root.derive(Purpose::Ratchet, &[]).as_bytes()));
+    let roots = std::iter::successors(next(&cast.members[member].root), next);
+    roots.zip(0u64..8).map(move |(root, number)| {
         let context: [&[u8]; 2] = [&parameters, &number.to_le_bytes()];
-        let root = &cast.members[member].root;
         EncryptKeyPair::from_seed(&root.derive(Purpose::EphemeralKey, &context))
     })
 }

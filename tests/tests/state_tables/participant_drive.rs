@@ -535,6 +535,7 @@ fn name(event: &Event) -> &'static str {
         Event::ModelNeeded { .. } => "ModelNeeded",
         Event::ModelRejected(_) => "ModelRejected",
         Event::ModelMasked(_) => "ModelMasked",
+        Event::ModelOutdated => "ModelOutdated",
         Event::Progress { .. } => "Progress",
         Event::Sent(_) => "Sent",
         Event::Rejected { .. } => "Rejected",
