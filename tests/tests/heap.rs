@@ -1,0 +1,163 @@
+//! Secrets are wiped before their memory is given back: each block is searched for them, byte by byte, when it is freed.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use pet_core::crypto::{
+    EncryptKeyPair, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey, TaskSignatures,
+};
+use pet_core::mask::{derive_mask, MaskConfig, MaskSeed};
+use pet_core::message::EncryptedMaskSeed;
+use pet_core::participant::{Participant, Settings};
+use pet_core::time::Timestamp;
+
+/// A secret as no code has it in memory.
+type Needle = [u8; 32];
+
+const VEIL: u8 = 0xa5;
+
+std::thread_local! {
+    /// What this thread's blocks are searched for, and in how many it was.
+    static WATCH: Cell<Option<Needle>> = const { Cell::new(None) };
+    static FOUND: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Searches what is freed. (Blocks that grow are freed, too: `realloc` is that of the trait.)
+struct Searching;
+
+// SAFETY: all calls go to the system's allocator as they are.
+unsafe impl GlobalAlloc for Searching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps `alloc`'s rules.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if let Some(needle) = WATCH.get() {
+            // SAFETY: the block has so many bytes, and is nobody else's any more.
+            let byte = |at: usize| unsafe { pointer.add(at).read_volatile() } ^ VEIL;
+            let half = needle.len() / 2;
+            let is_found = (0..(layout.size() + 1).saturating_sub(half)).any(|start| {
+                let is_there = |part: &[u8]| (0..half).all(|i| byte(start + i) == part[i]);
+                is_there(&needle[..half]) || is_there(&needle[half..])
+            });
+            FOUND.set(FOUND.get() + usize::from(is_found));
+        }
+        // SAFETY: the caller keeps `dealloc`'s rules.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Searching = Searching;
+
+/// In how many blocks that `work` frees a secret, or a half of it, still is.
+fn found(secret: &[u8], work: impl FnOnce()) -> usize {
+    let mut needle: Needle = secret.try_into().expect("32 bytes");
+    needle.iter_mut().for_each(|byte| *byte ^= VEIL);
+    FOUND.set(0);
+    WATCH.set(Some(needle));
+    work();
+    WATCH.set(None);
+    FOUND.get()
+}
+
+fn root() -> RootSeed {
+    RootSeed::new(std::array::from_fn(|i| (37 * i + 11) as u8))
+}
+
+fn seed(purpose: Purpose) -> Seed {
+    root().derive(purpose, &[b"context"])
+}
+
+#[test]
+fn what_is_not_wiped_is_found() {
+    let secret = *seed(Purpose::MaskSeed).as_bytes();
+    assert_eq!(found(&secret, || drop(black_box(Box::new(secret)))), 1);
+    assert_eq!(found(&secret, || drop(black_box(secret[16..].to_vec()))), 1);
+    // A block that has grown was elsewhere before.
+    let grow = || {
+        let mut bytes = secret.to_vec();
+        bytes.reserve(1 << 20);
+        bytes.fill(0);
+        drop(black_box(bytes));
+    };
+    assert_eq!(found(&secret, grow), 1);
+    assert_eq!(found(&secret, || drop(black_box(vec![7; 1000]))), 0);
+}
+
+#[test]
+fn seeds_and_keys_are_wiped_when_they_are_dropped() {
+    for purpose in [Purpose::Identity, Purpose::EphemeralKey, Purpose::MaskSeed, Purpose::RoundKey]
+    {
+        let secret = *seed(purpose).as_bytes();
+        assert_eq!(found(&secret, || drop(black_box(seed(purpose).clone()))), 0, "{purpose:?}");
+    }
+    assert_eq!(found(root().as_bytes(), || drop(black_box(root().clone()))), 0, "root");
+
+    let pair = || EncryptKeyPair::from_seed(&seed(Purpose::EphemeralKey));
+    let work = || {
+        let pair = black_box(pair());
+        let sealed = pair.public().seal(b"content", &pair).expect("a good key");
+        assert_eq!(pair.open(&sealed).expect("its own"), b"content");
+        drop(black_box(EncryptKeyPair::from_secret(pair.secret().clone())));
+    };
+    assert_eq!(found(pair().secret().as_bytes(), work), 0, "ephemeral key");
+
+    let keys = || SigningKeyPair::from_seed(&seed(Purpose::Identity));
+    let work = || {
+        let keys = black_box(keys());
+        black_box(TaskSignatures::sign(&keys, &RoundSeed::new([3; 32])));
+        drop(black_box(SigningKeyPair::from_secret(keys.secret().clone())));
+    };
+    assert_eq!(found(&keys().secret().as_bytes()[..32], work), 0, "signing key");
+
+    let key = *seed(Purpose::SeedSeal).as_bytes();
+    let work = || {
+        let key = SnapshotKey::new(key);
+        let sealed = key.seal(b"state");
+        assert_eq!(key.open(&sealed).expect("its own"), b"state");
+    };
+    assert_eq!(found(&key, work), 0, "snapshot key");
+}
+
+#[test]
+fn mask_seeds_are_wiped_when_they_are_dropped() {
+    let secret = *seed(Purpose::MaskSeed).as_bytes();
+    let work = || {
+        let recipient = EncryptKeyPair::from_seed(&seed(Purpose::EphemeralKey));
+        let ephemeral = EncryptKeyPair::from_seed(&seed(Purpose::SeedSeal));
+        let mask_seed = MaskSeed::new(secret);
+        let sealed = EncryptedMaskSeed::seal(&mask_seed, &recipient.public(), &ephemeral);
+        drop(black_box(sealed.expect("a good key").open(&recipient).expect("its own")));
+        for config in ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Integer/F64/Bmax/M3"] {
+            let config: MaskConfig = config.parse().expect("known");
+            drop(black_box(derive_mask(&mask_seed, config.into(), 300)));
+        }
+    };
+    assert_eq!(found(&secret, work), 0);
+}
+
+/// Also what a snapshot holds, and what is restored from it.
+#[test]
+fn a_participants_secrets_are_wiped_when_it_is_dropped() {
+    let keys = || SigningKeyPair::from_seed(&seed(Purpose::Identity));
+    let life = || {
+        let mut machine = Participant::new(keys(), root(), Settings::default());
+        machine.handle_input(Timestamp::ZERO, pet_core::participant::Input::Tick).expect("time");
+        let snapshot = machine.snapshot();
+        let key = SnapshotKey::new([1; 32]);
+        let sealed = snapshot.seal(&key);
+        drop(black_box((machine, snapshot)));
+        let restored = Participant::restore_sealed(&sealed, &key, Settings::default());
+        let restored = restored.expect("its own");
+        let bytes = restored.snapshot().to_bytes();
+        drop(black_box(Participant::restore(&bytes, Settings::default()).expect("its own")));
+        drop(black_box((restored, bytes)));
+    };
+    assert_eq!(found(root().as_bytes(), life), 0, "root seed");
+    assert_eq!(found(&keys().secret().as_bytes()[..32], life), 0, "signing key");
+}
