@@ -141,6 +141,18 @@ fn mask_seeds_are_wiped_when_they_are_dropped() {
     assert_eq!(found(&secret, work), 0);
 }
 
+/// A mask tells a masked model, as its seed does.
+#[test]
+fn masks_are_wiped_when_they_are_dropped() {
+    let config: MaskConfig = "Word32/F32/B0/M3".parse().expect("known");
+    let mask = || derive_mask(&MaskSeed::new([5; 32]), config.into(), 300);
+    // These numbers have in memory the form that they have in messages.
+    let bytes = mask().to_bytes().expect("it is short");
+    let numbers = &bytes[8..40];
+    assert_eq!(found(numbers, || drop(black_box(mask().to_bytes().expect("it is short")))), 1);
+    assert_eq!(found(numbers, || drop(black_box(mask()))), 0);
+}
+
 /// Also what a snapshot holds, and what is restored from it.
 #[test]
 fn a_participants_secrets_are_wiped_when_it_is_dropped() {

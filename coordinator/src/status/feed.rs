@@ -257,6 +257,28 @@ mod tests {
         timeout(Duration::from_secs(1), keepers).await.expect("they end").unwrap();
     }
 
+    /// Whenever something happens or does not, the next event comes within a second. (Time is virtual.)
+    #[tokio::test(start_paused = true)]
+    async fn subscribers_hear_something_each_second() {
+        let (stop, stopped) = watch::channel(false);
+        let (observer, view, keepers) = channel(Arc::<Counters>::default(), stopped);
+        let keepers = tokio::spawn(keepers.run());
+        let mut subscription = view.subscribe().unwrap();
+        subscription.next().await.unwrap();
+        for turn in 0..100 {
+            if turn % 3 != 0 {
+                sleep(Duration::from_millis(37 * (turn % 27))).await;
+                observer.event(&Event::PhaseBegan { round_id: turn, phase: Phase::Sum }, None);
+            }
+            let began = Instant::now();
+            subscription.next().await.unwrap();
+            let waited = began.elapsed();
+            assert!(waited <= TICK + Duration::from_millis(5), "{waited:?} in turn {turn}");
+        }
+        stop.send_replace(true);
+        timeout(Duration::from_secs(1), keepers).await.expect("they end").unwrap();
+    }
+
     #[test]
     fn throughput_is_a_mean_and_samples_are_bounded() {
         let mut gauges = Gauges::default();

@@ -70,7 +70,7 @@ impl Participant {
         }
     }
 
-    fn not_composed(&mut self, error: ComposeError) {
+    pub(super) fn not_composed(&mut self, error: ComposeError) {
         match error {
             ComposeError::BadAnswer { call, source } => {
                 if call == "sums" {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::io::Event;
-use super::jobs::{Composer, Outcome};
+use super::jobs::{ComposeError, Composer, Outcome};
 use super::machine::{Activity, Participant};
 use super::models::fits;
 use super::stage::{Content, Round, Stage, Upload};
@@ -46,8 +46,16 @@ impl Participant {
         let Some(round) = &self.round else {
             return self.wait_longer();
         };
+        let length = round.parameters.model_length;
+        let is_too_long = length > self.settings.max_model_length;
         match &self.stage {
             Stage::Awaiting => self.wait_longer(),
+            // Who cannot add up the masks must not announce that, and nobody is asked for such a model.
+            Stage::Sum(None) | Stage::Sum2(None) | Stage::FetchSums | Stage::Mask { .. }
+                if is_too_long =>
+            {
+                self.not_composed(ComposeError::TooLong(length));
+            }
             Stage::Sum(None) => self.compose(|composer| composer.sum()),
             Stage::Sum2(None) => {
                 let id = self.request(Call::Seeds(self.keys.public()));

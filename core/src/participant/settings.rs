@@ -14,8 +14,8 @@ pub struct Settings {
     pub scalar: Scalar,
     /// The most bytes that a message may have before it is split.
     pub max_message_size: MessageSize,
-    /// The most weights that the round's models may have: a sum participant takes 8 to 280 bytes of
-    /// memory for each, whatever the coordinator says they are.
+    /// The most weights that the round's models may have; rounds of longer ones are not taken part in. (A sum
+    /// participant takes 8 to 280 bytes of memory for each, whatever the coordinator says they are.)
     pub max_model_length: u64,
     /// How often the coordinator is asked.
     pub polling: Polling,
