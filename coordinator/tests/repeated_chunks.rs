@@ -1,6 +1,8 @@
 //! Chunks that are sent again and again, by one key that was made up or by many: what is on the disk and
 //! what is in memory stays within what the settings say, whatever the number of requests.
 
+#![expect(clippy::print_stdout, reason = "the sizes are for whoever looks")]
+
 use std::{
     fs,
     path::Path,
