@@ -102,7 +102,7 @@ async fn the_log_holds_no_secrets_and_not_who_has_sent_what() {
     fs::write(&seed, secret(1, 0)).unwrap();
     let mut secrets = vec![
         ("the coordinator's root seed".to_owned(), traces(&secret(1, 0))),
-        ("a weight".to_owned(), vec!["0.12345".to_owned()]),
+        ("a weight".to_owned(), vec![WEIGHT.to_string()]),
     ];
     for who in 0..10 {
         let keys = SigningKeyPair::from_seed(&Seed::new(secret(2, who)));
@@ -164,6 +164,12 @@ async fn the_log_holds_no_secrets_and_not_who_has_sent_what() {
     while !read().contains("round completed: new global model") {
         assert!(Instant::now() < end, "no round ends: {}", read());
         sleep(Duration::from_millis(10)).await;
+    }
+    // Nor do those learn it who watch.
+    for path in ["/status", "/metrics", "/models"] {
+        let shown = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        let shown = shown.text().await.unwrap();
+        assert_eq!(found(&shown, &secrets), Vec::<&str>::new(), "{path}: {shown}");
     }
     participants.shutdown().await;
     kill(Pid::from_raw(server.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();

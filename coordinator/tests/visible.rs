@@ -274,6 +274,22 @@ async fn only_so_many_may_follow_the_events() {
     coordinator.shutdown().await.unwrap();
 }
 
+/// Behind a proxy that does not say for whom it asks, all come from one address.
+#[tokio::test]
+async fn without_halves_one_address_has_all_places_for_events() {
+    let mut settings = settings();
+    settings.limits.half_per_address = false;
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        let stream = get(&coordinator, "/events").await;
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    assert_eq!(get(&coordinator, "/events").await.status(), 503);
+    coordinator.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_count_what_happens() {
     let coordinator = Coordinator::start(settings()).await.unwrap();
