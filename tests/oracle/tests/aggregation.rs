@@ -196,10 +196,16 @@ proptest! {
         old_sum.add(&first).unwrap();
         sum.add(&first).unwrap();
 
-        prop_assert_eq!(
-            sum.unmask(&object).map(|_| ()),
-            check_unmask(old_sum.clone(), &object)
-        );
+        // Ours refuses sums that honest participants cannot have made, which those of bare masks are, but for the
+        // rarest: where the old one unmasks any, or finds a number that is not below its order.
+        let expected = check_unmask(old_sum.clone(), &object);
+        match sum.unmask(&object).map(|_| ()) {
+            Err(error) if error == "ImpossibleSum" => prop_assert!(matches!(
+                expected.as_ref().map_err(String::as_str),
+                Ok(()) | Err("ScalarSumZero" | "InvalidMask")
+            ), "{expected:?}"),
+            found => prop_assert_eq!(found, expected),
+        }
         let expected = old_sum.add(&object);
         prop_assert_eq!(sum.add(&object), expected);
         prop_assert_eq!(hex::encode(sum.to_bytes()), hex::encode(old_sum.to_bytes()));
