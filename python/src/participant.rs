@@ -77,6 +77,7 @@ impl Participant {
     #[pyo3(signature = (
         url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true, max_message_size=None
     ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
     fn new(
         py: Python<'_>,
         url: &str,
