@@ -136,17 +136,17 @@ shuttle: ## the blocking transport's threads, in thousands of orders
 	RUSTFLAGS="--cfg shuttle" $(CARGO) test --locked --quiet -p pet-transport-blocking --lib \
 		--target-dir target/shuttle interleavings
 
-asan: ## core's unit tests under the address sanitizer
+asan: ## unit tests of core and masking under the address sanitizer
 	$(call say,address sanitizer)
-	RUSTFLAGS=-Zsanitizer=address $(CARGO) $(NIGHTLY) test --locked --quiet -p pet-core --lib --target $(HOST) \
+	RUSTFLAGS=-Zsanitizer=address $(CARGO) $(NIGHTLY) test --locked --quiet -p pet-mask -p pet-core --lib --target $(HOST) \
 		--target-dir target/asan
 
-miri: ## the portable paths of core's unsafe code under Miri (rustup component add miri)
+miri: ## the portable paths of the unsafe code under Miri (rustup component add miri)
 	$(call say,Miri)
-	$(CARGO) $(NIGHTLY) miri test --locked -p pet-core --lib --target-dir target/miri -- simd:: mask::element \
-		mask::group mask::word
+	$(CARGO) $(NIGHTLY) miri test --locked -p pet-mask --lib --target-dir target/miri -- simd:: element \
+		group word
 
-mutants: ## change core's code in thousands of ways: do its tests notice? (cargo install cargo-mutants; takes hours)
+mutants: ## change the code of core and masking in thousands of ways: do its tests notice? (cargo install cargo-mutants; takes hours)
 	$(call say,mutation testing)
 	$(CARGO) mutants --output target
 
@@ -292,7 +292,7 @@ $(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
-WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core network transport-blocking python -type f \
+WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core mask network transport-blocking python -type f \
 	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' -o -path '*/dashboard/*' \) -not -path '*/tests/*')
 

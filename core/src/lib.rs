@@ -135,19 +135,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod coordinator;
 pub mod crypto;
 pub mod job;
-pub mod mask;
 pub mod message;
-pub mod model;
 pub mod participant;
 pub mod problem;
 pub mod record;
 pub mod request;
 pub mod round;
-mod simd;
 mod snapshot;
 pub mod time;
+
+#[doc(no_inline)]
+pub use pet_mask as mask;
+#[doc(no_inline)]
+pub use pet_mask::model;

@@ -113,7 +113,7 @@ fn with_residues(config: MaskConfigPair, masked: &[u8], residue: i128, unit: i12
     let chunks = view.vector().chunks_exact(config.vect.bytes_per_number());
     let mut numbers: Vec<_> = chunks.map(BigUint::from_bytes_le).collect();
     numbers[0] = shift(numbers[0].clone(), residue, config.vect.order());
-    let unit = shift(view.unit_number(), unit, config.unit.order());
+    let unit = shift(BigUint::from_bytes_le(view.unit()), unit, config.unit.order());
     MaskObject::from_numbers(config, &numbers, unit).unwrap().to_bytes().unwrap()
 }
 

@@ -149,7 +149,7 @@ impl Composer {
             Purpose::MaskSeed,
             &[&self.parameters.to_bytes(), scalar.as_bytes(), model.as_bytes()],
         );
-        MaskSeed::filled(|to| to.copy_from_slice(seed.as_bytes()))
+        MaskSeed::from(seed.as_bytes())
     }
 
     fn seal_seed(

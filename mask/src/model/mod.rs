@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::mask::DataType;
+pub use crate::DataType;
 
 pub mod array;
 pub mod convert;

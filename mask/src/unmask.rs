@@ -416,9 +416,9 @@ mod tests {
     use super::super::sum::MaskSum;
     use super::super::BoundType;
     use super::*;
-    use crate::mask::{DataType, GroupType, MaskObject};
     use crate::model::weight::push_big;
     use crate::model::{convert, ratio, RatioError, Scalar};
+    use crate::{DataType, GroupType, MaskObject};
     use num_bigint::BigInt;
     use num_traits::Signed;
     use proptest::prelude::*;

@@ -7,7 +7,7 @@ use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
-use crate::mask::DataType;
+use crate::DataType;
 
 /// A value beyond the finite range of the type that it should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -190,12 +190,12 @@ pub(crate) enum Elements {
 macro_rules! with_elements {
     ($elements:expr, $numbers:ident => $body:expr) => {
         match $elements {
-            $crate::mask::group::Elements::W0($numbers) => $body,
-            $crate::mask::group::Elements::W1($numbers) => $body,
-            $crate::mask::group::Elements::W2($numbers) => $body,
-            $crate::mask::group::Elements::W3($numbers) => $body,
-            $crate::mask::group::Elements::W5($numbers) => $body,
-            $crate::mask::group::Elements::W34($numbers) => $body,
+            $crate::group::Elements::W0($numbers) => $body,
+            $crate::group::Elements::W1($numbers) => $body,
+            $crate::group::Elements::W2($numbers) => $body,
+            $crate::group::Elements::W3($numbers) => $body,
+            $crate::group::Elements::W5($numbers) => $body,
+            $crate::group::Elements::W34($numbers) => $body,
         }
     };
 }
@@ -203,7 +203,7 @@ macro_rules! with_elements {
 /// Runs an expression with two sets of numbers of the same width; `$otherwise` for a mix.
 macro_rules! with_both_elements {
     ($a:expr, $b:expr, ($x:ident, $y:ident) => $body:expr, $otherwise:expr) => {{
-        use $crate::mask::group::Elements;
+        use $crate::group::Elements;
         match ($a, $b) {
             (Elements::W0($x), Elements::W0($y)) => $body,
             (Elements::W1($x), Elements::W1($y)) => $body,
@@ -233,15 +233,15 @@ macro_rules! with_element_type {
                 $body
             }
             129..=191 => {
-                type $type = $crate::mask::element::Wide<3>;
+                type $type = $crate::element::Wide<3>;
                 $body
             }
             192..=319 => {
-                type $type = $crate::mask::element::Wide<5>;
+                type $type = $crate::element::Wide<5>;
                 $body
             }
             _ => {
-                type $type = $crate::mask::element::Wide<34>;
+                type $type = $crate::element::Wide<34>;
                 $body
             }
         }

@@ -347,18 +347,18 @@ pub struct RangeSum {
 
 impl RangeSum {
     /// Nothing of the range is done; there is room for `capacity` sums.
-    pub(crate) fn new(config: MaskConfigPair, range: Range<usize>, capacity: usize) -> Self {
+    pub fn new(config: MaskConfigPair, range: Range<usize>, capacity: usize) -> Self {
         RangeSum { config, range, sums: Elements::with_capacity(config.vect, capacity) }
     }
 
     /// The part of the range that is left to do.
-    pub(crate) fn rest(&self) -> Range<usize> {
+    pub fn rest(&self) -> Range<usize> {
         self.range.start + self.sums.len()..self.range.end
     }
 
     /// Does the next `max` numbers: those of `base`, or zeros, plus those of all models. The objects have
     /// been validated.
-    pub(crate) fn step<'a>(
+    pub fn step<'a>(
         &mut self,
         base: Option<&Aggregation>,
         models: impl Iterator<Item = MaskObjectView<'a>> + Clone,
@@ -382,14 +382,14 @@ impl RangeSum {
     }
 
     /// Takes over the sums of the range that follows on what is done here, of the same models.
-    pub(crate) fn append(&mut self, next: RangeSum) {
+    pub fn append(&mut self, next: RangeSum) {
         debug_assert!(self.rest().start == next.range.start && next.rest().is_empty());
         self.sums.append(next.sums);
     }
 
     /// The sum, when the whole vector is done: of the models in `base` and those added. Their units are still to
-    /// be added.
-    pub(crate) fn finish(self, base: Option<&Aggregation>) -> Aggregation {
+    /// be added, with [`Aggregation::add_unit`].
+    pub fn finish(self, base: Option<&Aggregation>) -> Aggregation {
         let RangeSum { config, sums, .. } = self;
         let (nb_models, unit) = match base {
             Some(base) => (base.nb_models, base.sum.unit.clone()),

@@ -40,17 +40,17 @@ impl fmt::Debug for MaskPart {
 
 impl MaskPart {
     /// Does the next bounded piece; true once nothing is left.
-    pub(crate) fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         self.0.step()
     }
 
     /// What is done and what there is to do, in weights.
-    pub(crate) fn progress(&self) -> (usize, usize) {
+    pub fn progress(&self) -> (usize, usize) {
         self.0.progress()
     }
 
     /// About how much memory it holds.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
 }

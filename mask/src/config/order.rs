@@ -141,6 +141,8 @@ fn ten_to(exponent: u32) -> BigUint {
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest;
+
     use super::*;
 
     #[test]
@@ -169,8 +171,8 @@ mod tests {
             let (a, e) = (config.add_shift(), config.exp_shift());
             all += &format!("{config} {} {a} {e}\n", config.order());
         }
-        let digest = crate::crypto::sha256(all.as_bytes());
-        let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha2::Sha256::digest(all.as_bytes());
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, "84d13b33fb6ef7ddb80d4aaa4d505587c2dbf6c2a36fce1ccc4ea26fb3f47932");
     }
 

@@ -8,7 +8,7 @@ use num_integer::Integer;
 use num_traits::{ToPrimitive, Zero};
 
 use super::factor::Factor;
-use crate::mask::element::{Element, Words};
+use crate::element::{Element, Words};
 
 /// How to get from m and e to `s * m * 2^e * E`: `m * k * 2^(e + twos) / d`.
 enum Scale<P> {
@@ -149,7 +149,7 @@ fn scale_big(k: &BigUint, d: &BigUint, shift: i32, m: u64) -> (BigUint, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::element::Wide;
+    use crate::element::Wide;
     use num_traits::One;
     use proptest::prelude::*;
 

@@ -122,7 +122,7 @@ fn rotate128<const N: i32>(x: __m128i) -> __m128i {
 /// The words of sixteen blocks, the first in the lowest lanes.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::mask) fn state16(key: &Key, first: u64) -> [__m512i; 16] {
+pub(crate) fn state16(key: &Key, first: u64) -> [__m512i; 16] {
     let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     let start = _mm512_set1_epi32(first as u32 as i32);
     let low = _mm512_add_epi32(start, lanes);
@@ -148,7 +148,7 @@ pub(in crate::mask) fn state16(key: &Key, first: u64) -> [__m512i; 16] {
 /// The words of eight blocks, the first in the lowest lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in crate::mask) fn state8(key: &Key, first: u64) -> [__m256i; 16] {
+pub(crate) fn state8(key: &Key, first: u64) -> [__m256i; 16] {
     let lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     let start = _mm256_set1_epi32(first as u32 as i32);
     let low = _mm256_add_epi32(start, lanes);

@@ -280,7 +280,7 @@ impl MaskSumPart {
     }
 
     /// About how much memory it holds.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         with_elements!(&self.window.sums, sums => std::mem::size_of_val(&sums.vector[..]))
     }
 }

@@ -19,7 +19,7 @@ use super::object::{write_unit, write_vector_header, MaskObjectView};
 use super::seed::MaskSeed;
 use crate::model::{Model, Scalar};
 use blocks::{Line, Recipe};
-pub(crate) use parts::MaskPart;
+pub use parts::MaskPart;
 use parts::Split;
 
 /// Why a model cannot be masked: the caller is at fault.
@@ -114,8 +114,11 @@ impl Masker {
         Self::behind(&out, 0, seed, config, scalar, model.into())
     }
 
-    /// The same, with memory for `more` bytes behind the object.
-    pub(crate) fn behind(
+    /// The same behind a copy of `beginning`, with memory for `more` bytes after the object.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn behind(
         beginning: &[u8],
         more: usize,
         seed: &MaskSeed,
@@ -174,7 +177,7 @@ impl Masker {
 
     /// Takes what can be done next at the same time out of the work, as up to `parts` pieces: to be given
     /// back, all of them and in this order, before anything else is asked for. None if that is not worth it.
-    pub(crate) fn split(&mut self, parts: usize) -> Vec<MaskPart> {
+    pub fn split(&mut self, parts: usize) -> Vec<MaskPart> {
         if self.is_done() || self.parts > 0 {
             return Vec::new();
         }
@@ -186,7 +189,7 @@ impl Masker {
     }
 
     /// Takes back a part that is done.
-    pub(crate) fn absorb(&mut self, part: MaskPart) {
+    pub fn absorb(&mut self, part: MaskPart) {
         let Some(masked) = self.blocks.absorb(part) else { return };
         self.done += masked.out.len() / self.config.vect.bytes_per_number();
         self.out.unsplit(masked.out);
@@ -328,8 +331,8 @@ mod tests {
     const BLOCK: usize = 5000;
 
     use super::*;
-    use crate::mask::config::{BoundType, GroupType};
-    use crate::mask::encode::samples::{any_f64, any_scalar, model};
+    use crate::config::{BoundType, GroupType};
+    use crate::encode::samples::{any_f64, any_scalar, model};
     use crate::model::convert;
     use num_traits::Zero;
     use proptest::prelude::*;

@@ -44,8 +44,8 @@ impl MaskConfigPair {
     /// matter: let the largest be near 1.
     ///
     /// ```
-    /// use pet_core::mask::{DataType, MaskConfig, MaskConfigPair};
-    /// use pet_core::model::Scalar;
+    /// use pet_mask::{DataType, MaskConfig, MaskConfigPair};
+    /// use pet_mask::model::Scalar;
     ///
     /// let config: MaskConfigPair = "Word32/F32/B0/M3".parse::<MaskConfig>()?.into();
     /// let fine = config.precision(&Scalar::from_f64(1.0)?).expect("it counts");
@@ -74,10 +74,8 @@ impl MaskConfigPair {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::{
-        derive_mask, mask_model, unmask_ratios, Aggregation, MaskObjectView, MaskSeed,
-    };
     use crate::model::Model;
+    use crate::{derive_mask, mask_model, unmask_ratios, Aggregation, MaskObjectView, MaskSeed};
 
     fn precision(config: &str, scalar: f64) -> Precision {
         let config: MaskConfigPair = config.parse::<MaskConfig>().unwrap().into();

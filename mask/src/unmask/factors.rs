@@ -5,9 +5,9 @@ use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{ToPrimitive, Zero};
 
-use crate::mask::aggregation::{Aggregation, UnmaskError};
-use crate::mask::object::{MaskObjectPart, MaskObjectView};
+use crate::aggregation::{Aggregation, UnmaskError};
 use crate::model::ratio::max_weight_len;
+use crate::object::{MaskObjectPart, MaskObjectView};
 
 /// `weight = (number - offset) * p / q`, with p and q in lowest terms.
 pub(super) struct Factors {

@@ -1,6 +1,6 @@
 //! Group elements as 64-bit words.
 
-use crate::mask::element::{Element, Wide};
+use crate::element::{Element, Wide};
 use crate::model::weight::Rounded;
 use crate::simd::{Kernel, Level};
 

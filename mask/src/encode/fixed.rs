@@ -19,7 +19,7 @@ use num_traits::Zero;
 
 use super::factor::{Approximation, Factor};
 use super::weight::Weight;
-use crate::mask::element::Element;
+use crate::element::Element;
 use crate::simd::{Kernel, Level};
 
 /// What is to be looked at again in a block of weights.

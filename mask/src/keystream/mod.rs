@@ -83,7 +83,7 @@ pub(super) mod tests {
 
     /// Blocks of a stream as a library makes them. Its counter has 32 bits; the upper half of ours is where
     /// its 96-bit nonce begins.
-    pub(in crate::mask) fn oracle(seed: &MaskSeed, first: u64, blocks: usize) -> Vec<u8> {
+    pub(crate) fn oracle(seed: &MaskSeed, first: u64, blocks: usize) -> Vec<u8> {
         let mut out = vec![0; blocks * BLOCK];
         for (i, out) in out.chunks_exact_mut(BLOCK).enumerate() {
             let block = first.wrapping_add(i as u64);

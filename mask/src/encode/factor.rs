@@ -5,7 +5,7 @@ use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 
-use crate::mask::config::MaskConfig;
+use crate::config::MaskConfig;
 
 /// `s * E = k / d * 2^twos`, with no common factors and no factors of 2 in k and d. For a scalar of 0, k is 0.
 #[derive(Clone)]
