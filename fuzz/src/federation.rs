@@ -24,7 +24,7 @@ use pet_core::participant::{self, Participant, TransportFault};
 use pet_core::request::{Call, RequestId, Response};
 use pet_core::time::Timestamp;
 
-use crate::log::{most_in_memory, most_waiting, Log};
+use crate::bounds::{most_in_memory, most_waiting, Log};
 
 /// How many participants there are.
 pub const CLIENTS: usize = 5;

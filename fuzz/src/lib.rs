@@ -8,10 +8,10 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../testing/src/bounds.rs"]
+mod bounds;
 pub mod federation;
 mod http;
-#[path = "../../tests/src/log.rs"]
-mod log;
 mod multipart;
 mod opened_message;
 mod published;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pet_core::crypto::PublicSigningKey;
 use pet_core::message::{Added, MessageId, OwnedChunk, Reassembly, ReassemblyLimits, Tag};
 
-use crate::log::most_in_memory;
+use crate::bounds::most_in_memory;
 
 /// A stream of chunks of several participants, of records that are stored sooner or later, and of complete
 /// messages that are worked on for a while: limits hold, complete messages have all parts, and what is

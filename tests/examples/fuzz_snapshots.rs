@@ -8,7 +8,7 @@ use pet_core::mask::MaskConfig;
 use pet_core::message::MessageSize;
 use pet_core::model::Model;
 use pet_core::participant::Settings;
-use pet_tests::world::{settings, Calm, World};
+use pet_testing::world::{settings, Calm, World};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).ok_or("usage: fuzz_snapshots FOLDER")?);

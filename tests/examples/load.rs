@@ -28,7 +28,7 @@ use pet_core::problem::Problem;
 use pet_core::request::Response;
 use pet_core::round::{RoundParameters, SumDict};
 use pet_core::time::Timestamp;
-use pet_tests::by_hand::Hand;
+use pet_testing::by_hand::Hand;
 use pet_tests::process::{get, get_when_there, CoordinatorProcess, Usage};
 use serde_json::{json, Value};
 

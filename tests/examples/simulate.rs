@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use pet_core::coordinator::Event;
-use pet_tests::sim::{run, run_watched, shrink, Failure, Progress, Scenario};
+use pet_testing::sim::{run, run_watched, shrink, Failure, Progress, Scenario};
 
 /// How many runs a failure may cost until it is small.
 const TRIES: usize = 200;

@@ -15,7 +15,7 @@ use pet_core::model::{ratio, ArrayDecoder, Model};
 use pet_core::participant::{Participant, Settings};
 use pet_core::round::{RoundParameters, SumDict, UpdateSeedDict};
 use pet_core::time::Timestamp;
-use pet_tests::world::{settings, Calm, World};
+use pet_testing::world::{settings, Calm, World};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};

@@ -18,7 +18,7 @@ use pet_core::model::Model;
 use pet_core::participant::{self, Event, Participant, Settings};
 use pet_core::request::{Call, Response};
 use pet_core::time::Timestamp;
-use pet_tests::world::settings;
+use pet_testing::world::settings;
 use stats_alloc::{Region, StatsAlloc, INSTRUMENTED_SYSTEM};
 
 #[global_allocator]

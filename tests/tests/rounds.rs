@@ -8,8 +8,8 @@ use pet_core::message::MessageSize;
 use pet_core::model::{Model, Scalar};
 use pet_core::participant;
 use pet_core::request::Call;
-use pet_tests::sim::random::Random;
-use pet_tests::world::{settings, Calm, Fate, World};
+use pet_testing::sim::random::Random;
+use pet_testing::world::{settings, Calm, Fate, World};
 
 const PARTICIPANTS: usize = 10;
 

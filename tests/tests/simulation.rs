@@ -1,8 +1,10 @@
-//! Hostile federations in virtual time: see `pet_tests::sim`.
+//! Hostile federations in virtual time: see `pet_testing::sim`.
 
 use std::time::Duration;
 
-use pet_tests::sim::{run, shrink, Failure, Fault, Faults, Report, Sabotage, Scenario, Violation};
+use pet_testing::sim::{
+    run, shrink, Failure, Fault, Faults, Report, Sabotage, Scenario, Violation,
+};
 
 fn must_run(scenario: &Scenario) -> Report {
     run(scenario).unwrap_or_else(|failure| panic!("{}", shrink(*failure, 100)))
@@ -12,7 +14,7 @@ fn must_run(scenario: &Scenario) -> Report {
 fn a_federation_survives_everything_that_can_go_wrong() {
     let mut faults = std::collections::BTreeSet::new();
     let mut lies = std::collections::BTreeSet::new();
-    let every_lie = pet_tests::sim::lies::Lie::ALL.len();
+    let every_lie = pet_testing::sim::lies::Lie::ALL.len();
     for seed in 1..=12 {
         // Some kinds are rare.
         if seed > 4 && (faults.len(), lies.len()) == (Fault::ALL.len(), every_lie) {

@@ -13,7 +13,7 @@ use pet_core::message::Tag;
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
 
-use crate::log::{most_in_memory, most_waiting, Log};
+use pet_testing::bounds::{most_in_memory, most_waiting, Log};
 
 use super::cast::{Cast, Plan, MAX_TIME, MIN_TIME};
 use super::ledger::{end_of, End, Ledger};

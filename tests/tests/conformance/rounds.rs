@@ -13,8 +13,8 @@ use pet_core::model::{DataType, Model, Scalar};
 use pet_core::participant::Event;
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
+use pet_testing::world::{floats, settings, Server};
 use pet_tests::fake::{Action, FakeServer, Request};
-use pet_tests::world::{floats, settings, Server};
 
 use crate::conformance;
 use crate::driver::{Driver, Start, DEADLINE};

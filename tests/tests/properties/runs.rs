@@ -9,8 +9,8 @@ use pet_core::message::MessageSize;
 use pet_core::model::Model;
 use pet_core::participant::Settings;
 use pet_core::request::Call;
-use pet_tests::sim::random::Random;
-use pet_tests::world::{settings, Fate, World};
+use pet_testing::sim::random::Random;
+use pet_testing::world::{settings, Fate, World};
 use proptest::prelude::*;
 
 const ROUNDS: usize = 2;

@@ -12,8 +12,8 @@ use pet_core::model::{DataType, Model};
 use pet_core::participant::{Event, Polling, Settings};
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
+use pet_testing::world::{settings, Fate, Server, World};
 use pet_tests::fake::{Action, FakeServer, Request};
-use pet_tests::world::{settings, Fate, Server, World};
 use proptest::prelude::*;
 
 const PARTICIPANTS: u8 = 6;

@@ -15,7 +15,7 @@ use pet_core::mask::MaskConfig;
 use pet_core::message::{Chunk, MessageId, Tag};
 use pet_core::round::SumDict;
 use pet_core::time::Timestamp;
-use pet_tests::by_hand::{mask_of, Hand};
+use pet_testing::by_hand::{mask_of, Hand};
 
 use super::coordinator_table::{in_sum, in_sum2, in_update, Cell, State, Stimulus};
 

@@ -17,7 +17,7 @@ use pet_core::model::ratio;
 use pet_core::request::{Call, Response};
 use pet_core::time::Timestamp;
 
-use crate::log::{most_in_memory, most_waiting, Log};
+use crate::bounds::{most_in_memory, most_waiting, Log};
 
 use super::agenda::{Happening, Key, Sender};
 use super::ledger::Verdict;

@@ -4,7 +4,7 @@ use pet_core::coordinator::Record;
 use pet_core::crypto::PublicSigningKey;
 use pet_core::message::{MessageId, OwnedChunk, Tag};
 
-use crate::log::Log;
+use crate::bounds::Log;
 use crate::sim::Scenario;
 
 fn chunk(who: u8, message: u16, id: u16) -> Record {
