@@ -1,6 +1,6 @@
 //! The machine itself.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::bulletin::GlobalModel;
 use super::context::RoundContext;
-use super::io::{Event, Idle, Input, Output, PersistId, Record, Reject, Ticket, Why};
+use super::io::{Idle, Input, Output, Reject, Ticket, Why};
 use super::jobs::Outcome;
+use super::outbox::Outbox;
 use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::snapshot::{RestoreError, Saved, Snapshot};
 use super::state::{Round, Stage};
@@ -25,10 +26,6 @@ use crate::time::Timestamp;
 
 /// From so many bytes on memory is freed in a job.
 pub(super) const RELEASE_FROM: usize = 1 << 16;
-
-/// How many outputs may wait for the store. Messages that come then are sent away, whatever they are: so a
-/// store that is stuck has no more to remember than this.
-pub(super) const MOST_GATED: usize = 1 << 16;
 
 /// A coordinator. See the [module's page](super) for how to drive it.
 pub struct Coordinator {
@@ -52,11 +49,7 @@ pub struct Coordinator {
     pub(super) queue: Vec<Update>,
     pub(super) running: BTreeMap<JobId, Running>,
     next_job: u64,
-    pub(super) last_record: PersistId,
-    pub(super) confirmed: PersistId,
-    pub(super) outputs: VecDeque<Output>,
-    /// Outputs that wait for records to be stored.
-    gated: VecDeque<(PersistId, Output)>,
+    pub(super) outbox: Outbox,
     pub(super) stopped: bool,
     /// No more rounds begin for now.
     pub(super) paused: bool,
@@ -214,10 +207,7 @@ impl Coordinator {
             queue: Vec::new(),
             running: BTreeMap::new(),
             next_job: 0,
-            last_record: PersistId(0),
-            confirmed: PersistId(0),
-            outputs: VecDeque::new(),
-            gated: VecDeque::new(),
+            outbox: Outbox::default(),
             stopped: false,
             paused: false,
             next_settings: None,
@@ -265,10 +255,6 @@ impl Coordinator {
     /// input and the other that. Only one of them may ever be seen by anyone. Nothing while outputs wait
     /// to be polled: there may be jobs among them, and a job is there once.
     pub fn fork(&self) -> Option<Self> {
-        if !self.outputs.is_empty() {
-            return None;
-        }
-        let gated = self.gated.iter().map(|(id, output)| Some((*id, output.copy()?)));
         Some(Self {
             settings: self.settings.clone(),
             root: self.root.clone(),
@@ -285,10 +271,7 @@ impl Coordinator {
             queue: self.queue.clone(),
             running: self.running.clone(),
             next_job: self.next_job,
-            last_record: self.last_record,
-            confirmed: self.confirmed,
-            outputs: VecDeque::new(),
-            gated: gated.collect::<Option<_>>()?,
+            outbox: self.outbox.fork()?,
             stopped: self.stopped,
             paused: self.paused,
             next_settings: self.next_settings.clone(),
@@ -347,7 +330,7 @@ impl Coordinator {
 
     /// How many outputs wait for the store, or to be polled: answers for the most part.
     pub fn waiting_outputs(&self) -> usize {
-        self.outputs.len() + self.gated.len()
+        self.outbox.len()
     }
 
     /// Takes in what happened. Afterwards [`Coordinator::poll_output`] is to be called until it is
@@ -360,17 +343,17 @@ impl Coordinator {
         match input {
             // Also after the end, so that the last replies can be given.
             Input::Persisted(id) => {
-                self.confirmed = self.confirmed.max(id.min(self.last_record));
-                self.reassembly.stored(self.confirmed.0);
+                let stored = self.outbox.confirm(id);
+                self.reassembly.stored(stored.0);
             }
             _ if self.stopped => return Err(Reject::Stopped),
             Input::Tick => {}
             Input::Message { ticket, message } => {
                 // What is due at this time comes first: the message may be too late.
                 self.advance();
-                match self.gated.len() < MOST_GATED {
-                    true => self.handle_message(Some(ticket), message, None),
-                    false => self.reply(Some(ticket), Err(Rejection::StoreBehind)),
+                match self.outbox.is_full() {
+                    true => self.reply(Some(ticket), Err(Rejection::StoreBehind)),
+                    false => self.handle_message(Some(ticket), message, None),
                 }
             }
             Input::JobDone(result) => self.handle_job(result)?,
@@ -391,20 +374,12 @@ impl Coordinator {
 
     /// What should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
-        if let Some(output) = self.outputs.pop_front() {
-            return output;
-        }
-        if self.gated.front().is_some_and(|(id, _)| *id <= self.confirmed) {
-            if let Some((_, output)) = self.gated.pop_front() {
-                return output;
-            }
-        }
-        Output::Idle(self.idle())
+        self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()))
     }
 
     fn idle(&self) -> Idle {
         if self.stopped {
-            let why = if self.gated.is_empty() { Why::Stopped } else { Why::Store };
+            let why = if self.outbox.is_waiting() { Why::Store } else { Why::Stopped };
             return Idle { wake_at: None, why };
         }
         let Some((count, time)) = self.limits() else {
@@ -437,39 +412,17 @@ impl Coordinator {
         }
     }
 
-    // Outputs.
-
-    /// Puts out a record; what is put out with `gate` afterwards waits until it is stored.
-    pub(super) fn persist(&mut self, record: Record) {
-        self.last_record = PersistId(self.last_record.0 + 1);
-        self.outputs.push_back(Output::Persist { id: self.last_record, record });
-    }
-
-    pub(super) fn gate(&mut self, output: Output) {
-        self.gated.push_back((self.last_record, output));
-    }
-
+    /// Nobody waits for the answer to a message that was restored.
     pub(super) fn reply(&mut self, ticket: Option<Ticket>, outcome: Result<(), Rejection>) {
-        let Some(ticket) = ticket else { return };
-        match outcome {
-            Ok(()) => self.gate(Output::Reply { ticket, outcome }),
-            // Its sender takes it for an acceptance whose answer was lost: it waits as that does.
-            Err(
-                Rejection::DuplicateSum | Rejection::DuplicateUpdate | Rejection::DuplicateSum2,
-            ) => self.gate(Output::Reply { ticket, outcome }),
-            // Any other rejection has changed nothing: it need not wait.
-            Err(_) => self.outputs.push_back(Output::Reply { ticket, outcome }),
+        if let Some(ticket) = ticket {
+            self.outbox.reply(ticket, outcome);
         }
-    }
-
-    pub(super) fn event(&mut self, event: Event) {
-        self.gate(Output::Event(event));
     }
 
     pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) {
         let id = self.next_job();
         self.running.insert(id, running);
-        self.outputs.push_back(Output::Job(Job::new(id, work)));
+        self.outbox.job(Job::new(id, work));
     }
 }
 
@@ -495,8 +448,7 @@ impl Coordinator {
     pub(super) fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
         if bytes >= RELEASE_FROM {
             let id = self.next_job();
-            self.outputs
-                .push_back(Output::Job(Job::new(id, Release::new(garbage, Outcome::Released))));
+            self.outbox.job(Job::new(id, Release::new(garbage, Outcome::Released)));
         }
     }
 

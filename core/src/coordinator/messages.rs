@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::assemble::Assemble;
 use super::bulletin::{GlobalModel, Publication};
 use super::context::{Body, Verified};
-use super::io::{Event, Output, Record, Reject, Ticket};
+use super::io::{Event, Record, Reject, Ticket};
 use super::jobs::{Aggregate, Outcome};
 use super::machine::{Coordinator, Running, Split, SplitId, Update};
 use super::settings::most_summers;
@@ -16,7 +16,7 @@ use super::{JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
-use crate::message::{Added, OwnedChunk, Tag};
+use crate::message::{Judgement, OwnedChunk, Tag, Verdict};
 use crate::round::RoundParameters;
 
 /// The most updates that are aggregated in one job.
@@ -85,7 +85,7 @@ impl Coordinator {
         }
         dict.insert(participant, ephemeral_key);
         self.forget_chunks(&participant);
-        self.persist(Record::Sum { participant, ephemeral_key });
+        self.outbox.persist(Record::Sum { participant, ephemeral_key });
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl Coordinator {
             })
             .count += 1;
         self.forget_chunks(&participant);
-        self.persist(Record::Sum2 { participant, digest, mask: first });
+        self.outbox.persist(Record::Sum2 { participant, digest, mask: first });
         Ok(())
     }
 
@@ -174,32 +174,30 @@ impl Coordinator {
         max_payload: usize,
     ) -> Result<Option<()>, Rejection> {
         self.reject_done(&participant, tag)?;
-        self.reassembly.expire(self.now, &participant);
-        let kept = chunk.clone();
-        let replaces = self.reassembly.has_other(&participant, kept.message_id);
-        let record = self.reassembly.record_of(&participant);
+        self.reassembly.set_time(self.now);
+        let (round_id, message_id) = (self.round.id, chunk.message_id);
+        let replaces = self.reassembly.has_other(&participant, message_id);
         let proven = proven || self.reassembly.reserved(&participant).is_some() && !replaces;
-        let added = self.reassembly.add(participant, tag, chunk, proven, max_payload);
-        let evicted = self.reassembly.take_evicted();
-        if !evicted.is_empty() {
-            self.persist(Record::ChunksDropped { participants: evicted });
+        let Judgement { gone, verdict } =
+            self.reassembly.judge(&participant, tag, &chunk, proven, max_payload);
+        if !gone.is_empty() {
+            self.drop_chunks_of(gone);
         }
-        match added? {
-            Added::New => {
-                let reserved = self.reassembly.reserved(&participant);
-                self.persist(Record::Chunk { participant, tag, chunk: kept, reserved });
-                self.reassembly.recorded(&participant, self.last_record.0);
+        match verdict? {
+            Verdict::Keep { reserved } => {
+                self.reassembly.keep_chunk(participant, tag, chunk.clone(), reserved);
+                self.outbox.persist(Record::Chunk { participant, tag, chunk, reserved });
+                self.reassembly.recorded(&participant, self.outbox.last_record().0);
                 Ok(Some(()))
             }
             // Nothing is new: there is nothing to store but what is under way already, and the answer
             // waits for that.
-            Added::Duplicate => Ok(Some(())),
-            Added::Complete(complete) => {
+            Verdict::Duplicate => Ok(Some(())),
+            Verdict::Complete => {
                 if replaces {
-                    self.persist(Record::ChunksDropped { participants: vec![participant] });
+                    self.drop_chunks_of(vec![participant]);
                 }
-                let (round_id, message_id) = (self.round.id, kept.message_id);
-                self.reassembly.hold(participant, &complete, proven, record);
+                let complete = self.reassembly.work_on(participant, tag, chunk, proven);
                 self.assemble(ticket, participant, Split { round_id, message_id, complete });
                 Ok(None)
             }
@@ -212,9 +210,15 @@ impl Coordinator {
         // With a phase all its chunks are gone; and of one that came in one chunk there is no record.
         let is_due = id.round_id == self.round.id && self.stage.phase().accepts() == Some(tag);
         if is_due && id.parts > 1 && !self.reassembly.has_other(&participant, id.message_id) {
-            self.forget_chunks(&participant);
-            self.persist(Record::ChunksDropped { participants: vec![participant] });
+            self.drop_chunks_of(vec![participant]);
         }
+    }
+
+    fn drop_chunks_of(&mut self, participants: Vec<PublicSigningKey>) {
+        for participant in &participants {
+            self.forget_chunks(participant);
+        }
+        self.outbox.persist(Record::ChunksDropped { participants });
     }
 
     /// Keeps no chunks of a participant whose message is accepted: a second one never is.
@@ -304,7 +308,7 @@ impl Coordinator {
             seeds.insert(update.participant, update.seeds.clone());
             accepted.push((update.participant, update.seeds.clone()));
         }
-        self.persist(Record::Updates { seeds: accepted, aggregation: Some(sum) });
+        self.outbox.persist(Record::Updates { seeds: accepted, aggregation: Some(sum) });
         for update in &updates {
             self.forget_chunks(&update.participant);
             self.updating.remove(&update.participant);
@@ -325,9 +329,9 @@ impl Coordinator {
         };
         let old = self.model.replace(model.clone());
         self.release(old.as_ref().map_or(0, |old| old.rationals.len()), old);
-        self.persist(Record::Model(model.clone()));
-        self.gate(Output::Publish(Publication::Model(model)));
-        self.event(Event::RoundCompleted { round_id, models, votes });
+        self.outbox.persist(Record::Model(model.clone()));
+        self.outbox.publish(Publication::Model(model));
+        self.outbox.event(Event::RoundCompleted { round_id, models, votes });
         self.next_round();
     }
 
@@ -351,7 +355,7 @@ mod tests {
     use super::*;
     use crate::coordinator::settings::tests::settings;
     use crate::coordinator::settings::CountRange;
-    use crate::coordinator::Input;
+    use crate::coordinator::{Input, Output};
     use crate::crypto::RootSeed;
     use crate::time::Timestamp;
 
@@ -375,11 +379,10 @@ mod tests {
             machine.handle_input(now, Input::Message { ticket, message }).unwrap();
         }
         assert_eq!(machine.accepted(), 2);
-        let rejections: Vec<_> = machine
-            .outputs
-            .iter()
+        let outputs = std::iter::from_fn(|| machine.outbox.poll());
+        let rejections: Vec<_> = outputs
             .filter_map(|output| match output {
-                Output::Reply { outcome: Err(rejection), .. } => Some(rejection.clone()),
+                Output::Reply { outcome: Err(rejection), .. } => Some(rejection),
                 _ => None,
             })
             .collect();

@@ -25,6 +25,7 @@ mod io;
 mod jobs;
 mod machine;
 mod messages;
+mod outbox;
 mod phase;
 mod record;
 mod recovery;

@@ -75,6 +75,12 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether the sender's message is there already: then it takes this for an acceptance whose answer was
+    /// lost.
+    pub(super) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::DuplicateSum | Self::DuplicateUpdate | Self::DuplicateSum2)
+    }
+
     /// A short, stable name of the reason, for counting and for metrics.
     pub fn label(&self) -> &'static str {
         match self {

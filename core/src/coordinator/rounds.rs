@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulletin::Publication;
-use super::io::{Event, Output, PersistId, Record, RoundFailure};
+use super::io::{Event, PersistId, Record, RoundFailure};
 use super::jobs::Unmask;
 use super::machine::{Coordinator, Running};
 use super::state::{Round, Stage, Vote};
@@ -20,8 +20,7 @@ impl Coordinator {
     pub(super) fn advance(&mut self) {
         loop {
             let Some((count, time)) = self.limits() else {
-                let stored =
-                    matches!(self.stage, Stage::Failure { record } if record <= self.confirmed);
+                let stored = matches!(self.stage, Stage::Failure { .. }) && self.outbox.is_stored();
                 let resumed = matches!(self.stage, Stage::Idle) && !self.paused;
                 if stored || resumed {
                     self.next_round();
@@ -55,13 +54,13 @@ impl Coordinator {
         let id = self.round.id.wrapping_add(1);
         let before = self.round.parameters.seed;
         self.set_round(Round::begin(&self.settings, &self.root, id, &before));
-        self.persist(Record::RoundBegan {
+        self.outbox.persist(Record::RoundBegan {
             round_id: id,
             parameters: self.round.parameters.clone(),
             secret: self.round_secret().clone(),
         });
         self.enter(Stage::Sum { dict: SumDict::new() });
-        self.gate(Output::Publish(Publication::Parameters(self.round.parameters.clone())));
+        self.outbox.publish(Publication::Parameters(self.round.parameters.clone()));
     }
 
     /// Begins a phase. Whatever messages of the phase before are still under way are turned down.
@@ -69,14 +68,14 @@ impl Coordinator {
         let old = std::mem::replace(&mut self.stage, stage);
         self.release(old.bytes(), old);
         (self.began, self.before) = (self.now, Duration::ZERO);
-        let next = self.reassembly.next_phase().with_limits(self.settings.reassembly);
-        let old = std::mem::replace(&mut self.reassembly, next);
-        self.release(old.bytes(), old);
+        let (bytes, old) = self.reassembly.next_phase();
+        self.release(bytes, old);
+        self.reassembly.set_limits(self.settings.reassembly);
         self.renew_context();
         let (round_id, phase) = (self.round.id, self.stage.phase());
         self.turn_down_updates(phase);
-        self.gate(Output::Context(self.context.clone()));
-        self.event(Event::PhaseBegan { round_id, phase });
+        self.outbox.context(self.context.clone());
+        self.outbox.event(Event::PhaseBegan { round_id, phase });
     }
 
     fn turn_down_updates(&mut self, phase: Phase) {
@@ -99,7 +98,7 @@ impl Coordinator {
     }
 
     fn end_phase(&mut self) {
-        self.event(Event::PhaseEnded {
+        self.outbox.event(Event::PhaseEnded {
             round_id: self.round.id,
             phase: self.stage.phase(),
             accepted: self.stage.accepted(),
@@ -108,14 +107,14 @@ impl Coordinator {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Sum { dict } => {
                 let sum_dict = Arc::new(dict);
-                self.persist(Record::SumEnded);
-                self.gate(Output::Publish(Publication::Sums(sum_dict.clone())));
+                self.outbox.persist(Record::SumEnded);
+                self.outbox.publish(Publication::Sums(sum_dict.clone()));
                 self.enter(Stage::Update { sum_dict, seeds: SeedDict::new(), aggregation: None });
             }
             Stage::Update { sum_dict, seeds, aggregation: Some(aggregation) } => {
                 let seeds = Arc::new(seeds);
-                self.persist(Record::UpdateEnded);
-                self.gate(Output::Publish(Publication::Seeds(seeds.clone())));
+                self.outbox.persist(Record::UpdateEnded);
+                self.outbox.publish(Publication::Seeds(seeds.clone()));
                 self.enter(Stage::Sum2 {
                     sum_dict,
                     seeds,
@@ -137,7 +136,7 @@ impl Coordinator {
         aggregation: Arc<Aggregation>,
         votes: BTreeMap<Digest, Vote>,
     ) {
-        self.gate(Output::Publish(Publication::WithdrawDictionaries));
+        self.outbox.publish(Publication::WithdrawDictionaries);
         let most = votes.values().map(|vote| vote.count).max().unwrap_or(0);
         let cast = votes.values().map(|vote| vote.count).sum();
         let needed = self.settings.sum2.quorum.needed(cast, sum_participants);
@@ -151,7 +150,7 @@ impl Coordinator {
             (Some((&digest, vote)), 0) => {
                 let (mask, count) = (vote.mask.clone(), vote.count);
                 self.release(votes.values().map(|vote| vote.mask.len()).sum(), votes);
-                self.persist(Record::Sum2Ended { digest });
+                self.outbox.persist(Record::Sum2Ended { digest });
                 self.enter(Stage::Unmask { aggregation, mask, votes: count });
                 return self.unmask();
             }
@@ -174,10 +173,10 @@ impl Coordinator {
 
     fn fail_in(&mut self, phase: Phase, failure: RoundFailure) {
         let round_id = self.round.id;
-        self.event(Event::RoundFailed { round_id, phase, failure });
-        self.persist(Record::RoundFailed { round_id });
-        self.gate(Output::Publish(Publication::WithdrawDictionaries));
-        self.enter(Stage::Failure { record: self.last_record });
+        self.outbox.event(Event::RoundFailed { round_id, phase, failure });
+        self.outbox.persist(Record::RoundFailed { round_id });
+        self.outbox.publish(Publication::WithdrawDictionaries);
+        self.enter(Stage::Failure { record: self.outbox.last_record() });
     }
 
     pub(super) fn stop(&mut self) {
@@ -193,7 +192,7 @@ impl Coordinator {
         let old = std::mem::replace(&mut self.stage, Stage::Shutdown);
         self.release(old.bytes(), old);
         self.renew_context();
-        self.outputs.push_back(Output::Context(self.context.clone()));
+        self.outbox.last_context(self.context.clone());
     }
 
     /// Begins a new round if what was saved is none, or does not fit together: nothing of a damaged
@@ -217,24 +216,24 @@ impl Coordinator {
     }
 
     pub(super) fn publish_again(&mut self) {
-        self.gate(Output::Context(self.context.clone()));
-        self.gate(Output::Publish(Publication::Parameters(self.round.parameters.clone())));
+        self.outbox.context(self.context.clone());
+        self.outbox.publish(Publication::Parameters(self.round.parameters.clone()));
         if let Some(model) = self.model.clone() {
-            self.gate(Output::Publish(Publication::Model(model)));
+            self.outbox.publish(Publication::Model(model));
         }
         if let Some(sum_dict) = self.stage.sum_dict().cloned() {
-            self.gate(Output::Publish(Publication::Sums(sum_dict)));
+            self.outbox.publish(Publication::Sums(sum_dict));
         }
         if let Stage::Sum2 { seeds, .. } = &self.stage {
             let seeds = seeds.clone();
-            self.gate(Output::Publish(Publication::Seeds(seeds)));
+            self.outbox.publish(Publication::Seeds(seeds));
         }
         match self.stage {
             Stage::Unmask { .. } => self.unmask(),
             // The confirmation was for the machine that was saved. (Without a record it is stored.)
             Stage::Failure { record } if record > PersistId(0) => {
-                self.persist(Record::RoundFailed { round_id: self.round.id });
-                self.stage = Stage::Failure { record: self.last_record };
+                self.outbox.persist(Record::RoundFailed { round_id: self.round.id });
+                self.stage = Stage::Failure { record: self.outbox.last_record() };
             }
             _ => {}
         }

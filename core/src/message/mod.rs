@@ -22,6 +22,7 @@ pub(crate) use header::SIGNED_FROM;
 pub use header::{MessageView, Tag, HEADER_LENGTH};
 pub use payload::{Payload, Sum2Payload, SumPayload, UpdatePayload};
 pub use reassembly::{Added, Complete, OwnedChunk, Reassembly, ReassemblyError, ReassemblyLimits};
+pub(crate) use reassembly::{Judgement, Verdict};
 pub use seeds::{
     EncryptedMaskSeed, LocalSeedDict, SeedOpenError, ENCRYPTED_SEED_LENGTH, SEED_ENTRY_LENGTH,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixture::{quick, Fixture, TIME};
 use super::sender::Sender;
-use crate::coordinator::machine::MOST_GATED;
+use crate::coordinator::outbox::MOST_GATED;
 use crate::coordinator::*;
 use crate::crypto::Task;
 use crate::message::{Chunk, MessageId, ReassemblyError, Tag};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::cost;
-use super::{Complete, Reassembly};
+use super::{Complete, OwnedChunk, Reassembly};
 use crate::crypto::PublicSigningKey;
+use crate::message::Tag;
 
 /// How many messages are dropped in one call at most.
 const MOST_DROPPED: usize = 256;
@@ -109,6 +110,22 @@ impl Reassembly {
         self.held.stored(self.stored);
     }
 
+    /// A chunk [completes](super::Verdict::Complete) its message: from now on that is worked on, until its
+    /// sender is [forgotten](Self::forget) or [settled](Self::settle). What was recorded of it stays.
+    pub(crate) fn work_on(
+        &mut self,
+        sender: PublicSigningKey,
+        tag: Tag,
+        chunk: OwnedChunk,
+        proven: bool,
+    ) -> Complete {
+        let complete = self.complete(&sender, tag, chunk);
+        let record = self.record_of(&sender);
+        self.kept.set_aside(&sender);
+        self.hold(sender, &complete, proven, record);
+        complete
+    }
+
     /// A complete message is worked on: its bytes count, twice (they are copied into one piece), until the
     /// sender is [settled](Self::settle). `record` has its latest chunk that was recorded.
     pub fn hold(
@@ -135,13 +152,9 @@ impl Reassembly {
 
     /// For the next phase: nothing is incomplete, but what is worked on or on its way to the store is still
     /// there. (What was incomplete may be as well. Before all of it is stored nobody hears of that phase.)
-    #[must_use]
-    pub(crate) fn next_phase(&mut self) -> Self {
-        Self {
-            limits: self.limits,
-            held: std::mem::take(&mut self.held),
-            stored: self.stored,
-            ..Self::default()
-        }
+    /// Gives how many bytes that frees at most, and what to drop for it.
+    pub(crate) fn next_phase(&mut self) -> (usize, impl Send + 'static) {
+        let kept = std::mem::take(&mut self.kept);
+        (kept.data_bytes(), kept)
     }
 }

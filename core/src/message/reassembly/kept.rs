@@ -20,6 +20,10 @@ pub(super) struct Kept {
     unproven: BTreeMap<u64, PublicSigningKey>,
     /// All senders by the time of their latest chunk.
     by_time: BTreeSet<(Timestamp, PublicSigningKey)>,
+    /// What was kept of messages of which all chunks are here, and of which nothing is recorded beyond that
+    /// yet. No message is incomplete for it, and it is in no account: [`Held`](super::held::Held) has that.
+    aside: BTreeMap<PublicSigningKey, Partial>,
+    aside_bytes: usize,
     now: Timestamp,
     proven_bytes: usize,
     unproven_bytes: usize,
@@ -43,7 +47,8 @@ impl From<BTreeMap<PublicSigningKey, Partial>> for Kept {
 }
 
 impl From<Kept> for BTreeMap<PublicSigningKey, Partial> {
-    fn from(kept: Kept) -> Self {
+    fn from(mut kept: Kept) -> Self {
+        kept.partials.append(&mut kept.aside);
         kept.partials
     }
 }
@@ -124,6 +129,21 @@ impl Kept {
         Some(partial)
     }
 
+    /// All of a sender's message is here now: what was kept of it is no longer an incomplete message, but it
+    /// is still what was recorded.
+    pub(super) fn set_aside(&mut self, sender: &PublicSigningKey) {
+        if let Some(partial) = self.remove(sender) {
+            self.aside_bytes = self.aside_bytes.saturating_add(partial.bytes);
+            self.aside.insert(*sender, partial);
+        }
+    }
+
+    pub(super) fn remove_aside(&mut self, sender: &PublicSigningKey) -> Option<Partial> {
+        let partial = self.aside.remove(sender)?;
+        self.aside_bytes = self.aside_bytes.saturating_sub(partial.bytes);
+        Some(partial)
+    }
+
     /// The latest chunk of a sender's message is in this record.
     pub(super) fn set_record(&mut self, sender: &PublicSigningKey, record: u64) {
         if let Some(partial) = self.partials.get_mut(sender) {
@@ -131,9 +151,15 @@ impl Kept {
         }
     }
 
-    /// The sender of the unproven message that came first, other than this sender's.
-    pub(super) fn oldest_unproven(&self, besides: &PublicSigningKey) -> Option<PublicSigningKey> {
-        self.unproven.values().find(|sender| *sender != besides).copied()
+    /// The senders of unproven messages, those that came first to begin with.
+    pub(super) fn unproven(&self) -> impl Iterator<Item = &PublicSigningKey> {
+        self.unproven.values()
+    }
+
+    /// No less than what there is of chunks.
+    pub(super) fn data_bytes(&self) -> usize {
+        let [proven, unproven] = [self.proven_bytes, self.unproven_bytes];
+        self.aside_bytes.saturating_add(proven).saturating_add(unproven)
     }
 
     /// All senders with the time of their latest chunk, the most idle first.
@@ -170,5 +196,8 @@ impl Kept {
         let unproven: BTreeMap<_, _> =
             unproven.map(|(key, partial)| (partial.arrival, *key)).collect();
         assert_eq!(unproven, self.unproven);
+        let aside = self.aside.values().map(|partial| partial.bytes).sum::<usize>();
+        assert_eq!(aside, self.aside_bytes);
+        assert!(self.aside.keys().all(|sender| !self.partials.contains_key(sender)));
     }
 }

@@ -9,6 +9,7 @@
 mod added;
 mod error;
 mod held;
+mod judge;
 mod kept;
 mod limits;
 mod partial;
@@ -24,10 +25,9 @@ use crate::crypto::PublicSigningKey;
 pub use added::Added;
 pub use error::ReassemblyError;
 use held::Held;
+pub(crate) use judge::{Judgement, Verdict};
 use kept::Kept;
-use limits::cost;
 pub use limits::ReassemblyLimits;
-use partial::Partial;
 pub use partial::{Complete, OwnedChunk};
 
 /// The incomplete messages of one phase.
@@ -45,9 +45,6 @@ pub struct Reassembly {
     /// What is no incomplete message any more, and still in memory.
     #[serde(skip)]
     held: Held,
-    /// Whose messages gave way to others, and nobody has asked yet.
-    #[serde(skip)]
-    evicted: Vec<PublicSigningKey>,
     /// The records up to this one are stored.
     #[serde(skip)]
     stored: u64,
@@ -99,7 +96,7 @@ impl Reassembly {
     ///
     /// # Errors
     /// If the chunk is empty, contradicts earlier ones, or there is no room. What was kept before
-    /// stays.
+    /// stays, but for what gave way to it.
     pub fn add(
         &mut self,
         sender: PublicSigningKey,
@@ -108,55 +105,22 @@ impl Reassembly {
         proven: bool,
         max_payload: usize,
     ) -> Result<Added, ReassemblyError> {
-        // Nobody splits a payload into nothing; and a payload's length bounds the number of chunks.
-        if chunk.data.is_empty() {
-            return Err(ReassemblyError::EmptyChunk);
+        let Judgement { gone, verdict } = self.judge(&sender, tag, &chunk, proven, max_payload);
+        for key in &gone {
+            self.kept.remove(key);
         }
-        let known = match self.kept.get(&sender) {
-            Some(partial) if partial.message_id == chunk.message_id => {
-                if partial.contains(tag, &chunk)? {
-                    return Ok(Added::Duplicate);
-                }
-                Some(partial)
+        Ok(match verdict? {
+            Verdict::Duplicate => Added::Duplicate,
+            Verdict::Keep { reserved } => {
+                self.keep_chunk(sender, tag, chunk, reserved);
+                Added::New
             }
-            // An unproven chunk with another id must not displace a proven message: chunks may
-            // overtake each other, and old ones may come late.
-            Some(partial) if partial.is_proven() && !proven => {
-                return Err(ReassemblyError::Contradiction)
+            Verdict::Complete => {
+                let complete = self.complete(&sender, tag, chunk);
+                self.kept.remove(&sender);
+                Added::Complete(complete)
             }
-            // The sender's older message, or what is left of it, goes first.
-            Some(partial) if !self.is_stored(partial) => return Err(ReassemblyError::NoRoom),
-            None if self.held.contains(&sender) => return Err(ReassemblyError::NoRoom),
-            _ => None,
-        };
-        let actual = known.map_or(0, |partial| partial.bytes).saturating_add(chunk.data.len());
-        if actual > max_payload {
-            return Err(ReassemblyError::TooLarge { actual, max: max_payload });
-        }
-        let chunks = known.map_or(0, |partial| partial.chunks.len()) + 1;
-        let was_proven = known.is_some_and(Partial::is_proven);
-        if was_proven {
-            self.check_overhead()?;
-        } else if proven {
-            self.admit(&sender, cost(max_payload, chunks))?;
-            self.make_place(&sender)?;
-        } else {
-            self.evict(&sender, cost(actual, chunks))?;
-        }
-
-        let mut partial = match self.kept.remove(&sender) {
-            Some(partial) if partial.message_id == chunk.message_id => partial,
-            _ => self.kept.begin(chunk.message_id, tag),
-        };
-        if proven && !was_proven {
-            partial.reserved = Some(max_payload);
-        }
-        partial.put(chunk);
-        if partial.is_complete() {
-            return Ok(Added::Complete(partial.into_complete()));
-        }
-        self.kept.insert(sender, partial);
-        Ok(Added::New)
+        })
     }
 
     /// What is set aside for a sender's message, if its right to send it is proven.
@@ -170,11 +134,13 @@ impl Reassembly {
         sender: &PublicSigningKey,
     ) -> Option<(usize, impl Send + 'static)> {
         self.held.settle(sender, self.stored);
-        let partial = self.kept.remove(sender)?;
-        if !self.is_stored(&partial) {
-            self.held.wait(*sender, partial.cost(), partial.is_proven(), partial.record);
+        if let Some(partial) = self.kept.remove(sender) {
+            if !self.is_stored(&partial) {
+                self.held.wait(*sender, partial.cost(), partial.is_proven(), partial.record);
+            }
+            return Some((partial.bytes, partial));
         }
-        Some((partial.bytes, partial))
+        self.kept.remove_aside(sender).map(|partial| (partial.bytes, partial))
     }
 
     /// Whether a sender has begun another message than this one.

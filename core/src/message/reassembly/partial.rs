@@ -122,7 +122,23 @@ impl Partial {
     }
 
     /// The message, if [all](Self::is_complete) of it is there.
-    pub(super) fn into_complete(self) -> Complete {
-        Complete { tag: self.tag, parts: self.chunks.into_values().collect() }
+    pub(super) fn complete(&self) -> Complete {
+        Complete { tag: self.tag, parts: self.chunks.values().cloned().collect() }
+    }
+
+    /// Whether all of it is there once this chunk is, too.
+    pub(super) fn is_completed_by(known: Option<&Self>, chunk: &OwnedChunk) -> bool {
+        let last = known.and_then(|known| known.last).or(chunk.is_last.then_some(chunk.id));
+        let count = known.map_or(0, |known| known.chunks.len()) + 1;
+        last.is_some_and(|last| count == usize::from(last) + 1)
+    }
+
+    /// The message that this chunk completes.
+    pub(super) fn completed_by(known: Option<&Self>, tag: Tag, chunk: OwnedChunk) -> Complete {
+        let before = known.map_or(0, |known| known.chunks.len());
+        let mut parts = Vec::with_capacity(before + 1);
+        parts.extend(known.iter().flat_map(|known| known.chunks.values().cloned()));
+        parts.insert(usize::from(chunk.id).min(before), chunk.data);
+        Complete { tag, parts }
     }
 }

@@ -1,49 +1,103 @@
 //! Who may come in, and who has to go for it.
 
-use super::limits::MOST_EVICTED;
+use std::collections::BTreeSet;
+
+use super::limits::{cost, MOST_EVICTED};
 use super::partial::Partial;
-use super::{Reassembly, ReassemblyError};
+use super::{Reassembly, ReassemblyError, ReassemblyLimits};
 use crate::crypto::PublicSigningKey;
 use crate::time::Timestamp;
 
 impl Reassembly {
+    /// Says what time it is: messages of others that have been idle for too long make room for the next chunk.
+    pub(crate) fn set_time(&mut self, now: Timestamp) {
+        self.kept.set_time(now);
+        self.held.stored(self.stored);
+    }
+
     /// Says what time it is, before a chunk of this sender's is [added](Self::add): messages of others
     /// that have been idle for too long are dropped. (Its own one is late, but here. Those that are not
     /// stored yet have waited for us.)
     pub fn expire(&mut self, now: Timestamp, sender: &PublicSigningKey) {
-        self.kept.set_time(now);
-        self.held.stored(self.stored);
+        self.set_time(now);
+        for key in self.late(sender) {
+            self.kept.remove(&key);
+        }
+    }
+
+    /// Whose messages have been idle for too long, this sender's aside.
+    pub(super) fn late(&self, sender: &PublicSigningKey) -> Vec<PublicSigningKey> {
         let idle =
             |touched: &Timestamp| self.kept.now().saturating_since(*touched) >= self.limits.idle;
         let stored = |key| self.kept.get(key).is_none_or(|partial| self.is_stored(partial));
         let late = self.kept.by_time().take_while(|(touched, key)| idle(touched) && stored(key));
         let others = late.map(|(_, key)| *key).filter(|key| key != sender);
-        for key in others.take(MOST_EVICTED).collect::<Vec<_>>() {
-            self.kept.remove(&key);
-            self.evicted.push(key);
-        }
-    }
-
-    /// Whose messages gave way to others since this was asked last.
-    pub(crate) fn take_evicted(&mut self) -> Vec<PublicSigningKey> {
-        std::mem::take(&mut self.evicted)
+        others.take(MOST_EVICTED).collect()
     }
 
     /// Whether all of a message is stored.
     pub(super) fn is_stored(&self, partial: &Partial) -> bool {
         partial.record <= self.stored
     }
+}
 
-    /// Whether a message whose sender has the right to send it can be let in.
-    pub(super) fn admit(
-        &self,
-        sender: &PublicSigningKey,
-        cost: usize,
-    ) -> Result<(), ReassemblyError> {
-        let own = self.kept.get(sender).filter(|own| own.is_proven());
-        let others = self.proven_bytes() - own.map_or(0, Partial::cost);
-        match others.saturating_add(cost) <= self.limits.proven_bytes {
-            true => Ok(()),
+/// The room that there would be for a sender's message if some others were gone.
+pub(super) struct Room<'a> {
+    reassembly: &'a Reassembly,
+    /// The sender's own message.
+    own: Option<&'a Partial>,
+    gone: Vec<PublicSigningKey>,
+    /// Unproven messages of others that are not gone, the oldest first.
+    oldest: Box<dyn Iterator<Item = &'a PublicSigningKey> + 'a>,
+    messages: usize,
+    proven_bytes: usize,
+    unproven_bytes: usize,
+}
+
+impl<'a> Room<'a> {
+    /// Once the late messages are gone.
+    pub(super) fn new(
+        reassembly: &'a Reassembly,
+        sender: &'a PublicSigningKey,
+        late: Vec<PublicSigningKey>,
+    ) -> Self {
+        let kept = &reassembly.kept;
+        let skipped: BTreeSet<_> = late.iter().copied().chain([*sender]).collect();
+        let mut room = Self {
+            reassembly,
+            own: kept.get(sender),
+            gone: Vec::new(),
+            oldest: Box::new(kept.unproven().filter(move |key| !skipped.contains(*key))),
+            messages: kept.len(),
+            proven_bytes: reassembly.proven_bytes(),
+            unproven_bytes: reassembly.unproven_bytes(),
+        };
+        late.into_iter().for_each(|key| room.let_go(key));
+        room
+    }
+
+    /// Whose messages are gone.
+    pub(super) fn into_gone(self) -> Vec<PublicSigningKey> {
+        self.gone
+    }
+
+    fn let_go(&mut self, key: PublicSigningKey) {
+        if let Some(partial) = self.reassembly.kept.get(&key) {
+            self.messages -= 1;
+            match partial.is_proven() {
+                true => self.proven_bytes -= partial.cost(),
+                false => self.unproven_bytes -= partial.cost(),
+            }
+            self.gone.push(key);
+        }
+    }
+
+    /// Lets in a message whose sender has the right to send it, if its payload has room.
+    pub(super) fn admit(&mut self, payload: usize, chunks: usize) -> Result<(), ReassemblyError> {
+        let own = self.own.filter(|own| own.is_proven());
+        let others = self.proven_bytes - own.map_or(0, Partial::cost);
+        match others.saturating_add(cost(payload, chunks)) <= self.limits().proven_bytes {
+            true => self.make_place(),
             false => Err(ReassemblyError::NoRoom),
         }
     }
@@ -51,54 +105,54 @@ impl Reassembly {
     /// Messages that were let in have their payload's room; what tiny chunks cost beside it may come
     /// to the same once more.
     pub(super) fn check_overhead(&self) -> Result<(), ReassemblyError> {
-        match self.proven_bytes() <= self.limits.proven_bytes.saturating_mul(2) {
+        match self.proven_bytes <= self.limits().proven_bytes.saturating_mul(2) {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
         }
     }
 
-    /// Makes room for an unproven message that grows to `cost`: the oldest others give way.
-    pub(super) fn evict(
-        &mut self,
-        sender: &PublicSigningKey,
-        cost: usize,
-    ) -> Result<(), ReassemblyError> {
-        let own = self.kept.get(sender).filter(|own| !own.is_proven());
+    /// Makes room for an unproven message that grows to so many bytes: the oldest others give way.
+    pub(super) fn make(&mut self, bytes: usize, chunks: usize) -> Result<(), ReassemblyError> {
+        let own = self.own.filter(|own| !own.is_proven());
         let own = own.map_or(0, Partial::cost);
-        let limit = self.limits.unproven_bytes;
+        let (cost, limit) = (cost(bytes, chunks), self.limits().unproven_bytes);
         // Nobody gives way in vain.
-        if self.held.unproven_bytes().saturating_add(cost) > limit {
+        if self.reassembly.held.unproven_bytes().saturating_add(cost) > limit {
             return Err(ReassemblyError::NoRoom);
         }
         for _ in 0..MOST_EVICTED {
-            if (self.unproven_bytes() - own).saturating_add(cost) <= limit {
-                return self.make_place(sender);
+            if (self.unproven_bytes - own).saturating_add(cost) <= limit {
+                return self.make_place();
             }
-            self.evict_oldest(sender)?;
+            self.evict_oldest()?;
         }
-        match (self.unproven_bytes() - own).saturating_add(cost) <= limit {
+        match (self.unproven_bytes - own).saturating_add(cost) <= limit {
             true => Ok(()),
             false => Err(ReassemblyError::NoRoom),
         }
     }
 
     /// Makes a place for one message more, if its sender has none yet.
-    pub(super) fn make_place(&mut self, sender: &PublicSigningKey) -> Result<(), ReassemblyError> {
-        if self.len() < self.limits.messages || self.kept.get(sender).is_some() {
+    fn make_place(&mut self) -> Result<(), ReassemblyError> {
+        if self.messages < self.limits().messages || self.own.is_some() {
             return Ok(());
         }
-        self.evict_oldest(sender)
+        self.evict_oldest()
     }
 
     /// The oldest unproven message gives way, if all of it is stored.
-    fn evict_oldest(&mut self, sender: &PublicSigningKey) -> Result<(), ReassemblyError> {
-        let oldest = self.kept.oldest_unproven(sender).ok_or(ReassemblyError::NoRoom)?;
-        if self.kept.get(&oldest).is_some_and(|oldest| !self.is_stored(oldest)) {
+    fn evict_oldest(&mut self) -> Result<(), ReassemblyError> {
+        let reassembly = self.reassembly;
+        let oldest = *self.oldest.next().ok_or(ReassemblyError::NoRoom)?;
+        if reassembly.kept.get(&oldest).is_some_and(|oldest| !reassembly.is_stored(oldest)) {
             return Err(ReassemblyError::NoRoom);
         }
-        self.kept.remove(&oldest);
-        self.evicted.push(oldest);
+        self.let_go(oldest);
         Ok(())
+    }
+
+    fn limits(&self) -> &ReassemblyLimits {
+        &self.reassembly.limits
     }
 }
 
@@ -108,9 +162,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::limits::{cost, CHUNK_COST};
+    use super::super::limits::CHUNK_COST;
     use super::super::tests::{chunk, sender};
-    use super::super::{Added, OwnedChunk, ReassemblyLimits};
+    use super::super::{Added, OwnedChunk};
     use super::*;
     use crate::message::{MessageId, Tag};
 

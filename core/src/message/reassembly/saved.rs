@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::partial::Partial;
 use super::{Complete, OwnedChunk, Reassembly, ReassemblyLimits};
 use crate::crypto::PublicSigningKey;
 use crate::message::{MessageId, Tag};
@@ -13,6 +14,11 @@ impl Reassembly {
     /// The same messages under other limits: they hold for what comes.
     pub fn with_limits(self, limits: ReassemblyLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// From now on these limits hold.
+    pub(crate) fn set_limits(&mut self, limits: ReassemblyLimits) {
+        self.limits = limits;
     }
 
     /// The same messages at another time, as if all their chunks had come just now.
@@ -33,6 +39,7 @@ impl Reassembly {
         let other = self.has_other(&sender, id);
         let Some(last) = complete.parts.len().checked_sub(1).filter(|_| !other) else { return };
         self.kept.remove(&sender);
+        self.kept.remove_aside(&sender);
         let mut partial = self.kept.begin(id, complete.tag);
         partial.last = u16::try_from(last).ok();
         partial.bytes = complete.parts.iter().map(Bytes::len).sum();
@@ -41,8 +48,8 @@ impl Reassembly {
         self.kept.insert(sender, partial);
     }
 
-    /// Takes a chunk in that was kept before, within the limits of that time; `reserved` is what was set
-    /// aside for its message.
+    /// Takes a chunk in that was [judged](Self::judge) to be kept, now or in the past; `reserved` is what is
+    /// set aside for its message. An older message of its sender is gone.
     pub(crate) fn keep_chunk(
         &mut self,
         sender: PublicSigningKey,
@@ -52,28 +59,37 @@ impl Reassembly {
     ) {
         let mut partial = match self.kept.remove(&sender) {
             Some(partial) if partial.message_id == chunk.message_id => partial,
-            _ => self.kept.begin(chunk.message_id, tag),
+            _ => {
+                self.kept.remove_aside(&sender);
+                self.kept.begin(chunk.message_id, tag)
+            }
         };
         partial.reserved = partial.reserved.or(reserved);
         partial.put(chunk);
         self.kept.insert(sender, partial);
     }
 
-    /// Takes out the messages that were kept with [`keep_complete`](Self::keep_complete).
+    /// Takes out the messages that were kept with [`keep_complete`](Self::keep_complete). Their chunks are
+    /// what is recorded of them until their sender is [forgotten](Self::forget); of a message in a single one
+    /// there never is a record.
     pub fn take_complete(&mut self) -> Vec<(PublicSigningKey, MessageId, Complete)> {
         let complete = self.kept.iter().filter(|(_, partial)| partial.is_complete());
-        let senders: Vec<_> = complete.map(|(sender, _)| *sender).collect();
-        let take = |sender| {
-            let partial = self.kept.remove(&sender)?;
-            Some((sender, partial.message_id, partial.into_complete()))
+        let take = |(sender, partial): (&PublicSigningKey, &Partial)| {
+            (*sender, partial.message_id, partial.complete())
         };
-        senders.into_iter().filter_map(take).collect()
+        let taken: Vec<_> = complete.map(take).collect();
+        for (sender, _, complete) in &taken {
+            match complete.parts.len() {
+                1 => drop(self.kept.remove(sender)),
+                _ => self.kept.set_aside(sender),
+            }
+        }
+        taken
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::partial::Partial;
     use super::super::tests::{chunk, sender};
     use super::*;
 
