@@ -14,7 +14,7 @@ use pet_core::coordinator::{
 use pet_core::crypto::{
     EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, Task, TaskSignatures,
 };
-use pet_core::job::{Job, JobResult};
+use pet_core::job::{Job, JobKind, JobResult};
 use pet_core::mask::{MaskConfig, MaskConfigPair, MaskObjectView, MaskSeed, Unmasker};
 use pet_core::message::{EncryptedMaskSeed, MessageView, SumPayload};
 use pet_core::model::Model;
@@ -34,7 +34,6 @@ const SUM2: &str = "job: Sum2 of 100 masks";
 const AGGREGATE: &str = "job: aggregate 3 messages";
 const UNMASK: &str = "job: unmask, both forms";
 
-const AGGREGATE_JOB: &str = "aggregate updates";
 
 const NOW: Timestamp = Timestamp::ZERO;
 
@@ -194,7 +193,7 @@ enum Stop {
 /// or has sent a message.
 fn drive(
     participant: &mut Participant,
-    wanted: &str,
+    wanted: JobKind,
     mut answer: impl FnMut(&Call) -> Response,
 ) -> Stop {
     use participant::{Input, Output};
@@ -203,7 +202,7 @@ fn drive(
     loop {
         let mut sent = None;
         let input = match participant.poll_output() {
-            Output::Job(job) if job.name() == wanted => return Stop::Job(job),
+            Output::Job(job) if job.kind() == wanted => return Stop::Job(job),
             Output::Job(job) => Input::JobDone(job.finish()),
             Output::Request { id, call: Call::Message(message) } => {
                 sent = Some(message);
@@ -290,7 +289,7 @@ impl Updater {
         let mut participant = participant();
         let input = participant::Input::SetModel(model(self.length));
         participant.handle_input(NOW, input).expect("it runs");
-        until_job(&mut participant, "mask local model", |call| match call {
+        until_job(&mut participant, JobKind::MaskModel, |call| match call {
             Call::Params => Response::ok(self.parameters.clone()),
             Call::Sums => Response::ok(self.sums.clone()),
             _ => Response::no_content(),
@@ -326,7 +325,7 @@ impl Summer {
     }
 
     fn job(&self) -> participant::Job {
-        until_job(&mut participant(), "add up masks", |call| match call {
+        until_job(&mut participant(), JobKind::AddMasks, |call| match call {
             Call::Params => Response::ok(self.parameters.clone()),
             Call::Seeds(_) => Response::ok(self.seeds.clone()),
             _ => Response::ok(""),
@@ -380,11 +379,11 @@ impl Server {
         }
     }
 
-    /// Runs all jobs before the first one of that name, and gives that.
-    fn until_job(&mut self, name: &str) -> coordinator::Job {
+    /// Runs all jobs before the first one of that kind, and gives that.
+    fn until_job(&mut self, kind: JobKind) -> coordinator::Job {
         loop {
-            let job = self.drain().unwrap_or_else(|| panic!("no job to {name}"));
-            if job.name() == name {
+            let job = self.drain().unwrap_or_else(|| panic!("no job to {kind}"));
+            if job.kind() == kind {
                 return job;
             }
             self.done(job);
@@ -463,13 +462,13 @@ impl Round {
         server.finish();
         let (first, others) = self.updates.split_first().expect("four");
         server.message(first);
-        let adding_first = server.until_job(AGGREGATE_JOB);
+        let adding_first = server.until_job(JobKind::Aggregate);
         // They come while the first one is being added.
         for update in others {
             server.message(update);
         }
         server.done(adding_first);
-        let job = server.until_job(AGGREGATE_JOB);
+        let job = server.until_job(JobKind::Aggregate);
         (server, job)
     }
 
@@ -482,6 +481,6 @@ impl Round {
         server.done(job);
         server.finish();
         server.message(&self.sum2);
-        server.until_job("unmask global model")
+        server.until_job(JobKind::Unmask)
     }
 }

@@ -19,6 +19,7 @@ use pet_core::{
         Coordinator, Event, Idle, Input, Job, JobResult, Output, Phase, Publication, Rejection,
         Ticket, Verified, Why,
     },
+    job::JobClass,
     message::Tag,
     record::Recorded,
     time::Timestamp,
@@ -49,9 +50,6 @@ const STORE_GRACE: Duration = Duration::from_secs(10);
 
 /// How often the store is told how long a phase has been going on, at least.
 const CLOCK: Duration = Duration::from_secs(1);
-
-/// The jobs that a round waits for, one at a time: these do not queue behind the others.
-const LARGE_JOBS: [&str; 2] = ["aggregate updates", "unmask global model"];
 
 /// A verified message on its way to the machine, and the way back for its fate.
 #[derive(Debug)]
@@ -306,10 +304,11 @@ impl Driver {
         let small_jobs = Arc::clone(&self.small_jobs);
         tokio::spawn(async move {
             let name = job.name();
-            let turn = match LARGE_JOBS.contains(&name) {
-                true => None,
+            let turn = match job.class() {
+                // A round waits for it.
+                JobClass::Parallel => None,
                 // The semaphore is never closed.
-                false => small_jobs.acquire_owned().await.ok(),
+                _ => small_jobs.acquire_owned().await.ok(),
             };
             let run = move || {
                 let result = run_job(job, &cancelled);

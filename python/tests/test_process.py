@@ -218,7 +218,7 @@ def test_ctrl_c_ends_a_job_in_the_middle() -> None:
                     while not isinstance(output := each.poll_output(), p.Idle):
                         if isinstance(output, p.ModelNeeded):
                             each.handle_input(now, p.SetModel(MODEL))
-                        elif isinstance(output, p.Job) and output.name == "mask local model":
+                        elif isinstance(output, p.Job) and output.kind == "mask_model":
                             yield output
                             break
                         elif isinstance(output, p.Job):

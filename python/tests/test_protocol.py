@@ -291,7 +291,7 @@ def masking_job(length: int = LENGTH) -> tuple[p.Job, p.ParticipantMachine, p.Co
 
 def test_a_job_is_run_once_and_its_result_told_once() -> None:
     job, machine, server = masking_job()
-    assert job.name
+    assert (job.name, job.kind, job.job_class) == ("mask local model", "mask_model", "parallel")
     assert str(job.id) in repr(job)
     result = job.run()
     assert result.id == job.id

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::jobs::Outcome;
 use super::{Rejection, RoundContext, Verified};
 use crate::crypto::{Blake2b, Digest, PublicSigningKey};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::mask::MaskObjectView;
 use crate::message::{Complete, MessageError, Payload, Sum2Payload, Tag};
 
@@ -123,8 +123,8 @@ impl Assemble {
 }
 
 impl Work<Outcome> for Assemble {
-    fn name(&self) -> &'static str {
-        "assemble multipart message"
+    fn kind(&self) -> JobKind {
+        JobKind::Assemble
     }
 
     fn step(&mut self) -> bool {

@@ -63,6 +63,7 @@ pub enum Input {
 /// Something that should happen.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "an output is said once: do what it says, and ask for the next one until it is Idle"]
 pub enum Output {
     /// Run a job on any thread and report its result.
     Job(Job),

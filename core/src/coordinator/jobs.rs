@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Rejection, Verified};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::mask::{
     Aggregation, MaskConfigPair, MaskObjectView, RangeSum, UnmaskError, UnmaskPart, Unmasked,
     Unmasker,
@@ -89,8 +89,8 @@ impl Aggregate {
 }
 
 impl Work<Outcome> for Aggregate {
-    fn name(&self) -> &'static str {
-        "aggregate updates"
+    fn kind(&self) -> JobKind {
+        JobKind::Aggregate
     }
 
     fn step(&mut self) -> bool {
@@ -151,8 +151,8 @@ struct AggregateRange {
 }
 
 impl Work<Outcome> for AggregateRange {
-    fn name(&self) -> &'static str {
-        "aggregate updates"
+    fn kind(&self) -> JobKind {
+        JobKind::Aggregate
     }
 
     fn step(&mut self) -> bool {
@@ -182,8 +182,8 @@ impl Unmask {
 }
 
 impl Work<Outcome> for Unmask {
-    fn name(&self) -> &'static str {
-        "unmask global model"
+    fn kind(&self) -> JobKind {
+        JobKind::Unmask
     }
 
     fn step(&mut self) -> bool {
@@ -241,8 +241,8 @@ impl Work<Outcome> for Unmask {
 struct UnmaskRange(UnmaskPart);
 
 impl Work<Outcome> for UnmaskRange {
-    fn name(&self) -> &'static str {
-        "unmask global model"
+    fn kind(&self) -> JobKind {
+        JobKind::Unmask
     }
 
     fn step(&mut self) -> bool {

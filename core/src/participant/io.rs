@@ -54,6 +54,7 @@ pub enum Input {
 /// Something that should happen.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use = "an output is said once: do what it says, and ask for the next one until it is Idle"]
 pub enum Output {
     /// Send a request and report its answer, or the lack of one, with the same id.
     Request {

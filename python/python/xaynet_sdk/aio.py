@@ -63,8 +63,6 @@ _LOOK = 5.0
 _MOST_STATUS = 1 << 20
 # From so many weights on they are converted beside the event loop: below that, it takes less than to go there.
 _LARGE = 1 << 14
-# The job that takes the local model.
-_MASKING = "mask local model"
 # The slowest upload that is waited for, in bytes a second.
 _UPLOAD_RATE = 16 << 10
 
@@ -417,7 +415,8 @@ class Participant(NotCopied):
                 case p.Request() as request:
                     self._spawn(self._request(request))
                 case p.Job() as job:
-                    if job.name == _MASKING:
+                    if job.kind == "mask_model":
+                        # It takes the local model.
                         self._sending += self._next
                         self._next.clear()
                     self._spawn(self._run(job))

@@ -9,7 +9,8 @@ How to drive a machine:
 
 1. Call ``poll_output`` until it gives :class:`Idle`, and do what each output says: send a
    :class:`Request`, run a :class:`Job` (anywhere: it does not hold the interpreter's lock), look at the
-   events.
+   events. A job's ``job_class`` says how to run it: ``short`` ones on the spot, ``serial`` ones on a
+   thread, ``parallel`` ones on as many threads as you can spare.
 2. Wait for whatever comes first: an answer, a finished job, a command of the user, or ``wake_at``.
 3. Tell the machine with ``handle_input``, and begin again.
 

@@ -111,6 +111,19 @@ class _Network:
     def redirected(self, path: str, status: int, location: str | None) -> str: ...
 
 _Task: TypeAlias = Literal["none", "sum", "update"]
+_JobKind: TypeAlias = Literal[
+    "make_sum",
+    "mask_model",
+    "add_masks",
+    "seal_chunk",
+    "split_message",
+    "read_model",
+    "assemble",
+    "aggregate",
+    "unmask",
+    "free_memory",
+]
+_JobClass: TypeAlias = Literal["short", "serial", "parallel"]
 _Parameters: TypeAlias = tuple[bytes, bytes, float, float, str, str, int]
 _Model: TypeAlias = npt.NDArray[Any] | list[float]
 
@@ -120,6 +133,10 @@ class _Job:
     def id(self) -> int: ...
     @property
     def name(self) -> str: ...
+    @property
+    def kind(self) -> _JobKind: ...
+    @property
+    def job_class(self) -> _JobClass: ...
     def run(self, threads: int = 1) -> _JobResult: ...
     def cancel(self) -> None: ...
 

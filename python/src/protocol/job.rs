@@ -9,7 +9,7 @@ use pet_transport_blocking::core::coordinator::{
     Job as OfCoordinator, JobResult as FromCoordinator,
 };
 use pet_transport_blocking::core::job::{
-    Job as CoreJob, JobResult as CoreResult, Part, PartResult,
+    Job as CoreJob, JobKind, JobResult as CoreResult, Part, PartResult,
 };
 use pet_transport_blocking::core::participant::{
     Job as OfParticipant, JobResult as FromParticipant,
@@ -26,7 +26,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_Job", frozen)]
 pub(crate) struct Job {
     id: u64,
-    name: &'static str,
+    kind: JobKind,
     work: Mutex<Option<Work>>,
     cancelled: AtomicBool,
 }
@@ -51,19 +51,19 @@ pub(super) enum Outcome {
 
 impl From<OfParticipant> for Job {
     fn from(job: OfParticipant) -> Self {
-        Self::new(job.id().0, job.name(), Work::Participant(job))
+        Self::new(job.id().0, job.kind(), Work::Participant(job))
     }
 }
 
 impl From<OfCoordinator> for Job {
     fn from(job: OfCoordinator) -> Self {
-        Self::new(job.id().0, job.name(), Work::Coordinator(job))
+        Self::new(job.id().0, job.kind(), Work::Coordinator(job))
     }
 }
 
 impl Job {
-    fn new(id: u64, name: &'static str, work: Work) -> Self {
-        Self { id, name, work: Mutex::new(Some(work)), cancelled: AtomicBool::new(false) }
+    fn new(id: u64, kind: JobKind, work: Work) -> Self {
+        Self { id, kind, work: Mutex::new(Some(work)), cancelled: AtomicBool::new(false) }
     }
 }
 
@@ -76,7 +76,17 @@ impl Job {
 
     #[getter]
     fn name(&self) -> &'static str {
-        self.name
+        self.kind.name()
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.kind.label()
+    }
+
+    #[getter]
+    fn job_class(&self) -> &'static str {
+        self.kind.class().label()
     }
 
     /// Does the whole job, on so many threads, without the interpreter's lock.
@@ -98,7 +108,7 @@ impl Job {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Job {}: {}>", self.id, self.name)
+        format!("<Job {}: {}>", self.id, self.kind)
     }
 }
 

@@ -8,7 +8,7 @@ use pet_core::coordinator::{
     Bulletin, Coordinator, Event, Idle, Input, Job, Output, PersistId, Phase, Publication, Record,
     Recovery, RoundContext, Snapshot, Ticket, Verified, Why,
 };
-use pet_core::job::JobId;
+use pet_core::job::{JobId, JobKind};
 use pet_core::message::Tag;
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
@@ -58,7 +58,7 @@ pub(super) struct Effects {
 #[derive(Clone)]
 struct RunningJob {
     id: JobId,
-    name: &'static str,
+    kind: JobKind,
     /// The messages that had no answer when it was given out.
     letters: Vec<LetterId>,
     /// It is made anew from here: a job is there once, and is needed on several paths.
@@ -386,8 +386,8 @@ impl Servers {
             match output {
                 Output::Job(job) => {
                     let letters = next.unanswered.iter().map(|(_, letter, _)| *letter).collect();
-                    let (id, name) = (job.id(), job.name());
-                    next.jobs.push(RunningJob { id, name, letters, origin });
+                    let (id, kind) = (job.id(), job.kind());
+                    next.jobs.push(RunningJob { id, kind, letters, origin });
                 }
                 Output::Persist { record, .. } => {
                     let applied = next.recovery.apply(record.clone());
@@ -397,7 +397,7 @@ impl Servers {
                     // The jobs of a phase that is over are no longer waited for.
                     if !matches!(record, Record::Updates { .. } | Record::Sum { .. }) {
                         let keep = next.ledger.phase == Phase::Unmask;
-                        next.jobs.retain(|job| keep && job.name == "unmask global model");
+                        next.jobs.retain(|job| keep && job.kind == JobKind::Unmask);
                     }
                 }
                 Output::Publish(publication) => {
@@ -468,7 +468,7 @@ impl Servers {
         let mut key = state.machine.snapshot().to_bytes().to_vec();
         let senders: Vec<_> =
             state.unanswered.iter().map(|(_, letter, who)| (letter, who)).collect();
-        let jobs: Vec<_> = state.jobs.iter().map(|job| (job.name, &job.letters)).collect();
+        let jobs: Vec<_> = state.jobs.iter().map(|job| (job.kind, &job.letters)).collect();
         let storing: Vec<_> = state.storing.iter().map(|(_, snapshot)| snapshot).collect();
         let published = (
             state.bulletin.parameters().map(|parameters| parameters.seed),

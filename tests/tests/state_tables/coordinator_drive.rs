@@ -10,7 +10,7 @@ use pet_core::coordinator::{
     UpdateSettings, Verified, Why,
 };
 use pet_core::crypto::{PublicEncryptKey, RootSeed, Task};
-use pet_core::job::JobId;
+use pet_core::job::{JobId, JobKind};
 use pet_core::mask::MaskConfig;
 use pet_core::message::{Chunk, MessageId, Tag};
 use pet_core::round::SumDict;
@@ -212,8 +212,8 @@ impl Bench {
 
     /// The state that it is in.
     pub fn state(&self) -> State {
-        let assembling = self.runs("assemble multipart message");
-        let aggregating = self.runs("aggregate updates");
+        let assembling = self.runs(JobKind::Assemble);
+        let aggregating = self.runs(JobKind::Aggregate);
         let accepted = self.machine.accepted();
         match self.machine.phase() {
             Phase::Idle => State::Paused,
@@ -249,11 +249,11 @@ impl Bench {
 
     /// Whether the job that runs longest is that of a whole update.
     fn sent_whole(&self) -> bool {
-        self.jobs.first().is_some_and(|job| job.name() == "aggregate updates")
+        self.jobs.first().is_some_and(|job| job.kind() == JobKind::Aggregate)
     }
 
-    fn runs(&self, name: &str) -> bool {
-        self.jobs.iter().any(|job| job.name() == name)
+    fn runs(&self, kind: JobKind) -> bool {
+        self.jobs.iter().any(|job| job.kind() == kind)
     }
 
     // What happens to the machine.
@@ -588,7 +588,7 @@ impl Bench {
             }
             I::JobForeign => {
                 let id = self.jobs.last().map_or(JobId(1), Job::id);
-                let other = match self.runs("aggregate updates") {
+                let other = match self.runs(JobKind::Aggregate) {
                     true => State::UpdateAssembling,
                     false => State::Aggregating,
                 };

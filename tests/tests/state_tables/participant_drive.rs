@@ -7,7 +7,7 @@ use pet_core::crypto::{
     EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed, Seed, SigningKeyPair,
     Task,
 };
-use pet_core::job::JobId;
+use pet_core::job::{JobId, JobKind};
 use pet_core::mask::{MaskConfig, MaskSeed};
 use pet_core::message::{EncryptedMaskSeed, MessageSize, MessageView, Tag};
 use pet_core::model::{ratio, Model};
@@ -288,7 +288,7 @@ impl Bench {
         loop {
             match self.machine.poll_output() {
                 Output::Request { id, call } => self.note_request(id, call),
-                Output::Job(job) if job.name() == "read global model" => self.fetch_job = Some(job),
+                Output::Job(job) if job.kind() == JobKind::ReadModel => self.fetch_job = Some(job),
                 Output::Job(job) => self.job = Some(job),
                 Output::Event(event) => {
                     self.late &=
@@ -355,7 +355,7 @@ impl Bench {
                 }
             }
             (Some(_), _) => Doing::Get,
-            (None, Some(job)) if job.name() == "seal chunk" => Doing::Seal,
+            (None, Some(job)) if job.kind() == JobKind::SealChunk => Doing::Seal,
             (None, Some(_)) => Doing::Job,
             (None, None) => Doing::Pause,
         };
@@ -384,13 +384,13 @@ impl Bench {
                         Tag::Sum2 => Stage::Sum2Send,
                     };
                 }
-                Output::Job(job) => match job.name() {
-                    "make sum message" => return Stage::Sum,
-                    "mask local model" => return Stage::Mask,
-                    "seal chunk" => {
+                Output::Job(job) => match job.kind() {
+                    JobKind::MakeSum => return Stage::Sum,
+                    JobKind::MaskModel => return Stage::Mask,
+                    JobKind::SealChunk => {
                         copy.handle_input(self.now, Input::JobDone(job.finish())).expect("awaited");
                     }
-                    other => panic!("unknown job {other}"),
+                    other => panic!("an unexpected job: {other}"),
                 },
                 Output::Event(Event::ModelNeeded { .. }) => return Stage::Model,
                 Output::Idle(_) => return Stage::Idle,

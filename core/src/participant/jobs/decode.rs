@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Outcome, NUMBERS_PER_STEP};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::model::{ArrayDecoder, ArrayError, DataType, Model, RatioDecoder};
 use crate::participant::FetchError;
 use crate::request::ModelForm;
@@ -35,8 +35,8 @@ impl DecodeModel {
 }
 
 impl Work<Outcome> for DecodeModel {
-    fn name(&self) -> &'static str {
-        "read global model"
+    fn kind(&self) -> JobKind {
+        JobKind::ReadModel
     }
 
     fn step(&mut self) -> bool {

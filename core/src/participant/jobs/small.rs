@@ -5,15 +5,15 @@ use bytes::Bytes;
 use super::super::stage::{Content, Upload};
 use super::deliver::{Deliver, SealMessage};
 use super::{ComposeError, Composer, Outcome};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::message::{Frame, SumPayload, Tag, CHUNK_HEADER_LENGTH};
 
 /// Makes a sum message.
 pub(super) struct ComposeSum(pub(super) Composer);
 
 impl Work<Outcome> for ComposeSum {
-    fn name(&self) -> &'static str {
-        "make sum message"
+    fn kind(&self) -> JobKind {
+        JobKind::MakeSum
     }
 
     fn step(&mut self) -> bool {
@@ -75,8 +75,8 @@ impl SealChunk {
 }
 
 impl Work<Outcome> for SealChunk {
-    fn name(&self) -> &'static str {
-        "seal chunk"
+    fn kind(&self) -> JobKind {
+        JobKind::SealChunk
     }
 
     fn step(&mut self) -> bool {

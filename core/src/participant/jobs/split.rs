@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::stage::{Content, Upload};
 use super::{ComposeError, Composer, Outcome};
 use crate::crypto::{OwnBox, Purpose, OWN_BOX_PIECE};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::message::{MessageId, HEADER_LENGTH};
 
 /// Splits a message into parts that are short enough.
@@ -49,8 +49,8 @@ impl SplitAgain {
 }
 
 impl Work<Outcome> for SplitAgain {
-    fn name(&self) -> &'static str {
-        "split message"
+    fn kind(&self) -> JobKind {
+        JobKind::SplitMessage
     }
 
     fn step(&mut self) -> bool {

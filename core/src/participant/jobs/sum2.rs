@@ -8,7 +8,7 @@ use super::{
     ComposeError, Composer, Outcome, BOXES_PER_STEP, ENTRIES_PER_STEP, MIN_SEEDS, NUMBERS_PER_STEP,
 };
 use crate::crypto::PublicSigningKey;
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::mask::{MaskObjectView, MaskSeed, MaskSum, MaskSumPart};
 use crate::message::{EncryptedMaskSeed, Frame, Tag};
 use crate::round::{DecodeError, DictSteps, UpdateSeedDict};
@@ -108,8 +108,8 @@ impl Composer {
 }
 
 impl Work<Outcome> for ComposeSum2 {
-    fn name(&self) -> &'static str {
-        "add up masks"
+    fn kind(&self) -> JobKind {
+        JobKind::AddMasks
     }
 
     fn step(&mut self) -> bool {
@@ -159,8 +159,8 @@ impl Work<Outcome> for ComposeSum2 {
 struct PartialSum(Box<MaskSumPart>);
 
 impl Work<Outcome> for PartialSum {
-    fn name(&self) -> &'static str {
-        "add up masks"
+    fn kind(&self) -> JobKind {
+        JobKind::AddMasks
     }
 
     fn step(&mut self) -> bool {

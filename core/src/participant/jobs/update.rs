@@ -9,7 +9,7 @@ use super::super::stage::Upload;
 use super::deliver::Deliver;
 use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, ENTRIES_PER_STEP, NUMBERS_PER_STEP};
 use crate::crypto::{Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose};
-use crate::job::{Progress, Work};
+use crate::job::{JobKind, Progress, Work};
 use crate::mask::{MaskPart, MaskReport, MaskSeed, Masker};
 use crate::message::{EncryptedMaskSeed, Frame, LocalSeedDict, Tag};
 use crate::model::Model;
@@ -167,8 +167,8 @@ impl Composer {
 }
 
 impl Work<Outcome> for ComposeUpdate {
-    fn name(&self) -> &'static str {
-        "mask local model"
+    fn kind(&self) -> JobKind {
+        JobKind::MaskModel
     }
 
     fn step(&mut self) -> bool {
@@ -239,8 +239,8 @@ struct HashLeaves {
 }
 
 impl Work<Outcome> for HashLeaves {
-    fn name(&self) -> &'static str {
-        "mask local model"
+    fn kind(&self) -> JobKind {
+        JobKind::MaskModel
     }
 
     fn step(&mut self) -> bool {
@@ -265,8 +265,8 @@ impl Work<Outcome> for HashLeaves {
 struct MaskWeights(MaskPart);
 
 impl Work<Outcome> for MaskWeights {
-    fn name(&self) -> &'static str {
-        "mask local model"
+    fn kind(&self) -> JobKind {
+        JobKind::MaskModel
     }
 
     fn step(&mut self) -> bool {

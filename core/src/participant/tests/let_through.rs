@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::PublicSigningKey;
+use crate::job::JobKind;
 use crate::message::{Chunk, EncryptedMaskSeed, SumPayload, FRAME_HEADROOM};
 use crate::participant::ComposeError;
 
@@ -226,7 +227,7 @@ fn splitting_is_a_job_of_small_steps() {
     fixture.pause();
     fixture.params(&round);
     let mut job = fixture.job();
-    assert_eq!(job.name(), "split message");
+    assert_eq!(job.kind(), JobKind::SplitMessage);
     let mut steps = 0;
     while !job.step() {
         steps += 1;

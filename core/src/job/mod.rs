@@ -4,8 +4,11 @@
 //! an owned value that may run on any thread, in bounded steps, and whose result is handed back as
 //! an input. Dropping a job cancels it. A job's result depends on nothing but the job.
 
+mod kind;
+
 use std::fmt;
 
+pub use kind::{JobClass, JobKind};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::wiping_stack;
@@ -35,8 +38,8 @@ impl Progress {
 
 /// What one kind of job does. `R` is its result.
 pub(crate) trait Work<R>: Send {
-    /// What the job does, in two or three words.
-    fn name(&self) -> &'static str;
+    /// What the job does.
+    fn kind(&self) -> JobKind;
 
     /// Does the next bounded piece of work; true once nothing is left.
     fn step(&mut self) -> bool;
@@ -74,8 +77,8 @@ impl<T, R> Release<T, R> {
 }
 
 impl<T: Send, R: Send> Work<R> for Release<T, R> {
-    fn name(&self) -> &'static str {
-        "free memory"
+    fn kind(&self) -> JobKind {
+        JobKind::FreeMemory
     }
 
     fn step(&mut self) -> bool {
@@ -93,6 +96,7 @@ impl<T: Send, R: Send> Work<R> for Release<T, R> {
 }
 
 /// A piece of work for any thread. See the [module's page](self).
+#[must_use = "a job that is dropped is lost, and its machine waits for it: run it, and hand in its result"]
 pub struct Job<R> {
     id: JobId,
     work: Box<dyn Work<R>>,
@@ -108,9 +112,19 @@ impl<R> Job<R> {
         self.id
     }
 
-    /// What the job does, in two or three words.
+    /// What the job does.
+    pub fn kind(&self) -> JobKind {
+        self.work.kind()
+    }
+
+    /// How it is to be run.
+    pub fn class(&self) -> JobClass {
+        self.kind().class()
+    }
+
+    /// What the job does, in two or three words for people.
     pub fn name(&self) -> &'static str {
-        self.work.name()
+        self.kind().name()
     }
 
     /// Does the next piece of work, which takes about a millisecond; true once nothing is left.
@@ -191,6 +205,7 @@ impl<R> fmt::Debug for Job<R> {
 }
 
 /// A part of a job, for another thread.
+#[must_use = "the job cannot go on without its parts: run them, and hand what they give to Job::absorb"]
 pub struct Part<R> {
     work: Box<dyn Work<R>>,
 }
@@ -225,6 +240,7 @@ impl<R> fmt::Debug for Part<R> {
 }
 
 /// What a part of a job has done.
+#[must_use = "the job cannot go on without it: hand it to Job::absorb"]
 pub struct PartResult<R>(R);
 
 impl<R> fmt::Debug for PartResult<R> {
@@ -234,6 +250,7 @@ impl<R> fmt::Debug for PartResult<R> {
 }
 
 /// What a job has done: an input for the state machine that gave the job out.
+#[must_use = "the machine waits for it: hand it in with Input::JobDone"]
 pub struct JobResult<R> {
     pub(crate) id: JobId,
     pub(crate) outcome: R,
@@ -264,8 +281,8 @@ mod tests {
     }
 
     impl Work<u64> for Sum {
-        fn name(&self) -> &'static str {
-            "add up"
+        fn kind(&self) -> JobKind {
+            JobKind::AddMasks
         }
 
         fn step(&mut self) -> bool {
