@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone lists it. Every target does its own set-up, in this folder only: Python
-# packages go into .venv (ours), .venv-old (the published package of old) and .venv-torch (the system's PyTorch), builds
-# into target.
+# packages go into .venv (ours), .venv-old (the published package of old), .venv-torch (the system's PyTorch) and .venv-docs
+# (tools for documentation), builds into target.
 #
 # Needed: Rust, CPython 3.11 or later with its venv module, a C compiler, make.
 
@@ -10,6 +10,7 @@ CARGO ?= cargo
 VENV := .venv
 VENV_OLD := .venv-old
 VENV_TORCH := .venv-torch
+VENV_DOCS := .venv-docs
 BIN := $(VENV)/bin
 COORDINATOR := target/release/pet-coordinator
 OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml bench/Cargo.toml)
@@ -154,7 +155,7 @@ mutants: ## change the code of core and masking in thousands of ways: do its tes
 
 BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
 
-.PHONY: bench bench-quick bench-round bench-python bench-readme
+.PHONY: bench bench-quick bench-round bench-python bench-docs
 bench: ## each step of masking, against the old crate and the machine's limits: target/bench/masking.json
 	$(call say,masking)
 	$(BENCH)
@@ -180,8 +181,8 @@ bench-python: $(VENV)/wheel.stamp $(VENV_OLD)/stamp ## the Python package with a
 	$(call say,the Python package)
 	$(BIN)/python bench/sdk.py --old-python $(VENV_OLD)/bin/python --json target/bench/python.json
 
-bench-readme: $(VENV)/demo.stamp ## put what bench and bench-round have found into README.md and docs/masking-bench.svg
-	$(BIN)/python bench/readme.py target/bench/masking.json target/bench/round.json
+bench-docs: $(VENV)/demo.stamp ## write what bench and bench-round have found into docs/performance.md, and draw its picture
+	$(BIN)/python bench/performance.py target/bench/masking.json target/bench/round.json
 
 .PHONY: simulate swarm
 SIM_SEED ?= 1
@@ -208,8 +209,8 @@ record-trace: ## record a round over HTTP anew, for the replay test: after what 
 
 # Judging and tidying the code.
 
-.PHONY: lint lint-rust lint-python doc fmt
-lint: lint-rust lint-python doc ## formatting, clippy, core's layering rules, Python types and style
+.PHONY: lint lint-rust lint-python lint-docs doc fmt
+lint: lint-rust lint-python lint-docs doc ## formatting, clippy, core's layering rules, Python types and style, links
 
 lint-rust:
 	$(call say,formatting and clippy)
@@ -223,32 +224,46 @@ lint-rust:
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python tests/interop tests/monitoring tests/proxies
-	$(BIN)/ruff format --quiet --check bench demo python tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff check --quiet bench demo python site tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff format --quiet --check bench demo python site tests/interop tests/monitoring tests/proxies
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
+
+# Between pages, to their sections, and to files; no network is asked.
+lint-docs: $(VENV_DOCS)/stamp
+	$(call say,links of all pages)
+	$(VENV_DOCS)/bin/lychee --offline --include-fragments --no-progress --quiet --root-dir $(CURDIR) \
+		$$($(VENV_DOCS)/bin/python site/stage.py --list)
 
 doc: ## the crates' documentation, in target/doc
 	$(call say,documentation)
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --workspace --no-deps
 
 .PHONY: doc-python
-doc-python: $(VENV)/test.stamp ## the API reference of the Python package, in target/doc-python
+doc-python: $(VENV_DOCS)/wheel.stamp ## the API reference of the Python package, in target/doc-python
 	$(call say,documentation of the Python package)
-	$(BIN)/python -m pdoc --docformat google --output-directory target/doc-python xaynet_sdk
+	rm -rf target/doc-python
+	$(VENV_DOCS)/bin/python -m pdoc --docformat google --output-directory target/doc-python xaynet_sdk
+
+.PHONY: docs
+docs: doc doc-python ## all pages and the documentation of the code as one site: target/site/index.html
+	$(call say,the site)
+	$(VENV_DOCS)/bin/python site/stage.py target/site-source --rust target/doc --python target/doc-python
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --quiet --config-file site/mkdocs.yml
+	@ls target/site/index.html
 
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python tests/interop tests/monitoring tests/proxies
-	$(BIN)/ruff format --quiet bench demo python tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff check --quiet --fix bench demo python site tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff format --quiet bench demo python site tests/interop tests/monitoring tests/proxies
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
 	$(CARGO) clean --quiet
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
-	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) demo-out
+	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) demo-out
 
 # Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
 # hence the order-only prerequisites, which put the stamps of .venv in a row.
@@ -275,6 +290,21 @@ $(VENV)/wheel.stamp: target/wheels/stamp | $(VENV)/demo.stamp
 $(VENV)/test.stamp: .ci/requirements.txt | $(VENV)/wheel.stamp
 	$(call say,tools for tests)
 	$(BIN)/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+$(VENV_DOCS)/bin/python:
+	$(call say,virtual environment $(VENV_DOCS))
+	$(call create_venv,$(VENV_DOCS))
+
+$(VENV_DOCS)/stamp: site/requirements.txt | $(VENV_DOCS)/bin/python
+	$(call say,tools for documentation)
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+# pdoc reads the package itself.
+$(VENV_DOCS)/wheel.stamp: target/wheels/stamp | $(VENV_DOCS)/stamp
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) numpy
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
 $(VENV_OLD)/stamp: Makefile

@@ -1,4 +1,4 @@
-//! The table, and the file that the README's is made from.
+//! The table, and the file that the one of docs/performance.md is made from.
 
 use std::fmt::Write;
 use std::path::Path;

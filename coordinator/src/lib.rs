@@ -39,3 +39,8 @@ pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
 pub use store::{Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile};
 pub use tls::TlsError;
+
+/// Has the README's snippets compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -153,3 +153,8 @@ pub mod time;
 pub use pet_mask as mask;
 #[doc(no_inline)]
 pub use pet_mask::model;
+
+/// Has the README's snippets compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

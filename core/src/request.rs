@@ -122,6 +122,14 @@ impl CoordinatorUrl {
         format!("{}{}", self.0, call.path_and_query())
     }
 
+    /// What the request line of a call has for an HTTP client that writes it itself: path and query, those of the
+    /// URL included.
+    pub fn target_of(&self, call: &Call) -> String {
+        let (_, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        format!("{path}{}", call.path_and_query())
+    }
+
     /// The URL, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -449,7 +457,13 @@ mod tests {
             ("http://[::1]", "http://[::1]/params"),
             ("http://user:secret@host:1", "http://user:secret@host:1/params"),
         ] {
-            assert_eq!(CoordinatorUrl::parse(url).unwrap().of(&Call::Params), params);
+            let url = CoordinatorUrl::parse(url).unwrap();
+            assert_eq!(url.of(&Call::Params), params);
+            assert!(params.ends_with(&url.target_of(&Call::Params)));
+        }
+        for (url, target) in [("http://h:1", "/params"), ("https://u:p@h/sub/x/", "/sub/x/params")]
+        {
+            assert_eq!(CoordinatorUrl::parse(url).unwrap().target_of(&Call::Params), target);
         }
     }
 

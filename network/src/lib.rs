@@ -40,3 +40,8 @@ pub use authorities::Authorities;
 pub use environment::{Environment, Error};
 pub use no_proxy::NoProxy;
 pub use proxy::Proxy;
+
+/// Has the README's snippets compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -59,3 +59,8 @@ pub use participant::Participant;
 pub use pet_core as core;
 pub use pet_network as network;
 pub use tls::Tls;
+
+/// Has the README's snippets compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -49,3 +49,8 @@ pub use handle::Handle;
 pub use participant::Participant;
 pub use pet_core as core;
 pub use pet_network as network;
+
+/// Has the README's snippets compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
-"""Puts what `make bench` and `make bench-round` have found into the README, and draws the picture that it shows.
+"""Writes what `make bench` and `make bench-round` have found into docs/performance.md, and draws its picture.
 
-The README's part is between two marks; nobody writes there by hand.
+The part is between two marks; nobody writes there by hand.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
         "have 20,000. The limit is the key stream that the config prescribes, at the rate of the fastest "
         f"library (GB/s: {speeds}), or the bytes that the step reads and writes, at memcpy's rate "
         f"({copies} GB/s copied in models of rising length).\n",
-        "![Nanoseconds for each weight, ours, the old crate's and the limit](docs/masking-bench.svg)\n",
+        "![Nanoseconds for each weight, ours, the old crate's and the limit](masking-bench.svg)\n",
         table(
             ["step, config", "ns", "old crate", "times as fast", "of the limit", "target: reached"],
             [
@@ -251,15 +251,17 @@ def replace(text: str, part: str) -> str:
     before, mark, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        raise SystemExit(f"the README has no {BEGIN} ... {END}")
+        raise SystemExit(f"the page has no {BEGIN} ... {END}")
     return f"{before}{BEGIN}\n{part}{END}{after}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Puts the benchmarks' results into the README.")
+    parser = argparse.ArgumentParser(
+        description="Writes the benchmarks' results into docs/performance.md."
+    )
     parser.add_argument("masking", type=Path, help="what `make bench` has written")
     parser.add_argument("round", type=Path, nargs="?", help="what `make bench-round` has written")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "masking-bench.svg")
     options = parser.parse_args()
     report = json.loads(options.masking.read_text())
@@ -268,7 +270,7 @@ def main() -> None:
     rounds = None
     if options.round is not None and options.round.exists():
         rounds = json.loads(options.round.read_text())
-    options.readme.write_text(replace(options.readme.read_text(), describe(report, rounds)))
+    options.page.write_text(replace(options.page.read_text(), describe(report, rounds)))
     draw(options.plot, report["rows"])
 
 
