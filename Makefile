@@ -12,7 +12,9 @@ VENV_OLD := .venv-old
 VENV_TORCH := .venv-torch
 VENV_DOCS := .venv-docs
 BIN := $(VENV)/bin
-COORDINATOR := target/release/pet-coordinator
+# COORDINATOR_PROFILE=profiling gives one with symbols and line tables, for profilers and debuggers.
+COORDINATOR_PROFILE ?= release
+COORDINATOR := target/$(COORDINATOR_PROFILE)/pet-coordinator
 OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml bench/Cargo.toml)
 
 # PyO3 looks at an interpreter even for modules that suit any.
@@ -37,9 +39,9 @@ help: ## list what there is to do
 demo: $(VENV)/wheel.stamp coordinator ## ten hospitals train a model together, through a real coordinator
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot demo-out/accuracy.png
 
-coordinator: ## build the coordinator: target/release/pet-coordinator
+coordinator: ## build the coordinator: target/release/pet-coordinator (COORDINATOR_PROFILE=profiling: with symbols)
 	$(call say,coordinator)
-	$(CARGO) build --locked --release -p pet-coordinator
+	$(CARGO) build --locked --profile $(COORDINATOR_PROFILE) -p pet-coordinator
 
 wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
@@ -216,6 +218,8 @@ lint-rust:
 	$(call say,formatting and clippy)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --quiet -p pet-coordinator --no-default-features --all-targets -- -D warnings
+	.ci/wheel-rules
 	for manifest in $(OTHER_PACKAGES); do \
 		$(CARGO) fmt --check --manifest-path $$manifest; \
 		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --target-dir target --all-targets -- -D warnings; \

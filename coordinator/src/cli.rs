@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use pet_coordinator::settings::Loader;
+use pet_coordinator::{key, settings::Loader};
 
 /// The coordinator of the PET protocol: federated learning in which it only sees masked models and
 /// their sum.
@@ -334,18 +334,18 @@ impl SettingsArgs {
             loader = loader.option(key, format!("--set {key}"), value);
         }
         for (key, option, value) in [
-            ("model.length", "--model-length", &self.model_length),
-            ("api.bind_address", "--bind", &self.bind),
-            ("log.filter", "--log", &self.log),
-            ("log.format", "--log-format", &self.log_format),
-            ("storage.data_dir", "--data-dir", &self.data_dir),
+            (key!(model.length), "--model-length", &self.model_length),
+            (key!(api.bind_address), "--bind", &self.bind),
+            (key!(log.filter), "--log", &self.log),
+            (key!(log.format), "--log-format", &self.log_format),
+            (key!(storage.data_dir), "--data-dir", &self.data_dir),
         ] {
             if let Some(value) = value {
                 loader = loader.option(key, option, value);
             }
         }
         if self.ephemeral {
-            loader = loader.option("storage.ephemeral", "--ephemeral", "true");
+            loader = loader.option(key!(storage.ephemeral), "--ephemeral", "true");
         }
         loader
     }

@@ -21,6 +21,7 @@ use crate::{
     driver::{Clock, Driver, DriverError},
     http::{self, AnswerLimits, Answers, ConnectionLimits, Proxies, RateLimit, UploadLimits},
     intake::Intake,
+    key,
     log::DroppedLines,
     metrics::{Counters, Metrics},
     models::Library,
@@ -28,7 +29,7 @@ use crate::{
     settings::{LimitsSettings, Settings, SettingsError},
     status::{self, Keepers, Status, View},
     store::{Models, Restored, Store, StoreError, Volatile},
-    tls::{Tls, TlsError},
+    tls::{Tls, TlsError, TlsFiles},
 };
 
 /// Room for the largest sum dictionaries that a message's length is first expected to reflect, in
@@ -71,8 +72,7 @@ pub struct Coordinator {
 #[non_exhaustive]
 pub struct Options {
     /// Where records go, and from which the coordinator goes on if it has any:
-    /// [`StorageSettings::open`](crate::settings::StorageSettings::open) gives the one that the settings
-    /// name. Default: nowhere, the state lives in memory.
+    /// [`open_store`](crate::open_store) gives the one that the settings name. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
     /// From what everything random is derived, all keys included. Default: the operating system's
     /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
@@ -93,7 +93,7 @@ pub enum StartError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (api.bind_address): {source}")]
+    #[error("cannot listen on {address} ({}): {source}", key!(api.bind_address))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -146,7 +146,7 @@ impl Coordinator {
         panics::count();
         let given = options.seed.map(RootSeed::new);
         let seed = given.clone().map_or_else(random_seed, Ok)?;
-        let tls = settings.api.tls_files().map(Tls::load).transpose()?.map(Arc::new);
+        let tls = TlsFiles::of(&settings.api).map(Tls::load).transpose()?.map(Arc::new);
         let address = settings.api.bind_address;
         let bind_error = |source| StartError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;

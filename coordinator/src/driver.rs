@@ -5,6 +5,8 @@
 //! No call of the machine blocks or computes for long, so the task may share its thread with
 //! others.
 
+mod command;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -33,9 +35,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+pub(crate) use self::command::{Command, Situation};
 use crate::{
-    admin::{self, Command, Situation},
     board::Board,
+    failure,
     metrics::{Counters, Rejections},
     status::Observer,
     store::{Confirmations, Confirmed, Store, StoreError},
@@ -142,7 +145,7 @@ impl Driver {
     ) -> (Self, mpsc::Sender<Delivery>) {
         let (deliver, deliveries) = mpsc::channel(WAITING_MESSAGES);
         let (confirmations, confirmed) = Confirmations::channel();
-        let (command, commands) = admin::channel();
+        let (command, commands) = Command::channel();
         let (job_results, jobs_done) = mpsc::unbounded_channel();
         let driver = Self {
             machine: machine.into(),
@@ -347,7 +350,7 @@ impl Driver {
             }
             Event::RoundFailed { round_id, phase, failure } => {
                 self.counters.round_failed(&failure);
-                warn!(round = round_id, %phase, reason = %failure, %rejected, "round failed");
+                warn!(round = round_id, %phase, reason = failure::in_words(&failure), %rejected, "round failed");
             }
             other => info!(event = ?other, "event"),
         }

@@ -17,6 +17,7 @@ mod admin;
 mod board;
 mod coordinator;
 mod driver;
+mod failure;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
@@ -37,7 +38,10 @@ pub use coordinator::{Coordinator, Options, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
-pub use store::{Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile};
+pub use store::{
+    open_store, Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile,
+    SECRET_VARIABLE,
+};
 pub use tls::TlsError;
 
 /// Has the README's snippets compiled and run.

@@ -16,7 +16,8 @@ use std::{
 
 use clap::Parser;
 use pet_coordinator::{
-    log::DroppedLines, settings::Loaded, Coordinator, Options, RunError, StartError,
+    log::DroppedLines, open_store, settings::Loaded, Coordinator, Options, RunError, StartError,
+    SECRET_VARIABLE,
 };
 use pet_core::record::Sink;
 use thiserror::Error;
@@ -29,9 +30,6 @@ use self::{
     commands::{Exit, Failed},
     logging::Logging,
 };
-
-/// The environment variable with the secret that keys in the data directory are sealed with.
-pub(crate) const SECRET: &str = "PET_STORAGE_SECRET";
 
 /// Why serving failed.
 #[derive(Debug, Error)]
@@ -129,10 +127,10 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
         options.record = Some(record_to(path).map_err(Failure::Record)?);
         warn!("all keys are written to the record: this coordinator is for tests only");
     }
-    let secret = std::env::var_os(SECRET).map(|secret| Zeroizing::new(secret.into_encoded_bytes()));
-    let storage = &loaded.settings.storage;
-    let store =
-        storage.open(secret.as_ref().map(|secret| &secret[..])).map_err(StartError::from)?;
+    let secret =
+        std::env::var_os(SECRET_VARIABLE).map(|secret| Zeroizing::new(secret.into_encoded_bytes()));
+    let secret = secret.as_ref().map(|secret| &secret[..]);
+    let store = open_store(&loaded.settings.storage, secret).map_err(StartError::from)?;
     options.store = Some(store);
     let mut coordinator = Coordinator::start_with(loaded.settings, options).await?;
     if let Some(path) = &args.port_file {

@@ -14,6 +14,8 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
+use crate::{key, settings::ApiSettings};
+
 /// Why TLS cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -57,9 +59,20 @@ pub(crate) struct TlsFiles {
     pub client_auth: Option<PathBuf>,
 }
 
-const CERTIFICATE: &str = "api.tls_certificate";
-const KEY: &str = "api.tls_key";
-const CLIENT_AUTH: &str = "api.tls_client_auth";
+impl TlsFiles {
+    /// Those that are set; `None` if TLS is not wanted.
+    pub fn of(api: &ApiSettings) -> Option<Self> {
+        Some(Self {
+            certificate: api.tls_certificate.clone()?,
+            key: api.tls_key.clone()?,
+            client_auth: api.tls_client_auth.clone(),
+        })
+    }
+}
+
+const CERTIFICATE: &str = key!(api.tls_certificate);
+const KEY: &str = key!(api.tls_key);
+const CLIENT_AUTH: &str = key!(api.tls_client_auth);
 
 /// The certificate and key in use. The files are read at the start, and again when it is asked for.
 #[derive(Debug)]

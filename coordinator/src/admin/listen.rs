@@ -16,13 +16,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::settings::AdminSettings;
+use crate::{key, settings::AdminSettings};
 
 /// Why the operator cannot be listened to.
 #[derive(Debug, Error)]
 pub enum AdminError {
     /// The token cannot be read, or is none.
-    #[error("cannot use the token file {} (admin.token_file): {source}", path.display())]
+    #[error("cannot use the token file {} ({}): {source}", path.display(), key!(admin.token_file))]
     Token {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum AdminError {
         source: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (admin.bind_address): {source}")]
+    #[error("cannot listen on {address} ({}): {source}", key!(admin.bind_address))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -38,7 +38,7 @@ pub enum AdminError {
         source: io::Error,
     },
     /// The socket cannot be listened on.
-    #[error("cannot listen on the socket {} (admin.socket): {source}", path.display())]
+    #[error("cannot listen on the socket {} ({}): {source}", path.display(), key!(admin.socket))]
     Socket {
         /// Its path.
         path: PathBuf,

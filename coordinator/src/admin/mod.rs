@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
     Json, Router,
 };
-use pet_core::coordinator::{Input, Phase, Reject};
+use pet_core::coordinator::{Input, Reject};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, Mutex};
@@ -23,30 +23,11 @@ use tracing::{error, info, warn, Instrument};
 
 pub use self::listen::AdminError;
 pub(crate) use self::{listen::Listeners, token::Token};
-use crate::settings::{self, Settings};
-
-/// How many actions may wait for the machine.
-const WAITING: usize = 16;
-
-/// Something for the machine to be told, and the way back for what came of it.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub input: Input,
-    pub reply: oneshot::Sender<Result<Situation, Reject>>,
-}
-
-/// Where the coordinator is after an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Situation {
-    pub round_id: u64,
-    pub phase: Phase,
-    pub paused: bool,
-}
-
-/// The way from the operator to the machine.
-pub(crate) fn channel() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
-    mpsc::channel(WAITING)
-}
+use crate::{
+    driver::{Command, Situation},
+    key,
+    settings::{self, Settings},
+};
 
 struct Desk {
     commands: mpsc::Sender<Command>,
@@ -95,7 +76,10 @@ async fn authenticate(State(desk): State<Arc<Desk>>, request: Request, next: Nex
         "an admin action with a wrong token, or without one, was refused"
     );
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    let reason = "this needs the token of admin.token_file, as Authorization: Bearer ...\n";
+    let reason = format!(
+        "this needs the token of {}, as Authorization: Bearer ...\n",
+        key!(admin.token_file)
+    );
     (StatusCode::UNAUTHORIZED, challenge, reason).into_response()
 }
 
@@ -200,6 +184,7 @@ mod tests {
     use axum::{body::Body, http::Request as HttpRequest};
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
+    use pet_core::coordinator::Phase;
 
     use super::*;
 
@@ -220,7 +205,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), TOKEN).unwrap();
         let token = Token::read(file.path()).unwrap();
-        let (commands, mut machine) = channel();
+        let (commands, mut machine) = Command::channel();
         let router = router(commands, token, Settings::for_model_length(4));
         let leaving = tokio::spawn(change(router.clone(), r#"{"pet.sum.prob": 0.125}"#));
         let Command { reply, .. } = machine.recv().await.unwrap();

@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Duration};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http1, Request};
 use hyper_util::rt::TokioIo;
-use pet_coordinator::read_secret;
+use pet_coordinator::{key, read_secret};
 use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -66,7 +66,7 @@ fn unreachable(args: &Admin, why: &str) -> Failed {
         Some(path) => path.display().to_string(),
         None => args.address.to_string(),
     };
-    let hint = "is admin.bind_address or admin.socket set there?";
+    let hint = format!("is {} or {} set there?", key!(admin.bind_address), key!(admin.socket));
     Failed::new(Exit::Unreachable, format!("the coordinator at {place}: {why}; {hint}"))
 }
 

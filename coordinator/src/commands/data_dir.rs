@@ -5,12 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pet_coordinator::{read_secret, DiskStore, Store, StoreError};
+use pet_coordinator::{read_secret, DiskStore, Store, StoreError, SECRET_VARIABLE};
 use pet_core::crypto::RootSeed;
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failed};
-use crate::SECRET;
 
 /// The file that every data directory has.
 const DATABASE: &str = "coordinator.redb";
@@ -27,7 +26,9 @@ pub fn open(dir: &Path, secret_file: Option<&PathBuf>) -> Result<DiskStore, Fail
             let path = path.display();
             Failed::new(Exit::Failure, format!("cannot read the secret file {path}: {error}"))
         })?),
-        None => env::var_os(SECRET).map(|secret| Zeroizing::new(secret.into_encoded_bytes())),
+        None => {
+            env::var_os(SECRET_VARIABLE).map(|secret| Zeroizing::new(secret.into_encoded_bytes()))
+        }
     };
     let secret = secret.as_ref().map(|secret| secret.trim_ascii_end());
     let failed = |error: StoreError| Failed::new(Exit::Failure, error);

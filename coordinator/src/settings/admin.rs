@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use crate::key;
+
 /// `[admin]`: a listener of its own for the operator's actions. It is off unless an address or a socket is
 /// given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,17 +25,20 @@ impl AdminSettings {
     }
 
     /// The rules that are broken: the key, the value, the rule.
-    pub(super) fn check(&self) -> Vec<(&'static str, Option<String>, &'static str)> {
+    pub(super) fn check(&self) -> Vec<(&'static str, Option<String>, String)> {
         let mut broken = Vec::new();
         if let Some(address) = self.bind_address.filter(|address| !address.ip().is_loopback()) {
-            let rule = "must be an address of this machine alone, such as 127.0.0.1:8082, or a \
-                        socket instead (admin.socket): the token would cross the network in the clear";
-            broken.push(("admin.bind_address", Some(address.to_string()), rule));
+            let rule = format!(
+                "must be an address of this machine alone, such as 127.0.0.1:8082, or a socket \
+                 instead ({}): the token would cross the network in the clear",
+                key!(admin.socket)
+            );
+            broken.push((key!(admin.bind_address), Some(address.to_string()), rule));
         }
         if self.is_on() && self.token_file.is_none() {
             let rule = "is missing: name a file with a secret of at least 16 characters, without \
                         which nobody may act on this coordinator";
-            broken.push(("admin.token_file", None, rule));
+            broken.push((key!(admin.token_file), None, rule.to_owned()));
         }
         broken
     }

@@ -15,6 +15,11 @@ use super::error::{Origin, SettingsError};
 const ENV_PREFIX: &str = "XAYNET__";
 const ENV_SEPARATOR: &str = "__";
 
+/// The environment variable that gives a setting.
+pub(super) fn variable(key: &str) -> String {
+    ENV_PREFIX.to_owned() + &key.to_uppercase().replace('.', ENV_SEPARATOR)
+}
+
 /// What was given, before anyone asked what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Raw {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::key;
+
 /// `[limits]`: what clients may take, so that nobody can stop a coordinator or fill its memory.
 ///
 /// Who goes beyond is answered with 413, 429 or 503. Sizes that depend on the model are computed: the
@@ -98,41 +100,50 @@ impl LimitsSettings {
                 broken.push((key, value.to_string(), rule.to_owned()));
             }
         };
-        let one = "must be at least 1";
-        for (key, value) in [
-            ("limits.connections", self.connections),
-            ("limits.request_burst", self.request_burst),
-            ("limits.upload_rate", self.upload_rate),
-            ("limits.messages", self.messages),
-            ("limits.message_bytes", self.message_bytes),
-            ("limits.answer_bytes", self.answer_bytes),
-            ("limits.multipart_messages", self.multipart_messages),
-            ("limits.multipart_bytes", self.multipart_bytes),
-            ("limits.multipart_unproven_bytes", self.multipart_unproven_bytes),
-        ] {
-            rule(value >= 1, key, &value, one);
+        macro_rules! at_least_one {
+            ($($field:ident),+ $(,)?) => {
+                $(rule(self.$field >= 1, key!(limits.$field), &self.$field, "must be at least 1");)+
+            };
         }
-        for (key, value) in [
-            ("limits.handshake_time", self.handshake_time),
-            ("limits.header_time", self.header_time),
-            ("limits.body_start_time", self.body_start_time),
-            ("limits.body_time", self.body_time),
-            ("limits.write_time", self.write_time),
-            ("limits.multipart_time", self.multipart_time),
-        ] {
-            let seconds = value.as_secs_f64();
-            rule(!value.is_zero(), key, &seconds, "must be more than 0 seconds");
+        at_least_one!(
+            connections,
+            request_burst,
+            upload_rate,
+            messages,
+            message_bytes,
+            answer_bytes,
+            multipart_messages,
+            multipart_bytes,
+            multipart_unproven_bytes,
+        );
+        macro_rules! some_time {
+            ($($field:ident),+ $(,)?) => {
+                $(rule(
+                    !self.$field.is_zero(),
+                    key!(limits.$field),
+                    &self.$field.as_secs_f64(),
+                    "must be more than 0 seconds",
+                );)+
+            };
         }
+        some_time!(
+            handshake_time,
+            header_time,
+            body_start_time,
+            body_time,
+            write_time,
+            multipart_time,
+        );
         let rate = self.requests_per_second;
         rule(
             rate == 0.0 || (rate.is_finite() && rate >= 1e-3),
-            "limits.requests_per_second",
+            key!(limits.requests_per_second),
             &rate,
             "must be 0, for no limit, or at least 0.001",
         );
         rule(
             HEADER_BYTES.contains(&self.header_bytes),
-            "limits.header_bytes",
+            key!(limits.header_bytes),
             &self.header_bytes,
             "must be from 8192 to 1048576",
         );

@@ -14,6 +14,7 @@ mod admin;
 mod effective;
 mod error;
 mod filter;
+mod key;
 mod layers;
 mod limits;
 mod networks;
@@ -43,7 +44,7 @@ pub use self::limits::LimitsSettings;
 pub use self::networks::{InvalidNetworks, Networks};
 pub(crate) use self::schema::{change, effective};
 pub use self::storage::StorageSettings;
-use crate::tls::TlsFiles;
+pub(crate) use self::storage::MODELS_KEPT;
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
@@ -66,8 +67,8 @@ pub struct Settings {
     pub limits: LimitsSettings,
     /// `[log]`: what is logged and how.
     pub log: LogSettings,
-    /// `[storage]`: where the binary keeps rounds and models. In code, [`StorageSettings::open`] gives it
-    /// for [`Options::store`](crate::Options::store).
+    /// `[storage]`: where the binary keeps rounds and models. In code, [`open_store`](crate::open_store) gives it for
+    /// [`Options::store`](crate::Options::store).
     pub storage: StorageSettings,
 }
 
@@ -89,17 +90,6 @@ pub struct ApiSettings {
     /// Whether connections of these proxies begin with a header of the PROXY protocol, version 1 or 2. Default:
     /// false.
     pub proxy_protocol: bool,
-}
-
-impl ApiSettings {
-    /// Where TLS has its files; `None` if it is not wanted.
-    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
-        Some(TlsFiles {
-            certificate: self.tls_certificate.clone()?,
-            key: self.tls_key.clone()?,
-            client_auth: self.tls_client_auth.clone(),
-        })
-    }
 }
 
 /// `[pet]`: the phases of a round.
@@ -291,6 +281,11 @@ impl Settings {
             Err(SettingsError::Invalid(problems))
         }
     }
+}
+
+/// The keys of all settings, in alphabetical order. [`key!`](crate::key) gives one of them.
+pub fn keys() -> Vec<&'static str> {
+    schema::keys()
 }
 
 /// Valid settings, and what to tell the user about the way they were given.

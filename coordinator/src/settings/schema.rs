@@ -11,7 +11,7 @@ mod rules;
 use std::collections::BTreeSet;
 
 use self::{
-    names::{is_below, names, KEYS},
+    names::{is_below, names},
     reader::Reader,
     rules::{check_except, silent_log},
 };
@@ -19,8 +19,8 @@ use super::{
     effective::{Effective, Value},
     error::{Origin, Problem, SettingsError, Warning},
     filter,
-    layers::{Entry, Layers, Raw},
-    LimitsSettings, Loaded, LogFormat, MinMax, Settings,
+    layers::{variable, Entry, Layers, Raw},
+    Loaded, LogFormat, Settings,
 };
 
 pub(super) use self::rules::{check, from_core};
@@ -32,9 +32,10 @@ pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
     let mut problems = reader.problems;
     let mut effective = reader.effective;
     effective.sort_by(|a, b| a.key.cmp(&b.key));
+    let keys = keys();
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
     problems.extend(check_except(&settings, Some(layers), &unreadable));
-    let mut warnings = names(layers, &mut problems);
+    let mut warnings = names(layers, &keys, &mut problems);
     warnings.extend(silent_log(&settings, layers));
     if problems.is_empty() {
         Ok(Loaded { settings, warnings, effective })
@@ -59,9 +60,10 @@ pub(crate) fn change(
     let mut problems = reader.problems;
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
     problems.extend(check_except(&changed, Some(&layers), &unreadable));
-    names(&layers, &mut problems);
+    let keys = keys();
+    names(&layers, &keys, &mut problems);
     for (key, Entry { raw, origin }) in layers.iter() {
-        if KEYS.contains(&key) && !is_below(key, "pet") {
+        if keys.contains(&key) && !is_below(key, "pet") {
             problems.push(Problem {
                 key: key.to_owned(),
                 value: Some(shown(raw)),
@@ -74,6 +76,16 @@ pub(crate) fn change(
         true => Ok(changed),
         false => Err(SettingsError::Invalid(problems)),
     }
+}
+
+/// The keys of everything that can be set: what the reader asks for, in order.
+pub(super) fn keys() -> Vec<&'static str> {
+    let layers = Layers::default();
+    let mut reader = Reader::new(&layers, true);
+    reader.settings();
+    let mut keys = reader.keys;
+    keys.sort_unstable();
+    keys
 }
 
 /// All settings but the model's length, one by one.

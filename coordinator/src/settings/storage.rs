@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    private::read_secret,
-    store::{DiskStore, Store, StoreError, Volatile, MODELS_KEPT},
-};
+/// How many global models are kept unless it is set.
+pub(crate) const MODELS_KEPT: usize = 10;
 
 /// `[storage]`: where rounds and models are kept. Not among the old keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,32 +28,5 @@ impl Default for StorageSettings {
             models_kept: MODELS_KEPT,
             secret_file: None,
         }
-    }
-}
-
-impl StorageSettings {
-    /// Opens the store. `secret` is what keys are sealed with if there is no file for it. Takes a while:
-    /// not for the threads of an async runtime.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
-    pub fn open(&self, secret: Option<&[u8]>) -> Result<Box<dyn Store>, StoreError> {
-        if self.ephemeral {
-            return Ok(Box::new(Volatile::keeping(self.models_kept)));
-        }
-        let from_file = match &self.secret_file {
-            None => None,
-            Some(path) => {
-                let read = read_secret(path);
-                let read = read.map_err(|error| {
-                    StoreError::io("read the secret (storage.secret_file) in", path, error)
-                })?;
-                Some(read)
-            }
-        };
-        let secret = from_file.as_ref().map(|secret| &secret[..]).or(secret);
-        // Whoever writes a secret into a file ends the line.
-        let secret = secret.map(<[u8]>::trim_ascii_end);
-        Ok(Box::new(DiskStore::open(&self.data_dir, secret, self.models_kept)?))
     }
 }

@@ -23,7 +23,10 @@ use super::{
     view::{Keepers, View},
     CurrentPhase, CurrentRound, Failure, ModelForm, Outcome, PastPhase, PastRound,
 };
-use crate::metrics::{Counters, Rejections};
+use crate::{
+    failure,
+    metrics::{Counters, Rejections},
+};
 
 /// So many past rounds are kept.
 const ROUNDS: usize = 50;
@@ -216,7 +219,7 @@ impl State {
                 round.failure = Some(Failure {
                     phase: phase.to_string(),
                     reason: failure.label().to_owned(),
-                    message: failure.to_string(),
+                    message: failure::in_words(failure),
                 });
                 self.keep(round);
             }

@@ -5,6 +5,11 @@ use std::{io, path::PathBuf, sync::Arc};
 use pet_core::{coordinator::RecoveryError, crypto::CryptoError};
 use thiserror::Error;
 
+use super::SECRET_VARIABLE;
+use crate::key;
+
+const SECRET_FILE: &str = key!(storage.secret_file);
+
 /// Why a store cannot be opened, or does not keep any more what it is given.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -78,8 +83,8 @@ pub enum StoreError {
     },
     /// The keys in it are sealed, and there is no secret.
     #[error(
-        "{} is sealed: give its secret with storage.secret_file or in the environment variable \
-         PET_STORAGE_SECRET", path.display()
+        "{} is sealed: give its secret with {SECRET_FILE} or in the environment variable \
+         {SECRET_VARIABLE}", path.display()
     )]
     NeedsSecret {
         /// The store's file.
@@ -87,8 +92,8 @@ pub enum StoreError {
     },
     /// There is a secret, but the store was begun without.
     #[error(
-        "{} was begun without a secret and cannot be sealed now: remove storage.secret_file and \
-         PET_STORAGE_SECRET, or begin anew with another directory (--data-dir)", path.display()
+        "{} was begun without a secret and cannot be sealed now: remove {SECRET_FILE} and \
+         {SECRET_VARIABLE}, or begin anew with another directory (--data-dir)", path.display()
     )]
     NotSealed {
         /// The store's file.
@@ -96,19 +101,27 @@ pub enum StoreError {
     },
     /// The secret is another one.
     #[error(
-        "the secret (storage.secret_file or PET_STORAGE_SECRET) is not the one that {} was begun with",
+        "the secret ({SECRET_FILE} or {SECRET_VARIABLE}) is not the one that {} was begun with",
         path.display()
     )]
     WrongSecret {
         /// The store's file.
         path: PathBuf,
     },
+    /// The file with the secret cannot be read, or is open to others.
+    #[error("cannot read the secret ({SECRET_FILE}) in {}: {source}", path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Arc<io::Error>,
+    },
     /// There is no key.
     #[error("the store cannot be opened: {0}")]
     Key(CryptoError),
     /// The secret could be guessed.
     #[error(
-        "the secret (storage.secret_file or PET_STORAGE_SECRET) is too short: it must have at least \
+        "the secret ({SECRET_FILE} or {SECRET_VARIABLE}) is too short: it must have at least \
          {least} bytes, such as `openssl rand -hex 32` gives"
     )]
     ShortSecret {

@@ -3,6 +3,7 @@
 mod disk;
 mod error;
 mod models;
+mod open;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +14,13 @@ use pet_core::{
 use tokio::sync::mpsc;
 
 use self::models::MemoryModels;
-pub use self::{disk::DiskStore, error::StoreError, models::Models};
-
-/// How many global models are kept unless it is set.
-pub(crate) const MODELS_KEPT: usize = 10;
+pub use self::{
+    disk::DiskStore,
+    error::StoreError,
+    models::Models,
+    open::{open_store, SECRET_VARIABLE},
+};
+use crate::settings::MODELS_KEPT;
 
 /// A place for records.
 pub trait Store: Send + 'static {

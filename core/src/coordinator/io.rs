@@ -324,7 +324,9 @@ pub enum RoundFailure {
         votes: u64,
     },
     /// One sum participant alone has sent a mask, and more are needed.
-    #[error("only one of {sum_participants} sum participants has sent a mask, and {needed} are needed (pet.sum2.quorum)")]
+    #[error(
+        "only one of {sum_participants} sum participants has sent a mask, and {needed} are needed"
+    )]
     LoneVote {
         /// How many there were in the sum dictionary.
         sum_participants: u64,
@@ -332,9 +334,7 @@ pub enum RoundFailure {
         needed: u64,
     },
     /// The mask with the most votes has too few of them.
-    #[error(
-        "the mask with the most votes has {votes} of {cast}, and needs {needed} (pet.sum2.quorum)"
-    )]
+    #[error("the mask with the most votes has {votes} of {cast}, and needs {needed}")]
     NoQuorum {
         /// How many votes it has.
         votes: u64,

@@ -47,8 +47,8 @@ pub use phase::Phase;
 pub use recovery::{Recovery, RecoveryError, ResumeError};
 pub use rejection::Rejection;
 pub use settings::{
-    CountRange, InvalidSettings, Quorum, Settings, Sum2Settings, SumSettings, TimeRange,
-    UpdateSettings, Violation,
+    CountRange, Field, InvalidSettings, Quorum, Rule, Settings, Sum2Settings, SumSettings,
+    TimeRange, UpdateSettings, Violation,
 };
 pub use snapshot::{RestoreError, Snapshot};
 pub use stored::Large;

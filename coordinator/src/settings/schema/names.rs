@@ -2,67 +2,8 @@
 
 use super::{shown, Entry, Layers, Origin, Problem, Warning};
 
-/// The keys that are read.
-pub(super) const KEYS: &[&str] = &[
-    "admin.bind_address",
-    "admin.socket",
-    "admin.token_file",
-    "api.bind_address",
-    "api.proxy_protocol",
-    "api.trusted_proxies",
-    "limits.answer_bytes",
-    "limits.body_start_time",
-    "limits.body_time",
-    "limits.connections",
-    "limits.connections_per_address",
-    "limits.half_per_address",
-    "limits.handshake_time",
-    "limits.header_bytes",
-    "limits.header_time",
-    "limits.message_bytes",
-    "limits.messages",
-    "limits.multipart_bytes",
-    "limits.multipart_messages",
-    "limits.multipart_time",
-    "limits.multipart_unproven_bytes",
-    "limits.queue_time",
-    "limits.request_burst",
-    "limits.requests_per_second",
-    "limits.upload_rate",
-    "limits.write_time",
-    "log.filter",
-    "log.format",
-    "mask.bound_type",
-    "mask.data_type",
-    "mask.group_type",
-    "mask.model_type",
-    "model.length",
-    "pet.sum.count.max",
-    "pet.sum.count.min",
-    "pet.sum.prob",
-    "pet.sum.time.max",
-    "pet.sum.time.min",
-    "pet.sum2.count.max",
-    "pet.sum2.count.min",
-    "pet.sum2.quorum",
-    "pet.sum2.time.max",
-    "pet.sum2.time.min",
-    "pet.update.count.max",
-    "pet.update.count.min",
-    "pet.update.prob",
-    "pet.update.time.max",
-    "pet.update.time.min",
-    "storage.data_dir",
-    "storage.ephemeral",
-    "storage.models_kept",
-];
-
 /// Sections in which nothing is secret: whatever is wrong there is shown.
 const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet", "storage"];
-
-/// Keys that are read and have no default.
-pub(super) const OPTIONAL_KEYS: &[&str] =
-    &["api.tls_certificate", "api.tls_client_auth", "api.tls_key", "storage.secret_file"];
 
 /// Sections (with whatever is in them) that old settings have and this version has no use for, and
 /// what that means for the user.
@@ -76,12 +17,16 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("s3", "this version keeps global models in a directory (storage.data_dir)"),
 ];
 
-/// Looks at the names of all given keys: unknown ones are problems or warnings, those without effect
-/// warnings.
-pub(super) fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning> {
+/// Looks at the names of all given keys, where those in `keys` are read: unknown ones are problems or warnings, those
+/// without effect warnings.
+pub(super) fn names(
+    layers: &Layers,
+    keys: &[&'static str],
+    problems: &mut Vec<Problem>,
+) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for (key, Entry { raw, origin }) in layers.iter() {
-        if KEYS.contains(&key) || OPTIONAL_KEYS.contains(&key) {
+        if keys.contains(&key) {
             continue;
         }
         let mut problem = |value, rule| {
@@ -101,12 +46,12 @@ pub(super) fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning
             continue;
         }
         let section = key.split('.').next().unwrap_or(key);
-        if sections().any(|known| known == section) {
+        if sections(keys).any(|known| known == section) {
             let is_public = PUBLIC_SECTIONS.contains(&section);
-            problem(is_public.then(|| shown(raw)), unknown_key(key));
+            problem(is_public.then(|| shown(raw)), unknown_key(key, keys));
             continue;
         }
-        let unknown = match nearest(section, sections()) {
+        let unknown = match nearest(section, sections(keys)) {
             Some(near) => format!("there is no section {section}; did you mean {near}?"),
             None => format!("there is no section {section}"),
         };
@@ -125,14 +70,14 @@ pub(super) fn names(layers: &Layers, problems: &mut Vec<Problem>) -> Vec<Warning
     warnings
 }
 
-fn unknown_key(key: &str) -> String {
-    if KEYS.iter().any(|known| is_below(known, key)) {
+fn unknown_key(key: &str, keys: &[&'static str]) -> String {
+    if keys.iter().any(|known| is_below(known, key)) {
         return "is a section with keys of its own, not a value".to_owned();
     }
-    if let Some(value) = KEYS.iter().find(|known| is_below(key, known)) {
+    if let Some(value) = keys.iter().find(|known| is_below(key, known)) {
         return format!("is not a setting: {value} is a value and has no keys");
     }
-    match nearest(key, KEYS.iter().chain(OPTIONAL_KEYS).copied()) {
+    match nearest(key, keys.iter().copied()) {
         Some(near) => format!("is not a setting; did you mean {near}?"),
         None => "is not a setting".to_owned(),
     }
@@ -142,9 +87,9 @@ pub(super) fn is_below(key: &str, section: &str) -> bool {
     key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn sections() -> impl Iterator<Item = &'static str> {
+fn sections<'a>(keys: &'a [&'static str]) -> impl Iterator<Item = &'static str> + 'a {
     let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| name);
-    KEYS.iter().chain(without_effect).filter_map(|key| key.split('.').next())
+    keys.iter().chain(without_effect).filter_map(|key| key.split('.').next())
 }
 
 /// The known name that `name` is most likely a misspelling of, if any is near enough.

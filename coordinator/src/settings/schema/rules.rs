@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use pet_core::coordinator as protocol;
+use pet_core::coordinator::{self as protocol, Field};
 use tracing_subscriber::EnvFilter;
 
-use super::{filter, origin, shorten, Layers, Problem, Settings, Warning};
+use super::{filter, is_below, origin, shorten, Layers, Problem, Settings, Warning};
+use crate::key;
 
 /// The rules of section 7 of the protocol description, over settings built in code.
 pub(in crate::settings) fn check(settings: &Settings) -> Vec<Problem> {
@@ -30,48 +31,32 @@ pub(super) fn check_except(
     }
 
     let (least, models) = (s.pet.update.count.min, s.mask.max_nb_models());
-    let readable = ["mask.group_type", "mask.model_type", "pet.update.count.min"]
-        .iter()
-        .all(|key| !unreadable.contains(*key));
-    if least > models && readable {
+    const LEAST: &str = key!(pet.update.count.min);
+    let looks_at = [key!(mask.group_type), key!(mask.model_type), LEAST];
+    if least > models && !looks_at.iter().any(|key| unreadable.contains(*key)) {
         problems.push(problem(
-            "pet.update.count.min",
+            LEAST,
             Some(least.to_string()),
             format!(
-                "must be at most {models}: mask.model_type {} allows no more models",
+                "must be at most {models}: {} {} allows no more models",
+                key!(mask.model_type),
                 s.mask.model_type()
             ),
         ));
     }
-    let api = &s.api;
-    for (key, given, needs, there) in [
-        (
-            "api.tls_certificate",
-            api.tls_certificate.is_some(),
-            "api.tls_key",
-            api.tls_key.is_some(),
-        ),
-        (
-            "api.tls_key",
-            api.tls_key.is_some(),
-            "api.tls_certificate",
-            api.tls_certificate.is_some(),
-        ),
-        (
-            "api.tls_client_auth",
-            api.tls_client_auth.is_some(),
-            "api.tls_certificate",
-            api.tls_certificate.is_some(),
-        ),
-        (
-            "api.proxy_protocol",
-            api.proxy_protocol,
-            "api.trusted_proxies",
-            !api.trusted_proxies.is_empty(),
-        ),
+    let certificate = (key!(api.tls_certificate), s.api.tls_certificate.is_some());
+    let key = (key!(api.tls_key), s.api.tls_key.is_some());
+    let client_auth = (key!(api.tls_client_auth), s.api.tls_client_auth.is_some());
+    let proxies = (key!(api.trusted_proxies), !s.api.trusted_proxies.is_empty());
+    let proxy_protocol = (key!(api.proxy_protocol), s.api.proxy_protocol);
+    for ((given, is_given), (needed, is_there)) in [
+        (certificate, key),
+        (key, certificate),
+        (client_auth, certificate),
+        (proxy_protocol, proxies),
     ] {
-        if given && !there && !unreadable.contains(needs) {
-            problems.push(problem(key, None, format!("needs {needs} as well")));
+        if is_given && !is_there && !unreadable.contains(needed) {
+            problems.push(problem(given, None, format!("needs {needed} as well")));
         }
     }
     for (key, value, rule) in s.limits.check() {
@@ -81,14 +66,14 @@ pub(super) fn check_except(
     }
     if let Err(error) = EnvFilter::builder().parse(s.log.directives()) {
         problems.push(problem(
-            "log.filter",
+            key!(log.filter),
             Some(shorten(&format!("{:?}", s.log.filter))),
             format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
         ));
     }
     for (key, value, rule) in s.admin.check() {
         if !unreadable.contains(key) {
-            problems.push(problem(key, value, rule.to_owned()));
+            problems.push(problem(key, value, rule));
         }
     }
     problems
@@ -103,21 +88,49 @@ pub(in crate::settings) fn from_core(
 ) -> Vec<Problem> {
     violations
         .into_iter()
-        .filter(|violation| !violation.depends_on.iter().any(|key| unreadable.contains(*key)))
+        .filter(|violation| {
+            let mut keys = violation.depends_on.iter().map(|field| key_of(*field));
+            !keys.any(|key| unreadable.iter().any(|other| other == key || is_below(other, key)))
+        })
         .map(|violation| Problem {
-            key: violation.key.to_owned(),
+            key: key_of(violation.field).to_owned(),
             value: Some(violation.value),
-            origin: origin(layers, violation.key),
-            rule: violation.rule,
+            origin: origin(layers, key_of(violation.field)),
+            rule: violation.rule.in_words(key_of),
         })
         .collect()
+}
+
+/// The setting, or the section, that a field of core's settings is made from.
+pub(super) fn key_of(field: Field) -> &'static str {
+    match field {
+        Field::SumProb => key!(pet.sum.prob),
+        Field::SumCountMin => key!(pet.sum.count.min),
+        Field::SumCountMax => key!(pet.sum.count.max),
+        Field::SumTimeMin => key!(pet.sum.time.min),
+        Field::SumTimeMax => key!(pet.sum.time.max),
+        Field::UpdateProb => key!(pet.update.prob),
+        Field::UpdateCountMin => key!(pet.update.count.min),
+        Field::UpdateCountMax => key!(pet.update.count.max),
+        Field::UpdateTimeMin => key!(pet.update.time.min),
+        Field::UpdateTimeMax => key!(pet.update.time.max),
+        Field::Sum2CountMin => key!(pet.sum2.count.min),
+        Field::Sum2CountMax => key!(pet.sum2.count.max),
+        Field::Sum2TimeMin => key!(pet.sum2.time.min),
+        Field::Sum2TimeMax => key!(pet.sum2.time.max),
+        Field::Sum2Quorum => key!(pet.sum2.quorum),
+        Field::ModelLength => key!(model.length),
+        Field::Mask => "mask",
+        // A later core's.
+        field => field.name(),
+    }
 }
 
 /// A filter that was meant for other programs hides what this one does.
 pub(super) fn silent_log(settings: &Settings, layers: &Layers) -> Option<Warning> {
     (!filter::concerns_us(&settings.log.filter)).then(|| Warning {
-        key: "log.filter".to_owned(),
-        origin: origin(Some(layers), "log.filter"),
+        key: key!(log.filter).to_owned(),
+        origin: origin(Some(layers), key!(log.filter)),
         message: format!(
             "{:?} says nothing about this program's own messages, which are not logged: write \
              pet_coordinator=info or just info as well",

@@ -1,10 +1,11 @@
 use std::{path::Path, time::Duration};
 
-use pet_core::coordinator::Quorum;
+use pet_core::coordinator::{Field, Quorum};
 use pet_core::mask::{BoundType, DataType, GroupType, ModelType};
 use proptest::prelude::*;
 
-use super::{names::OPTIONAL_KEYS, *};
+use super::*;
+use crate::{settings::MinMax, tls::TlsFiles};
 
 /// Layers of a file with a model length and `extra`, which are TOML lines with dotted keys.
 fn layers(extra: &str) -> Layers {
@@ -24,6 +25,22 @@ fn problems(extra: &str) -> Vec<Problem> {
     }
 }
 
+fn is_key(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// Core tells of its own fields; whoever has a settings file is told of its keys.
+#[test]
+fn every_field_of_core_has_a_key() {
+    let (keys, mut of_fields) = (super::keys(), BTreeSet::new());
+    for field in Field::ALL {
+        let key = rules::key_of(*field);
+        let is_section = keys.iter().any(|known| is_below(known, key));
+        assert!(keys.contains(&key) || is_section, "{field} has no key: {key}");
+        assert!(of_fields.insert(key), "two fields have the key {key}");
+    }
+}
+
 #[test]
 fn nothing_but_a_length_gives_the_defaults() {
     let loaded = interpret(&layers("")).unwrap();
@@ -40,8 +57,19 @@ fn the_example_file_gives_the_documented_defaults() {
     let loaded = interpret(&layers).unwrap();
     assert_eq!(loaded.settings, Settings::for_model_length(1000));
     assert_eq!(loaded.warnings, []);
+
+    // What has no default is shown in comments.
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(setting) if setting.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => {
+            format!("{setting}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    let all: String = text.lines().map(uncommented).collect();
+    let mut layers = Layers::default();
+    layers.add_toml(Path::new("config.example.toml"), &all).unwrap();
     let given: Vec<&str> = layers.iter().map(|(key, _)| key).collect();
-    assert_eq!(given, KEYS, "the example must show every key");
+    assert_eq!(given, super::keys(), "the example must show every key");
 }
 
 /// What is shown can be given again, and means the same.
@@ -54,9 +82,7 @@ fn effective_settings_are_a_settings_file() {
     layers.add_option("log.filter", "--set", "info".to_owned());
     let loaded = interpret(&layers).unwrap();
     let keys: Vec<&str> = loaded.effective.iter().map(|setting| setting.key.as_str()).collect();
-    let mut all = [KEYS, OPTIONAL_KEYS].concat();
-    all.sort_unstable();
-    assert_eq!(keys, all);
+    assert_eq!(keys, super::keys());
     let origin = |key: &str| {
         loaded.effective.iter().find(|setting| setting.key == key).unwrap().origin.clone()
     };
@@ -367,7 +393,9 @@ fn a_missing_length_says_how_to_give_it() {
     };
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].origin, Origin::Nowhere);
-    assert!(found[0].to_string().starts_with("model.length: is missing: give the number"));
+    let told = found[0].to_string();
+    assert!(told.starts_with("model.length: is missing: give the number"), "{told}");
+    assert!(told.ends_with("or as XAYNET__MODEL__LENGTH"), "{told}");
 }
 
 #[test]
@@ -413,7 +441,7 @@ fn sections_without_effect_and_unknown_ones_are_warnings() {
 fn certificate_and_key_need_each_other() {
     let api =
         load("api = { tls_certificate = \"c\", tls_key = \"k\", tls_client_auth = \"a\" }").api;
-    let files = api.tls_files().unwrap();
+    let files = TlsFiles::of(&api).unwrap();
     assert_eq!((files.certificate, files.key), ("c".into(), "k".into()));
     assert_eq!(files.client_auth, Some("a".into()));
     for (line, key, rule) in [
