@@ -1,4 +1,4 @@
-//! What the errors of HTTP and TLS libraries mean, and what to do about them.
+//! What errors of HTTP and TLS libraries mean, and what to do about them.
 
 use pet_core::request::CoordinatorUrl;
 
@@ -86,7 +86,7 @@ const NOT_HTTP: &[&str] = &[
 ];
 const NO_USER: &[&str] = &["407", "proxy authentication", "proxy authorization"];
 
-/// Puts a library's error into words, as far as it is known; its own words come last.
+/// Explains a library's error in plain words where it is known; the library's own text comes last.
 pub fn explain(url: &CoordinatorUrl, proxy: Option<&Proxy>, error: &str) -> String {
     let lower = error.to_lowercase();
     let is_one_of = |marks: &[&str]| marks.iter().any(|mark| lower.contains(mark));
@@ -117,7 +117,7 @@ pub fn explain(url: &CoordinatorUrl, proxy: Option<&Proxy>, error: &str) -> Stri
     }
 }
 
-/// Says where a server sends participants, and what to do. Nobody follows: of a message that is redirected some
+/// Explains a redirection: where it leads, and what to do. Nobody follows: of a message that is redirected some
 /// kinds of redirections lose the body, and a participant that gets everything but cannot send trains for nothing.
 pub fn redirected(url: &CoordinatorUrl, path: &str, status: u16, location: Option<&str>) -> String {
     let Some(location) = location.map(tame) else {

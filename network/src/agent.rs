@@ -1,4 +1,4 @@
-//! A client of ureq's that goes through proxies as curl does.
+//! A `ureq` client that uses proxies as curl does.
 //!
 //! Left to itself, ureq opens a tunnel (CONNECT) for plain http, too, which many proxies allow to port 443 only.
 
@@ -16,8 +16,8 @@ use ureq::Agent;
 
 use crate::{Error, Proxy};
 
-/// A client for one coordinator, straight or through a proxy: over https with a tunnel, over plain http by asking
-/// the proxy for the whole URL.
+/// Makes a client for one coordinator, with or without a proxy: over https with a tunnel, over plain http by
+/// asking the proxy for the whole URL.
 ///
 /// # Errors
 /// [`Error::Unusable`] if the proxy's URL is none for this library.

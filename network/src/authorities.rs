@@ -18,7 +18,7 @@ impl Authorities {
         &self.pem
     }
 
-    /// The name of the variable that names them.
+    /// The name of the environment variable that names them.
     pub fn variable(&self) -> &'static str {
         self.variable
     }

@@ -1,4 +1,4 @@
-//! The variables of the environment that say how to reach others.
+//! The environment variables that say how to reach others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,11 +25,11 @@ const VARIABLES: [&str; 13] = [
     "CURL_CA_BUNDLE",
 ];
 
-/// What a variable says cannot be used.
+/// An environment variable has a value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It names no proxy.
+    /// The variable does not name a proxy.
     #[error("the environment variable {variable} names a proxy that cannot be used: {reason}; give one such as http://proxy.example:3128, or except the coordinator with NO_PROXY")]
     Proxy {
         /// The variable's name.
@@ -37,7 +37,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// It names no certificates.
+    /// The variable does not name certificates.
     #[error(
         "the environment variable {variable} names certificates that cannot be read: {reason}"
     )]
@@ -72,7 +72,7 @@ impl Environment {
         Self::of(VARIABLES.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))))
     }
 
-    /// An environment of these variables; others than the known ones do not matter.
+    /// An environment with these variables; unknown ones are ignored.
     pub fn of<N: AsRef<str>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
         let known = |(name, value): (N, V)| {
             let name = VARIABLES.iter().find(|known| **known == name.as_ref())?;
@@ -81,7 +81,7 @@ impl Environment {
         Self { variables: variables.into_iter().filter_map(known).collect() }
     }
 
-    /// The proxy through which a coordinator is asked; `None` if it is asked directly.
+    /// The proxy to use for a coordinator; `None` to connect directly.
     ///
     /// # Errors
     /// [`Error::Proxy`] if the variable that counts names none that can be used.
@@ -102,7 +102,7 @@ impl Environment {
         Proxy::parse(variable, value).map(Some)
     }
 
-    /// The authorities to trust instead of the web's; `None` if none are named.
+    /// The certificate authorities to trust instead of the web's; `None` if no variable names any.
     ///
     /// # Errors
     /// [`Error::Authorities`] if the named file or folder cannot be read.

@@ -1,5 +1,4 @@
-//! What lies between a participant and its coordinator: proxies and authorities, as the environment names them,
-//! and what is wrong, in words.
+//! Proxies and certificate authorities that the environment names, and network errors explained in words.
 //!
 //! The variables are those of curl and of Python's requests, and mean the same: `http_proxy`, `https_proxy`,
 //! `all_proxy`, `no_proxy` (each also in upper case), `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`,

@@ -1,10 +1,10 @@
-//! Which hosts are asked without a proxy: the list in `NO_PROXY`, as curl reads it.
+//! Which hosts are reached without a proxy: the list in `NO_PROXY`, as curl reads it.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A list of hosts that are asked directly.
+/// A list of hosts that are reached without a proxy.
 ///
 /// Entries are separated by commas or spaces; upper and lower case are the same.
 ///
@@ -42,7 +42,8 @@ impl NoProxy {
         Self { entries: list.split(is_separator).filter_map(Entry::parse).collect() }
     }
 
-    /// Whether a host, an IPv6 address with or without brackets, is asked directly at a port.
+    /// Whether this host and port are reached without a proxy. The host may be an IPv6 address,
+    /// with or without brackets.
     pub fn contains(&self, host: &str, port: u16) -> bool {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         // An address of a link names the link, too.

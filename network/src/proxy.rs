@@ -24,7 +24,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Where it is, and who says so; no user name and password.
+/// Shows the address and the variable that names it, but no user name and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.url, self.variable)
@@ -56,12 +56,12 @@ impl Proxy {
         })
     }
 
-    /// Scheme, host and port, and nothing else.
+    /// The proxy's URL: scheme, host and port only.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The same with user name and password, if it has them: a secret.
+    /// The proxy's URL with user name and password, if it has them: a secret.
     pub fn url_with_user(&self) -> String {
         match (&self.user_info, self.url.split_once("://")) {
             (Some(user), Some((scheme, rest))) => format!("{scheme}://{user}@{rest}"),
@@ -69,7 +69,7 @@ impl Proxy {
         }
     }
 
-    /// The name of the variable that names it.
+    /// The name of the environment variable that names it.
     pub fn variable(&self) -> &'static str {
         self.variable
     }

@@ -1,4 +1,4 @@
-//! What a participant is told.
+//! The configuration of a participant.
 
 use std::num::NonZeroUsize;
 
@@ -20,14 +20,16 @@ pub struct Config {
     pub limits: RequestLimits,
     /// How many threads a job may use.
     pub threads: NonZeroUsize,
-    /// Whom to trust if the coordinator's URL is an https one.
+    /// Whom to trust if the coordinator's URL is https.
     pub tls: Tls,
-    /// What says which proxy to go through, and whom else to trust: the variables of curl and requests.
+    /// The environment variables that name proxies and certificate authorities: those of curl and
+    /// requests.
     pub environment: Environment,
 }
 
 impl Config {
-    /// Default settings for a coordinator, all cores for jobs, the environment of this process.
+    /// A configuration with default settings, all cores for jobs, and the environment of this
+    /// process.
     ///
     /// # Errors
     /// [`Error::Url`] if it is not an http or https URL.

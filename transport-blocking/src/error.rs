@@ -4,18 +4,18 @@ use pet_core::participant::{FetchError, Reject, RestoreError};
 use pet_core::request::InvalidUrl;
 use thiserror::Error;
 
-/// Why a participant cannot do what was asked. An unreachable coordinator is no error but an
+/// Why a participant cannot do what was asked. An unreachable coordinator is not an error but an
 /// [event](pet_core::participant::Event::Trouble): it is asked again for ever.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The coordinator's URL is none.
+    /// The coordinator's URL is not valid.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
     /// The saved state cannot be read.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// The operating system has no randomness for a new identity.
+    /// The operating system gives no random bytes for a new identity.
     #[error("the operating system gave no random bytes for a new identity: {0}")]
     Randomness(String),
     /// The environment names a proxy or authorities that cannot be used.
@@ -27,10 +27,10 @@ pub enum Error {
     /// The local model does not fit the round, or the participant was stopped.
     #[error(transparent)]
     Rejected(#[from] Reject),
-    /// The global model could not be had.
+    /// The global model could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// Nothing drives the participant, so that the global model does not come.
+    /// The global model did not come in time: nothing drives the participant.
     #[error(
         "the global model did not come in time: call next_event on some thread, or wait longer"
     )]

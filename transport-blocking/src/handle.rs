@@ -1,4 +1,4 @@
-//! Reaching a participant from other threads.
+//! Handles, which reach a participant from other threads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-/// Reaches a participant from any thread, also while it works. Cheap to clone.
+/// A handle that reaches a participant from any thread, also while it works. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -197,7 +197,7 @@ impl Handle {
         }
     }
 
-    /// All that is needed to go on later.
+    /// Takes a snapshot: all that is needed to go on later.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.lock().machine.snapshot()
     }
@@ -222,12 +222,12 @@ impl Handle {
         self.shared.is_stopped()
     }
 
-    /// Who the participant is.
+    /// The participant's public key.
     pub fn public_key(&self) -> PublicSigningKey {
         self.shared.lock().machine.keys().public()
     }
 
-    /// What the participant does in the current round.
+    /// The participant's task in the current round.
     pub fn task(&self) -> Task {
         self.shared.lock().machine.task()
     }

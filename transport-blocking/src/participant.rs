@@ -1,4 +1,4 @@
-//! The driver.
+//! The driver of a participant.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Participant {
         Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
     }
 
-    /// Goes on where a stopped participant was. The settings are the new ones.
+    /// Restores a stopped participant from its saved state, with new settings.
     ///
     /// # Errors
     /// [`Error::Restore`] if the bytes are no saved state; [`Error::Network`] if the environment names a proxy that
@@ -56,7 +56,7 @@ impl Participant {
         Self::drive(machine, config)
     }
 
-    /// Goes on where a stopped participant was, from a sealed state.
+    /// Restores a stopped participant from its sealed state, with new settings.
     ///
     /// # Errors
     /// As [`Participant::restore`], and if the key is another one.
@@ -84,18 +84,18 @@ impl Participant {
         self
     }
 
-    /// A handle to this participant, for other threads.
+    /// Makes a handle to this participant, for other threads.
     pub fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
     }
 
-    /// What asks the same coordinator for things beside the protocol, from any thread.
+    /// Makes an observer, which asks the same coordinator for its status, from any thread.
     pub fn observer(&self) -> Observer {
         Observer::new(self.client.clone())
     }
 
-    /// Works until there is something to tell, or until `timeout` is over and nothing is under way.
-    /// A request that is under way is waited for, within the limits of the configuration.
+    /// Works until there is an event, or until `timeout` is over and nothing is under way. A
+    /// request that is under way is waited for, within the limits of the configuration.
     ///
     /// # Errors
     /// [`Error::Rejected`] with [`Reject::Stopped`] once the participant was stopped.
@@ -113,8 +113,8 @@ impl Participant {
         }
     }
 
-    /// Works until the global model is there; `None` while there is no global model. It is the current one
-    /// after the call was made, whatever was asked for before. Events that come in the meantime are given by
+    /// Fetches the global model; `None` while there is none. It is the current one after the call was made,
+    /// whatever was asked for before. Events that come in the meantime are given by
     /// [`Participant::next_event`] later.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Participant {
         }
     }
 
-    /// Stops, and gives all that is needed to go on later.
+    /// Stops the participant and gives a snapshot: all that is needed to go on later.
     pub fn stop(self) -> Snapshot {
         self.handle().stop()
     }

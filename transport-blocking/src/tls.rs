@@ -1,4 +1,4 @@
-//! Whom a participant trusts, and what it shows of itself, when the coordinator speaks TLS.
+//! TLS: whom a participant trusts, and how it identifies itself.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use ureq::tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey, RootCer
 
 use crate::Error;
 
-/// How TLS is spoken. By default those authorities are trusted that the environment names, or else the web's
-/// well-known ones, and no certificate is shown.
+/// The TLS configuration. By default those authorities are trusted that the environment names, or else the
+/// web's well-known ones, and no certificate is shown.
 #[derive(Clone, Default)]
 pub struct Tls {
     roots: Option<RootCerts>,
@@ -34,8 +34,8 @@ impl Tls {
         Ok(self)
     }
 
-    /// Shows this certificate (with those that lead from it to its authority) to coordinators that want
-    /// one; it and its private key are in PEM form.
+    /// Presents this certificate (with those that lead from it to its authority) to coordinators that
+    /// ask for one; it and its private key are in PEM form.
     ///
     /// # Errors
     /// [`Error::Certificates`] if there is no certificate, or no key.

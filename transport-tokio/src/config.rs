@@ -1,4 +1,4 @@
-//! What a participant is told.
+//! The configuration of a participant.
 
 use std::num::NonZeroUsize;
 
@@ -24,13 +24,14 @@ pub struct Config {
     /// participants share; `None` for a new one. It must not follow redirects: a message that is
     /// redirected is lost.
     pub client: Option<reqwest::Client>,
-    /// What says which proxy to go through, and whom to trust instead of the web's well-known authorities: the
-    /// variables of curl and requests. It does not matter if a client is given.
+    /// The environment variables that name proxies, and the certificate authorities to trust instead of the
+    /// web's: those of curl and requests. It does not matter if a client is given.
     pub environment: Environment,
 }
 
 impl Config {
-    /// Default settings for a coordinator, all cores for jobs, the environment of this process.
+    /// A configuration with default settings, all cores for jobs, and the environment of this
+    /// process.
     ///
     /// # Errors
     /// [`Error::Url`] if it is not an http or https URL.

@@ -1,4 +1,4 @@
-//! Reaching a participant from other tasks and threads.
+//! Handles, which reach a participant from other tasks and threads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,7 +109,8 @@ pub(crate) fn answered(
     }
 }
 
-/// Reaches a participant from any task or thread, also while it works. Cheap to clone.
+/// A handle that reaches a participant from any task or thread, also while it works. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -160,7 +161,7 @@ impl Handle {
         answered(self.request_model()?.await)
     }
 
-    /// All that is needed to go on later.
+    /// Takes a snapshot: all that is needed to go on later.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.lock().machine.snapshot()
     }
@@ -185,12 +186,12 @@ impl Handle {
         self.shared.is_stopped()
     }
 
-    /// Who the participant is.
+    /// The participant's public key.
     pub fn public_key(&self) -> PublicSigningKey {
         self.shared.lock().machine.keys().public()
     }
 
-    /// What the participant does in the current round.
+    /// The participant's task in the current round.
     pub fn task(&self) -> Task {
         self.shared.lock().machine.task()
     }

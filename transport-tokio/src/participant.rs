@@ -1,4 +1,4 @@
-//! The driver.
+//! The driver of a participant.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Participant {
         Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
     }
 
-    /// Goes on where a stopped participant was. The settings are the new ones.
+    /// Restores a stopped participant from its saved state, with new settings.
     ///
     /// # Errors
     /// [`Error::Restore`] if the bytes are no saved state; [`Error::Client`] if no HTTP client can be
@@ -66,7 +66,7 @@ impl Participant {
         Self::drive(machine, config)
     }
 
-    /// Goes on where a stopped participant was, from a sealed state.
+    /// Restores a stopped participant from its sealed state, with new settings.
     ///
     /// # Errors
     /// As [`Participant::restore`], and if the key is another one.
@@ -102,13 +102,13 @@ impl Participant {
         self.client.proxy()
     }
 
-    /// A handle to this participant, for other tasks and threads.
+    /// Makes a handle to this participant, for other tasks and threads.
     pub fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
     }
 
-    /// Works until there is something to tell. Cancel-safe. Must be awaited within a tokio runtime
-    /// with time and IO enabled.
+    /// Works until there is an event. Cancel-safe. Must be awaited within a tokio runtime with time
+    /// and IO enabled.
     ///
     /// # Errors
     /// [`Error::Rejected`] with [`Reject::Stopped`] once the participant was stopped.
@@ -119,8 +119,8 @@ impl Participant {
         }
     }
 
-    /// Works until the global model is there; `None` while there is no global model. It is the current one
-    /// after the call was made, whatever was asked for before. Events that come in the meantime are given by
+    /// Fetches the global model; `None` while there is none. It is the current one after the call was made,
+    /// whatever was asked for before. Events that come in the meantime are given by
     /// [`Participant::next_event`] later. Cancel-safe: what is under way goes on with the next call, and the
     /// answer to a call that was given up is dropped.
     ///
@@ -137,7 +137,7 @@ impl Participant {
         }
     }
 
-    /// Stops, and gives all that is needed to go on later.
+    /// Stops the participant and gives a snapshot: all that is needed to go on later.
     pub fn stop(self) -> Snapshot {
         self.handle().stop()
     }
