@@ -43,7 +43,7 @@ def is_estimator(model: Any) -> bool:
 
 
 def weights(model: Any, attributes: Sequence[str] | None) -> dict[str, Any]:
-    """The attributes that are the model. Whoever names them answers for their being all of it.
+    """The attributes that are the model. Whoever names them answers for the list being complete.
 
     Raises:
         LayoutError: It has none, or they are not all that it has learnt.

@@ -1,4 +1,4 @@
-"""What makes up a module of PyTorch or a model of Keras, and how it is loaded.
+"""The arrays of a PyTorch module or a Keras model, and how they are loaded.
 
 Neither is refused for what it has beside its weights, such as counters; but weights that a vector of floats
 would leave out are told, and what a layer computes from its weights is computed anew after loading.

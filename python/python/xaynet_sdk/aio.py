@@ -99,7 +99,7 @@ def connect(
     keep_models: bool = False,
     on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
 ) -> Participant:
-    """A participant, to be used in an ``async with`` block, at whose end it stops.
+    """Connects a participant, for an ``async with`` block; it stops at the block's end.
 
     Args:
         url: The coordinator's base URL; it may have a path.
@@ -272,7 +272,7 @@ class Participant(NotCopied):
         return self._round
 
     async def rounds(self) -> AsyncIterator[Round]:
-        """Every round that begins while somebody waits for it, the current one first.
+        """Yields every round that begins, the current one first.
 
         Whoever takes longer than a round gets the latest one next. It ends when the participant stops.
         """
@@ -306,7 +306,7 @@ class Participant(NotCopied):
         return await self._answer(self._models)
 
     async def submit(self, weights: Weights) -> bool:
-        """Hands over a local model, and waits until it is sent.
+        """Submits a local model, and waits until it is sent.
 
         A later call replaces a model that is not yet being masked. To cancel the waiting does not take the
         model back once it is handed over. A large model is converted beside the event loop: leave it as it is until this returns.
@@ -348,7 +348,7 @@ class Participant(NotCopied):
         return await self._answer(self._next)
 
     async def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
-        """Stops at once and gives the state to go on from, sealed with a key or a passphrase if one is given.
+        """Stops at once and returns the saved state, sealed if a key or a passphrase is given.
 
         It holds the participant's secret keys, and a local model that was not yet used. If this is cancelled
         the participant stops nevertheless: call it again for the state.

@@ -25,7 +25,7 @@ _TICK = 10.0
 
 
 class AsyncParticipant(NotCopied, threading.Thread):
-    """A participant's handle, made by :func:`xaynet_sdk.spawn_async_participant`.
+    """A handle to a participant, made by :func:`xaynet_sdk.spawn_async_participant`.
 
     The thread only sets the event; the participant's work is done natively, beside the interpreter.
     """

@@ -67,11 +67,11 @@ class Coordinator(NotCopied):
 
     @property
     def url(self) -> str:
-        """What participants are given."""
+        """The URL for participants."""
         return self._native.url
 
     def status(self) -> dict[str, Any]:
-        """What it is doing: round, phase, messages; the same as ``GET /status``."""
+        """What the coordinator is doing: round, phase, messages; the same as ``GET /status``."""
         status: dict[str, Any] = json.loads(self._native.status())
         return status
 
@@ -133,7 +133,7 @@ class Coordinator(NotCopied):
         )
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Answers the requests in flight, for at most so many seconds, and stops. Once is enough."""
+        """Stops, after answering the requests in flight for at most so many seconds. Once is enough."""
         self._native.stop(seconds("timeout", timeout))
 
     def __enter__(self) -> Self:

@@ -98,7 +98,7 @@ class Layout:
 
     @property
     def source(self) -> str:
-        """Of what it is the layout: ``tree``, ``torch``, ``keras`` or ``sklearn``."""
+        """What kind of model it is the layout of: ``tree``, ``torch``, ``keras`` or ``sklearn``."""
         return self._source
 
     @property
@@ -121,7 +121,7 @@ class Layout:
         return f"<Layout {self.fingerprint}: {len(self)} x {self.dtype} of {len(self.paths)} arrays ({self.source})>"
 
     def flatten(self, model: object) -> _Array:
-        """The vector of another model of this layout.
+        """Makes the vector of another model of this layout.
 
         Raises:
             LayoutError: It has another layout; all differences are named.
@@ -138,7 +138,7 @@ class Layout:
         return unflatten(vector, self, into)
 
     def to_json(self) -> str:
-        """To keep it, or to send it to other participants. It holds no weights."""
+        """The layout as JSON, to keep it or to send it to other participants. It holds no weights."""
         leaves = [
             {
                 "path": leaf.path,
@@ -164,7 +164,7 @@ class Layout:
 
     @classmethod
     def from_json(cls, text: str) -> Layout:
-        """What :meth:`to_json` gave.
+        """Reads a layout from what :meth:`to_json` gave.
 
         Raises:
             LayoutError: It is something else, or of a version that this package does not know.
@@ -230,7 +230,7 @@ def flatten(
     *,
     attributes: Sequence[str] | None = None,
 ) -> tuple[_Array, Layout]:
-    """One vector of all weights of a model, and how they lie in it.
+    """Makes one vector of all weights of a model, with its layout.
 
     Args:
         model: An array; a list, tuple or dict of such, nested as you like; a PyTorch module or its
@@ -249,7 +249,7 @@ def flatten(
 
 
 def unflatten(vector: object, layout: Layout, into: Any = None) -> Any:
-    """The model that a vector is of: what :func:`flatten` was given, with new numbers.
+    """Makes a model of a vector: what :func:`flatten` was given, with new numbers.
 
     Args:
         vector: A flat array or list, such as a global model.

@@ -1,4 +1,4 @@
-"""What has become of a participant's local models."""
+"""What became of a participant's local models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UpdateOutcome"]
 
 @dataclass(frozen=True, slots=True)
 class UpdateOutcome:
-    """What has become of a local model.
+    """What became of a local model.
 
     A model that was accepted counts in the round's global model, unless the round fails later on: then there is a
     second outcome, ``round_failed``.

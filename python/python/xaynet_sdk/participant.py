@@ -1,4 +1,4 @@
-"""A participant that calls a class of the user's."""
+"""A participant that calls your class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GRACE = 2.0
 
 
 class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
-    """What a participant has to know: derive from this, and pass the class to
+    """The base class of participants: derive from it, and pass your class to
     :func:`xaynet_sdk.spawn_participant`.
 
     It is instantiated on the participant's thread, and all methods are called there.
@@ -78,7 +78,7 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
         new one; with None while there is none."""
 
     def on_update_outcome(self, outcome: UpdateOutcome) -> None:
-        """Called with what has become of a trained model: see :class:`xaynet_sdk.UpdateOutcome`. Does nothing
+        """Called with what became of a trained model: see :class:`xaynet_sdk.UpdateOutcome`. Does nothing
         unless it is overridden. (Not in Xaynet.)"""
 
     def on_stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The protocol's state machines, without any input or output of their own.
+"""The protocol's state machines, which do no input or output themselves.
 
 A machine is told what has happened (:meth:`ParticipantMachine.handle_input`) and says what should
 happen next (:meth:`ParticipantMachine.poll_output`). It opens no socket, starts no thread, reads no
@@ -127,7 +127,7 @@ class RoundParameters:
 
     @property
     def bound(self) -> float:
-        """Weights, multiplied by the scalar, beyond this are put on it (infinite at Bmax)."""
+        """The bound that weights, multiplied by the scalar, are clamped to (infinite at Bmax)."""
         return {"B0": 1.0, "B2": 1e2, "B4": 1e4, "B6": 1e6}.get(
             self.mask_config.split("/")[2], math.inf
         )
@@ -148,7 +148,7 @@ class Polling:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Nothing has happened but that time has passed."""
+    """Time has passed, and nothing else has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class SetModel:
 
 @dataclass(frozen=True, slots=True)
 class FetchModel:
-    """Get the global model: :class:`GlobalModel` or :class:`GlobalModelFailed` answers it."""
+    """Fetch the global model: the answer is a :class:`GlobalModel` or a :class:`GlobalModelFailed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing is to be done before the next input, or before ``wake_at``, if that is not None."""
+    """There is nothing to do before the next input, or before ``wake_at`` if that is not None."""
 
     wake_at: float | None
     #: What is being waited for.
@@ -345,14 +345,14 @@ class GlobalModel:
 
 @dataclass(frozen=True, slots=True)
 class GlobalModelFailed:
-    """The global model could not be had: ask again later."""
+    """The global model could not be fetched: ask again later."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class MessageAccepted:
-    """A coordinator has taken in a participant's message."""
+    """A coordinator has accepted a participant's message."""
 
     #: That of the :class:`Message`; None if it came by :meth:`CoordinatorMachine.request`.
     ticket: int | None = None
@@ -538,7 +538,7 @@ class ParticipantMachine(NotCopied):
         )
 
     def handle_input(self, now: float, input: ParticipantInput) -> None:
-        """Takes in what has happened. Afterwards :meth:`poll_output` is to be called until it is idle.
+        """Tells the machine what has happened. Then call :meth:`poll_output` until it is idle.
 
         Raises:
             StaleInput: An answer or a result that is not waited for: ignore it.
@@ -567,7 +567,7 @@ class ParticipantMachine(NotCopied):
                 raise TypeError(f"a participant has no input such as {input!r}")
 
     def poll_output(self) -> ParticipantOutput:
-        """What should happen next; :class:`Idle` once there is nothing."""
+        """Says what should happen next; :class:`Idle` once there is nothing."""
         name, *values = self._native.poll_output(self._arrays)
         output: ParticipantOutput = _OUTPUTS[name](*values)
         return output
@@ -579,7 +579,7 @@ class ParticipantMachine(NotCopied):
 
     @property
     def needs_model(self) -> bool:
-        """Whether it waits for a local model."""
+        """Whether the participant waits for a local model."""
         return self._native.needs_model
 
     @property
@@ -589,7 +589,7 @@ class ParticipantMachine(NotCopied):
 
     @property
     def public_key(self) -> bytes:
-        """What the coordinator knows this participant by."""
+        """The public key by which the coordinator knows this participant."""
         return self._native.public_key
 
     @property
@@ -599,7 +599,7 @@ class ParticipantMachine(NotCopied):
         return None if known is None else RoundParameters(*known)
 
     def snapshot(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
-        """All that is needed to go on later: in the clear, or sealed with a key or a passphrase.
+        """Takes a snapshot: all that is needed to go on later, sealed if a key or a passphrase is given.
 
         It holds the participant's secret keys, and a local model that was not yet used.
         """
@@ -668,7 +668,7 @@ class CoordinatorMachine(NotCopied):
         return self._native.request(_millis(now), method, path, body)
 
     def handle_input(self, now: float, input: CoordinatorInput) -> None:
-        """Takes in what has happened. Afterwards :meth:`poll_output` is to be called until it is idle.
+        """Tells the machine what has happened. Then call :meth:`poll_output` until it is idle.
 
         Raises:
             StaleInput: A result that is not waited for: ignore it.
@@ -690,7 +690,7 @@ class CoordinatorMachine(NotCopied):
                 raise TypeError(f"a coordinator has no input such as {input!r}")
 
     def poll_output(self) -> CoordinatorOutput:
-        """What should happen next; :class:`Idle` once there is nothing."""
+        """Says what should happen next; :class:`Idle` once there is nothing."""
         name, *values = self._native.poll_output()
         output: CoordinatorOutput = _OUTPUTS[name](*values)
         return output
@@ -721,7 +721,7 @@ class CoordinatorMachine(NotCopied):
         return self._native.global_model(self._arrays)
 
     def snapshot(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
-        """All that is needed to go on later: in the clear, or sealed with a key or a passphrase.
+        """Takes a snapshot: all that is needed to go on later, sealed if a key or a passphrase is given.
 
         It holds secret keys.
         """

@@ -49,7 +49,7 @@ def seal(state: State, *, key: bytes | None = None, passphrase: str | None = Non
 
 
 def sealer(key: bytes | None, passphrase: str | None) -> Callable[[bytes], bytes]:
-    """As :func:`seal`, for a state that is yet to come: what can go wrong does so before."""
+    """Like :func:`seal`, for a state that is yet to come: what can go wrong goes wrong before."""
     if not _asked(key, passphrase):
         return lambda content: content
     if passphrase == "":

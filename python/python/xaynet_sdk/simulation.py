@@ -61,7 +61,7 @@ _REASONS = 8
 
 
 class SimulationError(XaynetError):
-    """The simulated federation does not get on.
+    """The simulated federation makes no progress.
 
     Its ``simulation``, as that of any exception that comes out of :func:`simulate`, has the rounds until then.
     """
@@ -72,7 +72,7 @@ class SimulationError(XaynetError):
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRound:
-    """What has become of a round that ended with a global model."""
+    """The outcome of a round that ended with a global model."""
 
     #: The coordinator's number of the round; those of failed rounds are left out.
     round_id: int
@@ -94,7 +94,7 @@ class SimulatedRound:
 # Not to be compared: arrays have no truth value.
 @dataclass(slots=True, eq=False)
 class Simulation:
-    """What :func:`simulate` has found. A notebook shows it as a table; :meth:`plot` draws it."""
+    """The result of :func:`simulate`. A notebook shows it as a table; :meth:`plot` draws it."""
 
     rounds: list[SimulatedRound] = field(default_factory=list)
     #: The last global model.

@@ -98,7 +98,7 @@ def spawn_async_participant(
     on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
     max_message_size: int | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
-    """Starts a participant to which local models are handed whenever they are ready.
+    """Starts a participant that takes local models whenever they are ready.
 
     The event is set whenever there may be a new global model, that is, when a round begins (in the
     first one there is none yet), and cleared by :meth:`AsyncParticipant.get_global_model`.

@@ -1,4 +1,4 @@
-"""Whom a participant trusts, and what it shows of itself, when the coordinator speaks TLS."""
+"""TLS: whom a participant trusts, and how it identifies itself."""
 
 from __future__ import annotations
 
