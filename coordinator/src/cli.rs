@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use pet_coordinator::{key, settings::Loader};
 
-/// The coordinator of the PET protocol: federated learning in which it only sees masked models and
+/// The coordinator of the PET protocol, for federated learning: it sees only masked models and
 /// their sum.
 #[derive(Debug, Parser)]
 #[command(name = "pet-coordinator", version, after_help = AFTER_HELP)]
@@ -139,11 +139,11 @@ pub struct Remote {
     )]
     pub url: String,
 
-    /// Trust the authorities whose certificates are in this file (PEM), and no others, instead of the web's.
+    /// Trust only the authorities whose certificates are in this file (PEM), instead of the web's.
     #[arg(long, value_name = "FILE", env = "PET_COORDINATOR_CA")]
     pub ca: Option<PathBuf>,
 
-    /// Show the certificate in this file (PEM), for api.tls_client_auth.
+    /// Present the certificate in this file (PEM), for api.tls_client_auth.
     #[arg(long, value_name = "FILE", env = "PET_COORDINATOR_CERTIFICATE", requires = "key")]
     pub certificate: Option<PathBuf>,
 
@@ -152,7 +152,7 @@ pub struct Remote {
     pub key: Option<PathBuf>,
 }
 
-/// Tell what a running coordinator is doing.
+/// Show what a running coordinator is doing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -163,16 +163,17 @@ pub struct Status {
     #[command(flatten)]
     pub coordinator: Remote,
 
-    /// Go on until interrupted: progress bars in a terminal, else a line for every change.
+    /// Keep showing it until interrupted: progress bars in a terminal, else a line for every
+    /// change.
     #[arg(short, long)]
     pub watch: bool,
 
-    /// JSON, as from /status; with --watch an object a line, as from /events.
+    /// Print JSON, as from /status; with --watch an object a line, as from /events.
     #[arg(long)]
     pub json: bool,
 }
 
-/// List the latest rounds that are over, with what came of them.
+/// List the latest finished rounds, with their outcomes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -182,11 +183,11 @@ pub struct Rounds {
     #[command(flatten)]
     pub coordinator: Remote,
 
-    /// No more than the N latest ones.
+    /// Show only the N latest rounds.
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
 
-    /// JSON instead of a table.
+    /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -205,7 +206,7 @@ pub struct ExportModel {
     #[command(flatten)]
     pub coordinator: Remote,
 
-    /// Do not ask a coordinator: read from this data directory, on which none runs.
+    /// Read from this data directory instead of asking a coordinator; none may run on it.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub data_dir: Option<PathBuf>,
 
@@ -218,7 +219,7 @@ pub struct ExportModel {
     #[arg(long, value_name = "N")]
     pub round: Option<u64>,
 
-    /// How the weights are written.
+    /// The format of the weights.
     #[arg(long, value_enum, default_value_t)]
     pub format: ModelFormat,
 
@@ -238,11 +239,11 @@ Examples:
   systemctl stop pet-coordinator
   pet-coordinator backup --data-dir /var/lib/pet-coordinator/pet-data --to /backup/pet-data-1")]
 pub struct Backup {
-    /// What to copy (storage.data_dir).
+    /// The data directory to copy (storage.data_dir).
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
 
-    /// The copy, which must not be there yet.
+    /// The copy, which must not exist yet.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
 
@@ -294,17 +295,17 @@ pub struct Admin {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum AdminAction {
-    /// Let the round go on, but begin none after it. A restart ends the pause.
+    /// Let the round finish, but begin no other. A restart ends the pause.
     Pause,
     /// Begin rounds again.
     Resume,
-    /// End the round without a model; unless it is paused the next begins.
+    /// End the round without a model; the next one begins, unless paused.
     Skip,
-    /// Show the settings of the phases, as they hold from the next round on.
+    /// Show the settings of the phases that hold from the next round on.
     Settings,
     /// Change settings of the phases from the next round on: pet.*.
     Set {
-        /// Such as pet.sum.prob=0.4.
+        /// A setting and its value, such as pet.sum.prob=0.4.
         #[arg(value_name = "KEY=VALUE", value_parser = key_value, required = true)]
         settings: Vec<(String, String)>,
     },
@@ -318,7 +319,7 @@ Examples:
   pet-coordinator completions zsh > ~/.zfunc/_pet-coordinator
   pet-coordinator completions fish > ~/.config/fish/completions/pet-coordinator.fish")]
 pub struct Completions {
-    /// Which shell.
+    /// The shell to complete for.
     pub shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! Starting and stopping the whole: machine, driver and HTTP.
+//! Starts and stops all parts: machine, driver and HTTP.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -67,26 +67,26 @@ pub struct Coordinator {
     running: Option<JoinHandle<Result<(), DriverError>>>,
 }
 
-/// What a coordinator can be given beside its settings.
+/// Options for a coordinator beside its settings.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where records go, and from which the coordinator goes on if it has any:
-    /// [`open_store`](crate::open_store) gives the one that the settings name. Default: nowhere, the state lives in memory.
+    /// The store for records; the coordinator goes on from what is in it: [`open_store`](crate::open_store) gives the one
+    /// that the settings name. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
-    /// From what everything random is derived, all keys included. Default: the operating system's
-    /// randomness. Give it in tests only, and never twice the same one to coordinators whose keys
-    /// matter.
+    /// The seed that everything random is derived from, all keys included. Default: the operating
+    /// system's randomness. Give it in tests only, and never twice the same one to coordinators
+    /// whose keys matter.
     pub seed: Option<[u8; 32]>,
-    /// Where to record all that the state machine is told, **the keys of all rounds included**, so that
+    /// Records all inputs of the state machine, **the keys of all rounds included**, so that
     /// [`replay`](pet_core::record::replay) can do the same again. Default: nowhere. For tests, and to
     /// look into a fault with test data: with the record anyone can read every message.
     pub record: Option<Sink>,
-    /// The count of log lines that were dropped, for the metrics. Default: none ever is.
+    /// The count of log lines that were dropped, for the metrics. Default: none.
     pub log_lines_dropped: DroppedLines,
 }
 
-/// Why a coordinator does not start.
+/// Why a coordinator cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The settings break rules.
@@ -103,13 +103,13 @@ pub enum StartError {
     /// Certificate and key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The operator cannot be listened to.
+    /// The operator's listener cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// There is no randomness to make keys from.
+    /// The operating system gives no random bytes for keys.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
-    /// What is stored cannot be gone on with.
+    /// The stored state cannot be restored.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Only a coordinator that begins anew can be recorded.
@@ -117,13 +117,13 @@ pub enum StartError {
     RecordOfRestored,
 }
 
-/// Why a coordinator has not ended well.
+/// Why a coordinator has failed.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The rounds cannot go on.
     #[error(transparent)]
     Driver(#[from] DriverError),
-    /// Its task was lost: it panicked, or its runtime is gone.
+    /// The coordinator's task was lost: it panicked, or its runtime is gone.
     #[error("internal error: the coordinator's task was lost: {0}")]
     Lost(String),
 }
@@ -137,7 +137,7 @@ impl Coordinator {
         Self::start_with(settings, Options::default()).await
     }
 
-    /// As [`start`](Self::start), with [`Options`].
+    /// Starts a coordinator like [`start`](Self::start), with [`Options`].
     ///
     /// # Errors
     /// If the settings break rules or the address cannot be listened on.
@@ -230,13 +230,12 @@ impl Coordinator {
         })
     }
 
-    /// The address that it listens on.
+    /// The address that the coordinator listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Reads the certificate and the key again, for connections that begin from now on. Tells whether
-    /// there is TLS at all.
+    /// Reloads the certificate and the key, for new connections. Returns whether there is TLS at all.
     ///
     /// # Errors
     /// If they cannot be used: those of before are used further.
@@ -244,12 +243,12 @@ impl Coordinator {
         self.tls.as_deref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
     }
 
-    /// The address that it listens on for the operator, if there is one (`admin.bind_address`).
+    /// The address of the operator's listener, if there is one (`admin.bind_address`).
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
     }
 
-    /// What it has counted so far.
+    /// The counters since the start.
     pub fn metrics(&self) -> Metrics {
         self.counters.read()
     }
@@ -259,13 +258,13 @@ impl Coordinator {
         &self.models
     }
 
-    /// What it is doing; `GET /status` gives the same.
+    /// What the coordinator is doing; `GET /status` gives the same.
     pub fn status(&self) -> Status {
         self.view.status()
     }
 
-    /// Waits for the end, which comes before [`shutdown`](Self::shutdown) only if something fails.
-    /// Cancel-safe.
+    /// Waits until the coordinator ends, which happens before [`shutdown`](Self::shutdown) only if
+    /// something fails. Cancel-safe.
     ///
     /// # Errors
     /// Why it has ended; told once.
@@ -278,7 +277,7 @@ impl Coordinator {
         Ok(result.map_err(|error| RunError::Lost(error.to_string()))??)
     }
 
-    /// Accepts no more connections, answers the requests in flight, and stops. Takes at most about
+    /// Stops: accepts no more connections, and answers the requests in flight. Takes at most about
     /// 20 seconds.
     ///
     /// # Errors

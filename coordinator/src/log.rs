@@ -1,4 +1,4 @@
-//! Log output that never holds anyone up.
+//! Log output that never blocks.
 //!
 //! Whoever logs puts lines into a queue with a bound in bytes; a thread of its own writes them. A
 //! reader that is slow or gone, a full disk, a terminal that was closed: lines are dropped then, and
@@ -25,12 +25,12 @@ const WAITING: usize = 1 << 20;
 /// How long a writer that is not ready (`EAGAIN`) is left alone.
 const NOT_READY: Duration = Duration::from_millis(20);
 
-/// How many lines of the log are lost. Clones count together.
+/// A counter of lost log lines. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct DroppedLines(Arc<AtomicU64>);
 
 impl DroppedLines {
-    /// Their number so far.
+    /// The number of lost lines so far.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -40,15 +40,15 @@ impl DroppedLines {
     }
 }
 
-/// Where lines of the log are written to: never blocks, never fails. Each call of
-/// [`write`](Write::write) is a line, written as a whole or dropped as a whole.
+/// A writer for log lines that never blocks and never fails. Each call of [`write`](Write::write)
+/// is a line, written as a whole or dropped as a whole.
 #[derive(Clone)]
 pub struct LogWriter {
     queue: Arc<Queue>,
 }
 
 impl LogWriter {
-    /// Has a thread of its own write to `sink`, which may block and fail.
+    /// Starts a thread that writes to `sink`, which may block and fail.
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -59,7 +59,7 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// What is lost.
+    /// The counter of lost lines.
     pub fn dropped(&self) -> DroppedLines {
         self.queue.dropped.clone()
     }
@@ -100,7 +100,7 @@ impl fmt::Debug for LogWriter {
     }
 }
 
-/// Has panics told as events to `log`, whatever the rest of the program logs to. What the standard library
+/// Reports panics as events to `log`, whatever the rest of the program logs to. What the standard library
 /// does instead is to write to standard error, where it may wait for ever.
 pub fn tell_panics(log: Dispatch) {
     panic::set_hook(Box::new(move |panic| {

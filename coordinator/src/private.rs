@@ -142,9 +142,9 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Reads a secret that somebody has put into a file: its owner must be this process's user or root, and
-/// nobody else may read or change it, but for root's group, as orchestrators hand in secrets (a mount
-/// with mode 0440, systemd's credentials).
+/// Reads a secret from a file: its owner must be this process's user or root, and nobody else may read
+/// or change it, but for root's group, as orchestrators hand in secrets (a mount with mode 0440,
+/// systemd's credentials).
 ///
 /// # Errors
 /// If it cannot be read, is longer than 64 KiB, or is open to others: then the message has the command

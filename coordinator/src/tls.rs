@@ -38,7 +38,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The files are of no use, or do not belong together.
+    /// The files cannot be used, or do not belong together.
     #[error("{key} = {path:?}: {reason}")]
     Useless {
         /// The setting.

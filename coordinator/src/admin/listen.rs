@@ -18,10 +18,10 @@ use tracing::{info, warn};
 
 use crate::{key, settings::AdminSettings};
 
-/// Why the operator cannot be listened to.
+/// Why the operator's listener cannot be started.
 #[derive(Debug, Error)]
 pub enum AdminError {
-    /// The token cannot be read, or is none.
+    /// The token cannot be read, or is not valid.
     #[error("cannot use the token file {} ({}): {source}", path.display(), key!(admin.token_file))]
     Token {
         /// The file.
@@ -37,7 +37,7 @@ pub enum AdminError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The socket cannot be listened on.
+    /// The Unix socket cannot be listened on.
     #[error("cannot listen on the socket {} ({}): {source}", path.display(), key!(admin.socket))]
     Socket {
         /// Its path.

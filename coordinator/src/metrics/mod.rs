@@ -27,11 +27,12 @@ pub struct Metrics {
     pub rounds_completed: u64,
     /// Rounds that failed.
     pub rounds_failed: u64,
-    /// The same by the short name of the reason: see `pet_core::coordinator::RoundFailure::label`.
+    /// Rounds that failed, by the short name of the reason: see
+    /// `pet_core::coordinator::RoundFailure::label`.
     pub failures: BTreeMap<&'static str, u64>,
     /// Messages accepted; a part of a multipart message counts as one.
     pub messages_accepted: u64,
-    /// The same by the phase that they are for: `sum`, `update`, `sum2`.
+    /// Messages accepted, by the phase that they are for: `sum`, `update`, `sum2`.
     pub accepted: BTreeMap<&'static str, u64>,
     /// The bytes of all messages that were received as a whole.
     pub received_bytes: u64,
@@ -49,12 +50,12 @@ pub struct Metrics {
 pub struct Rejections(BTreeMap<&'static str, u64>);
 
 impl Rejections {
-    /// How many were rejected for this reason.
+    /// The number of messages rejected for this reason.
     pub fn get(&self, label: &str) -> u64 {
         self.0.get(label).copied().unwrap_or(0)
     }
 
-    /// How many were rejected for any reason.
+    /// The number of messages rejected for any reason.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
@@ -64,7 +65,7 @@ impl Rejections {
         self.0.iter().map(|(label, count)| (*label, *count))
     }
 
-    /// What was added since `earlier`, an earlier state of the same counters.
+    /// The difference to `earlier`, an earlier state of the same counters.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let added = |(label, count)| {

@@ -1,4 +1,4 @@
-//! The forms of a model's weights: media types, and bytes.
+//! The forms of a model's weights: media types and bytes.
 
 use mediatype::{MediaType, Name, Value};
 use pet_core::model::{array, DataType, Model};
@@ -52,7 +52,7 @@ impl Form {
         }
     }
 
-    /// The Content-Type of an answer; the old form never had one.
+    /// The `Content-Type` of an answer; `None` for the old form, which never had one.
     pub fn content_type(self, data_type: Option<DataType>) -> Option<String> {
         match self {
             Self::Rationals => None,

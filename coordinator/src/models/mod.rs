@@ -1,4 +1,4 @@
-//! Global models as they are handed out: their names and forms.
+//! Global models as they are served: their names and forms.
 
 mod form;
 mod library;

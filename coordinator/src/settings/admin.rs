@@ -19,7 +19,7 @@ pub struct AdminSettings {
 }
 
 impl AdminSettings {
-    /// Whether there is a listener.
+    /// Whether the operator has a listener.
     pub fn is_on(&self) -> bool {
         self.bind_address.is_some() || self.socket.is_some()
     }

@@ -1,4 +1,4 @@
-//! The settings as they hold, one by one, with where each came from.
+//! The settings in effect, one by one, and where each came from.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use pet_core::{
 
 use super::{LogFormat, Networks, Origin};
 
-/// A setting as it holds.
+/// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// The dotted key.

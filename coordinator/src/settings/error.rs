@@ -1,10 +1,10 @@
-//! What can be wrong with settings, told so that the reader knows what to change and where.
+//! Errors of settings, which say what to change and where.
 
 use std::{fmt, io, path::PathBuf};
 
 use thiserror::Error;
 
-/// Why no settings could be made of what was given.
+/// Why settings could not be loaded.
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// The settings file cannot be read.

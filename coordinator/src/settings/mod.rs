@@ -116,7 +116,7 @@ pub struct TaskSettings {
     pub time: MinMax<Duration>,
 }
 
-/// A phase that everyone whose task it is takes part in: `[pet.sum2]`.
+/// A phase that everyone with its task takes part in: `[pet.sum2]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhaseSettings {
     /// The phase ends once `min` messages are accepted; beyond `max` they are discarded.
@@ -158,14 +158,14 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// The filter for `EnvFilter`: what it says of the old coordinator's targets is said of ours as
-    /// well.
+    /// The filter for `EnvFilter`: directives for the old coordinator's targets are repeated for
+    /// ours.
     pub fn directives(&self) -> String {
         filter::with_aliases(&self.filter)
     }
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -221,7 +221,7 @@ impl Settings {
         }
     }
 
-    /// The part that is the protocol's.
+    /// The part of the settings that belongs to the protocol.
     pub fn protocol(&self) -> protocol::Settings {
         let count = |range: MinMax<u64>| protocol::CountRange { min: range.min, max: range.max };
         let time = |range: MinMax<Duration>| protocol::TimeRange { min: range.min, max: range.max };
@@ -288,19 +288,18 @@ pub fn keys() -> Vec<&'static str> {
     schema::keys()
 }
 
-/// Valid settings, and what to tell the user about the way they were given.
+/// Valid settings, and warnings about the way they were given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The settings; every rule holds.
     pub settings: Settings,
-    /// What was given in vain.
+    /// Warnings about what was given without effect.
     pub warnings: Vec<Warning>,
-    /// Every setting as it holds, by key, and where it came from.
+    /// Every setting in effect, by key, and where it came from.
     pub effective: Vec<Effective>,
 }
 
-/// Puts settings together from file, environment and command line, in this order of increasing
-/// weight.
+/// Loads settings from file, environment and command line; the later ones win.
 ///
 /// ```
 /// use pet_coordinator::settings::Loader;
@@ -318,7 +317,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// No file, no environment, no options: the defaults alone.
+    /// A loader without file, environment and options: it gives the defaults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -330,8 +329,8 @@ impl Loader {
         self
     }
 
-    /// Takes the settings in a TOML document that is at hand already, and wins over a file; `name` is what
-    /// errors call it.
+    /// Takes the settings in a TOML document in memory, which wins over a file; `name` is what errors call
+    /// it.
     #[must_use]
     pub fn document(mut self, name: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         self.document = Some((name.into(), text.into()));
@@ -346,7 +345,7 @@ impl Loader {
         self
     }
 
-    /// Gives the setting `key` (dotted) the value that the command-line option `option` carries.
+    /// Sets `key` (dotted) to the value of the command-line option `option`.
     #[must_use]
     pub fn option(
         mut self,
@@ -358,7 +357,7 @@ impl Loader {
         self
     }
 
-    /// Reads, lays the layers over each other, and checks.
+    /// Reads all sources, merges them, and checks the result.
     ///
     /// # Errors
     /// A file that cannot be read or is not TOML; otherwise [`SettingsError::Invalid`] with

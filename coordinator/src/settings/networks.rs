@@ -9,18 +9,18 @@ use thiserror::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
-/// A text that names no addresses.
+/// A text that is not a list of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0:?} is no IP address and no network such as 10.0.0.0/8")]
 pub struct InvalidNetworks(String);
 
 impl Networks {
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether an address is one of these. An IPv4 address is the same one if it comes as an IPv6 address.
+    /// Whether an address is in the set. An IPv4 address is the same one if it comes as an IPv6 address.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))

@@ -25,7 +25,7 @@ pub(crate) use self::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// All but the past.
+    /// The current state: everything but the past.
     #[serde(flatten)]
     pub now: Now,
     /// The latest rounds that are over, oldest first; at most 50.
@@ -34,7 +34,7 @@ pub struct Status {
     pub samples: Arc<Vec<Sample>>,
 }
 
-/// What holds at one moment.
+/// The state at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Now {
@@ -82,15 +82,15 @@ pub struct CurrentPhase {
     pub name: String,
     /// How long it has been going on.
     pub seconds: f64,
-    /// It lasts at least so long; null where there is no rule. So with the next three.
+    /// The shortest time that it lasts; null where there is no rule. So with the next three.
     pub min_seconds: Option<f64>,
-    /// If it is not over by then the round fails.
+    /// The time after which the round fails if the phase is not over.
     pub max_seconds: Option<f64>,
     /// The time that is left of `max_seconds`.
     pub left_seconds: Option<f64>,
-    /// It ends once so many messages are accepted.
+    /// The number of accepted messages with which it may end.
     pub min_count: Option<u64>,
-    /// No more messages are accepted.
+    /// The most messages that are accepted.
     pub max_count: Option<u64>,
     /// The messages accepted.
     pub accepted: u64,

@@ -1,4 +1,4 @@
-//! What can be wrong with a store.
+//! Errors of stores.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -10,11 +10,11 @@ use crate::key;
 
 const SECRET_FILE: &str = key!(storage.secret_file);
 
-/// Why a store cannot be opened, or does not keep any more what it is given.
+/// Why a store cannot be opened, or has stopped storing.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The operating system says no.
+    /// The operating system reports an error.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was to be done.
@@ -116,7 +116,7 @@ pub enum StoreError {
         /// Why not.
         source: Arc<io::Error>,
     },
-    /// There is no key.
+    /// The key cannot be made.
     #[error("the store cannot be opened: {0}")]
     Key(CryptoError),
     /// The secret could be guessed.
@@ -139,10 +139,10 @@ pub enum StoreError {
     /// All records together do not make a coordinator.
     #[error("the stored records are damaged ({0}): {BACKUP}")]
     Inconsistent(RecoveryError),
-    /// The coordinator was to begin with a seed, and has begun already with another one.
+    /// The store was begun with another seed than the given one.
     #[error("the store was begun with another seed: use another directory (--data-dir)")]
     OtherSeed,
-    /// A bug.
+    /// The store has panicked, which is a bug.
     #[error("internal error: the store's thread panicked ({0}); please report this")]
     Panicked(String),
 }

@@ -1,4 +1,4 @@
-//! Where the records of a running coordinator go.
+//! Stores, which keep the records of a running coordinator.
 
 mod disk;
 mod error;
@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::settings::MODELS_KEPT;
 
-/// A place for records.
+/// A store, which keeps records.
 pub trait Store: Send + 'static {
     /// Gives what was stored before; called once, before anything else. A store that is new begins with
     /// this root seed, another one has its own. May block. Default: nothing was.
@@ -50,15 +50,15 @@ pub trait Store: Send + 'static {
     }
 }
 
-/// Keeps nothing but the latest global models: the state lives in memory only, and is lost when the
-/// coordinator stops.
+/// A store that keeps only the latest global models: the state lives in memory only, and is lost
+/// when the coordinator stops.
 #[derive(Clone, Debug)]
 pub struct Volatile {
     models: Arc<MemoryModels>,
 }
 
 impl Volatile {
-    /// Keeps up to so many global models, as long as they are not too large for that.
+    /// A store that keeps up to so many global models, as long as they are not too large for that.
     pub fn keeping(models: usize) -> Self {
         Self { models: Arc::new(MemoryModels::new(models)) }
     }
@@ -84,7 +84,7 @@ impl Store for Volatile {
     }
 }
 
-/// What was stored before.
+/// The state that a store gives back at the start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Restored {
@@ -95,13 +95,13 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Nothing.
+    /// An empty state: nothing was stored before.
     pub fn new(root: RootSeed) -> Self {
         Self { recovery: Recovery::new(root), elapsed: Duration::ZERO }
     }
 }
 
-/// The way for a [`Store`] to say that records are safe.
+/// Tells the coordinator which records a [`Store`] has made safe.
 #[derive(Clone, Debug)]
 pub struct Confirmations(mpsc::UnboundedSender<Result<PersistId, StoreError>>);
 
@@ -116,13 +116,14 @@ impl Confirmations {
         (Self(sender), receiver)
     }
 
-    /// All records up to `id` are safe.
+    /// Confirms that all records up to `id` are safe.
     pub fn stored(&self, id: PersistId) {
         // Nobody waits for it any more once the coordinator has stopped.
         let _ = self.0.send(Ok(id));
     }
 
-    /// What is not confirmed yet may be lost, and nothing more will be stored: the coordinator ends.
+    /// Reports a failure: what is not confirmed yet may be lost, nothing more will be stored, and
+    /// the coordinator ends.
     pub fn failed(&self, error: StoreError) {
         let _ = self.0.send(Err(error));
     }

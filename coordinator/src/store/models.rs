@@ -10,7 +10,7 @@ use pet_core::coordinator::GlobalModel;
 
 use super::StoreError;
 
-/// The global models that are kept, the latest and some before it.
+/// The global models that are kept: the latest, and some before it.
 pub trait Models: fmt::Debug + Send + Sync {
     /// The rounds whose models are kept, in order. Cheap.
     fn rounds(&self) -> Vec<u64>;

@@ -1,11 +1,11 @@
-//! From settings to a store.
+//! Opens the store that settings name.
 
 use std::sync::Arc;
 
 use super::{DiskStore, Store, StoreError, Volatile};
 use crate::{private::read_secret, settings::StorageSettings};
 
-/// The environment variable that the binary takes the secret of its store from, if there is no file for it.
+/// The environment variable with the secret of the binary's store, if there is no file for it.
 pub const SECRET_VARIABLE: &str = "PET_STORAGE_SECRET";
 
 /// Opens the store that the settings name. `secret` is what keys are sealed with if there is no file for it. Takes a

@@ -1,4 +1,4 @@
-//! What can be set, by name, and what becomes of other names.
+//! The names of all settings, and what becomes of unknown names.
 
 use super::{shown, Entry, Layers, Origin, Problem, Warning};
 

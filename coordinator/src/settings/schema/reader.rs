@@ -1,4 +1,4 @@
-//! What the values mean.
+//! Reads the values of settings.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The rules that values must keep, also those that hold between several of them.
+//! The rules for values, also those between several settings.
 
 use std::collections::BTreeSet;
 

@@ -54,8 +54,8 @@ impl fmt::Debug for DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the store in a directory, which is made if it is not there; nobody else can have it open
-    /// at the same time. With a secret all that is not public is sealed. Up to `models_kept` global
+    /// Opens the store in a directory, which is created if it does not exist; only one process can
+    /// have it open. With a secret all that is not public is sealed. Up to `models_kept` global
     /// models are kept, one at least.
     ///
     /// Takes a while: not for the threads of an async runtime.
@@ -66,7 +66,7 @@ impl DiskStore {
         Self::open_on(dir, secret, models_kept, Owner::Us, Arc::new(Disk))
     }
 
-    /// Opens a store only to look at it: root may open anybody's. No model is removed.
+    /// Opens a store only to read it: root may open anybody's. No model is removed.
     ///
     /// # Errors
     /// As [`open`](Self::open).
