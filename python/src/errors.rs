@@ -3,17 +3,15 @@
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError};
 
+use pet_participant::{Findings, Gone, LocalModelError, SetError, StartError};
 use pet_transport_blocking::core::mask::MaskConfig;
 use pet_transport_blocking::core::model::RatioError;
 use pet_transport_blocking::core::participant::{FetchError, ModelMismatch, Reject};
 use pet_transport_blocking::Error;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyUserWarning};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyUserWarning};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
-
-use crate::cast::CastError;
-use crate::findings::Findings;
 
 create_exception!(
     xaynet_sdk,
@@ -67,27 +65,43 @@ exceptions! {
     GlobalModelDataTypeMisMatch: "The global model has weights that the coordinator's data type does not have.",
 }
 
-/// Why a local model was not taken.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum LocalModelError {
-    /// It does not fit the round.
-    #[error(transparent)]
-    Mismatch(#[from] ModelMismatch),
-    /// It has a weight that cannot be converted to the round's type.
-    #[error(transparent)]
-    Cast(#[from] CastError),
+/// What is wrong with a local model, in Python.
+pub(crate) fn model_error(error: &LocalModelError) -> PyErr {
+    match error {
+        LocalModelError::Mismatch(ModelMismatch::Length { .. }) => {
+            LocalModelLengthMisMatch::new_err(error.to_string())
+        }
+        LocalModelError::Mismatch(_) | LocalModelError::Cast(_) => {
+            LocalModelDataTypeMisMatch::new_err(error.to_string())
+        }
+    }
 }
 
-impl From<LocalModelError> for PyErr {
-    fn from(error: LocalModelError) -> Self {
-        match error {
-            LocalModelError::Mismatch(ModelMismatch::Length { .. }) => {
-                LocalModelLengthMisMatch::new_err(error.to_string())
-            }
-            LocalModelError::Mismatch(_) | LocalModelError::Cast(_) => {
-                LocalModelDataTypeMisMatch::new_err(error.to_string())
-            }
-        }
+/// What keeps a call from being done, in Python.
+pub(crate) fn gone(gone: Gone) -> PyErr {
+    match gone {
+        Gone::Stopped => stopped(),
+        Gone::Forked => UninitializedParticipant::new_err(format!(
+            "{gone}, or start processes with the \"spawn\" method"
+        )),
+        Gone::Broken => PyRuntimeError::new_err(gone.to_string()),
+    }
+}
+
+/// Why a local model was not set, in Python.
+pub(crate) fn set_error(error: SetError) -> PyErr {
+    match error {
+        SetError::Model(error) => model_error(&error),
+        SetError::Gone(error) => gone(error),
+    }
+}
+
+/// Why a participant was not started, in Python.
+pub(crate) fn start_error(error: StartError) -> PyErr {
+    match error {
+        StartError::State(error) => ParticipantRestore::new_err(error.to_string()),
+        StartError::Participant(error) => participant_error(error),
+        StartError::Thread(_) => XaynetError::new_err(error.to_string()),
     }
 }
 
@@ -99,7 +113,7 @@ pub(crate) fn participant_error(error: Error) -> PyErr {
         }
         Error::Restore(_) => ParticipantRestore::new_err(error.to_string()),
         Error::Randomness(_) => CryptoInit::new_err(error.to_string()),
-        Error::Rejected(Reject::Model(mismatch)) => LocalModelError::from(mismatch).into(),
+        Error::Rejected(Reject::Model(mismatch)) => model_error(&mismatch.into()),
         Error::Rejected(Reject::Stopped) => stopped(),
         Error::Fetch(error) => fetch_error(&error),
         error => XaynetError::new_err(error.to_string()),
@@ -166,15 +180,5 @@ fn stack_level(py: Python<'_>) -> Option<i32> {
 
 /// For every call after the last.
 pub(crate) fn stopped() -> PyErr {
-    UninitializedParticipant::new_err(
-        "the participant was stopped: make a new one from its saved state to go on",
-    )
-}
-
-/// For calls in a process that was forked from the participant's.
-pub(crate) fn forked() -> PyErr {
-    UninitializedParticipant::new_err(
-        "the participant works in the process that made it, and this one was forked from that: \
-         make a participant after forking, or start processes with the \"spawn\" method",
-    )
+    UninitializedParticipant::new_err(Gone::Stopped.to_string())
 }

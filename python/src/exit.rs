@@ -1,19 +1,16 @@
 //! The interpreter's exit: nobody works on without it.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
+use pet_participant::{Driver, Registry};
 use pyo3::prelude::*;
 
-use crate::driver::Driver;
-
-/// The participants of this process, for the interpreter's exit: the one thing that concerns them all.
-static DRIVERS: Mutex<Vec<Weak<Driver>>> = Mutex::new(Vec::new());
+/// The participants of this process: the one thing that concerns them all.
+static PARTICIPANTS: Registry = Registry::new();
 
 /// Remembers a participant as long as it lives.
-pub(crate) fn remember(driver: Weak<Driver>) {
-    let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    drivers.retain(|driver| driver.strong_count() > 0);
-    drivers.push(driver);
+pub(crate) fn remember(driver: &Arc<Driver>) {
+    PARTICIPANTS.remember(driver);
 }
 
 /// Has all participants stopped when the interpreter exits.
@@ -27,8 +24,5 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
 /// down does them no good.
 #[pyfunction]
 fn stop_all() {
-    let drivers = std::mem::take(&mut *DRIVERS.lock().unwrap_or_else(PoisonError::into_inner));
-    for driver in drivers.iter().filter_map(Weak::upgrade) {
-        driver.halt();
-    }
+    PARTICIPANTS.halt_all();
 }

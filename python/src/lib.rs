@@ -8,12 +8,8 @@
 #![deny(unsafe_code)]
 
 mod buffers;
-mod cast;
-mod driver;
 mod errors;
 mod exit;
-mod findings;
-mod inbox;
 mod logging;
 mod network;
 mod participant;
@@ -25,8 +21,6 @@ mod seal;
 mod server;
 #[cfg(feature = "coordinator")]
 mod settings;
-mod short;
-mod state;
 mod state_in;
 mod weights_in;
 mod weights_out;

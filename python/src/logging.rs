@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 use std::sync::Once;
 
+use pet_participant::{Level, Notice};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,33 +14,18 @@ use tracing_subscriber::EnvFilter;
 /// The variables that hold a filter: of the published package, and of its later sources.
 const VARIABLES: [&str; 2] = ["XAYNET_CLIENT", "XAYNET__CLIENT"];
 
+/// What the participant's thread was called here before it went into a crate of its own.
+const ONCE: &str = "xaynet_sdk::driver";
+
 static INIT: Once = Once::new();
 
-/// Something to tell by way of Python's logger.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Notice {
-    pub(crate) level: Level,
-    pub(crate) text: String,
-}
-
-/// How important a notice is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    Debug,
-    Info,
-    Warning,
-    Error,
-}
-
-impl Level {
-    /// The number that Python's `logging` has for it.
-    fn number(self) -> u8 {
-        match self {
-            Self::Debug => 10,
-            Self::Info => 20,
-            Self::Warning => 30,
-            Self::Error => 40,
-        }
+/// The number that Python's `logging` has for a level.
+fn number(level: Level) -> u8 {
+    match level {
+        Level::Debug => 10,
+        Level::Info => 20,
+        Level::Warning => 30,
+        Level::Error => 40,
     }
 }
 
@@ -57,7 +43,7 @@ pub(crate) fn init_logging() -> PyResult<()> {
         return Ok(());
     };
     let filter_text = filter;
-    let filter = EnvFilter::builder().parse(&filter_text).map_err(|error| {
+    let filter = EnvFilter::builder().parse(with_participant(&filter_text)).map_err(|error| {
         PyValueError::new_err(format!("{name}={filter_text:?}: {error}. {FILTER_HELP}"))
     })?;
     let strange = strange_targets(&filter_text);
@@ -78,6 +64,20 @@ pub(crate) fn init_logging() -> PyResult<()> {
         "{name}={filter_text:?}: nothing here is called {}. {FILTER_HELP}",
         strange.join(" or ")
     )))
+}
+
+/// The filter, in which what is said of this module holds for the participant in it, too.
+fn with_participant(filter: &str) -> String {
+    let own = filter.split(',').filter_map(|directive| {
+        let directive = directive.trim();
+        let (target, rest) =
+            directive.split_at(directive.find(['=', '[']).unwrap_or(directive.len()));
+        // A filter's targets are beginnings of targets.
+        let is_ours = !target.is_empty() && ONCE.starts_with(target);
+        is_ours.then(|| format!("pet_participant{rest}"))
+    });
+    let directives: Vec<String> = filter.split(',').map(String::from).chain(own).collect();
+    directives.join(",")
 }
 
 /// What to say about a filter that is not understood, or that shows nothing.
@@ -134,7 +134,7 @@ pub(crate) fn tell(py: Python<'_>, name: &str, notices: Vec<Notice>) -> PyResult
         .import(intern!(py, "logging"))?
         .call_method1(intern!(py, "getLogger"), ("participant",))?;
     for notice in notices {
-        let arguments = (notice.level.number(), "[%s] %s", name, notice.text);
+        let arguments = (number(notice.level), "[%s] %s", name, notice.text);
         match logger.call_method1(intern!(py, "log"), arguments) {
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 error.write_unraisable(py, Some(&logger));

@@ -3,22 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use pet_participant::rounds::Over;
+use pet_participant::{CheckedModel, Driver, Gone, News, Short, View};
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::model::Scalar;
-use pet_transport_blocking::{Config, Participant as Native, Tls};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pet_transport_blocking::{Config, Tls};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::driver::{Driver, Gone, SetError};
-use crate::errors::{self, ParticipantInit, ParticipantRestore, XaynetError};
-use crate::inbox::{Inbox, News, Shape};
+use crate::errors::{self, ParticipantInit};
 use crate::protocol::message_size;
-use crate::rounds::Over;
-use crate::short::Short;
 use crate::state_in::read_state;
-use crate::{exit, logging, state, weights_in, weights_out};
+use crate::{exit, logging, weights_in, weights_out};
 
 /// How long a call waits before it looks whether the user has pressed Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,7 +32,6 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
 pub(crate) struct Participant {
     driver: Arc<Driver>,
-    scalar: Scalar,
     ticks: Mutex<Ticks>,
     told: errors::Told,
 }
@@ -48,27 +45,6 @@ struct Ticks {
     happened: u64,
     progress: u64,
     made_progress: bool,
-}
-
-impl From<Gone> for PyErr {
-    fn from(gone: Gone) -> Self {
-        match gone {
-            Gone::Stopped => errors::stopped(),
-            Gone::Forked => errors::forked(),
-            Gone::Broken => PyRuntimeError::new_err(
-                "the participant's native thread has panicked: please report what it wrote to standard error",
-            ),
-        }
-    }
-}
-
-impl From<SetError> for PyErr {
-    fn from(error: SetError) -> Self {
-        match error {
-            SetError::Model(error) => error.into(),
-            SetError::Gone(gone) => gone.into(),
-        }
-    }
 }
 
 #[pymethods]
@@ -106,10 +82,10 @@ impl Participant {
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
         let state = state.map(read_state).transpose()?;
-        let scalar = config.settings.scalar.clone();
-        let driver = py.detach(|| start(config, state.as_ref().map(|bytes| &bytes[..])))?;
-        exit::remember(Arc::downgrade(&driver));
-        Ok(Self { driver, scalar, ticks: Mutex::default(), told: errors::Told::default() })
+        let driver = py.detach(|| Driver::start(config, state.as_ref().map(|bytes| &bytes[..])));
+        let driver = driver.map_err(errors::start_error)?;
+        exit::remember(&driver);
+        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default() })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -120,12 +96,8 @@ impl Participant {
             PyValueError::new_err(format!("timeout={}: {error}", Short(timeout)))
         })?;
         let seen = self.ticks().happened;
-        wait(py, Some(timeout), |slice| {
-            let happened = |inbox: &mut Inbox| (inbox.happened > seen).then_some(());
-            self.driver.wait(slice, happened)
-        })?;
-        let (happened, progress) =
-            self.driver.with_inbox(|inbox| (inbox.happened, inbox.progress))?;
+        wait(py, Some(timeout), |slice| Ok(self.driver.wait_beyond(seen, slice)?.then_some(())))?;
+        let View { happened, progress, .. } = self.view()?;
         {
             let mut ticks = self.ticks();
             ticks.made_progress = progress > ticks.progress;
@@ -137,18 +109,18 @@ impl Participant {
 
     /// Whether the last `tick()` saw the participant get on.
     fn made_progress(&self) -> PyResult<bool> {
-        self.driver.with_inbox(|_| ())?;
+        self.view()?;
         Ok(self.ticks().made_progress)
     }
 
     /// Whether the participant is to update the global model and waits for a local model.
     fn should_set_model(&self) -> PyResult<bool> {
-        Ok(self.driver.with_inbox(|inbox| inbox.model_needed)?)
+        Ok(self.view()?.model_needed)
     }
 
     /// What the participant does in the current round: 0 nothing, 1 sum, 2 update.
     fn task(&self) -> PyResult<u8> {
-        Ok(match self.driver.task()? {
+        Ok(match self.driver.task().map_err(errors::gone)? {
             Task::None => 0,
             Task::Sum => 1,
             Task::Update => 2,
@@ -157,13 +129,13 @@ impl Participant {
 
     /// Whether a new round has begun since the global model was last fetched: there may be a new one.
     fn new_global_model(&self) -> PyResult<bool> {
-        Ok(self.driver.with_inbox(|inbox| inbox.new_global_model)?)
+        Ok(self.view()?.new_global_model)
     }
 
     /// How many rounds have begun while this participant was there. One that it is restored in counts, too,
     /// as soon as it gets on in it.
     fn rounds(&self) -> PyResult<u64> {
-        Ok(self.driver.with_inbox(|inbox| inbox.rounds)?)
+        Ok(self.view()?.rounds)
     }
 
     /// Sets the local model: a list of numbers, or any one-dimensional array or buffer of numbers. It
@@ -178,16 +150,8 @@ impl Participant {
     /// beyond the bound of the coordinator's mask config, and once with PrecisionWarning if the scalar is too small
     /// for it, as far as that is known.
     fn set_model(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.raise_model_error(py)?;
-        let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
-        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let (weights, findings) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
-        if let Some(findings) = findings {
-            // Where warnings are errors it is not set.
-            errors::warn_of(py, &findings, &self.told)?;
-        }
-        py.detach(|| self.driver.set_model(weights))?;
-        Ok(())
+        let checked = self.check(py, model)?;
+        py.detach(|| self.driver.set_model(checked)).map_err(errors::set_error)
     }
 
     /// Sets the local model, for the participant's round of this number (as `rounds()` gives it) only. Tells whether
@@ -199,27 +163,21 @@ impl Participant {
         model: &Bound<'_, PyAny>,
         round: u64,
     ) -> PyResult<bool> {
-        self.raise_model_error(py)?;
-        let shape = self.driver.with_inbox(|inbox| inbox.shape)?;
-        let weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let (weights, findings) = py.detach(|| self.driver.prepare(weights, &self.scalar))?;
-        if let Some(findings) = findings {
-            errors::warn_of(py, &findings, &self.told)?;
-        }
-        Ok(py.detach(|| self.driver.set_model_for(round, weights))?)
+        let checked = self.check(py, model)?;
+        py.detach(|| self.driver.set_model_for(round, checked)).map_err(errors::set_error)
     }
 
     /// The number of the round whose global model was fetched last, as `rounds()` gives it; 0 before.
     #[pyo3(name = "_fetched_in")]
     fn fetched_in(&self) -> PyResult<u64> {
-        Ok(self.driver.with_inbox(|inbox| inbox.fetched_in)?)
+        Ok(self.view()?.fetched_in)
     }
 
     /// What has become of local models and rounds since this was last called: a list of tuples of a name and what
     /// belongs to it.
     #[pyo3(name = "_news")]
     fn news<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let news = self.driver.take_news()?.into_iter();
+        let news = self.driver.take_news().map_err(errors::gone)?.into_iter();
         news.map(|news| news_tuple(py, news)).collect()
     }
 
@@ -232,8 +190,8 @@ impl Participant {
     /// Raises what was wrong with a local model that was set earlier and could not be checked then, once.
     fn raise_model_error(&self, py: Python<'_>) -> PyResult<()> {
         self.tell(py)?;
-        match self.driver.with_inbox(|inbox| inbox.model_error.take())? {
-            Some(error) => Err(error.into()),
+        match self.driver.take_model_error().map_err(errors::gone)? {
+            Some(error) => Err(errors::model_error(&error)),
             None => Ok(()),
         }
     }
@@ -249,16 +207,13 @@ impl Participant {
         as_array: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.raise_model_error(py)?;
-        let fetch = self.driver.fetch_model()?;
+        let fetch = self.driver.fetch_model().map_err(errors::gone)?;
         let answer = wait(py, None, |slice| fetch.wait(slice))?;
         drop(fetch);
         let model = match answer {
             Some(Ok(Some(model))) => model,
             Some(Ok(None)) | None => return Ok(None),
-            Some(Err(error)) => {
-                self.driver.with_inbox(|inbox| inbox.new_global_model = true)?;
-                return Err(errors::fetch_error(&error));
-            }
+            Some(Err(error)) => return Err(errors::fetch_error(&error)),
         };
         if as_array {
             weights_out::to_array(py, &model).map(Some)
@@ -270,7 +225,7 @@ impl Participant {
     /// Stops the participant at once, whatever it is doing, and gives the state to go on from: a list of
     /// integers, and bytes at the same time. It holds secret keys. Every call afterwards raises UninitializedParticipant.
     fn save<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (state, notices) = py.detach(|| self.driver.save())?;
+        let (state, notices) = py.detach(|| self.driver.save()).map_err(errors::gone)?;
         // A log handler that fails must not lose the state.
         if let Err(error) = logging::tell(py, &self.driver.name(), notices) {
             error.write_unraisable(py, None);
@@ -282,7 +237,7 @@ impl Participant {
     /// Stops the participant at once: calls that wait and later ones raise UninitializedParticipant,
     /// except for one of `save()`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.driver.close())?)
+        py.detach(|| self.driver.close()).map_err(errors::gone)
     }
 }
 
@@ -291,9 +246,27 @@ impl Participant {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn view(&self) -> PyResult<View> {
+        self.driver.view().map_err(errors::gone)
+    }
+
     fn tell(&self, py: Python<'_>) -> PyResult<()> {
-        let notices = self.driver.with_inbox(|inbox| inbox.take_notices())?;
+        let notices = self.driver.take_notices().map_err(errors::gone)?;
         logging::tell(py, &self.driver.name(), notices)
+    }
+
+    /// Reads a local model, looks it over, and warns of what masking will do to it. Where warnings are errors it is
+    /// not set.
+    fn check(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<CheckedModel> {
+        self.raise_model_error(py)?;
+        let check = self.driver.model_check().map_err(errors::gone)?;
+        let weights = weights_in::read(model, check.data_type())?;
+        let checked = py.detach(|| check.check(weights));
+        let checked = checked.map_err(|error| errors::model_error(&error))?;
+        if let Some(findings) = checked.findings() {
+            errors::warn_of(py, findings, &self.told)?;
+        }
+        Ok(checked)
     }
 }
 
@@ -306,6 +279,8 @@ fn news_tuple(py: Python<'_>, news: News) -> PyResult<Bound<'_, PyTuple>> {
         News::Rejected { late, why } => ("rejected", late, why).into_pyobject(py),
         News::GaveUp(why) => ("gave_up", why).into_pyobject(py),
         News::Over(over) => over_tuple(py, over),
+        // News of a newer participant, which nobody asks about.
+        _ => ("other",).into_pyobject(py),
     }
 }
 
@@ -325,27 +300,12 @@ fn wait<R: Send>(
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.unwrap_or(SIGNAL_INTERVAL).min(SIGNAL_INTERVAL);
-        let result = py.detach(|| wait_for(slice))?;
+        let result = py.detach(|| wait_for(slice)).map_err(errors::gone)?;
         py.check_signals()?;
         if result.is_some() || left.is_some_and(|left| left <= slice) {
             return Ok(result);
         }
     }
-}
-
-fn start(config: Config, state: Option<&[u8]>) -> PyResult<Arc<Driver>> {
-    let scalar = config.settings.scalar.clone();
-    let (participant, waiting) = match state {
-        None => (Native::new(config), None),
-        Some(bytes) => {
-            let (core, waiting) = state::read(bytes)
-                .map_err(|error| ParticipantRestore::new_err(error.to_string()))?;
-            (Native::restore(config, core), waiting)
-        }
-    };
-    let participant = participant.map_err(errors::participant_error)?;
-    Driver::start(participant, waiting, scalar)
-        .map_err(|error| XaynetError::new_err(format!("no native thread can be started: {error}")))
 }
 
 fn read_tls((authorities, identity): Certificates) -> PyResult<Tls> {

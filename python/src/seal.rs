@@ -1,10 +1,10 @@
 //! Sealing saved states with a key or a passphrase. What the sealed bytes say about themselves is in Python.
 
+use pet_participant::seal::{open, open_first, seal, DoesNotOpen};
 use pet_transport_blocking::core::crypto::{MasterKey, SnapshotKey, Stretching};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use zeroize::Zeroizing;
 
 use crate::errors::SealError;
 
@@ -15,9 +15,6 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_unseal_first, module)?)?;
     module.add_function(wrap_pyfunction!(_unseal, module)?)
 }
-
-/// What the keys are for.
-const PURPOSE: &str = "a participant's saved state";
 
 /// The key that follows from a passphrase: Argon2id.
 #[pyfunction]
@@ -38,7 +35,7 @@ fn _stretch<'py>(
 #[pyfunction]
 fn _seal<'py>(py: Python<'py>, key: [u8; 32], head: &[u8], content: &[u8]) -> Bound<'py, PyBytes> {
     let key = MasterKey::new(key);
-    let sealed = py.detach(|| key.sealing(PURPOSE).seal(head, content));
+    let sealed = py.detach(|| seal(&key, head, content));
     PyBytes::new(py, &sealed)
 }
 
@@ -51,8 +48,8 @@ fn _unseal<'py>(
     sealed: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let key = MasterKey::new(key);
-    let content = py.detach(|| key.sealing(PURPOSE).open(head, sealed).map(Zeroizing::new));
-    Ok(PyBytes::new(py, &content.map_err(|_| does_not_open())?))
+    let content = py.detach(|| open(&key, head, sealed)).map_err(does_not_open)?;
+    Ok(PyBytes::new(py, &content))
 }
 
 /// Opens what the first version made.
@@ -63,12 +60,10 @@ fn _unseal_first<'py>(
     sealed: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let key = SnapshotKey::new(key);
-    let content = py.detach(|| key.open(sealed).map(Zeroizing::new));
-    Ok(PyBytes::new(py, &content.map_err(|_| does_not_open())?))
+    let content = py.detach(|| open_first(&key, sealed)).map_err(does_not_open)?;
+    Ok(PyBytes::new(py, &content))
 }
 
-fn does_not_open() -> PyErr {
-    SealError::new_err(
-        "the saved state does not open with this key or passphrase, or it is damaged",
-    )
+fn does_not_open(error: DoesNotOpen) -> PyErr {
+    SealError::new_err(error.to_string())
 }

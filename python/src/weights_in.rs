@@ -17,7 +17,7 @@ use crate::errors::LocalModelDataTypeMisMatch;
 const NUMBERS_PER_TURN: usize = 1 << 14;
 
 /// Reads a local model: a buffer or array in big pieces, a list number by number. The result need not
-/// have the wanted type (or any in particular, if none is known yet): [`crate::cast`] sees to that.
+/// have the wanted type (or any in particular, if none is known yet): that is seen to later.
 pub(crate) fn read(value: &Bound<'_, PyAny>, wanted: Option<DataType>) -> PyResult<Model> {
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         return read_numbers(value, wanted);

@@ -1,15 +1,15 @@
 //! A participant's machine.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pet_participant::{CheckedModel, Machine, Polled, Refused, Short};
 use pet_transport_blocking::core::crypto::RootSeed;
 use pet_transport_blocking::core::job::JobId;
 use pet_transport_blocking::core::message::MessageSize;
-use pet_transport_blocking::core::model::{Model, Scalar};
+use pet_transport_blocking::core::model::Scalar;
 use pet_transport_blocking::core::participant::{
-    Event, Input, Output, Participant, Reject, Settings, TransportFault, Why,
+    Event, Input, Output, Reject, Settings, TransportFault, Why,
 };
 use pet_transport_blocking::core::request::{RequestId, Response};
 use pet_transport_blocking::core::time::Timestamp;
@@ -19,37 +19,20 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::job::{of_another, Job, JobResult, Outcome};
 use super::{parameters, seed, tag_name, task_name, type_name};
-use crate::cast::{cast, check, CastError};
-use crate::errors::{self, LocalModelError, ParticipantInit, ParticipantRestore, StaleInput};
-use crate::findings::Findings;
-use crate::inbox::Shape;
-use crate::short::Short;
+use crate::errors::{self, ParticipantInit, ParticipantRestore, StaleInput};
 use crate::state_in::read_state;
-use crate::{state, weights_in, weights_out};
+use crate::{weights_in, weights_out};
 
 /// The participant of `xaynet_sdk.protocol`.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_ParticipantMachine", frozen)]
 pub(crate) struct ParticipantMachine {
-    inner: Mutex<Inner>,
+    machine: Mutex<Machine>,
     told: errors::Told,
 }
 
-/// A local model as the round wants it, as far as that is known.
+/// A local model that was looked over.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", name = "_PreparedModel", frozen)]
-pub(crate) struct PreparedModel {
-    weights: Mutex<Option<Model>>,
-    findings: Option<Findings>,
-}
-
-struct Inner {
-    machine: Participant,
-    now: Timestamp,
-    /// A local model that was set before it was known of which type it has to be.
-    waiting: Option<Model>,
-    /// What has become of such models, to be told.
-    rejected: VecDeque<LocalModelError>,
-    foreseen: Option<Findings>,
-}
+pub(crate) struct PreparedModel(Mutex<Option<CheckedModel>>);
 
 #[pymethods]
 impl ParticipantMachine {
@@ -66,26 +49,12 @@ impl ParticipantMachine {
     ) -> PyResult<Self> {
         let mut settings = settings(scalar, max_message_size, max_model_length, polling)?;
         settings.keep_models = keep_models;
-        let (machine, waiting) = match state {
-            None => (Participant::from_seed(RootSeed::new(seed(seed_bytes)?), settings), None),
-            Some(saved) => {
-                let bytes = read_state(saved)?;
-                let wrong = |error: String| ParticipantRestore::new_err(error);
-                let (core, waiting) =
-                    state::read(&bytes).map_err(|error| wrong(error.to_string()))?;
-                let machine = Participant::restore(core, settings)
-                    .map_err(|error| wrong(error.to_string()))?;
-                (machine, waiting)
-            }
+        let machine = match state {
+            None => Machine::new(RootSeed::new(seed(seed_bytes)?), settings),
+            Some(saved) => Machine::restore(&read_state(saved)?, settings)
+                .map_err(|error| ParticipantRestore::new_err(error.to_string()))?,
         };
-        let inner = Inner {
-            machine,
-            now: Timestamp::ZERO,
-            waiting,
-            rejected: VecDeque::new(),
-            foreseen: None,
-        };
-        Ok(Self { inner: Mutex::new(inner), told: errors::Told::default() })
+        Ok(Self { machine: Mutex::new(machine), told: errors::Told::default() })
     }
 
     fn tick(&self, now: u64) -> PyResult<()> {
@@ -141,50 +110,30 @@ impl ParticipantMachine {
     /// Does what takes time in setting a model: on any thread.
     #[pyo3(name = "_prepare")]
     fn prepare(&self, py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<PreparedModel> {
-        let shape = self.lock().shape();
-        let mut weights = weights_in::read(model, shape.map(Shape::data_type))?;
-        let mut findings = None;
-        if let Some(shape) = shape {
-            let scalar = self.lock().machine.settings().scalar.clone();
-            (weights, findings) = py
-                .detach(|| {
-                    let weights = cast(weights, shape.data_type())?;
-                    let findings = shape.findings(&weights, &scalar);
-                    Ok::<_, CastError>((weights, Some(findings)))
-                })
-                .map_err(LocalModelError::from)?;
-        } else {
-            py.detach(|| check(&weights)).map_err(LocalModelError::from)?;
-        }
-        Ok(PreparedModel { findings, weights: Mutex::new(Some(weights)) })
+        let check = self.lock().model_check();
+        let weights = weights_in::read(model, check.data_type())?;
+        let checked = py.detach(|| check.check(weights));
+        let checked = checked.map_err(|error| errors::model_error(&error))?;
+        Ok(PreparedModel(Mutex::new(Some(checked))))
     }
 
     /// Sets a model that was prepared, once. It is here that the user is warned.
     #[pyo3(name = "_set_prepared")]
     fn set_prepared(&self, py: Python<'_>, now: u64, prepared: &PreparedModel) -> PyResult<()> {
-        if let Some(findings) = &prepared.findings {
-            errors::warn_of(py, findings, &self.told)?;
+        let slot = || prepared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let findings = slot().as_ref().and_then(|checked| checked.findings().cloned());
+        if let Some(findings) = findings {
+            // Where warnings are errors it is not set, and may be set again.
+            errors::warn_of(py, &findings, &self.told)?;
         }
-        let weights = prepared.weights.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut weights) = weights else {
+        let Some(checked) = slot().take() else {
             return Err(StaleInput::new_err("the model was set before"));
         };
-        let mut inner = self.lock();
-        let Some(shape) = inner.shape() else {
-            // Raises if it was stopped.
-            inner.handle(now, Input::Tick)?;
-            inner.waiting = Some(weights);
-            return Ok(());
-        };
-        if weights.data_type() != shape.data_type() {
-            // Another round has begun meanwhile, perhaps the first.
-            weights = cast(weights, shape.data_type()).map_err(LocalModelError::from)?;
-        }
-        if prepared.findings.is_none() {
-            inner.foreseen = Some(shape.findings(&weights, &inner.machine.settings().scalar));
-        }
-        inner.waiting = None;
-        inner.handle(now, Input::SetModel(weights))
+        let set = self.lock().set_model(Timestamp::from_millis(now), checked);
+        set.map_err(|refused| match refused {
+            Refused::Model(error) => errors::model_error(&error),
+            Refused::Reject(reject) => rejected(reject),
+        })
     }
 
     fn fetch_model(&self, now: u64) -> PyResult<()> {
@@ -198,22 +147,22 @@ impl ParticipantMachine {
     /// The next output: a tuple of its name and what belongs to it.
     #[pyo3(signature = (as_array))]
     fn poll_output<'py>(&self, py: Python<'py>, as_array: bool) -> PyResult<Bound<'py, PyTuple>> {
-        let output = {
-            let mut inner = self.lock();
-            if let Some(error) = inner.rejected.pop_front() {
-                drop(inner);
-                let error = PyErr::from(error).into_value(py);
+        let (polled, foreseen) = {
+            let mut machine = self.lock();
+            (machine.poll(), machine.take_foreseen())
+        };
+        if let Some(findings) = foreseen {
+            // The model is set already, and the output must not be lost.
+            if let Err(error) = errors::warn_of(py, &findings, &self.told) {
+                error.write_unraisable(py, None);
+            }
+        }
+        let output = match polled {
+            Polled::Output(output) => output,
+            Polled::ModelRejected(error) => {
+                let error = errors::model_error(&error).into_value(py);
                 return ("model_rejected", error).into_pyobject(py);
             }
-            let output = inner.poll();
-            if let Some(findings) = inner.foreseen.take() {
-                drop(inner);
-                // The model is set already, and the output must not be lost.
-                if let Err(error) = errors::warn_of(py, &findings, &self.told) {
-                    error.write_unraisable(py, None);
-                }
-            }
-            output
         };
         match output {
             Output::Request { id, call } => (
@@ -238,30 +187,28 @@ impl ParticipantMachine {
 
     #[getter]
     fn task(&self) -> &'static str {
-        task_name(self.lock().machine.task())
+        task_name(self.lock().core().task())
     }
 
     #[getter]
     fn needs_model(&self) -> bool {
-        let inner = self.lock();
-        inner.machine.needs_model() && inner.waiting.is_none()
+        self.lock().needs_model()
     }
 
     #[getter]
     fn has_model(&self) -> bool {
-        let inner = self.lock();
-        inner.machine.has_model() || inner.waiting.is_some()
+        self.lock().has_model()
     }
 
     #[getter]
     fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let key = self.lock().machine.keys().public();
+        let key = self.lock().core().keys().public();
         PyBytes::new(py, key.as_bytes())
     }
 
     #[getter]
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let known = self.lock().machine.parameters().cloned();
+        let known = self.lock().core().parameters().cloned();
         known.map(|known| parameters(py, &known)).transpose()
     }
 
@@ -278,57 +225,27 @@ impl ParticipantMachine {
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let (snapshot, waiting) = {
-            let inner = self.lock();
-            (inner.machine.snapshot(), inner.waiting.clone())
-        };
-        let bytes = py.detach(|| state::write(&snapshot, waiting.as_ref()));
+        let snapshot = self.lock().snapshot();
+        let bytes = py.detach(|| snapshot.to_bytes());
         PyBytes::new(py, &bytes)
     }
 }
 
 impl ParticipantMachine {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn handle(&self, now: u64, input: Input) -> PyResult<()> {
-        self.lock().handle(now, input)
+        self.lock().handle_input(Timestamp::from_millis(now), input).map_err(rejected)
     }
 }
 
-impl Inner {
-    fn shape(&self) -> Option<Shape> {
-        self.machine.parameters().map(|parameters| Shape::from(&**parameters))
-    }
-
-    fn handle(&mut self, now: u64, input: Input) -> PyResult<()> {
-        self.now = self.now.max(Timestamp::from_millis(now));
-        self.machine.handle_input(self.now, input).map_err(|reject| match reject {
-            Reject::Model(mismatch) => LocalModelError::from(mismatch).into(),
-            Reject::Stopped => errors::stopped(),
-            stale => StaleInput::new_err(stale.to_string()),
-        })
-    }
-
-    fn poll(&mut self) -> Output {
-        let output = self.machine.poll_output();
-        // Now it is known of which type a model that was set earlier has to be.
-        if matches!(output, Output::Event(Event::NewRound { .. })) {
-            if let (Some(shape), Some(model)) = (self.shape(), self.waiting.take()) {
-                let taken = cast(model, shape.data_type()).map_err(LocalModelError::from);
-                let scalar = &self.machine.settings().scalar;
-                self.foreseen = taken.as_ref().ok().map(|model| shape.findings(model, scalar));
-                let taken = taken.and_then(|model| {
-                    match self.machine.handle_input(self.now, Input::SetModel(model)) {
-                        Err(Reject::Model(mismatch)) => Err(mismatch.into()),
-                        _ => Ok(()),
-                    }
-                });
-                self.rejected.extend(taken.err());
-            }
-        }
-        output
+fn rejected(reject: Reject) -> PyErr {
+    match reject {
+        Reject::Model(mismatch) => errors::model_error(&mismatch.into()),
+        Reject::Stopped => errors::stopped(),
+        stale => StaleInput::new_err(stale.to_string()),
     }
 }
 
@@ -394,10 +311,6 @@ fn event_tuple<'py>(
         }
         Event::ModelNeeded { data_type, length } => {
             ("model_needed", type_name(data_type), length).into_pyobject(py)
-        }
-        Event::ModelRejected(mismatch) => {
-            let error = PyErr::from(LocalModelError::from(mismatch)).into_value(py);
-            ("model_rejected", error).into_pyobject(py)
         }
         Event::ModelOutdated => ("model_outdated",).into_pyobject(py),
         Event::ModelMasked(report) => {

@@ -13,7 +13,7 @@
 
 use bincode::Options;
 use pet_transport_blocking::core::model::Model;
-use pet_transport_blocking::core::participant::Snapshot;
+use pet_transport_blocking::core::participant::{RestoreError, Snapshot};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -21,9 +21,13 @@ const MAGIC: [u8; 4] = *b"PETw";
 const VERSION: u16 = 1;
 const HEAD: usize = 14;
 
-/// Why bytes are no state of a participant with a waiting model.
+/// Why bytes are no saved participant.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub(crate) enum StateError {
+#[non_exhaustive]
+pub enum StateError {
+    /// They are no state of core's.
+    #[error(transparent)]
+    Core(#[from] RestoreError),
     /// Another version of this package wrote it.
     #[error("the saved state has version {found}, this package reads version {VERSION}: use the package that saved it")]
     Version {

@@ -9,14 +9,17 @@ use pet_transport_blocking::core::model::{Model, Scalar};
 
 use crate::short::Short;
 
-/// What is to be told of a model before it is masked.
+/// What is to be told of a model before it is masked. Both are written for people: they say what to do.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Findings {
-    pub(crate) excess: Option<Excess>,
-    pub(crate) loss: Option<Loss>,
+pub struct Findings {
+    /// Something is beyond the bound.
+    pub excess: Option<Excess>,
+    /// Something is rounded coarsely.
+    pub loss: Option<Loss>,
 }
 
 impl Findings {
+    /// What masking with this config and scalar will do to a model of the config's data type.
     pub(crate) fn new(config: MaskConfigPair, model: &Model, scalar: &Scalar) -> Self {
         let bound = nearest_f64(&config.vect.add_shift());
         let scalar_bound = nearest_f64(&config.unit.add_shift());
@@ -78,7 +81,7 @@ impl Sizes {
 
 /// How much of a model is beyond the bound.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Excess {
+pub struct Excess {
     config: MaskConfig,
     weights: usize,
     of: usize,
@@ -117,7 +120,7 @@ impl fmt::Display for Excess {
 
 /// How coarsely a model is rounded.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Loss {
+pub struct Loss {
     config: MaskConfig,
     precision: Precision,
     largest: f64,
@@ -126,7 +129,7 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// The mask config that it is about.
-    pub(crate) fn config(&self) -> MaskConfig {
+    pub fn config(&self) -> MaskConfig {
         self.config
     }
 }

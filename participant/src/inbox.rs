@@ -1,17 +1,17 @@
-//! What a participant has told since somebody looked: events turned into what Python asks about.
+//! What a participant has told since somebody looked: events turned into what a user asks about.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use pet_transport_blocking::core::mask::{MaskConfigPair, MaskReport};
+use pet_transport_blocking::core::mask::MaskReport;
 use pet_transport_blocking::core::message::Tag;
-use pet_transport_blocking::core::model::{DataType, Model, Scalar};
+use pet_transport_blocking::core::model::Model;
 use pet_transport_blocking::core::participant::{Event, FetchError, Trouble, TroubleReason};
 use pet_transport_blocking::core::round::RoundParameters;
 
-use crate::errors::LocalModelError;
 use crate::findings::Findings;
-use crate::logging::{Level, Notice};
+use crate::local::{LocalModelError, Shape};
+use crate::notice::{Level, Notice};
 use crate::rounds::{Over, Rounds};
 use crate::short::Short;
 
@@ -21,40 +21,48 @@ const MAX_NOTICES: usize = 64;
 /// How many different reasons are told while nothing works.
 const MAX_TROUBLES: usize = 8;
 
-/// What this round's models are: how they are masked, which says of which type they are, and how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    config: MaskConfigPair,
-    pub(crate) length: u64,
-}
-
-impl From<&RoundParameters> for Shape {
-    fn from(parameters: &RoundParameters) -> Self {
-        Self { config: parameters.mask_config, length: parameters.model_length }
-    }
-}
-
-impl Shape {
-    pub(crate) fn data_type(self) -> DataType {
-        self.config.vect.data_type()
-    }
-
-    /// What masking will do to a model beyond what its sender may expect.
-    pub(crate) fn findings(self, model: &Model, scalar: &Scalar) -> Findings {
-        Findings::new(self.config, model, scalar)
-    }
-}
-
 /// Something that concerns a local model that was set, or the round that it was for.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum News {
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// A round has begun.
     Round,
+    /// The local model was masked.
     Masked,
+    /// It was for the round before, and was dropped.
     Outdated,
+    /// It was sent.
     Sent,
-    Rejected { late: bool, why: String },
+    /// The coordinator has rejected it.
+    Rejected {
+        /// It came too late, or when there were enough: what happens in any round.
+        late: bool,
+        /// Why, for people.
+        why: String,
+    },
+    /// The participant is out of the round, for this reason.
     GaveUp(String),
+    /// A round is over.
     Over(Over),
+}
+
+/// What is known and what is due, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct View {
+    /// Grows with everything that happens.
+    pub happened: u64,
+    /// Grows with everything that brings the participant on.
+    pub progress: u64,
+    /// How many rounds have begun while this participant was there. One that it is restored in counts, too, as soon
+    /// as it gets on in it.
+    pub rounds: u64,
+    /// The number of the round whose global model was asked for last, as `rounds` counts; 0 before.
+    pub fetched_in: u64,
+    /// A new round has begun, and the global model was not asked for since: there may be a new one.
+    pub new_global_model: bool,
+    /// The participant is to update the global model and waits for a local one.
+    pub model_needed: bool,
 }
 
 /// Whether a message that was rejected for this reason came too late, or when there were enough: what happens in
@@ -64,38 +72,34 @@ pub(crate) fn is_late(name: &str) -> bool {
 }
 
 /// What came of fetching the global model.
-pub(crate) type Answer = Result<Option<Arc<Model>>, FetchError>;
+pub type Answer = Result<Option<Arc<Model>>, FetchError>;
 
 /// What is known and what is due.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    /// Grows with everything that happens.
-    pub(crate) happened: u64,
-    /// Grows with everything that brings the participant on.
-    pub(crate) progress: u64,
+    happened: u64,
+    progress: u64,
     /// How many rounds have begun; the one that a restored participant finds itself in is one of them.
-    pub(crate) rounds: u64,
+    rounds: u64,
     /// Of the current round's models; unknown before the first contact.
     pub(crate) shape: Option<Shape>,
     /// The parameters of the current round, unknown before the first contact.
     pub(crate) parameters: Option<Arc<RoundParameters>>,
     /// Those of the round that a participant was saved in, until it is known whether that round goes on.
     pub(crate) presumed: Option<Arc<RoundParameters>>,
-    /// The number of the round whose global model was asked for last.
-    pub(crate) fetched_in: u64,
-    /// A new round has begun, and the global model was not fetched since.
-    pub(crate) new_global_model: bool,
+    fetched_in: u64,
+    new_global_model: bool,
     /// The participant waits for a local model.
     pub(crate) model_needed: bool,
     /// A local model that was set before its type was known.
     pub(crate) waiting_model: Option<Model>,
     /// What was wrong with a local model that could not be checked at once.
-    pub(crate) model_error: Option<LocalModelError>,
+    model_error: Option<LocalModelError>,
     /// How often the global model was asked for, and how many of these wishes are answered, in their order.
-    pub(crate) wishes: u64,
+    wishes: u64,
     answers: u64,
     /// The wishes that somebody waits for, and what has come of them.
-    pub(crate) waiting: BTreeMap<u64, Option<Answer>>,
+    waiting: BTreeMap<u64, Option<Answer>>,
     notices: VecDeque<Notice>,
     news: VecDeque<News>,
     over: Rounds,
@@ -113,6 +117,49 @@ impl Inbox {
         waiting_model: Option<Model>,
     ) -> Self {
         Self { presumed, waiting_model, ..Self::default() }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View {
+            happened: self.happened,
+            progress: self.progress,
+            rounds: self.rounds,
+            fetched_in: self.fetched_in,
+            new_global_model: self.new_global_model,
+            model_needed: self.model_needed,
+        }
+    }
+
+    pub(crate) fn happened(&self) -> u64 {
+        self.happened
+    }
+
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Somebody asks for the global model: the how manieth wish it is.
+    pub(crate) fn wish(&mut self) -> u64 {
+        self.new_global_model = false;
+        self.fetched_in = self.rounds;
+        self.wishes += 1;
+        self.waiting.insert(self.wishes, None);
+        self.wishes
+    }
+
+    /// What has come of a wish.
+    pub(crate) fn answer(&mut self, wish: u64) -> Option<Answer> {
+        let answer = self.waiting.get(&wish).cloned().flatten();
+        if let Some(Err(_)) = answer {
+            // The model is still one that nobody has.
+            self.new_global_model = true;
+        }
+        answer
+    }
+
+    /// Nobody waits for it any more. A model can be big.
+    pub(crate) fn give_up(&mut self, wish: u64) {
+        self.waiting.remove(&wish);
     }
 
     /// Takes in an event; tells whether a round has begun for this participant.
@@ -289,6 +336,10 @@ impl Inbox {
             self.news.pop_front();
         }
         self.news.push_back(news);
+    }
+
+    pub(crate) fn take_model_error(&mut self) -> Option<LocalModelError> {
+        self.model_error.take()
     }
 
     /// What has become of local models and rounds since somebody looked.

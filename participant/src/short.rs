@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A float with six digits that count.
-pub(crate) struct Short(pub(crate) f64);
+pub struct Short(pub f64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,5 +26,30 @@ impl fmt::Display for Short {
         }
         let digits = digits.trim_end_matches('0').trim_end_matches('.');
         write!(f, "{digits}e{exponent}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_digits_count() {
+        for (number, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-2.5, "-2.5"),
+            (0.1 + 0.2, "0.3"),
+            (1_000_000.0, "1000000"),
+            (12_345_678.0, "1.23457e7"),
+            (0.000_123_456_78, "0.000123457"),
+            (0.000_012_3, "1.23e-5"),
+            (1e300, "1e300"),
+            (999_999.95, "1000000"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(Short(number).to_string(), text);
+        }
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 /// Why a local model's weights cannot be had in the coordinator's type.
 #[derive(Debug, Clone, PartialEq, Error)]
-pub(crate) enum CastError {
+pub enum CastError {
     /// NaN or an infinity.
     #[error("weight {index} of the local model is {value}: weights must be finite numbers")]
     NotFinite {

@@ -1,0 +1,356 @@
+//! A participant on a thread of its own, as its user reaches it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pet_transport_blocking::core::crypto::{PublicSigningKey, Task};
+use pet_transport_blocking::core::model::{Model, Scalar};
+use pet_transport_blocking::core::participant::Reject;
+use pet_transport_blocking::core::round::RoundParameters;
+use pet_transport_blocking::{Config, Error, Handle, Participant};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::cast::{cast, CastError};
+use crate::inbox::{Answer, Inbox, News, View};
+use crate::local::{CheckedModel, LocalModelError, ModelCheck, Shape};
+use crate::mailbox::{Contents, Gone, Mailbox, Stage};
+use crate::notice::Notice;
+use crate::saved::{self, StateError};
+use crate::sync::{thread, MutexGuard};
+use crate::thread::Thread;
+
+/// A running participant, reachable from any thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Driver {
+    handle: Handle,
+    mailbox: Arc<Mailbox>,
+    key: PublicSigningKey,
+    scalar: Scalar,
+    /// The process that the thread is in.
+    process: u32,
+}
+
+/// Why a participant cannot be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The saved state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What it was told does not do, or the system gives no randomness.
+    #[error(transparent)]
+    Participant(#[from] Error),
+    /// The system gives no thread.
+    #[error("no native thread can be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a local model was not set.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SetError {
+    /// There is something wrong with it.
+    #[error(transparent)]
+    Model(#[from] LocalModelError),
+    /// There is nobody to give it to.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+impl Driver {
+    /// Starts a participant, a new one or one that was saved, and its thread.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, state: Option<&[u8]>) -> Result<Arc<Self>, StartError> {
+        let scalar = config.settings.scalar.clone();
+        let (participant, waiting) = match state {
+            None => (Participant::new(config)?, None),
+            Some(bytes) => {
+                let (core, waiting) = saved::read(bytes)?;
+                (Participant::restore(config, core)?, waiting)
+            }
+        };
+        Self::run(participant, waiting, scalar).map_err(StartError::Thread)
+    }
+
+    fn run(
+        participant: Participant,
+        waiting: Option<Model>,
+        scalar: Scalar,
+    ) -> std::io::Result<Arc<Self>> {
+        let handle = participant.handle();
+        // Of a restored participant's round: it may be long over.
+        let mut inbox = Inbox::new(handle.parameters(), waiting);
+        inbox.proxy = participant.proxy().map(ToString::to_string);
+        let mailbox = Arc::new(Mailbox::new(inbox));
+        let key = handle.public_key();
+        let thread = Thread::new(participant, mailbox.clone(), short_name(&key), scalar.clone());
+        thread::Builder::new().name("pet-participant".into()).spawn(move || thread.run())?;
+        Ok(Arc::new(Self { handle, mailbox, key, scalar, process: std::process::id() }))
+    }
+
+    /// Who the participant is.
+    pub fn public_key(&self) -> &PublicSigningKey {
+        &self.key
+    }
+
+    /// What logs call it: the beginning of its key.
+    pub fn name(&self) -> String {
+        short_name(&self.key)
+    }
+
+    /// What is known and what is due.
+    ///
+    /// # Errors
+    /// [`Gone`], as all calls but [`Driver::save`] and [`Driver::close`].
+    pub fn view(&self) -> Result<View, Gone> {
+        self.with_inbox(|inbox| inbox.view())
+    }
+
+    /// Waits until more has happened than [`View::happened`] things, at most `timeout`; gives whether it has.
+    ///
+    /// # Errors
+    /// [`Gone`], also while it waits.
+    pub fn wait_beyond(&self, happened: u64, timeout: Duration) -> Result<bool, Gone> {
+        let done = |inbox: &mut Inbox| (inbox.happened() > happened).then_some(());
+        self.lock()?.check()?;
+        Ok(self.mailbox.wait(timeout, done)?.is_some())
+    }
+
+    /// What has become of local models and rounds since somebody looked.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn take_news(&self) -> Result<Vec<News>, Gone> {
+        self.with_inbox(Inbox::take_news)
+    }
+
+    /// What is to be logged.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn take_notices(&self) -> Result<Vec<Notice>, Gone> {
+        self.with_inbox(Inbox::take_notices)
+    }
+
+    /// What was wrong with a local model that was set earlier and could not be checked then, once.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn take_model_error(&self) -> Result<Option<LocalModelError>, Gone> {
+        self.with_inbox(Inbox::take_model_error)
+    }
+
+    /// What the participant does in this round.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn task(&self) -> Result<Task, Gone> {
+        self.lock()?.check()?;
+        Ok(self.handle.task())
+    }
+
+    /// What local models have to be now.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn model_check(&self) -> Result<ModelCheck, Gone> {
+        let shape = self.with_inbox(|inbox| inbox.shape)?;
+        Ok(ModelCheck { shape, scalar: self.scalar.clone() })
+    }
+
+    /// Sets the local model: it is used when the participant next updates; until then a later one replaces it.
+    /// Before the first contact with the coordinator it is kept and checked later; what is wrong with it then is a
+    /// notice, and [`Driver::take_model_error`].
+    ///
+    /// # Errors
+    /// If it does not fit the round, or the participant works no longer.
+    pub fn set_model(&self, checked: CheckedModel) -> Result<(), SetError> {
+        let mut model = checked.model;
+        let mut contents = self.running()?;
+        let inbox = &mut contents.inbox;
+        match inbox.shape {
+            Some(shape) => {
+                if shape.data_type() != model.data_type() {
+                    // Another round has begun meanwhile, perhaps the first.
+                    model = cast(model, shape.data_type()).map_err(LocalModelError::from)?;
+                }
+                hand_over(&self.handle, model)?;
+                inbox.waiting_model = None;
+                inbox.model_needed = false;
+            }
+            None => match fit(model, inbox.presumed.as_deref()) {
+                Ok(model) => {
+                    hand_over(&self.handle, model)?;
+                    inbox.waiting_model = None;
+                }
+                Err(model) => inbox.waiting_model = Some(model),
+            },
+        }
+        Ok(())
+    }
+
+    /// Sets the local model if the participant is still in its round of this number ([`View::rounds`]); gives whether
+    /// it is. If not, nothing was done.
+    ///
+    /// # Errors
+    /// As [`Driver::set_model`].
+    pub fn set_model_for(&self, round: u64, checked: CheckedModel) -> Result<bool, SetError> {
+        let mut contents = self.running()?;
+        let inbox = &mut contents.inbox;
+        let Some(parameters) = inbox.parameters.clone().filter(|_| inbox.rounds() == round) else {
+            return Ok(false);
+        };
+        let wanted = Shape::from(&*parameters).data_type();
+        let mut model = checked.model;
+        if wanted != model.data_type() {
+            model = cast(model, wanted).map_err(LocalModelError::from)?;
+        }
+        // Another round may have begun that the inbox does not know of yet.
+        match self.handle.set_model_for(&parameters, model) {
+            Err(Error::Rejected(Reject::Model(mismatch))) => {
+                return Err(SetError::Model(mismatch.into()))
+            }
+            Ok(true) => {}
+            _ => return Ok(false),
+        }
+        inbox.waiting_model = None;
+        inbox.model_needed = false;
+        Ok(true)
+    }
+
+    /// Asks for the global model.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn fetch_model(&self) -> Result<Fetch<'_>, Gone> {
+        let mut contents = self.running()?;
+        self.handle.fetch_model().map_err(|_| Gone::Stopped)?;
+        Ok(Fetch { driver: self, wish: contents.inbox.wish() })
+    }
+
+    /// Ends all work; every call but [`Driver::save`] is refused from now on.
+    ///
+    /// # Errors
+    /// [`Gone`] if its state was had already.
+    pub fn close(&self) -> Result<(), Gone> {
+        let mut contents = self.lock()?;
+        if contents.stage == Stage::Saved {
+            return Err(Gone::Stopped);
+        }
+        if contents.stage == Stage::Running {
+            contents.stage = Stage::Closed;
+        }
+        self.handle.stop();
+        drop(contents);
+        self.mailbox.notify();
+        Ok(())
+    }
+
+    /// Ends all work at once and gives the state to go on from, once, and what there is left to tell. The state holds
+    /// secret keys.
+    ///
+    /// # Errors
+    /// [`Gone`] if its state was had already.
+    pub fn save(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<Notice>), Gone> {
+        let mut contents = self.lock()?;
+        if contents.stage == Stage::Saved {
+            return Err(Gone::Stopped);
+        }
+        contents.stage = Stage::Saved;
+        let snapshot = self.handle.stop();
+        let waiting = contents.inbox.waiting_model.take();
+        let notices = contents.inbox.take_notices();
+        drop(contents);
+        self.mailbox.notify();
+        Ok((saved::write(&snapshot, waiting.as_ref()), notices))
+    }
+
+    /// Ends the work, and tells nobody: whoever waits is left waiting. For a process that is about to exit.
+    pub fn halt(&self) {
+        // In a forked process the locks may be held by threads that do not exist there.
+        if self.process == std::process::id() {
+            self.handle.stop();
+        }
+    }
+
+    fn with_inbox<R>(&self, action: impl FnOnce(&mut Inbox) -> R) -> Result<R, Gone> {
+        Ok(action(&mut self.running()?.inbox))
+    }
+
+    fn running(&self) -> Result<MutexGuard<'_, Contents>, Gone> {
+        let contents = self.lock()?;
+        contents.check()?;
+        Ok(contents)
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Contents>, Gone> {
+        if self.process != std::process::id() {
+            return Err(Gone::Forked);
+        }
+        Ok(self.mailbox.lock())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// A wish for the global model. Dropping it is giving it up.
+#[derive(Debug)]
+pub struct Fetch<'a> {
+    driver: &'a Driver,
+    /// The how manieth it is.
+    wish: u64,
+}
+
+impl Fetch<'_> {
+    /// The answer, if it comes in time: a model that was asked for after the wish, or is still the current one.
+    ///
+    /// # Errors
+    /// [`Gone`], also while it waits.
+    pub fn wait(&self, timeout: Duration) -> Result<Option<Answer>, Gone> {
+        self.driver.lock()?.check()?;
+        self.driver.mailbox.wait(timeout, |inbox| inbox.answer(self.wish))
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut contents) = self.driver.lock() {
+            contents.inbox.give_up(self.wish);
+        }
+    }
+}
+
+impl From<CastError> for SetError {
+    fn from(error: CastError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+/// The model as the round wants it that the participant was saved in, or as it is if it does not fit:
+/// another round may have begun.
+fn fit(model: Model, presumed: Option<&RoundParameters>) -> Result<Model, Model> {
+    match presumed.map(Shape::from).filter(|shape| shape.length == model.len() as u64) {
+        None => Err(model),
+        Some(shape) if shape.data_type() == model.data_type() => Ok(model),
+        Some(shape) => cast(model.clone(), shape.data_type()).map_err(|_| model),
+    }
+}
+
+/// Gives the participant a model in the type that it wants.
+pub(crate) fn hand_over(handle: &Handle, model: Model) -> Result<(), LocalModelError> {
+    match handle.set_model(model) {
+        Err(Error::Rejected(Reject::Model(mismatch))) => Err(mismatch.into()),
+        // Stopped meanwhile: the caller learns that anyway.
+        _ => Ok(()),
+    }
+}
+
+/// The beginning of a key, by which a participant is told from others.
+fn short_name(key: &PublicSigningKey) -> String {
+    key.as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,23 @@
+//! What every user should know, for the log of the language that a binding is for.
+
+/// Something to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How important it is.
+    pub level: Level,
+    /// One line for people.
+    pub text: String,
+}
+
+/// How important a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For those who are curious.
+    Debug,
+    /// What happens in every round.
+    Info,
+    /// Something that somebody should do something about.
+    Warning,
+    /// Something that was asked for does not happen.
+    Error,
+}

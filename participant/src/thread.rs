@@ -1,0 +1,130 @@
+//! What runs on a participant's thread.
+
+use std::sync::Arc;
+
+use pet_transport_blocking::core::model::Scalar;
+use pet_transport_blocking::core::participant::Event;
+use pet_transport_blocking::{Handle, Participant};
+
+use crate::cast::cast;
+use crate::driver::hand_over;
+use crate::inbox::is_late;
+use crate::local::LocalModelError;
+use crate::mailbox::{Mailbox, Stage};
+use crate::watch::RoundWatch;
+
+/// A participant, and where its events go.
+pub(crate) struct Thread {
+    participant: Participant,
+    handle: Handle,
+    mailbox: Arc<Mailbox>,
+    rounds: RoundWatch,
+    name: String,
+    scalar: Scalar,
+}
+
+impl Thread {
+    pub(crate) fn new(
+        participant: Participant,
+        mailbox: Arc<Mailbox>,
+        name: String,
+        scalar: Scalar,
+    ) -> Self {
+        Self {
+            handle: participant.handle(),
+            rounds: RoundWatch::new(participant.observer(), mailbox.clone()),
+            participant,
+            mailbox,
+            name,
+            scalar,
+        }
+    }
+
+    /// Works until the participant is stopped.
+    pub(crate) fn run(mut self) {
+        // Six participants of one process write six lines: which is whose is told.
+        let _span = tracing::error_span!("participant", key = %self.name).entered();
+        let guard = BrokenOnPanic(self.mailbox.clone());
+        // It ends with an error, once the participant was stopped.
+        while let Ok(event) = self.participant.next_event(None) {
+            if let Some(event) = event {
+                trace(&event);
+                let begins = matches!(event, Event::NewRound { .. });
+                self.take_in(event);
+                if begins {
+                    self.rounds.look();
+                }
+            }
+        }
+        std::mem::forget(guard);
+    }
+
+    fn take_in(&self, event: Event) {
+        let mut contents = self.mailbox.lock();
+        let inbox = &mut contents.inbox;
+        let new_round = inbox.take_in(event);
+        let waiting = inbox.waiting_model.take_if(|_| new_round);
+        if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
+            // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
+            let outcome = cast(model, shape.data_type()).map_err(LocalModelError::from);
+            if let Ok(model) = &outcome {
+                inbox.foresee(&shape.findings(model, &self.scalar));
+            }
+            match outcome.and_then(|model| hand_over(&self.handle, model)) {
+                Ok(()) => inbox.model_needed = false,
+                Err(error) => inbox.model_rejected(error),
+            }
+        }
+        drop(contents);
+        self.mailbox.notify();
+    }
+}
+
+/// Tells those who wait that nothing will come any more.
+struct BrokenOnPanic(Arc<Mailbox>);
+
+impl Drop for BrokenOnPanic {
+    fn drop(&mut self) {
+        let mut contents = self.0.lock();
+        if contents.stage == Stage::Running {
+            contents.stage = Stage::Broken;
+        }
+        drop(contents);
+        self.0.notify();
+    }
+}
+
+/// The native log.
+fn trace(event: &Event) {
+    use tracing::{debug, error, info, warn};
+    match event {
+        Event::NewRound { task, parameters } => {
+            info!(?task, length = parameters.model_length, mask_config = %parameters.mask_config, "new round");
+        }
+        Event::ModelNeeded { data_type, length } => {
+            info!(%data_type, length, "waiting for a local model");
+        }
+        Event::ModelRejected(error) => error!(%error, "local model dropped"),
+        Event::ModelMasked(report) => {
+            info!(
+                clamped = report.clamped,
+                scalar_clamped = report.scalar_clamped,
+                "local model masked"
+            );
+        }
+        Event::Progress { tag, sent, total } => debug!(?tag, sent, total, "part of a message sent"),
+        Event::Sent(tag) => info!(?tag, "message sent"),
+        Event::Rejected { tag, problem } if is_late(&problem.name) => {
+            info!(?tag, %problem, "message came too late: out of this round");
+        }
+        Event::ModelOutdated => info!("local model of an earlier round dropped"),
+        Event::Rejected { tag, problem } => {
+            warn!(?tag, %problem, "message rejected: out of this round");
+        }
+        Event::GaveUp(error) => error!(%error, "out of this round"),
+        Event::Trouble(trouble) => warn!(%trouble, "the coordinator is asked again later"),
+        Event::GlobalModel(model) => debug!(?model, "global model fetched"),
+        Event::GlobalModelFailed(error) => warn!(%error, "global model not fetched"),
+        event => debug!(?event, "other event"),
+    }
+}
