@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pet_core::coordinator::{
-    self, Bulletin, Coordinator, CountRange, RoundContext, Ticket, TimeRange, Verified,
-};
+use pet_core::coordinator::{self, Coordinator, CountRange, Front, Ticket, TimeRange, Verified};
 use pet_core::crypto::{
     EncryptKeyPair, RootSeed, RoundSeed, Seed, SigningKeyPair, Task, TaskSignatures,
 };
@@ -33,7 +31,6 @@ const MASK: &str = "job: mask, sign, seal";
 const SUM2: &str = "job: Sum2 of 100 masks";
 const AGGREGATE: &str = "job: aggregate 3 messages";
 const UNMASK: &str = "job: unmask, both forms";
-
 
 const NOW: Timestamp = Timestamp::ZERO;
 
@@ -336,8 +333,7 @@ impl Summer {
 /// A coordinator, and what it has published.
 struct Server {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
 }
 
 impl Server {
@@ -345,7 +341,7 @@ impl Server {
     fn new(settings: &coordinator::Settings) -> Self {
         let machine = Coordinator::new(settings.clone(), RootSeed::new([5; 32]), NOW)
             .expect("valid settings");
-        let mut server = Server { machine, bulletin: Bulletin::new(), context: None };
+        let mut server = Server { machine, front: Front::new() };
         server.finish();
         server
     }
@@ -359,8 +355,7 @@ impl Server {
                 Output::Persist { id, .. } => {
                     self.machine.handle_input(NOW, Input::Persisted(id)).expect("it runs");
                 }
-                Output::Publish(publication) => self.bulletin.apply(publication),
-                Output::Context(context) => self.context = Some(context),
+                Output::Front(front) => self.front = front,
                 Output::Reply { outcome, .. } => outcome.expect("a good message"),
                 Output::Idle(_) => return None,
                 _ => {}
@@ -397,9 +392,8 @@ impl Server {
 
     /// What a participant sends next, opened.
     fn receive(&self, participant: &mut Participant) -> Verified {
-        let sent =
-            until_sent(participant, |call| self.bulletin.answer(call).expect("not a message"));
-        self.context.as_ref().expect("a round").open(sent.to_vec()).expect("a good message")
+        let sent = until_sent(participant, |call| self.front.answer(call).expect("not a message"));
+        self.front.open(sent.to_vec()).expect("a good message")
     }
 }
 
@@ -426,7 +420,7 @@ impl Round {
             reassembly: Default::default(),
         };
         let mut server = Server::new(&settings);
-        let parameters = server.bulletin.parameters().expect("a round").clone();
+        let parameters = server.front.parameters().expect("a round").clone();
         let participants = |task: Task| {
             let parameters = parameters.clone();
             (0..)

@@ -1,20 +1,17 @@
-//! What the driver of the rounds shows to all threads: what is published, and what opens messages
-//! now.
+//! What the driver of the rounds shows to all threads.
 
 use std::sync::Arc;
 
-use pet_core::coordinator::{Bulletin, Publication, RoundContext};
+use pet_core::coordinator::{Front, GlobalModel};
 
 use crate::models::{Library, Published};
 
-/// One state of the board. Cheap to clone; it changes as a whole, so that nobody sees a new
-/// dictionary together with the context of the phase before.
+/// What is answered with at one time. Cheap to clone; it changes as a whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
-    bulletin: Bulletin,
+    front: Front,
     model: Option<Arc<Published>>,
     library: Arc<Library>,
-    context: Option<Arc<RoundContext>>,
     max_message_len: usize,
 }
 
@@ -22,35 +19,32 @@ impl Board {
     /// Nothing published; messages of up to `max_message_len` bytes are let in. Models that are no longer the
     /// latest, and still read, take no more memory than the library has.
     pub fn new(max_message_len: usize, library: Arc<Library>) -> Self {
-        Self { bulletin: Bulletin::new(), model: None, library, context: None, max_message_len }
+        Self { front: Front::new(), model: None, library, max_message_len }
     }
 
-    pub fn publish(&mut self, publication: Publication) {
-        if let Publication::Model(model) = &publication {
-            self.model = Some(self.library.publish(model.clone()));
-        }
-        self.bulletin.apply(publication);
-    }
-
-    pub fn set_context(&mut self, context: Arc<RoundContext>) {
+    /// Answers with this from now on. Gives the global model if there is a new one.
+    pub fn show(&mut self, front: Front) -> Option<GlobalModel> {
         // Never shrinks: a message of an earlier phase is late, not too long, and must be told
         // apart.
-        self.max_message_len = self.max_message_len.max(context.max_message_len());
-        self.context = Some(context);
+        self.max_message_len = self.max_message_len.max(front.max_message_len());
+        let before = self.front.model();
+        let is_new = |model: &&GlobalModel| before.is_none_or(|old| !old.is_same(model));
+        let new = front.model().filter(is_new).cloned();
+        if let Some(model) = &new {
+            self.model = Some(self.library.publish(model.clone()));
+        }
+        self.front = front;
+        new
     }
 
-    pub fn bulletin(&self) -> &Bulletin {
-        &self.bulletin
+    /// What answers calls and opens messages.
+    pub fn front(&self) -> &Front {
+        &self.front
     }
 
     /// The latest global model.
     pub fn model(&self) -> Option<&Arc<Published>> {
         self.model.as_ref()
-    }
-
-    /// What opens messages; `None` before the first round and once there will be no more.
-    pub fn context(&self) -> Option<&Arc<RoundContext>> {
-        self.context.as_ref()
     }
 
     /// No message that can be taken now, or could be in an earlier phase, is longer.

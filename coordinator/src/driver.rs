@@ -18,8 +18,8 @@ use std::{
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Output, Phase, Publication, Rejection,
-        Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Job, JobResult, Output, Phase, Rejection, Ticket,
+        Verified, Why,
     },
     job::JobClass,
     message::Tag,
@@ -247,13 +247,11 @@ impl Driver {
         let mut board = None;
         loop {
             match self.machine.poll_output() {
-                Output::Publish(publication) => {
-                    if let Publication::Model(model) = &publication {
-                        self.observer.model(model);
+                Output::Front(front) => {
+                    if let Some(model) = self.draft(&mut board).show(front) {
+                        self.observer.model(&model);
                     }
-                    self.draft(&mut board).publish(publication);
                 }
-                Output::Context(context) => self.draft(&mut board).set_context(context),
                 Output::Job(job) => self.start(job),
                 Output::Persist { id, record } => {
                     self.observer.storing(id);

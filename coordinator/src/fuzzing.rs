@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use pet_core::{
-    coordinator::{Coordinator as Machine, GlobalModel, Publication},
+    coordinator::{Coordinator as Machine, Front, GlobalModel},
     crypto::{RootSeed, RoundSeed},
     model::Model,
 };
@@ -138,13 +138,13 @@ fn start() -> (Router, (oneshot::Sender<()>, watch::Sender<bool>)) {
     let machine = machine.expect("valid settings");
     let library = Arc::new(Library::default());
     let mut first = Board::new(1 << 16, Arc::clone(&library));
-    first.publish(Publication::Model(GlobalModel {
+    first.show(Front::new().with_model(Some(GlobalModel {
         round_id: 1,
         seed: RoundSeed::new([7; 32]),
         models: 3,
         rationals: Bytes::from_static(b"the exact form of a model of ten weights"),
         weights: Some(Arc::new(Model::F32((0..LENGTH).map(|n| n as f32).collect()))),
-    }));
+    })));
     let (board, shown) = watch::channel(first);
     let counters = Arc::new(Counters::default());
     let (stop, stopped) = watch::channel(false);

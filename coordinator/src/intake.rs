@@ -52,11 +52,11 @@ impl Intake {
         let Upload { bytes, place } = upload;
         let core = self.core().await;
         // Only now: while this message waited its turn a new phase may have begun.
-        let context = self.board.borrow().context().cloned().ok_or(Unprocessed::Stopped)?;
-        let round = context.round_id();
+        let front = self.board.borrow().front().clone();
+        let round = front.round_id().ok_or(Unprocessed::Stopped)?;
         let length = bytes.len();
         let opened = spawn_blocking(move || {
-            let opened = context.open(bytes);
+            let opened = front.open(bytes);
             drop(core);
             opened
         });
@@ -111,19 +111,19 @@ fn log(label: &'static str, length: u64, reason: &dyn Display) {
 
 impl Rounds for Intake {
     async fn answer(&self, call: Call) -> Response {
-        let bulletin = self.board.borrow().bulletin().clone();
+        let front = self.board.borrow().front().clone();
         let answer = match &call {
             // Collecting a column of the seed dictionary takes as long as there are updates.
             Call::Seeds(_) => {
                 let core = self.core().await;
                 let answer = spawn_blocking(move || {
-                    let answer = bulletin.answer(&call);
+                    let answer = front.answer(&call);
                     drop(core);
                     answer
                 });
                 answer.await.ok().flatten()
             }
-            _ => bulletin.answer(&call),
+            _ => front.answer(&call),
         };
         // Nothing but a bug leaves one of these calls unanswered.
         answer.unwrap_or_else(|| Response::new(500, Bytes::new()))
@@ -131,7 +131,7 @@ impl Rounds for Intake {
 
     fn params(&self) -> Option<Bytes> {
         let board = self.board.borrow();
-        board.bulletin().parameters().map(|parameters| parameters.to_bytes().into())
+        board.front().parameters().map(|parameters| parameters.to_bytes().into())
     }
 
     fn model(&self) -> Option<Arc<Published>> {
@@ -194,9 +194,10 @@ impl Rounds for Intake {
 #[cfg(test)]
 mod tests {
     use pet_core::{
-        coordinator::{Coordinator as Machine, PersistId, Record},
-        crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, TaskSignatures},
+        coordinator::{Coordinator as Machine, PersistId, Phase, Record},
+        crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures},
         message::{Frame, SumPayload, Tag},
+        round::RoundParameters,
     };
 
     use super::*;
@@ -206,11 +207,32 @@ mod tests {
         status, Confirmations, Store,
     };
 
-    /// Confirms nothing, so that the end takes a while.
-    struct Stuck;
+    /// Confirms that a round has begun, and nothing else, so that the end takes a while.
+    struct Stuck(watch::Sender<PersistId>);
 
     impl Store for Stuck {
-        fn persist(&mut self, _: PersistId, _: Record, _: &Confirmations) {}
+        fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations) {
+            self.0.send_replace(id);
+            if let Record::RoundBegan { .. } = record {
+                confirmations.stored(id);
+            }
+        }
+    }
+
+    /// The message of the first sum participant that there is.
+    fn sum_message(parameters: &RoundParameters) -> Vec<u8> {
+        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([3; 32]));
+        let (keys, signatures) = (0..=u8::MAX)
+            .map(|byte| SigningKeyPair::from_seed(&Seed::new([byte; 32])))
+            .map(|keys| (TaskSignatures::sign(&keys, &parameters.seed), keys))
+            .find(|(signed, _)| signed.task(parameters.sum, parameters.update) == Task::Sum)
+            .map(|(signatures, keys)| (keys, signatures))
+            .unwrap();
+        let payload =
+            SumPayload { sum_signature: signatures.sum, ephemeral_key: ephemeral.public() };
+        let mut frame = Frame::with_capacity(SumPayload::LENGTH);
+        payload.write_to(frame.buffer_mut());
+        frame.seal(&keys, &parameters.pk, Tag::Sum, false, &ephemeral).unwrap()
     }
 
     /// A client would take a 200 for a message that nobody ever looked at. (Time is virtual.)
@@ -224,8 +246,10 @@ mod tests {
         let (board, mut shown) = watch::channel(Board::new(1 << 20, Arc::default()));
         let (_stop, stopped) = watch::channel(false);
         let (observer, ..) = status::channel(Arc::clone(&counters), stopped);
+        let (storing, mut stored) = watch::channel(PersistId(0));
+        let store = Box::new(Stuck(storing));
         let (driver, deliver) =
-            Driver::new(machine, clock, board, Arc::clone(&counters), observer, Box::new(Stuck));
+            Driver::new(machine, clock, board, Arc::clone(&counters), observer, store);
         let models = crate::Volatile::default().models();
         let (_running, stopping) = watch::channel(false);
         let intake = Intake::new(
@@ -238,21 +262,21 @@ mod tests {
         );
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(driver.run(stopped));
+        shown.wait_for(|board| board.front().phase() == Phase::Sum).await.unwrap();
+        let upload = || Upload { bytes: sum_message(&parameters), place: None };
+        // It is never stored, so its sender waits until the end.
+        let waiting = tokio::spawn({
+            let (intake, upload) = (intake.clone(), upload());
+            async move { intake.message(upload).await }
+        });
+        stored.wait_for(|id| *id > PersistId(1)).await.unwrap();
         drop(stop);
-        shown.wait_for(|board| board.context().is_some()).await.unwrap();
+        shown.wait_for(|board| board.front().phase() == Phase::Shutdown).await.unwrap();
 
-        let keys = SigningKeyPair::from_seed(&Seed::new([2; 32]));
-        let ephemeral = EncryptKeyPair::from_seed(&Seed::new([3; 32]));
-        let payload = SumPayload {
-            sum_signature: TaskSignatures::sign(&keys, &parameters.seed).sum,
-            ephemeral_key: ephemeral.public(),
-        };
-        let mut frame = Frame::with_capacity(SumPayload::LENGTH);
-        payload.write_to(frame.buffer_mut());
-        let bytes = frame.seal(&keys, &parameters.pk, Tag::Sum, false, &ephemeral).unwrap();
-        let processed = intake.message(Upload { bytes, place: None }).await;
+        let processed = intake.message(upload()).await;
         assert_eq!(processed, Err(Unprocessed::Stopped));
         assert_eq!(counters.read().rejections.total(), 0);
         assert!(matches!(running.await.unwrap(), Err(DriverError::StoreStuck)));
+        assert_eq!(waiting.await.unwrap(), Err(Unprocessed::Stopped));
     }
 }

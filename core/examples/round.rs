@@ -4,12 +4,11 @@
 #![allow(clippy::print_stdout, clippy::disallowed_macros)]
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    self, Bulletin, Coordinator, CountRange, RoundContext, Settings, Sum2Settings, SumSettings,
-    Ticket, TimeRange, UpdateSettings,
+    self, Coordinator, CountRange, Front, Settings, Sum2Settings, SumSettings, Ticket, TimeRange,
+    UpdateSettings,
 };
 use pet_core::crypto::RootSeed;
 use pet_core::mask::MaskConfig;
@@ -50,7 +49,7 @@ pub fn run() -> Result<Round, Box<dyn Error>> {
             participant.handle_input(now, participant::Input::Tick)?;
             drain(participant, now, &mut server, &mut trained)?;
         }
-        if let Some(model) = server.bulletin.model() {
+        if let Some(model) = server.front.model() {
             let Some(Model::F32(weights)) = model.weights.as_deref() else {
                 return Err("a mean of F32 weights is an F32".into());
             };
@@ -91,11 +90,10 @@ fn drain(
     }
 }
 
-/// The server around a coordinator: what is published, and what messages are opened with.
+/// The server around a coordinator, and what it answers with.
 struct Server {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
 }
 
 impl Server {
@@ -111,7 +109,7 @@ impl Server {
             reassembly: Default::default(),
         };
         let machine = Coordinator::new(settings, RootSeed::new([99; 32]), now)?;
-        let mut server = Self { machine, bulletin: Bulletin::new(), context: None };
+        let mut server = Self { machine, front: Front::new() };
         server.drain(now)?;
         Ok(server)
     }
@@ -124,12 +122,8 @@ impl Server {
                 Output::Job(job) => Input::JobDone(job.finish()),
                 // A server that shall survive a crash stores the records first.
                 Output::Persist { id, .. } => Input::Persisted(id),
-                Output::Publish(publication) => {
-                    self.bulletin.apply(publication);
-                    continue;
-                }
-                Output::Context(context) => {
-                    self.context = Some(context);
+                Output::Front(front) => {
+                    self.front = front;
                     continue;
                 }
                 Output::Event(event) => {
@@ -145,12 +139,11 @@ impl Server {
 
     /// Answers one call.
     fn answer(&mut self, now: Timestamp, call: &Call) -> Result<Response, Box<dyn Error>> {
-        if let Some(response) = self.bulletin.answer(call) {
+        if let Some(response) = self.front.answer(call) {
             return Ok(response);
         }
         // Opening a message needs no machine: a server does it on many threads.
-        let context = self.context.as_ref().ok_or("there is a context from the start")?;
-        match context.open(call.body().to_vec()) {
+        match self.front.open(call.body().to_vec()) {
             Ok(message) => {
                 let input = coordinator::Input::Message { ticket: Ticket(0), message };
                 self.machine.handle_input(now, input)?;

@@ -15,7 +15,7 @@
 //! time on. Here it does so for a coordinator and ten participants at once, in memory.
 //!
 //! ```
-//! use pet_core::coordinator::{self, Bulletin, Coordinator, RoundContext, Ticket};
+//! use pet_core::coordinator::{self, Coordinator, Front, Ticket};
 //! use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
 //! use pet_core::model::Model;
 //! use pet_core::participant::{self, Participant};
@@ -34,11 +34,10 @@
 //! #     reassembly: Default::default(),
 //! # };
 //!
-//! // The server around a coordinator: what is published, and what messages are opened with.
+//! // The server around a coordinator, and what it answers with.
 //! struct Server {
 //!     machine: Coordinator,
-//!     bulletin: Bulletin,
-//!     context: Option<std::sync::Arc<RoundContext>>,
+//!     front: Front,
 //! }
 //!
 //! impl Server {
@@ -49,12 +48,8 @@
 //!             let input = match self.machine.poll_output() {
 //!                 Output::Job(job) => Input::JobDone(job.finish()),
 //!                 Output::Persist { id, .. } => Input::Persisted(id),
-//!                 Output::Publish(publication) => {
-//!                     self.bulletin.apply(publication);
-//!                     continue;
-//!                 }
-//!                 Output::Context(context) => {
-//!                     self.context = Some(context);
+//!                 Output::Front(front) => {
+//!                     self.front = front;
 //!                     continue;
 //!                 }
 //!                 Output::Reply { outcome, .. } => {
@@ -71,11 +66,11 @@
 //!
 //!     /// Answers one call.
 //!     fn answer(&mut self, now: Timestamp, call: Call) -> Response {
-//!         if let Some(response) = self.bulletin.answer(&call) {
+//!         if let Some(response) = self.front.answer(&call) {
 //!             return response;
 //!         }
 //!         // Opening a message needs no machine: a server does it on many threads.
-//!         if let Ok(message) = self.context.as_ref().unwrap().open(call.body().to_vec()) {
+//!         if let Ok(message) = self.front.open(call.body().to_vec()) {
 //!             let input = coordinator::Input::Message { ticket: Ticket(0), message };
 //!             self.machine.handle_input(now, input).unwrap();
 //!             self.drain(now);
@@ -85,7 +80,7 @@
 //! }
 //!
 //! let machine = Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO)?;
-//! let mut server = Server { machine, bulletin: Bulletin::new(), context: None };
+//! let mut server = Server { machine, front: Front::new() };
 //! server.drain(Timestamp::ZERO);
 //!
 //! // Ten participants. All randomness comes from their seeds.
@@ -99,7 +94,7 @@
 //! // Time passes, from one moment at which something is due to the next.
 //! let mut now = Timestamp::ZERO;
 //! let mut trained = 0.0;
-//! while server.bulletin.model().is_none() {
+//! while server.front.model().is_none() {
 //!     for participant in &mut participants {
 //!         use participant::{Event, Input, Output};
 //!         participant.handle_input(now, Input::Tick)?;
@@ -126,7 +121,7 @@
 //! }
 //!
 //! // The mean of all models, and no trace of any single one.
-//! let model = server.bulletin.model().unwrap();
+//! let model = server.front.model().unwrap();
 //! let Some(Model::F32(weights)) = model.weights.as_deref() else { panic!() };
 //! assert_eq!(model.models as f32, trained);
 //! for (weight, expected) in weights.iter().zip([(trained + 1.0) / 32.0, 0.5, -0.25, 0.0]) {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pet_fuzz::{http_examples, sealed_examples, settings_examples};
+use pet_fuzz::{http_examples, sealed_examples, settings_examples, snapshot_examples};
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).expect("usage: seed_corpora FOLDER"));
@@ -15,6 +15,9 @@ fn main() -> std::io::Result<()> {
     }
     for (name, text) in settings_examples() {
         write(&folder.join("settings"), name, text.as_bytes())?;
+    }
+    for (name, bytes) in snapshot_examples() {
+        write(&folder.join("snapshots"), &name, &bytes)?;
     }
     write(&folder.join("rounds"), "calm", &[0; 80])?;
     write(&folder.join("rounds"), "step-by-step", &step_by_step())?;

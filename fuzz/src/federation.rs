@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    self, Bulletin, Coordinator, CountRange, GlobalModel, PersistId, Publication, Record,
-    RoundContext, Settings, Sum2Settings, SumSettings, Ticket, TimeRange, UpdateSettings,
+    self, Coordinator, CountRange, Front, GlobalModel, PersistId, Record, Settings, Sum2Settings,
+    SumSettings, Ticket, TimeRange, UpdateSettings,
 };
 use pet_core::crypto::{
     EncryptKeyPair, PublicSigningKey, RootSeed, SecretEncryptKey, Seed, SigningKeyPair, Task,
@@ -106,8 +106,7 @@ pub struct Client {
 /// The coordinator, and all that is around it.
 pub struct Server {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     jobs: VecDeque<coordinator::Job>,
     /// The last record that was put out, and the last that was stored.
     records: (PersistId, PersistId),
@@ -170,8 +169,7 @@ impl Federation {
             clients: clients.collect(),
             server: Server {
                 machine,
-                bulletin: Bulletin::new(),
-                context: None,
+                front: Front::new(),
                 jobs: VecDeque::new(),
                 records: (PersistId(0), PersistId(0)),
                 saved,
@@ -191,9 +189,9 @@ impl Federation {
         federation
     }
 
-    /// What the coordinator opens messages with.
-    pub fn context(&self) -> Option<&Arc<RoundContext>> {
-        self.server.context.as_ref()
+    /// What the coordinator answers with.
+    pub fn front(&self) -> &Front {
+        &self.server.front
     }
 
     /// The coordinator's state.
@@ -244,13 +242,15 @@ impl Federation {
                     self.server.records.0 = id;
                     self.recorded(record);
                 }
-                Output::Publish(publication) => {
-                    if let Publication::Model(model) = &publication {
+                Output::Front(front) => {
+                    let before = self.server.front.model();
+                    let is_new =
+                        |model: &&GlobalModel| before.is_none_or(|old| !old.is_same(model));
+                    if let Some(model) = front.model().filter(is_new) {
                         self.published(model.clone());
                     }
-                    self.server.bulletin.apply(publication);
+                    self.server.front = front;
                 }
-                Output::Context(context) => self.server.context = Some(context),
                 Output::Reply { ticket, .. } if !self.server.waiting.remove(&ticket) => {
                     self.violated("a reply to nothing, or a second one");
                 }
@@ -317,8 +317,7 @@ impl Federation {
 
     /// Takes a sealed message in, as the coordinator's server would.
     pub fn message(&mut self, sealed: Vec<u8>) {
-        let Some(context) = self.server.context.clone() else { return };
-        let Ok(message) = context.open(sealed) else { return };
+        let Ok(message) = self.server.front.open(sealed) else { return };
         self.server.tickets += 1;
         let ticket = Ticket(self.server.tickets);
         self.server.waiting.insert(ticket);
@@ -326,7 +325,7 @@ impl Federation {
     }
 
     fn answer(&mut self, call: &Call) -> Response {
-        match self.server.bulletin.answer(call) {
+        match self.server.front.answer(call) {
             Some(response) => response,
             None => {
                 let sealed = call.body().to_vec();

@@ -27,7 +27,7 @@ pub use published::published;
 pub use rounds::{play, rounds};
 pub use sealed_message::{examples as sealed_examples, sealed_message};
 pub use settings::{examples as settings_examples, settings};
-pub use snapshots::snapshots;
+pub use snapshots::{examples as snapshot_examples, snapshots};
 
 /// A target's name, and the target.
 pub type Target = (&'static str, fn(&[u8]));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use pet_core::coordinator::{Coordinator, Input, Output, Phase, RoundContext, Ticket};
+use pet_core::coordinator::{Coordinator, Front, Input, Output, Phase, Ticket};
 use pet_core::crypto::{EncryptKeyPair, Seed, SigningKeyPair};
 use pet_core::message::{Frame, Tag};
 use pet_core::time::Timestamp;
@@ -11,7 +11,7 @@ use crate::federation::{client_seeds, settings, Federation};
 
 /// A coordinator in one of the three phases that take messages.
 struct Scene {
-    context: Arc<RoundContext>,
+    front: Front,
     snapshot: Vec<u8>,
 }
 
@@ -24,10 +24,7 @@ fn scenes() -> &'static [Scene; 3] {
             while federation.phase() != phase {
                 federation.calm();
             }
-            Scene {
-                context: federation.context().expect("a round has begun").clone(),
-                snapshot: federation.server_snapshot(),
-            }
+            Scene { front: federation.front().clone(), snapshot: federation.server_snapshot() }
         })
     })
 }
@@ -41,7 +38,7 @@ pub fn sealed_message(data: &[u8]) {
     let [how, who, rest @ ..] = data else { return };
     let scene = &scenes()[usize::from(how % 3)];
     let Some(sealed) = seal(scene, how / 3 % 3, *who, rest) else { return };
-    let Ok(message) = scene.context.open(sealed.clone()) else { return };
+    let Ok(message) = scene.front.open(sealed.clone()) else { return };
 
     let now = Timestamp::from_millis(1);
     let mut machine =
@@ -52,7 +49,7 @@ pub fn sealed_message(data: &[u8]) {
     let after = machine.snapshot().to_bytes();
     assert_eq!(accepted, *before != *after, "accepted, and not changed, or the other way round");
     // Once more: a chunk may be repeated, nothing else.
-    let again = scene.context.open(sealed).expect("it opened before");
+    let again = scene.front.open(sealed).expect("it opened before");
     let chunk = again.is_chunk();
     if accepted {
         let (again, records) = take(&mut machine, now, again);
@@ -62,7 +59,7 @@ pub fn sealed_message(data: &[u8]) {
 }
 
 fn seal(scene: &Scene, how: u8, who: u8, rest: &[u8]) -> Option<Vec<u8>> {
-    let key = scene.context.parameters().pk;
+    let key = scene.front.parameters().expect("a round has begun").pk;
     let ephemeral = EncryptKeyPair::from_seed(&Seed::new([who; 32]));
     match how {
         0 => Some(rest.to_vec()),
@@ -138,7 +135,7 @@ mod tests {
         for (name, example) in examples() {
             let scene = &scenes()[usize::from(example[0] % 3)];
             let sealed = seal(scene, example[0] / 3 % 3, example[1], &example[2..]).unwrap();
-            let opened = scene.context.open(sealed);
+            let opened = scene.front.open(sealed);
             accepted[usize::from(example[0] % 3)] |= opened.is_ok();
             assert!(
                 name.starts_with("opened") || opened.is_ok() || example[3] == 1,

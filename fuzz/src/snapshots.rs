@@ -1,19 +1,24 @@
-//! Saved state machines.
+//! Saved state machines, and what a server answers with.
 
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    self, Coordinator, CountRange, Settings, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
+    self, Coordinator, CountRange, Front, Settings, Sum2Settings, SumSettings, TimeRange,
+    UpdateSettings,
 };
-use pet_core::mask::MaskConfig;
+use pet_core::mask::{DataType, MaskConfig};
 use pet_core::message::ReassemblyLimits;
 use pet_core::participant::{self, Participant, TransportFault};
+use pet_core::request::Call;
 use pet_core::time::Timestamp;
+
+use crate::federation::Federation;
 
 /// The most outputs of a restored machine that are looked at: a few steps on.
 const MOST_OUTPUTS: usize = 64;
 
-/// Saved state machines: whatever is restored goes on in some way, its jobs included, and can be saved again.
+/// Saved state machines: whatever is restored goes on in some way, its jobs included, and can be saved again. And
+/// fronts: whatever is read answers, and can be written again.
 pub fn snapshots(data: &[u8]) {
     if let Ok(machine) = Participant::restore(data, participant_settings()) {
         go_on(machine);
@@ -21,6 +26,38 @@ pub fn snapshots(data: &[u8]) {
     if let Ok(machine) = Coordinator::restore(data, settings(), Timestamp::ZERO) {
         go_on_with_rounds(machine);
     }
+    if let Ok(front) = Front::from_bytes(data) {
+        answer(&front);
+        assert!(Front::from_bytes(&front.to_bytes()).is_ok());
+    }
+}
+
+/// First inputs: what a coordinator is answered for with in each phase.
+pub fn examples() -> Vec<(String, Vec<u8>)> {
+    let mut federation = Federation::new();
+    let mut examples = Vec::new();
+    for _ in 0..40 {
+        let front = federation.front();
+        let name = format!("front-{}-{}", front.round_id().unwrap_or(0), front.phase());
+        if !examples.iter().any(|(other, _)| *other == name) {
+            examples.push((name, front.to_bytes().to_vec()));
+        }
+        federation.calm();
+    }
+    examples.truncate(8);
+    examples
+}
+
+/// Everyone asks for everything, and sends something.
+fn answer(front: &Front) {
+    for call in [Call::Params, Call::Sums, Call::Model(DataType::F32)] {
+        assert!(front.answer(&call).is_some());
+    }
+    for (participant, _) in front.sums().iter().flat_map(|sums| sums.iter()).take(4) {
+        assert!(front.answer(&Call::Seeds(*participant)).is_some());
+    }
+    assert!(front.open(vec![0; 300]).is_err());
+    let _ = (front.max_message_len(), format!("{front:?}"));
 }
 
 /// Nobody answers.

@@ -4,12 +4,11 @@
 //! machine that forgets to ask for its next wake-up therefore stands still, and the test fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    self, Bulletin, Coordinator, CountRange, GlobalModel, Record, Rejection, RoundContext,
-    Sum2Settings, SumSettings, Ticket, TimeRange, UpdateSettings,
+    self, Coordinator, CountRange, Front, GlobalModel, Record, Rejection, Sum2Settings,
+    SumSettings, Ticket, TimeRange, UpdateSettings,
 };
 use pet_core::crypto::{PublicSigningKey, RootSeed, Seed, SigningKeyPair};
 use pet_core::mask::MaskConfigPair;
@@ -37,8 +36,8 @@ pub fn settings(mask: MaskConfigPair, model_length: u64) -> coordinator::Setting
 pub struct Server {
     /// The machine.
     pub machine: Coordinator,
-    /// What can be read.
-    pub bulletin: Bulletin,
+    /// What it answers with.
+    pub front: Front,
     /// All global models, in order.
     pub models: Vec<GlobalModel>,
     /// All events, in order.
@@ -49,7 +48,6 @@ pub struct Server {
     pub updaters: BTreeMap<u64, BTreeSet<PublicSigningKey>>,
     /// When it wants to be woken.
     pub wake_at: Option<Timestamp>,
-    context: Option<Arc<RoundContext>>,
     replies: BTreeMap<Ticket, Result<(), Rejection>>,
     tickets: u64,
 }
@@ -60,13 +58,12 @@ impl Server {
         let machine = Coordinator::new(settings, seed, Timestamp::ZERO).expect("valid settings");
         let mut server = Self {
             machine,
-            bulletin: Bulletin::new(),
+            front: Front::new(),
             models: Vec::new(),
             events: Vec::new(),
             rejections: Vec::new(),
             updaters: BTreeMap::new(),
             wake_at: None,
-            context: None,
             replies: BTreeMap::new(),
             tickets: 0,
         };
@@ -82,8 +79,7 @@ impl Server {
 
     /// Opens a message and hands it to the machine; gives the machine's reply.
     pub fn message(&mut self, now: Timestamp, sealed: Vec<u8>) -> Result<(), Rejection> {
-        let context = self.context.clone().expect("a round has begun");
-        let outcome = context.open(sealed).and_then(|message| {
+        let outcome = self.front.open(sealed).and_then(|message| {
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
             self.input(now, coordinator::Input::Message { ticket, message });
@@ -97,7 +93,7 @@ impl Server {
 
     /// Answers a call as a server would.
     pub fn answer(&mut self, now: Timestamp, call: &Call) -> Response {
-        match self.bulletin.answer(call) {
+        match self.front.answer(call) {
             Some(response) => response,
             None => {
                 // Rejected or not: the answer is the same.
@@ -132,18 +128,13 @@ impl Server {
                     }
                     Input::Persisted(id)
                 }
-                Output::Publish(publication) => {
-                    if let coordinator::Publication::Model(model) = &publication {
-                        // A restored machine puts the latest one out again.
+                Output::Front(front) => {
+                    if let Some(model) = front.model() {
                         if self.models.last() != Some(model) {
                             self.models.push(model.clone());
                         }
                     }
-                    self.bulletin.apply(publication);
-                    continue;
-                }
-                Output::Context(context) => {
-                    self.context = Some(context);
+                    self.front = front;
                     continue;
                 }
                 Output::Reply { ticket, outcome } => {

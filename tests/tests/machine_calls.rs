@@ -7,10 +7,9 @@
 
 use std::alloc::System;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pet_core::coordinator::{self, Bulletin, Coordinator, RoundContext, Ticket};
+use pet_core::coordinator::{self, Coordinator, Front, Ticket};
 use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
 use pet_core::mask::MaskConfig;
 use pet_core::message::MessageSize;
@@ -54,8 +53,7 @@ impl Watch {
 
 struct Server {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     watch: Watch,
 }
 
@@ -68,12 +66,8 @@ impl Server {
             let input = match watch.call("coordinator output", || machine.poll_output()) {
                 Output::Job(job) => Input::JobDone(job.finish()),
                 Output::Persist { id, .. } => Input::Persisted(id),
-                Output::Publish(publication) => {
-                    self.bulletin.apply(publication);
-                    continue;
-                }
-                Output::Context(context) => {
-                    self.context = Some(context);
+                Output::Front(front) => {
+                    self.front = front;
                     continue;
                 }
                 Output::Reply { outcome, .. } => {
@@ -89,8 +83,8 @@ impl Server {
     }
 
     fn answer(&mut self, now: Timestamp, call: Call) -> Response {
-        self.bulletin.answer(&call).unwrap_or_else(|| {
-            let message = self.context.as_ref().unwrap().open(call.body().to_vec()).unwrap();
+        self.front.answer(&call).unwrap_or_else(|| {
+            let message = self.front.open(call.body().to_vec()).unwrap();
             self.input(now, coordinator::Input::Message { ticket: Ticket(0), message });
             Response::ok("")
         })
@@ -107,7 +101,7 @@ fn calls_take_little_memory_whatever_the_models_length() {
     )
     .unwrap();
     let watch = Watch::default();
-    let mut server = Server { machine, bulletin: Bulletin::new(), context: None, watch };
+    let mut server = Server { machine, front: Front::new(), watch };
     server.input(Timestamp::ZERO, coordinator::Input::Tick);
 
     let mut watch = Watch::default();
@@ -122,7 +116,7 @@ fn calls_take_little_memory_whatever_the_models_length() {
         })
         .collect();
     let mut now = Timestamp::ZERO;
-    while server.bulletin.model().is_none() {
+    while server.front.model().is_none() {
         for participant in &mut participants {
             drive(participant, now, &mut server, &mut watch);
         }

@@ -99,7 +99,8 @@ fn settings_that_are_named_exist() {
             let name = word.to_lowercase().replace("__", ".");
             let is_old = OLD.contains(&name.split('.').next().unwrap());
             // XAYNET__SECTION__KEY shows the form; XAYNET__CLIENT is the old participants' log filter.
-            if !exists(&name, &keys) && !is_old && !["", "client", "section.key"].contains(&&*name) {
+            if !exists(&name, &keys) && !is_old && !["", "client", "section.key"].contains(&&*name)
+            {
                 wrong.push(format!("{file}: {VARIABLE}{word}"));
             }
         }

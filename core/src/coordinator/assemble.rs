@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::context::RoundContext;
 use super::jobs::Outcome;
-use super::{Rejection, RoundContext, Verified};
+use super::{Rejection, Verified};
 use crate::crypto::{Blake2b, Digest, PublicSigningKey};
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::MaskObjectView;

@@ -1,7 +1,7 @@
 //! From sealed bytes to a verified message: pure functions that any number of threads may call.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,19 +14,24 @@ use crate::crypto::{
 use crate::mask::MaskObjectView;
 use crate::message::{
     LocalSeedDict, MessageError, MessageView, OwnedChunk, Payload, Sum2Payload, SumPayload, Tag,
-    UpdatePayload, CHUNK_HEADER_LENGTH, HEADER_LENGTH,
+    UpdatePayload, CHUNK_HEADER_LENGTH, HEADER_LENGTH, SEED_ENTRY_LENGTH,
 };
-use crate::round::{RoundParameters, SumDict};
+use crate::round::{RoundParameters, SeedDict, SumDict};
 
-/// All that is needed to tell whether a message may be taken, but for what other messages have done.
-/// It holds the round's secret key.
-#[derive(Debug)]
-pub struct RoundContext {
+/// All of a round that answers depend on, and whether a message may be taken, but for what other messages have
+/// done. It holds the round's secret key.
+#[derive(Debug, Clone)]
+pub(super) struct RoundContext {
     pub(super) round_id: u64,
     pub(super) phase: Phase,
     pub(super) keys: EncryptKeyPair,
     pub(super) parameters: Arc<RoundParameters>,
+    /// The sum dictionary, once it is complete.
     pub(super) sum_dict: Option<Arc<SumDict>>,
+    /// The sum dictionary as it is published, made once.
+    sums_bytes: Arc<OnceLock<Bytes>>,
+    /// The seed dictionary, once it is complete.
+    pub(super) seeds: Option<Arc<SeedDict>>,
 }
 
 /// A message that is authentic, well-formed, for this round and phase, and from a participant that
@@ -90,23 +95,51 @@ impl Verified {
 }
 
 impl RoundContext {
-    /// The round's number.
-    pub fn round_id(&self) -> u64 {
-        self.round_id
+    pub(super) fn new(
+        round_id: u64,
+        phase: Phase,
+        keys: EncryptKeyPair,
+        parameters: Arc<RoundParameters>,
+        sum_dict: Option<Arc<SumDict>>,
+        seeds: Option<Arc<SeedDict>>,
+    ) -> Self {
+        let sums_bytes = Arc::default();
+        Self { round_id, phase, keys, parameters, sum_dict, sums_bytes, seeds }
     }
 
-    /// The phase that this context is for.
-    pub fn phase(&self) -> Phase {
-        self.phase
+    /// The context of the next phase, after the one of this.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        if let (Some(sums), Some(same)) = (&self.sum_dict, &before.sum_dict) {
+            if Arc::ptr_eq(sums, same) {
+                self.sums_bytes = before.sums_bytes.clone();
+            }
+        }
+        self
     }
 
-    /// The round's parameters.
-    pub fn parameters(&self) -> &Arc<RoundParameters> {
-        &self.parameters
+    /// The same, but that no message is taken any more.
+    pub(super) fn closed(&self) -> Self {
+        Self { phase: Phase::Shutdown, ..self.clone() }
+    }
+
+    /// About how much memory it holds that the next one does not.
+    pub(super) fn bytes_beside(&self, next: &Self) -> usize {
+        let is_kept = |sums: &Arc<SumDict>| {
+            next.sum_dict.as_ref().is_some_and(|next| Arc::ptr_eq(sums, next))
+        };
+        let Some(sums) = self.sum_dict.as_ref().filter(|sums| !is_kept(sums)) else { return 0 };
+        let updates = self.seeds.as_ref().map_or(0, |seeds| seeds.len());
+        sums.len() * (2 * SumDict::ENTRY_LENGTH + updates * SEED_ENTRY_LENGTH)
+    }
+
+    /// The sum dictionary as it is published.
+    pub(super) fn sums_bytes(&self) -> Option<Bytes> {
+        let sums = self.sum_dict.as_ref()?;
+        Some(self.sums_bytes.get_or_init(|| sums.to_bytes().into()).clone())
     }
 
     /// How many bytes the longest sealed message has that can be taken in this phase.
-    pub fn max_message_len(&self) -> usize {
+    pub(super) fn max_message_len(&self) -> usize {
         let longest = self.phase.accepts().map_or(0, |tag| self.max_payload(tag));
         longest.saturating_add(CHUNK_HEADER_LENGTH + HEADER_LENGTH + SEAL_OVERHEAD)
     }
@@ -132,7 +165,7 @@ impl RoundContext {
     ///
     /// # Errors
     /// Why it cannot be taken.
-    pub fn open(&self, mut sealed: Vec<u8>) -> Result<Verified, Rejection> {
+    pub(super) fn open(&self, mut sealed: Vec<u8>) -> Result<Verified, Rejection> {
         let opened = self.keys.open_in_place(&mut sealed).map_err(|_| MessageError::DoesNotOpen)?;
         let view = MessageView::parse(opened)?;
         let tag = view.tag;

@@ -8,9 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{
-    GlobalModel, Job, JobResult, Phase, Publication, Rejection, RoundContext, Settings, Verified,
-};
+use super::{Front, GlobalModel, Job, JobResult, Phase, Rejection, Settings, Verified};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, UnmaskError};
@@ -75,10 +73,8 @@ pub enum Output {
         /// What to store.
         record: Record,
     },
-    /// Let everyone see this from now on.
-    Publish(Publication),
-    /// Open messages with this from now on.
-    Context(Arc<RoundContext>),
+    /// Answer with this from now on: it replaces the one before.
+    Front(Front),
     /// A message was processed: answer its sender.
     Reply {
         /// Which message.
@@ -98,8 +94,7 @@ impl Output {
         Some(match self {
             Self::Job(_) => return None,
             Self::Persist { id, record } => Self::Persist { id: *id, record: record.clone() },
-            Self::Publish(publication) => Self::Publish(publication.clone()),
-            Self::Context(context) => Self::Context(context.clone()),
+            Self::Front(front) => Self::Front(front.clone()),
             Self::Reply { ticket, outcome } => {
                 Self::Reply { ticket: *ticket, outcome: outcome.clone() }
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bulletin::GlobalModel;
 use super::context::RoundContext;
 use super::io::{Idle, Input, Output, Reject, Ticket, Why};
 use super::jobs::Outcome;
@@ -15,13 +14,13 @@ use super::outbox::Outbox;
 use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::snapshot::{RestoreError, Saved, Snapshot};
 use super::state::{Round, Stage};
-use super::{Job, Phase, Rejection};
+use super::{Front, GlobalModel, Job, Phase, Rejection};
 use crate::crypto::{
     EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, SnapshotKey,
 };
 use crate::job::{JobId, Release, Work};
 use crate::message::{Complete, LocalSeedDict, MessageId, Reassembly};
-use crate::round::{RoundParameters, SumDict};
+use crate::round::RoundParameters;
 use crate::time::Timestamp;
 
 /// From so many bytes on memory is freed in a job.
@@ -40,6 +39,8 @@ pub struct Coordinator {
     /// For how long the phase had been going on by then.
     pub(super) before: Duration,
     pub(super) context: Arc<RoundContext>,
+    /// What was put out last to be answered with.
+    pub(super) shown: Front,
     pub(super) reassembly: Reassembly,
     /// The latest global model.
     pub(super) model: Option<GlobalModel>,
@@ -190,7 +191,7 @@ impl Coordinator {
     ) -> Self {
         let reassembly = Reassembly::new(settings.reassembly);
         let keys = round.keys(&root);
-        let context = context(&round, &keys, &stage);
+        let context = Arc::new(context(&round, &keys, &stage));
         Self {
             settings,
             root,
@@ -201,6 +202,7 @@ impl Coordinator {
             began: now,
             before: elapsed,
             context,
+            shown: Front::new(),
             reassembly,
             model: None,
             updating: BTreeSet::new(),
@@ -265,6 +267,7 @@ impl Coordinator {
             began: self.began,
             before: self.before,
             context: self.context.clone(),
+            shown: self.shown.clone(),
             reassembly: self.reassembly.clone(),
             model: self.model.clone(),
             updating: self.updating.clone(),
@@ -374,7 +377,11 @@ impl Coordinator {
 
     /// What should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
-        self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()))
+        let output = self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()));
+        if let Output::Front(front) = &output {
+            self.shown(front.clone());
+        }
+        output
     }
 
     fn idle(&self) -> Idle {
@@ -427,12 +434,25 @@ impl Coordinator {
 }
 
 impl Coordinator {
-    /// Makes and announces what messages are opened with in the current phase.
+    /// Makes what messages are opened with in the current phase.
     pub(super) fn renew_context(&mut self) {
-        let new = context(&self.round, &self.keys, &self.stage);
-        let old = std::mem::replace(&mut self.context, new);
-        let participants = old.sum_dict.as_ref().map_or(0, |dict| dict.len());
-        self.release(participants * SumDict::ENTRY_LENGTH, old);
+        let new = context(&self.round, &self.keys, &self.stage).after(&self.context);
+        let bytes = self.context.bytes_beside(&new);
+        let old = std::mem::replace(&mut self.context, Arc::new(new));
+        self.release(bytes, old);
+    }
+
+    /// Has everyone answered with what there is now, once it is stored.
+    pub(super) fn show(&mut self) {
+        self.outbox.front(Front::of(self.context.clone(), self.model.clone()));
+    }
+
+    /// Notes what is answered with from now on. Whoever drives this replaces the front before by it: the memory of
+    /// that is freed in a job.
+    fn shown(&mut self, front: Front) {
+        let bytes = self.shown.bytes_beside(&front);
+        let old = std::mem::replace(&mut self.shown, front);
+        self.release(bytes, old);
     }
 
     pub(super) fn set_round(&mut self, round: Round) {
@@ -458,12 +478,13 @@ impl Coordinator {
     }
 }
 
-fn context(round: &Round, keys: &EncryptKeyPair, stage: &Stage) -> Arc<RoundContext> {
-    Arc::new(RoundContext {
-        round_id: round.id,
-        phase: stage.phase(),
-        keys: keys.clone(),
-        parameters: round.parameters.clone(),
-        sum_dict: stage.sum_dict().cloned(),
-    })
+fn context(round: &Round, keys: &EncryptKeyPair, stage: &Stage) -> RoundContext {
+    RoundContext::new(
+        round.id,
+        stage.phase(),
+        keys.clone(),
+        round.parameters.clone(),
+        stage.sum_dict().cloned(),
+        stage.seeds().cloned(),
+    )
 }

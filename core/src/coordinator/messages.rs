@@ -5,14 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::assemble::Assemble;
-use super::bulletin::{GlobalModel, Publication};
 use super::context::{Body, Verified};
 use super::io::{Event, Record, Reject, Ticket};
 use super::jobs::{Aggregate, Outcome};
 use super::machine::{Coordinator, Running, Split, SplitId, Update};
 use super::settings::most_summers;
 use super::state::{Stage, Vote};
-use super::{JobResult, Phase, Rejection};
+use super::{GlobalModel, JobResult, Phase, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::job::JobId;
 use crate::mask::{Aggregation, Unmasked};
@@ -329,8 +328,8 @@ impl Coordinator {
         };
         let old = self.model.replace(model.clone());
         self.release(old.as_ref().map_or(0, |old| old.rationals.len()), old);
-        self.outbox.persist(Record::Model(model.clone()));
-        self.outbox.publish(Publication::Model(model));
+        self.outbox.persist(Record::Model(model));
+        self.show();
         self.outbox.event(Event::RoundCompleted { round_id, models, votes });
         self.next_round();
     }

@@ -1,11 +1,10 @@
 //! The coordinator's state machine (specification, sections 1 and 4).
 //!
 //! A [`Coordinator`] is told what happened ([`Coordinator::handle_input`]) and says what should happen
-//! next ([`Coordinator::poll_output`]). Around it a server does three things:
+//! next ([`Coordinator::poll_output`]). Around it a server does two things:
 //!
-//! * It answers calls from what was published: [`Bulletin`] does that.
-//! * It opens messages, on any number of threads, with the round's [`RoundContext`]: a chain of pure
-//!   functions from sealed bytes to a [`Verified`] message, which is then a short input.
+//! * It answers calls, and opens messages, on any number of threads, with the latest [`Front`]: pure functions
+//!   from a call to its answer, and from sealed bytes to a [`Verified`] message, which is then a short input.
 //! * It runs the jobs, keeps the time, stores the [`Record`]s, and passes replies on.
 //!
 //! # How to drive it
@@ -14,13 +13,14 @@
 //!    or `wake_at`.
 //! 3. Tell the machine with `handle_input`, and begin again.
 //!
-//! What must not be seen before it is stored (a reply, a publication) comes out only after the
+//! What must not be seen before it is stored (a reply, a front) comes out only after the
 //! confirmation ([`Input::Persisted`]) of the records before it.
 
 mod assemble;
-mod bulletin;
 mod context;
 mod control;
+mod front;
+mod global_model;
 mod io;
 mod jobs;
 mod machine;
@@ -38,8 +38,9 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use bulletin::{Bulletin, GlobalModel, Publication};
-pub use context::{RoundContext, Verified};
+pub use context::Verified;
+pub use front::Front;
+pub use global_model::GlobalModel;
 pub use io::{Event, Idle, Input, Output, PersistId, Record, Reject, RoundFailure, Ticket, Why};
 pub use jobs::Outcome;
 pub use machine::Coordinator;

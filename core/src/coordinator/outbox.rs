@@ -5,10 +5,9 @@
 //! the order is kept; and each kind of output has its own lane, so that none can take the wrong one.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::io::{Event, Output, PersistId, Record, Ticket};
-use super::{Job, Publication, Rejection, RoundContext};
+use super::{Front, Job, Rejection};
 
 /// How many outputs may wait for the store. Messages that come then are sent away, whatever they are: so a
 /// store that is stuck has no more to remember than this.
@@ -37,20 +36,22 @@ impl Outbox {
         self.ready.push_back(Output::Job(job));
     }
 
-    /// Shows something to everyone, once it is stored.
-    pub(super) fn publish(&mut self, publication: Publication) {
-        self.gate(Output::Publish(publication));
+    /// Has everyone answered with this, once it is stored that it holds.
+    pub(super) fn front(&mut self, front: Front) {
+        self.gate(Output::Front(front));
     }
 
-    /// Has messages opened with this, once it is stored that it holds.
-    pub(super) fn context(&mut self, context: Arc<RoundContext>) {
-        self.gate(Output::Context(context));
-    }
-
-    /// Has messages opened with this from now on: with it none is taken any more, and there is no record of
-    /// that.
-    pub(super) fn last_context(&mut self, context: Arc<RoundContext>) {
-        self.ready.push_back(Output::Context(context));
+    /// Has no message taken any more, from now on: there is no record of that. `shown` is the front that came out
+    /// last; those that still wait come out closed, too.
+    pub(super) fn close(&mut self, shown: &Front) {
+        if shown.round_id().is_some() {
+            self.ready.push_back(Output::Front(shown.clone().closed()));
+        }
+        for (_, output) in &mut self.gated {
+            if let Output::Front(front) = output {
+                *front = std::mem::take(front).closed();
+            }
+        }
     }
 
     /// Tells the operator, once it is stored.
@@ -148,7 +149,7 @@ mod tests {
     enum Step {
         Persist,
         Job,
-        Publish,
+        Front,
         Event,
         Accept,
         Duplicate,
@@ -161,7 +162,7 @@ mod tests {
         let step = prop_oneof![
             2 => Just(Step::Persist),
             1 => Just(Step::Job),
-            1 => Just(Step::Publish),
+            1 => Just(Step::Front),
             1 => Just(Step::Event),
             1 => Just(Step::Accept),
             1 => Just(Step::Duplicate),
@@ -176,7 +177,7 @@ mod tests {
         Rejection::WrongPhase { tag: Tag::Sum, phase: Phase::Update }
     }
 
-    /// The number that `put` has given to an output; nothing for publications, which have no room for one.
+    /// The number that `put` has given to an output; nothing for fronts, which have no room for one.
     fn number(output: &Output) -> Option<u64> {
         match output {
             Output::Persist { record: Record::RoundFailed { round_id }, .. }
@@ -212,8 +213,8 @@ mod tests {
                         outbox.reply(Ticket(n), Err(rejected()));
                         ready.push_back(Some(n));
                     }
-                    Step::Publish => {
-                        outbox.publish(Publication::WithdrawDictionaries);
+                    Step::Front => {
+                        outbox.front(Front::new());
                         gated.push_back((records, None));
                     }
                     Step::Event => {

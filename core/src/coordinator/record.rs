@@ -7,8 +7,7 @@ use zeroize::Zeroizing;
 
 use super::context::{Body, Verified};
 use super::{
-    Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Publication, Reject,
-    Settings, Ticket,
+    Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Reject, Settings, Ticket,
 };
 use crate::crypto::{PublicSigningKey, RootSeed};
 use crate::job::{JobId, JobResult};
@@ -147,8 +146,12 @@ impl Machine for Coordinator {
 
     fn content(output: &Output) -> Vec<u8> {
         match output {
-            Output::Publish(Publication::Parameters(parameters)) => parameters.to_bytes(),
-            Output::Publish(Publication::Model(model)) => model.rationals.to_vec(),
+            Output::Front(front) => {
+                let mut said = Vec::new();
+                said.extend(front.parameters().map(|parameters| parameters.to_bytes()));
+                said.extend(front.model().map(|model| model.rationals.to_vec()));
+                said.concat()
+            }
             _ => Vec::new(),
         }
     }

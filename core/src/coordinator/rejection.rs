@@ -14,6 +14,9 @@ pub enum Rejection {
     /// It is malformed, not authentic, or for another round.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// It came before the first round.
+    #[error("no round has begun yet")]
+    NoRound,
     /// Messages of this kind are not taken now.
     #[error("a {tag} message cannot be taken in the {phase} phase")]
     WrongPhase {
@@ -85,6 +88,7 @@ impl Rejection {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Message(error) => error.label(),
+            Self::NoRound => "no_round",
             Self::WrongPhase { .. } => "wrong_phase",
             Self::NotEligible(_) => "not_eligible",
             Self::MaskConfig => "mask_config",
@@ -124,6 +128,7 @@ impl Rejection {
             | Self::ModelLength { .. }
             | Self::WeakEphemeralKey
             | Self::SeedDictMismatch => told(422, "The message does not fit the round"),
+            Self::NoRound => told(503, "There is no round yet"),
             Self::WrongPhase { .. } => told(409, "The phase takes no such messages"),
             Self::TooLate(_) => told(409, "The phase's time is over"),
             Self::Full(_) | Self::TooManyModels => told(409, "The phase has enough messages"),
@@ -184,6 +189,7 @@ mod tests {
     fn problems_have_the_rejections_names_and_a_fitting_status() {
         let (tag, phase) = (Tag::Sum, Phase::Update);
         for (rejection, status) in [
+            (Rejection::NoRound, 503),
             (Rejection::WrongPhase { tag, phase }, 409),
             (Rejection::NotEligible(Task::Sum), 403),
             (Rejection::MaskConfig, 422),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bulletin::Publication;
 use super::io::{Event, PersistId, Record, RoundFailure};
 use super::jobs::Unmask;
 use super::machine::{Coordinator, Running};
@@ -60,7 +59,6 @@ impl Coordinator {
             secret: self.round_secret().clone(),
         });
         self.enter(Stage::Sum { dict: SumDict::new() });
-        self.outbox.publish(Publication::Parameters(self.round.parameters.clone()));
     }
 
     /// Begins a phase. Whatever messages of the phase before are still under way are turned down.
@@ -74,7 +72,7 @@ impl Coordinator {
         self.renew_context();
         let (round_id, phase) = (self.round.id, self.stage.phase());
         self.turn_down_updates(phase);
-        self.outbox.context(self.context.clone());
+        self.show();
         self.outbox.event(Event::PhaseBegan { round_id, phase });
     }
 
@@ -108,13 +106,11 @@ impl Coordinator {
             Stage::Sum { dict } => {
                 let sum_dict = Arc::new(dict);
                 self.outbox.persist(Record::SumEnded);
-                self.outbox.publish(Publication::Sums(sum_dict.clone()));
                 self.enter(Stage::Update { sum_dict, seeds: SeedDict::new(), aggregation: None });
             }
             Stage::Update { sum_dict, seeds, aggregation: Some(aggregation) } => {
                 let seeds = Arc::new(seeds);
                 self.outbox.persist(Record::UpdateEnded);
-                self.outbox.publish(Publication::Seeds(seeds.clone()));
                 self.enter(Stage::Sum2 {
                     sum_dict,
                     seeds,
@@ -136,7 +132,6 @@ impl Coordinator {
         aggregation: Arc<Aggregation>,
         votes: BTreeMap<Digest, Vote>,
     ) {
-        self.outbox.publish(Publication::WithdrawDictionaries);
         let most = votes.values().map(|vote| vote.count).max().unwrap_or(0);
         let cast = votes.values().map(|vote| vote.count).sum();
         let needed = self.settings.sum2.quorum.needed(cast, sum_participants);
@@ -175,7 +170,6 @@ impl Coordinator {
         let round_id = self.round.id;
         self.outbox.event(Event::RoundFailed { round_id, phase, failure });
         self.outbox.persist(Record::RoundFailed { round_id });
-        self.outbox.publish(Publication::WithdrawDictionaries);
         self.enter(Stage::Failure { record: self.outbox.last_record() });
     }
 
@@ -192,7 +186,7 @@ impl Coordinator {
         let old = std::mem::replace(&mut self.stage, Stage::Shutdown);
         self.release(old.bytes(), old);
         self.renew_context();
-        self.outbox.last_context(self.context.clone());
+        self.outbox.close(&self.shown);
     }
 
     /// Begins a new round if what was saved is none, or does not fit together: nothing of a damaged
@@ -216,18 +210,7 @@ impl Coordinator {
     }
 
     pub(super) fn publish_again(&mut self) {
-        self.outbox.context(self.context.clone());
-        self.outbox.publish(Publication::Parameters(self.round.parameters.clone()));
-        if let Some(model) = self.model.clone() {
-            self.outbox.publish(Publication::Model(model));
-        }
-        if let Some(sum_dict) = self.stage.sum_dict().cloned() {
-            self.outbox.publish(Publication::Sums(sum_dict));
-        }
-        if let Stage::Sum2 { seeds, .. } = &self.stage {
-            let seeds = seeds.clone();
-            self.outbox.publish(Publication::Seeds(seeds));
-        }
+        self.show();
         match self.stage {
             Stage::Unmask { .. } => self.unmask(),
             // The confirmation was for the machine that was saved. (Without a record it is stored.)

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::bulletin::GlobalModel;
 use super::settings::InvalidSettings;
 use super::state::{Round, Stage};
+use super::GlobalModel;
 use crate::crypto::{RootSeed, SnapshotKey};
 use crate::message::Reassembly;
 use crate::snapshot::{Envelope, EnvelopeError};

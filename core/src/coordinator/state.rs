@@ -153,6 +153,14 @@ impl Stage {
         }
     }
 
+    /// The complete seed dictionary.
+    pub(super) fn seeds(&self) -> Option<&Arc<SeedDict>> {
+        match self {
+            Self::Sum2 { seeds, .. } => Some(seeds),
+            _ => None,
+        }
+    }
+
     /// The complete sum dictionary.
     pub(super) fn sum_dict(&self) -> Option<&Arc<SumDict>> {
         match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{decode_map, DecodeError, DictSteps};
+use super::{decode_map, DecodeError, DictSteps, SumDict};
 use crate::crypto::PublicSigningKey;
 use crate::message::{EncryptedMaskSeed, LocalSeedDict};
 
@@ -51,6 +51,12 @@ impl SeedDict {
     /// Whether a participant's update is in it.
     pub fn contains(&self, update_participant: &PublicSigningKey) -> bool {
         self.0.contains_key(update_participant)
+    }
+
+    /// Whether every update has a seed for each of these sum participants, and for nobody else.
+    pub(crate) fn is_for(&self, sums: &SumDict) -> bool {
+        let expected = || sums.iter().map(|(participant, _)| participant);
+        self.0.values().all(|seeds| seeds.sum_participants().eq(expected()))
     }
 
     /// What one sum participant gets. Takes time proportional to the number of updates.

@@ -2,11 +2,11 @@
 //! once: it lives in memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use pet_transport_blocking::core::coordinator::{
-    Bulletin, Coordinator, Event, Input, Output, Reject, Rejection, RoundContext, Ticket, Why,
+    Coordinator, Event, Front, Input, Output, Reject, Rejection, Ticket, Why,
 };
 use pet_transport_blocking::core::crypto::{PublicSigningKey, RootSeed};
 use pet_transport_blocking::core::job::JobId;
@@ -29,21 +29,13 @@ pub(crate) struct CoordinatorMachine {
 
 struct Inner {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     /// How many messages were handed to the machine.
     messages: u64,
     /// What the user calls those that are being processed; messages of `request` have no name.
     tickets: HashMap<Ticket, u64>,
     /// What has become of messages that could not even be opened, to be told.
-    rejected: VecDeque<(Option<u64>, Unopened)>,
-}
-
-/// Why a message was not handed to the machine.
-enum Unopened {
-    Rejected(Rejection),
-    /// The machine has not yet said how to open messages.
-    NoRound,
+    rejected: VecDeque<(Option<u64>, Rejection)>,
 }
 
 #[pymethods]
@@ -67,8 +59,7 @@ impl CoordinatorMachine {
         };
         let inner = Inner {
             machine: machine.map_err(CoordinatorInit::new_err)?,
-            bulletin: Bulletin::new(),
-            context: None,
+            front: Front::new(),
             messages: 0,
             tickets: HashMap::new(),
             rejected: VecDeque::new(),
@@ -110,7 +101,7 @@ impl CoordinatorMachine {
         let Some(call) = call(method, path, body) else {
             return Ok((404, PyBytes::new(py, b"")));
         };
-        let answer = self.lock().bulletin.answer(&call);
+        let answer = self.lock().front.answer(&call);
         if let Some(response) = answer {
             return Ok((response.status, PyBytes::new(py, &response.body)));
         }
@@ -126,24 +117,10 @@ impl CoordinatorMachine {
     fn poll_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let output = {
             let mut inner = self.lock();
-            if let Some((ticket, unopened)) = inner.rejected.pop_front() {
+            if let Some((ticket, rejection)) = inner.rejected.pop_front() {
                 let round = inner.machine.round_id();
                 drop(inner);
-                return match unopened {
-                    Unopened::Rejected(rejection) => rejection_tuple(py, ticket, &rejection, round),
-                    Unopened::NoRound => {
-                        let reason = "no round has begun: poll the outputs before";
-                        (
-                            "message_rejected",
-                            reason,
-                            ticket,
-                            "no_round",
-                            503_u16,
-                            PyBytes::new(py, b""),
-                        )
-                            .into_pyobject(py)
-                    }
-                };
+                return rejection_tuple(py, ticket, &rejection, round);
             }
             inner.poll()?
         };
@@ -201,7 +178,7 @@ impl CoordinatorMachine {
         py: Python<'py>,
         as_array: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let weights = self.lock().bulletin.model().and_then(|model| model.weights.clone());
+        let weights = self.lock().front.model().and_then(|model| model.weights.clone());
         match weights {
             None => Ok(None),
             Some(weights) if as_array => weights_out::to_array(py, &weights).map(Some),
@@ -222,12 +199,9 @@ impl CoordinatorMachine {
     }
 
     fn take_in(&self, py: Python<'_>, now: u64, name: Option<u64>, body: Vec<u8>) -> PyResult<()> {
-        let context = self.lock().context.clone();
-        let opened = match context {
-            None => Err(Unopened::NoRound),
-            // Without the machine's lock either: it may be asked for other things meanwhile.
-            Some(context) => py.detach(|| context.open(body)).map_err(Unopened::Rejected),
-        };
+        let front = self.lock().front.clone();
+        // Without the machine's lock either: it may be asked for other things meanwhile.
+        let opened = py.detach(|| front.open(body));
         let mut inner = self.lock();
         match opened {
             Ok(message) => {
@@ -237,7 +211,7 @@ impl CoordinatorMachine {
                 inner.machine.handle_input(Timestamp::from_millis(now), input).map_err(rejected)?;
                 inner.tickets.extend(name.map(|name| (ticket, name)));
             }
-            Err(unopened) => inner.rejected.push_back((name, unopened)),
+            Err(rejection) => inner.rejected.push_back((name, rejection)),
         }
         Ok(())
     }
@@ -257,8 +231,7 @@ impl Inner {
                     .machine
                     .handle_input(Timestamp::ZERO, Input::Persisted(id))
                     .map_err(rejected)?,
-                Output::Publish(publication) => self.bulletin.apply(publication),
-                Output::Context(context) => self.context = Some(context),
+                Output::Front(front) => self.front = front,
                 output => return Ok(output),
             }
         }

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use pet_core::coordinator::{GlobalModel, Publication, Record};
+use pet_core::coordinator::{Front, GlobalModel, Record};
 use pet_core::crypto::{Blake2b, Digest, PublicSigningKey, RoundSeed};
 use pet_core::mask::DataType;
 use pet_core::message::{LocalSeedDict, Tag};
 use pet_core::model::{ratio, Model};
+use pet_core::round::{SeedDict, SumDict};
 
 use super::violation::Violation;
 
@@ -220,42 +221,50 @@ impl Ledger {
         self.acknowledged.entry(round).or_default().insert((tag, participant));
     }
 
-    /// Something was published; a verdict if it is a model.
+    /// What is published has changed; a verdict if there is a model.
     ///
     /// # Errors
     /// If it does not follow from what was accepted, or has changed since it was first published.
-    pub fn published(&mut self, publication: &Publication) -> Result<Option<Verdict>, Violation> {
-        match publication {
-            Publication::Parameters(parameters) => {
-                self.public = Some(parameters.seed);
-                self.shown.entry(parameters.seed).or_default();
-                Ok(None)
-            }
-            Publication::Sums(sums) => {
-                let seed = self.public.ok_or(Violation::UnknownRound)?;
-                let (round, accepted) = self.accepted(seed)?;
-                let what = "sum participants";
-                if !sums.iter().map(|(key, _)| key).eq(&accepted.sums) {
-                    return Err(Violation::WrongDictionary { round, what });
-                }
-                let digest = Blake2b::hash(&[&sums.to_bytes()]);
-                let shown = &mut self.shown.entry(seed).or_default().sums;
-                check_same(shown, digest, round, what).map(|_| None)
-            }
-            Publication::Seeds(seeds) => {
-                let seed = self.public.ok_or(Violation::UnknownRound)?;
-                let (round, accepted) = self.accepted(seed)?;
-                let what = "mask seeds";
-                let all = accepted.updates.keys().all(|key| seeds.contains(key));
-                if !all || seeds.len() != accepted.updates.len() {
-                    return Err(Violation::WrongDictionary { round, what });
-                }
-                let shown = &mut self.shown.entry(seed).or_default().updaters;
-                check_same(shown, seeds.len(), round, what).map(|_| None)
-            }
-            Publication::Model(model) => self.check_model(model).map(Some),
-            _ => Ok(None),
+    pub fn published(&mut self, front: &Front) -> Result<Option<Verdict>, Violation> {
+        if let Some(parameters) = front.parameters() {
+            self.show_round(parameters.seed);
         }
+        if let Some(sums) = front.sums() {
+            self.check_sums(sums)?;
+        }
+        if let Some(seeds) = front.seeds() {
+            self.check_seeds(seeds)?;
+        }
+        front.model().map(|model| self.check_model(model)).transpose()
+    }
+
+    fn show_round(&mut self, seed: RoundSeed) {
+        self.public = Some(seed);
+        self.shown.entry(seed).or_default();
+    }
+
+    fn check_sums(&mut self, sums: &SumDict) -> Result<(), Violation> {
+        let seed = self.public.ok_or(Violation::UnknownRound)?;
+        let (round, accepted) = self.accepted(seed)?;
+        let what = "sum participants";
+        if !sums.iter().map(|(key, _)| key).eq(&accepted.sums) {
+            return Err(Violation::WrongDictionary { round, what });
+        }
+        let digest = Blake2b::hash(&[&sums.to_bytes()]);
+        let shown = &mut self.shown.entry(seed).or_default().sums;
+        check_same(shown, digest, round, what).map(|_| ())
+    }
+
+    fn check_seeds(&mut self, seeds: &SeedDict) -> Result<(), Violation> {
+        let seed = self.public.ok_or(Violation::UnknownRound)?;
+        let (round, accepted) = self.accepted(seed)?;
+        let what = "mask seeds";
+        let all = accepted.updates.keys().all(|key| seeds.contains(key));
+        if !all || seeds.len() != accepted.updates.len() {
+            return Err(Violation::WrongDictionary { round, what });
+        }
+        let shown = &mut self.shown.entry(seed).or_default().updaters;
+        check_same(shown, seeds.len(), round, what).map(|_| ())
     }
 
     fn check_model(&mut self, model: &GlobalModel) -> Result<Verdict, Violation> {
@@ -395,7 +404,7 @@ mod tests {
     use pet_core::crypto::{EncryptKeyPair, Seed};
     use pet_core::mask::{Aggregation, MaskConfig};
     use pet_core::message::EncryptedMaskSeed;
-    use pet_core::round::{RoundParameters, SumDict};
+    use pet_core::round::RoundParameters;
 
     use super::*;
 
@@ -454,22 +463,22 @@ mod tests {
         let secret = EncryptKeyPair::from_seed(&Seed::new([1; 32])).secret().clone();
         let began = Record::RoundBegan { round_id: 1, parameters: parameters(), secret };
         ledger.record(&began).unwrap();
-        ledger.published(&Publication::Parameters(parameters())).unwrap();
+        ledger.show_round(SEED);
         let ephemeral_key = parameters().pk;
         ledger.record(&Record::Sum { participant: key(1), ephemeral_key }).unwrap();
         ledger.record(&updates(&[11, 12, 13])).unwrap();
         ledger
     }
 
-    fn model(numer: i64, denom: i64, models: u64) -> Publication {
+    fn model(numer: i64, denom: i64, models: u64) -> GlobalModel {
         let weight = BigRational::new(numer.into(), denom.into());
-        Publication::Model(GlobalModel {
+        GlobalModel {
             round_id: 1,
             seed: SEED,
             models,
             rationals: ratio::encode_ratios(&[weight]).into(),
             weights: None,
-        })
+        }
     }
 
     #[test]
@@ -479,15 +488,15 @@ mod tests {
         ledger.record(&winner(5)).unwrap();
         // (4 * 256 - 2 * 128 + 64) / (7 * 256)
         let right = model(832, 7 * 256, 3);
-        assert_eq!(ledger.published(&right), Ok(Some(Verdict::Mean)));
-        assert_eq!(ledger.published(&right), Ok(Some(Verdict::Again)));
-        let changed = ledger.published(&model(833, 7 * 256, 3));
+        assert_eq!(ledger.check_model(&right), Ok(Verdict::Mean));
+        assert_eq!(ledger.check_model(&right), Ok(Verdict::Again));
+        let changed = ledger.check_model(&model(833, 7 * 256, 3));
         assert!(matches!(changed, Err(Violation::Republished { .. })), "{changed:?}");
     }
 
     #[test]
     fn a_wrong_mean_or_count_is_found() {
-        for (publication, kind) in [
+        for (model, kind) in [
             (model(833, 7 * 256, 3), "mean"),
             // The mean of the first two only.
             (model(768, 6 * 256, 3), "mean"),
@@ -496,7 +505,7 @@ mod tests {
             let mut ledger = ledger();
             ledger.record(&vote(1, 5)).unwrap();
             ledger.record(&winner(5)).unwrap();
-            let found = ledger.published(&publication).unwrap_err();
+            let found = ledger.check_model(&model).unwrap_err();
             match kind {
                 "mean" => assert!(matches!(found, Violation::WrongMean { .. }), "{found}"),
                 _ => assert!(matches!(found, Violation::WrongCount { .. }), "{found}"),
@@ -542,14 +551,14 @@ mod tests {
     #[test]
     fn dictionaries_must_be_what_was_accepted_and_stay_so() {
         let mut ledger = ledger();
-        let wrong = ledger.published(&Publication::Sums(Arc::new(SumDict::new()))).unwrap_err();
+        let wrong = ledger.check_sums(&SumDict::new()).unwrap_err();
         assert!(matches!(wrong, Violation::WrongDictionary { .. }), "{wrong}");
         let mut dict = SumDict::new();
         dict.insert(key(1), parameters().pk);
-        assert_eq!(ledger.published(&Publication::Sums(Arc::new(dict))), Ok(None));
+        assert_eq!(ledger.check_sums(&dict), Ok(()));
         let mut dict = SumDict::new();
         dict.insert(key(1), EncryptKeyPair::from_seed(&Seed::new([2; 32])).public());
-        let changed = ledger.published(&Publication::Sums(Arc::new(dict))).unwrap_err();
+        let changed = ledger.check_sums(&dict).unwrap_err();
         assert!(matches!(changed, Violation::Republished { .. }), "{changed}");
     }
 
@@ -560,14 +569,14 @@ mod tests {
             outvoted.record(&vote(voter, mask)).unwrap();
         }
         outvoted.record(&winner(6)).unwrap();
-        assert_eq!(outvoted.published(&model(1, 3, 3)), Ok(Some(Verdict::Outvoted)));
+        assert_eq!(outvoted.check_model(&model(1, 3, 3)), Ok(Verdict::Outvoted));
 
         let mut tied = ledger();
         for (voter, mask) in [(1, 5), (2, 6)] {
             tied.record(&vote(voter, mask)).unwrap();
         }
         tied.record(&winner(5)).unwrap();
-        assert_eq!(tied.published(&model(832, 7 * 256, 3)), Err(Violation::WrongWinner(1)));
+        assert_eq!(tied.check_model(&model(832, 7 * 256, 3)), Err(Violation::WrongWinner(1)));
 
         let mut differing = ledger();
         differing.trust(key(2));
@@ -575,7 +584,7 @@ mod tests {
             differing.record(&vote(voter, mask)).unwrap();
         }
         differing.record(&winner(5)).unwrap();
-        let found = differing.published(&model(832, 7 * 256, 3)).unwrap_err();
+        let found = differing.check_model(&model(832, 7 * 256, 3)).unwrap_err();
         assert_eq!(found, Violation::HonestMasksDiffer(1));
     }
 }

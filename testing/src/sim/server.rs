@@ -1,14 +1,13 @@
 //! The coordinator's side: a driver with a store, that crashes and is restored from what was stored.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use pet_core::coordinator::{
-    Bulletin, Coordinator, Event, Input, Job, Output, PersistId, Publication, Record, Rejection,
-    RoundContext, Snapshot, Ticket, Verified, Why,
+    Coordinator, Event, Front, GlobalModel, Input, Job, Output, PersistId, Record, Rejection,
+    Snapshot, Ticket, Verified, Why,
 };
 use pet_core::crypto::{EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed};
 use pet_core::job::JobId;
@@ -36,8 +35,7 @@ pub(super) struct Server {
     crashes: u32,
     /// When its clock was zero: a restored process has a clock of its own.
     epoch: Timestamp,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     wake: Option<Key>,
     jobs: u64,
     tickets: BTreeMap<Ticket, Pending>,
@@ -79,8 +77,7 @@ impl Server {
             random,
             crashes: 0,
             epoch: Timestamp::ZERO,
-            bulletin: Bulletin::new(),
-            context: None,
+            front: Front::new(),
             wake: None,
             jobs: 0,
             tickets: BTreeMap::new(),
@@ -92,6 +89,10 @@ impl Server {
             secrets: BTreeMap::new(),
         }
     }
+
+    fn is_new(&self, model: &GlobalModel) -> bool {
+        self.front.model().is_none_or(|before| !before.is_same(model))
+    }
 }
 
 impl Simulation<'_> {
@@ -100,7 +101,7 @@ impl Simulation<'_> {
         let Call::Message(sealed) = &call else {
             match self.server.machine {
                 Some(_) => {
-                    let response = self.server.bulletin.answer(&call);
+                    let response = self.server.front.answer(&call);
                     self.answer(sender, response.expect("not a message"));
                 }
                 None => self.refuse(sender),
@@ -113,15 +114,15 @@ impl Simulation<'_> {
             return Ok(());
         }
         self.keep_message(sealed);
-        let Some(context) = &self.server.context else {
-            self.answer(sender, Response::new(503, ""));
-            return Ok(());
-        };
-        match context.open(sealed.to_vec()) {
+        match self.server.front.open(sealed.to_vec()) {
             Ok(message) => {
                 let at = self.now + Duration::from_millis(self.server.random.between(0, 20));
                 let crashes = self.server.crashes;
                 self.agenda.add(at, Happening::Opened(crashes, sender, Box::new(message)));
+                Ok(())
+            }
+            Err(Rejection::NoRound) => {
+                self.answer(sender, Response::new(503, ""));
                 Ok(())
             }
             Err(rejection) => self.rejected(sender, &rejection),
@@ -216,8 +217,7 @@ impl Simulation<'_> {
             match machine.poll_output() {
                 Output::Job(job) => self.begin_server_job(job),
                 Output::Persist { id, record } => self.persist(id, &record)?,
-                Output::Publish(publication) => self.publish(publication)?,
-                Output::Context(context) => self.server.context = Some(context),
+                Output::Front(front) => self.publish(front)?,
                 Output::Reply { ticket, outcome } => self.reply(ticket, outcome)?,
                 Output::Event(event) => self.server_event(&event),
                 Output::Idle(idle) => {
@@ -308,32 +308,30 @@ impl Simulation<'_> {
         self.agenda.add(at, Happening::Stored(server.crashes));
     }
 
-    fn publish(&mut self, mut publication: Publication) -> Result<(), Violation> {
-        if let (Some(Sabotage::ChangeModel), Publication::Model(model)) =
-            (self.scenario.sabotage, &mut publication)
-        {
+    fn publish(&mut self, mut front: Front) -> Result<(), Violation> {
+        let mut model = front.model().cloned();
+        if let (Some(Sabotage::ChangeModel), Some(model)) = (self.scenario.sabotage, &mut model) {
             let mut weights = ratio::decode_ratios(&model.rationals).unwrap_or_default();
             weights[0] += BigRational::new(BigInt::from(1), BigInt::from(1_000_000));
             model.rationals = ratio::encode_ratios(&weights).into();
+            front = front.with_model(Some(model.clone()));
         }
-        if let Publication::Model(model) = &publication {
+        if let Some(model) = front.model().filter(|model| self.server.is_new(model)) {
             self.trace.note(
                 self.now,
                 format_args!("coordinator publishes the model of round {}", model.round_id),
             );
         }
-        match self.ledger.published(&publication)? {
+        match self.ledger.published(&front)? {
             Some(Verdict::Mean) => {
                 self.report.completed += 1;
-                if let Publication::Model(model) = &publication {
-                    self.report.updates += model.models;
-                }
+                self.report.updates += front.model().map_or(0, |model| model.models);
                 self.completed_in_calm += u64::from(self.is_calm());
             }
             Some(Verdict::Outvoted) => self.report.outvoted += 1,
             _ => {}
         }
-        self.server.bulletin.apply(publication);
+        self.server.front = front;
         Ok(())
     }
 
@@ -368,7 +366,7 @@ impl Simulation<'_> {
         if sender.lie.is_none() && !may_happen_to_anyone(rejection) {
             return Err(Violation::HonestRejected(rejection.clone()));
         }
-        let round = self.server.context.as_ref().map_or(0, |context| context.round_id());
+        let round = self.server.front.round_id().unwrap_or(0);
         // Half of the participants do not want to know why.
         let wants_to_know = sender.life.client.is_multiple_of(2);
         let response = match rejection {
@@ -443,7 +441,7 @@ impl Simulation<'_> {
         }
         self.trace.note(self.now, format_args!("coordinator crashes"));
         server.machine = None;
-        server.context = None;
+        server.front = Front::new();
         server.crashes += 1;
         server.jobs = 0;
         server.unstored = None;
@@ -489,7 +487,6 @@ impl Simulation<'_> {
         };
         server.machine = Some(machine);
         server.epoch = self.now;
-        server.bulletin = Bulletin::new();
         self.drain_server()
     }
 }

@@ -1,12 +1,11 @@
 //! The states of the coordinator and its server, numbered, and what leads from one to the other.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use pet_core::coordinator::{
-    Bulletin, Coordinator, Event, Idle, Input, Job, Output, PersistId, Phase, Publication, Record,
-    Recovery, RoundContext, Snapshot, Ticket, Verified, Why,
+    Coordinator, Event, Front, Idle, Input, Job, Output, PersistId, Phase, Record, Recovery,
+    Snapshot, Ticket, Verified, Why,
 };
 use pet_core::job::{JobId, JobKind};
 use pet_core::message::Tag;
@@ -69,8 +68,7 @@ struct State {
     machine: Coordinator,
     now: Timestamp,
     idle: Idle,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     /// Messages without an answer, in the order in which they came.
     unanswered: Vec<(Ticket, LetterId, Sender)>,
     jobs: Vec<RunningJob>,
@@ -142,8 +140,7 @@ impl Servers {
             machine: raw.machine.fork().ok_or("a coordinator has outputs left")?,
             now,
             idle: raw.idle,
-            bulletin: Bulletin::new(),
-            context: None,
+            front: Front::new(),
             unanswered: Vec::new(),
             jobs: Vec::new(),
             storing: VecDeque::new(),
@@ -194,7 +191,7 @@ impl Servers {
         if let Some(answer) = self.answers.get(&key) {
             return answer.clone();
         }
-        let response = self.state(id).bulletin.answer(call);
+        let response = self.state(id).front.answer(call);
         let body = response.and_then(|response| (response.status == 200).then_some(response.body));
         self.answers.insert(key, body.clone());
         body
@@ -202,12 +199,12 @@ impl Servers {
 
     /// Opens a message with what the server has now, to hand it over later; nothing if it is rejected.
     pub fn open(&mut self, id: ServerId, letter: LetterId, letters: &Letters) -> Option<u16> {
-        let context = self.state(id).context.clone()?;
-        let key = (letter, context.round_id(), context.phase() as u8);
+        let front = self.state(id).front.clone();
+        let key = (letter, front.round_id()?, front.phase() as u8);
         if let Some(opened) = self.opened_numbers.get(&key) {
             return Some(*opened);
         }
-        let message = context.open(letters.get(letter).sealed.clone()).ok()?;
+        let message = front.open(letters.get(letter).sealed.clone()).ok()?;
         let number = self.opened.len() as u16;
         self.opened.push((letter, message));
         self.opened_numbers.insert(key, number);
@@ -251,8 +248,7 @@ impl Servers {
                 return Ok((self.number(next)?, Effects::default()));
             }
             Step::Letter(letter, sender) => {
-                let context = next.context.as_ref().ok_or("a message before the first round")?;
-                if context.open(letters.get(letter).sealed.clone()).is_err() {
+                if next.front.open(letters.get(letter).sealed.clone()).is_err() {
                     let replies = vec![(sender, letter, false)];
                     return Ok((from, Effects { replies, ..Effects::default() }));
                 }
@@ -274,7 +270,7 @@ impl Servers {
                 next.unanswered.clear();
                 next.jobs.clear();
                 next.storing.clear();
-                next.bulletin = Bulletin::new();
+                next.front = Front::new();
                 let (_, ledger, recovery, log) = &self.snapshots[next.stored as usize];
                 (next.ledger, next.recovery) = (ledger.clone(), recovery.clone());
                 next.log = log.clone();
@@ -291,8 +287,7 @@ impl Servers {
             machine: state.machine.fork().ok_or("a coordinator has outputs left")?,
             now: state.now,
             idle: state.idle,
-            bulletin: state.bulletin.clone(),
-            context: state.context.clone(),
+            front: state.front.clone(),
             unanswered: state.unanswered.clone(),
             jobs: state.jobs.clone(),
             storing: state.storing.clone(),
@@ -317,8 +312,7 @@ impl Servers {
         let mut now = state.now;
         let input = match step {
             Step::Letter(letter, _) => {
-                let context = state.context.as_ref().ok_or("a message before the first round")?;
-                let message = context.open(letters.get(letter).sealed.clone());
+                let message = state.front.open(letters.get(letter).sealed.clone());
                 Input::Message { ticket, message: message.map_err(|error| error.to_string())? }
             }
             Step::Opened(opened, _) => {
@@ -400,13 +394,12 @@ impl Servers {
                         next.jobs.retain(|job| keep && job.kind == JobKind::Unmask);
                     }
                 }
-                Output::Publish(publication) => {
-                    if let Publication::Model(model) = &publication {
+                Output::Front(front) => {
+                    if let Some(model) = front.model() {
                         next.ledger.check_published(model)?;
                     }
-                    next.bulletin.apply(publication);
+                    next.front = front;
                 }
-                Output::Context(context) => next.context = Some(context),
                 Output::Reply { ticket, outcome } => {
                     let index = next.unanswered.iter().position(|(id, ..)| *id == ticket);
                     let index = index.ok_or("a message is answered twice, or was never sent")?;
@@ -471,12 +464,12 @@ impl Servers {
         let jobs: Vec<_> = state.jobs.iter().map(|job| (job.kind, &job.letters)).collect();
         let storing: Vec<_> = state.storing.iter().map(|(_, snapshot)| snapshot).collect();
         let published = (
-            state.bulletin.parameters().map(|parameters| parameters.seed),
-            state.bulletin.answer(&Call::Sums).map(|response| response.status),
-            state.bulletin.model().map(|model| model.round_id),
+            state.front.parameters().map(|parameters| parameters.seed),
+            (state.front.round_id(), state.front.phase()),
+            state.front.answer(&Call::Sums).map(|response| response.status),
+            state.front.model().map(|model| model.round_id),
         );
-        let context = state.context.as_ref().map(|context| (context.round_id(), context.phase()));
-        let rest = (senders, jobs, storing, state.stored, published, context, state.idle.why);
+        let rest = (senders, jobs, storing, state.stored, published, state.idle.why);
         key.extend_from_slice(format!("{rest:?}{}", state.ledger.text()).as_bytes());
         if let Some(id) = self.numbers.get(&key) {
             return Ok(*id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pet_core::coordinator::{Coordinator, Input, Job, Output, Phase, Record, RoundContext, Ticket};
+use pet_core::coordinator::{Coordinator, Front, Input, Job, Output, Phase, Record, Ticket};
 use pet_core::crypto::{RootSeed, Task};
 use pet_core::mask::{Aggregation, MaskConfig};
 use pet_core::message::Tag;
@@ -20,7 +20,7 @@ const UPDATERS: usize = 6;
 /// A coordinator whose jobs wait until somebody wants them done.
 struct Slow {
     machine: Coordinator,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
     jobs: Vec<Job>,
     accepted: usize,
     aggregation: Option<Arc<Aggregation>>,
@@ -34,7 +34,7 @@ impl Slow {
         let machine = Coordinator::new(settings, RootSeed::new([8; 32]), Timestamp::ZERO).unwrap();
         let mut slow = Self {
             machine,
-            context: None,
+            front: Front::new(),
             jobs: Vec::new(),
             accepted: 0,
             aggregation: None,
@@ -55,7 +55,7 @@ impl Slow {
                     }
                     self.machine.handle_input(self.now, Input::Persisted(id)).unwrap();
                 }
-                Output::Context(context) => self.context = Some(context),
+                Output::Front(front) => self.front = front,
                 Output::Reply { outcome, .. } => {
                     assert_eq!(outcome, Ok(()));
                     self.accepted += 1;
@@ -67,7 +67,7 @@ impl Slow {
     }
 
     fn message(&mut self, sealed: Vec<u8>) {
-        let message = self.context.as_ref().unwrap().open(sealed).unwrap();
+        let message = self.front.open(sealed).unwrap();
         self.input(Input::Message { ticket: Ticket(0), message });
     }
 

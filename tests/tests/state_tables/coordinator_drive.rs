@@ -1,13 +1,12 @@
 //! Brings a real coordinator into each state, and tries each input on it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    Bulletin, Coordinator, CountRange, Idle, Input, Job, JobResult, Output, PersistId, Phase,
-    Reject, Rejection, RoundContext, Settings, Sum2Settings, SumSettings, Ticket, TimeRange,
-    UpdateSettings, Verified, Why,
+    Coordinator, CountRange, Front, Idle, Input, Job, JobResult, Output, PersistId, Phase, Reject,
+    Rejection, Settings, Sum2Settings, SumSettings, Ticket, TimeRange, UpdateSettings, Verified,
+    Why,
 };
 use pet_core::crypto::{PublicEncryptKey, RootSeed, Task};
 use pet_core::job::{JobId, JobKind};
@@ -47,8 +46,7 @@ fn config() -> MaskConfig {
 pub struct Bench {
     machine: Coordinator,
     now: Timestamp,
-    bulletin: Bulletin,
-    context: Arc<RoundContext>,
+    front: Front,
     jobs: Vec<Job>,
     replies: BTreeMap<Ticket, Result<(), Rejection>>,
     unanswered: Vec<Ticket>,
@@ -81,26 +79,25 @@ impl Bench {
         let settings = settings();
         let mut machine =
             Coordinator::new(settings, RootSeed::new([1; 32]), Timestamp::ZERO).expect("valid");
-        let (mut context, mut last_record) = (None, PersistId(0));
+        let (mut front, mut last_record) = (Front::new(), PersistId(0));
         loop {
             match machine.poll_output() {
                 Output::Persist { id, .. } => {
                     last_record = id;
                     machine.handle_input(Timestamp::ZERO, Input::Persisted(id)).expect("running");
                 }
-                Output::Context(new) => context = Some(new),
+                Output::Front(new) => front = new,
                 Output::Idle(_) => break,
                 _ => {}
             }
         }
-        let context: Arc<RoundContext> = context.expect("a round has begun");
-        let first = Hand::with_task(Task::Sum, 1, context.parameters()).remove(0);
-        let opened_before = context.open(first.sum()).expect("a good message");
+        let parameters = front.parameters().expect("a round has begun");
+        let first = Hand::with_task(Task::Sum, 1, parameters).remove(0);
+        let opened_before = front.open(first.sum()).expect("a good message");
         let mut bench = Self {
             machine,
             now: Timestamp::ZERO,
-            bulletin: Bulletin::new(),
-            context,
+            front,
             jobs: Vec::new(),
             replies: BTreeMap::new(),
             unanswered: Vec::new(),
@@ -118,11 +115,11 @@ impl Bench {
         bench.wait(MAX_TIME);
         bench.settle();
         assert_eq!((bench.machine.round_id(), bench.machine.phase()), (2, Phase::Sum));
-        let parameters = bench.context.parameters().clone();
+        let parameters = bench.front.parameters().expect("a round has begun").clone();
         bench.summers = Hand::with_task(Task::Sum, 6, &parameters);
         bench.updaters = Hand::with_task(Task::Update, 6, &parameters);
         let late = bench.summers[4].sum();
-        bench.opened_in_sum = bench.context.open(late).expect("a good message");
+        bench.opened_in_sum = bench.front.open(late).expect("a good message");
         bench
     }
 
@@ -260,7 +257,7 @@ impl Bench {
 
     fn act(&mut self, action: Action) -> Result<Option<Ticket>, Refusal> {
         let message = match action {
-            Action::Sealed(sealed) => self.context.open(sealed).map_err(Refusal::Rejection)?,
+            Action::Sealed(sealed) => self.front.open(sealed).map_err(Refusal::Rejection)?,
             Action::Opened(message) => message,
             Action::Input(input) => {
                 if let Input::JobDone(result) = &input {
@@ -310,8 +307,7 @@ impl Bench {
                     assert_eq!(id.0, self.last_record.0 + 1, "records are numbered in order");
                     self.last_record = id;
                 }
-                Output::Publish(publication) => self.bulletin.apply(publication),
-                Output::Context(context) => self.context = context,
+                Output::Front(front) => self.front = front,
                 Output::Reply { ticket, outcome } => {
                     self.unanswered.retain(|open| *open != ticket);
                     let before = self.replies.insert(ticket, outcome);

@@ -28,7 +28,7 @@ proptest! {
         for (kind, number, millis) in steps {
             fixture.now = fixture.now + Duration::from_millis(millis);
             let sender = Sender::new(number, &fixture.parameters());
-            let sums = match fixture.bulletin.answer(&Call::Sums).unwrap() {
+            let sums = match fixture.front.answer(&Call::Sums).unwrap() {
                 response if response.status == 200 => fixture.sums(),
                 _ => SumDict::new(),
             };

@@ -17,7 +17,7 @@ fn assemble(
     sender: &Sender,
     complete: Complete,
 ) -> (Result<(), Rejection>, usize) {
-    let context = fixture.context.clone().unwrap();
+    let context = fixture.machine.context.clone();
     let mut job = Job::new(JobId(0), Assemble::new(context, sender.keys.public(), complete));
     let (mut before, mut steps) = (0, 1);
     while !job.step() {
@@ -47,7 +47,7 @@ fn the_result_is_that_of_one_step() {
     let mut damaged = good.clone();
     damaged[64 + 8..][..6].fill(0xff);
     for payload in [good.clone(), damaged, good[..100].to_vec(), Vec::new()] {
-        let context = fixture.context.clone().unwrap();
+        let context = fixture.machine.context.clone();
         let participant = summers[0].keys.public();
         let expected = context
             .check_payload(participant, Tag::Sum2, false, payload.clone().into())

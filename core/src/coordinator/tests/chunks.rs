@@ -34,7 +34,7 @@ fn messages_of_every_kind_may_come_in_chunks() {
     let mut payload = summer.signatures.sum.as_bytes().to_vec();
     mask_of(&updaters).write_to(&mut payload).unwrap();
     // Already the threads that open messages turn away who is not in the dictionary.
-    let context = fixture.context.clone().unwrap();
+    let context = fixture.front.clone();
     let unknown = Rejection::UnknownSumParticipant;
     assert_eq!(context.open(stranger.seal(Tag::Sum2, false, &payload)).unwrap_err(), unknown);
     let unknown = [Err(unknown.clone()), Err(unknown)];
@@ -43,7 +43,7 @@ fn messages_of_every_kind_may_come_in_chunks() {
     let twice = [Err(Rejection::DuplicateSum2), Err(Rejection::DuplicateSum2)];
     assert_eq!(send(&mut fixture, summer, Tag::Sum2, &payload), twice);
     fixture.wait(TIME);
-    assert!(fixture.bulletin.model().is_some());
+    assert!(fixture.front.model().is_some());
 }
 
 #[test]

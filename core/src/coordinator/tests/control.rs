@@ -18,7 +18,7 @@ fn a_paused_coordinator_ends_its_round_and_waits() {
     let mask = mask_of(&fixture.update(1.0));
     assert_eq!(fixture.send(summers[0].sum2(&mask)), Some(Ok(())));
     fixture.wait(TIME);
-    assert_eq!(fixture.bulletin.model().unwrap().round_id, 1);
+    assert_eq!(fixture.front.model().unwrap().round_id, 1);
     assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (1, Phase::Idle));
     fixture.wait(Duration::from_secs(1000));
     assert_eq!(fixture.idle, Some(Idle { wake_at: None, why: Why::Resume }));
@@ -57,7 +57,7 @@ fn a_skipped_round_fails_by_that_name_and_the_next_begins() {
     assert!(matches!(outcome, Err(Rejection::WrongPhase { .. })), "{outcome:?}");
     assert_eq!(fixture.failures(), [RoundFailure::Skipped, RoundFailure::Skipped]);
     assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (3, Phase::Sum));
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 204);
     fixture.input(Input::Pause).unwrap();
     fixture.input(Input::Skip).unwrap();
     assert_eq!(fixture.input(Input::Skip), Err(Reject::NoRound));

@@ -72,7 +72,7 @@ fn a_mask_with_a_quorum_is_taken_off() {
     }
     fixture.wait(TIME);
     assert_eq!(fixture.failures(), []);
-    assert!(fixture.bulletin.model().is_some());
+    assert!(fixture.front.model().is_some());
 }
 
 /// A round of three participants with weights of 0.25 and scalars of 1, one of whom adds residues to what it has

@@ -1,6 +1,5 @@
 //! A coordinator with its surroundings: what is put out is done at once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::sender::Sender;
@@ -18,8 +17,7 @@ use crate::time::Timestamp;
 pub(super) struct Fixture {
     pub(super) machine: Coordinator,
     pub(super) now: Timestamp,
-    pub(super) bulletin: Bulletin,
-    pub(super) context: Option<Arc<RoundContext>>,
+    pub(super) front: Front,
     pub(super) replies: Vec<(Ticket, Result<(), Rejection>)>,
     pub(super) events: Vec<Event>,
     pub(super) jobs: Vec<Job>,
@@ -59,8 +57,7 @@ impl Fixture {
         Self {
             machine,
             now,
-            bulletin: Bulletin::new(),
-            context: None,
+            front: Front::new(),
             replies: Vec::new(),
             events: Vec::new(),
             jobs: Vec::new(),
@@ -103,15 +100,14 @@ impl Fixture {
                     }
                     Input::Persisted(id)
                 }
-                Output::Publish(publication) => {
-                    if let Publication::Model(model) = &publication {
-                        self.models.push(model.clone());
+                Output::Front(front) => {
+                    let before = self.models.last();
+                    let is_new =
+                        |model: &&GlobalModel| before.is_none_or(|old| !old.is_same(model));
+                    if let Some(model) = front.model().filter(is_new).cloned() {
+                        self.models.push(model);
                     }
-                    self.bulletin.apply(publication);
-                    continue;
-                }
-                Output::Context(context) => {
-                    self.context = Some(context);
+                    self.front = front;
                     continue;
                 }
                 Output::Reply { ticket, outcome } => {
@@ -180,7 +176,7 @@ impl Fixture {
 
     /// Delivers a message; gives the reply if there is one already.
     pub(super) fn send(&mut self, sealed: Vec<u8>) -> Option<Result<(), Rejection>> {
-        let message = match self.context.as_ref().unwrap().open(sealed) {
+        let message = match self.front.open(sealed) {
             Ok(message) => message,
             Err(rejection) => return Some(Err(rejection)),
         };
@@ -193,7 +189,7 @@ impl Fixture {
     }
 
     pub(super) fn parameters(&self) -> RoundParameters {
-        RoundParameters::clone(self.bulletin.parameters().unwrap())
+        RoundParameters::clone(self.front.parameters().unwrap())
     }
 
     /// The first participants that have a task in this round.
@@ -238,7 +234,7 @@ impl Fixture {
     }
 
     pub(super) fn sums(&self) -> SumDict {
-        SumDict::from_bytes(&self.bulletin.answer(&Call::Sums).unwrap().body).unwrap()
+        SumDict::from_bytes(&self.front.answer(&Call::Sums).unwrap().body).unwrap()
     }
 }
 

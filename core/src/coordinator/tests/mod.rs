@@ -6,6 +6,7 @@ mod chunks;
 mod control;
 mod failures;
 mod fixture;
+mod front;
 mod messages;
 mod records;
 mod repeated;

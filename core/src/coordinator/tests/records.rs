@@ -25,13 +25,13 @@ fn nothing_is_seen_before_it_is_stored() {
     let stored = fixture.last_record;
     fixture.wait(TIME);
     assert_eq!(fixture.machine.phase(), Phase::Update);
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 204);
     fixture.input(Input::Persisted(stored)).unwrap();
     assert!(fixture.replies.contains(&(Ticket(1), Ok(()))));
     assert!(fixture.replies.contains(&(Ticket(2), Err(Rejection::DuplicateSum))));
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 204);
     fixture.input(Input::Persisted(fixture.last_record)).unwrap();
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 200);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 200);
     // A confirmation of what was never put out confirms nothing else.
     fixture.input(Input::Persisted(PersistId(u64::MAX))).unwrap();
     let sums = fixture.sums();

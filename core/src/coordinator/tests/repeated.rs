@@ -205,7 +205,7 @@ fn a_dropped_message_counts_until_it_is_stored() {
 fn so_many_answers_wait_for_the_store_and_no_more() {
     let mut fixture = updating(quick());
     let chunk = part(&fixture, 1, 1, 1, false, 100);
-    let message = fixture.context.as_ref().unwrap().open(chunk).unwrap();
+    let message = fixture.front.open(chunk).unwrap();
     let mut behind = 0;
     let mut last = PersistId(0);
     for ticket in 0..MOST_GATED as u64 + 100 {

@@ -21,9 +21,9 @@ fn a_round_goes_through_all_phases() {
     for summer in &summers {
         assert_eq!(fixture.send(summer.sum2(&mask)), Some(Ok(())));
     }
-    assert_eq!(fixture.bulletin.answer(&Call::Model(DataType::F32)).unwrap().status, 204);
+    assert_eq!(fixture.front.answer(&Call::Model(DataType::F32)).unwrap().status, 204);
     fixture.wait(TIME);
-    let model = fixture.bulletin.model().unwrap();
+    let model = fixture.front.model().unwrap();
     assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
     assert_eq!((model.round_id, model.models), (1, 3));
     let completed = Event::RoundCompleted { round_id: 1, models: 3, votes: 2 };
@@ -32,9 +32,9 @@ fn a_round_goes_through_all_phases() {
     assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (2, Phase::Sum));
     assert_ne!(fixture.parameters(), summers[0].parameters);
     for call in [Call::Sums, Call::Seeds(summers[0].keys.public())] {
-        assert_eq!(fixture.bulletin.answer(&call).unwrap().status, 204);
+        assert_eq!(fixture.front.answer(&call).unwrap().status, 204);
     }
-    assert_eq!(fixture.bulletin.answer(&Call::Model(DataType::F32)).unwrap().status, 200);
+    assert_eq!(fixture.front.answer(&Call::Model(DataType::F32)).unwrap().status, 200);
 }
 
 #[test]
@@ -51,13 +51,13 @@ fn phases_end_by_time_and_count() {
     assert_eq!(fixture.machine.phase(), Phase::Sum);
     fixture.wait(Duration::from_millis(1));
     assert_eq!(fixture.machine.phase(), Phase::Update);
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 200);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 200);
     // Nobody updates.
     fixture.wait(Duration::from_secs(60));
     let failure = RoundFailure::TooFewMessages { phase: Phase::Update, accepted: 0, needed: 3 };
     assert_eq!(fixture.failures(), [failure]);
     assert_eq!((fixture.machine.round_id(), fixture.machine.phase()), (2, Phase::Sum));
-    assert_eq!(fixture.bulletin.answer(&Call::Sums).unwrap().status, 204);
+    assert_eq!(fixture.front.answer(&Call::Sums).unwrap().status, 204);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn updates_that_came_in_time_make_the_round() {
     fixture.working = true;
     fixture.send(summer.sum2(&mask_of(&updaters[..3]))).unwrap().unwrap();
     fixture.wait(TIME);
-    assert!(fixture.bulletin.model().is_some());
+    assert!(fixture.front.model().is_some());
 }
 
 #[test]

@@ -21,14 +21,14 @@ fn a_restored_machine_keeps_phase_clock_and_model() {
     let updaters = fixture.update(1.0);
     fixture.send(summers[0].sum2(&mask_of(&updaters))).unwrap().unwrap();
     fixture.wait(TIME);
-    let model = fixture.bulletin.model().cloned();
+    let model = fixture.front.model().cloned();
     fixture.wait(Duration::from_secs(50));
     let saved = fixture.machine.snapshot().to_bytes();
     // Twice, with an epoch that begins anew each time.
     for _ in 0..2 {
         let mut restored = Fixture::restore(&saved, Timestamp::ZERO);
         assert_eq!(restored.parameters(), fixture.parameters());
-        assert_eq!(restored.bulletin.model().cloned(), model);
+        assert_eq!(restored.front.model().cloned(), model);
         assert_eq!((restored.machine.round_id(), restored.machine.phase()), (2, Phase::Sum));
         assert_eq!(restored.machine.elapsed(), Duration::from_secs(50));
         restored.wait(Duration::from_secs(10));
@@ -69,7 +69,7 @@ fn what_is_restored_is_gone_on_with_if_it_is_sound() {
     fixture.wait(TIME);
     assert_eq!(fixture.machine.phase(), Phase::Unmask);
     let unmasking = Fixture::restore(&fixture.machine.snapshot().to_bytes(), fixture.now);
-    let model = unmasking.bulletin.model().expect("the job was given out again");
+    let model = unmasking.front.model().expect("the job was given out again");
     assert_eq!(model.weights.as_deref(), Some(&Model::F32(vec![0.25; 4])));
     assert_eq!(unmasking.machine.round_id(), 2);
 }

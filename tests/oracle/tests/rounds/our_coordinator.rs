@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use pet_core::{
     coordinator::{
-        Bulletin, Coordinator, CountRange, Input, Output, RoundContext, Settings, Sum2Settings,
-        SumSettings, Ticket, TimeRange, UpdateSettings,
+        Coordinator, CountRange, Front, Input, Output, Settings, Sum2Settings, SumSettings, Ticket,
+        TimeRange, UpdateSettings,
     },
     crypto::RootSeed,
     mask::{MaskConfig, MaskConfigPair},
@@ -18,8 +18,7 @@ use crate::{Serve, MIN_UPDATES, PHASE, SUM_PROBABILITY};
 
 pub struct OurCoordinator {
     machine: Coordinator,
-    bulletin: Bulletin,
-    context: Option<Arc<RoundContext>>,
+    front: Front,
 }
 
 impl OurCoordinator {
@@ -37,7 +36,7 @@ impl OurCoordinator {
         };
         let machine = Coordinator::new(settings, RootSeed::new(seed), Timestamp::ZERO)
             .expect("legal settings");
-        Self { machine, bulletin: Bulletin::new(), context: None }
+        Self { machine, front: Front::new() }
     }
 
     fn input(&mut self, now: Timestamp, input: Input) {
@@ -46,12 +45,8 @@ impl OurCoordinator {
             let input = match self.machine.poll_output() {
                 Output::Job(job) => Input::JobDone(job.finish()),
                 Output::Persist { id, .. } => Input::Persisted(id),
-                Output::Publish(publication) => {
-                    self.bulletin.apply(publication);
-                    continue;
-                }
-                Output::Context(context) => {
-                    self.context = Some(context);
+                Output::Front(front) => {
+                    self.front = front;
                     continue;
                 }
                 Output::Reply { outcome, .. } => {
@@ -68,11 +63,10 @@ impl OurCoordinator {
 
 impl Serve for OurCoordinator {
     fn call(&mut self, now: Timestamp, call: &Call) -> Response {
-        if let Some(response) = self.bulletin.answer(call) {
+        if let Some(response) = self.front.answer(call) {
             return response;
         }
-        let context = self.context.as_ref().expect("a round");
-        let message = context.open(call.body().to_vec()).expect("a message that is accepted");
+        let message = self.front.open(call.body().to_vec()).expect("a message that is accepted");
         self.input(now, Input::Message { ticket: Ticket(0), message });
         Response::ok("")
     }
