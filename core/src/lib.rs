@@ -8,7 +8,23 @@
 //! it, `pet-transport-blocking` and `pet-transport-tokio` drive participants, and `pet-coordinator`
 //! is a server.
 //!
-//! It speaks to existing Xaynet 0.11 deployments in both roles.
+//! It speaks to existing Xaynet 0.11 deployments in both roles. What it says on the wire is in
+//! `docs/protocol.md`, which comments cite as "specification, section N".
+//!
+//! # The ten types that matter
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Participant`](participant::Participant) | the participant's state machine |
+//! | [`Coordinator`](coordinator::Coordinator) | the coordinator's state machine |
+//! | [`Input`](participant::Input) ([of coordinators](coordinator::Input)) | what you tell a machine: something happened |
+//! | [`Output`](participant::Output) ([of coordinators](coordinator::Output)) | what a machine tells you: something should happen, or it is idle |
+//! | [`Job`](job::Job) | work that grows with the model, in small steps, for any thread |
+//! | [`Call`](request::Call) | what a participant asks its coordinator; the answer is a [`Response`](request::Response) |
+//! | [`Front`](coordinator::Front) | what a server answers calls with, and opens messages with |
+//! | [`Model`](model::Model) | the weights of a model: a plain array |
+//! | [`MaskConfigPair`](mask::MaskConfigPair) | how models are masked: the group, the type of the weights, their bound |
+//! | [`RootSeed`](crypto::RootSeed) | where a machine gets all its randomness from |
 //!
 //! # A whole round
 //! This is all that a driver does: it hands requests and answers to and fro, runs jobs, and passes the

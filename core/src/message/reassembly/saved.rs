@@ -70,7 +70,7 @@ impl Reassembly {
     }
 
     /// Takes out the messages that were kept with [`keep_complete`](Self::keep_complete). Their chunks are
-    /// what is recorded of them until their sender is [forgotten](Self::forget); of a message in a single one
+    /// what is recorded of them until their sender is forgotten; of a message in a single one
     /// there never is a record.
     pub fn take_complete(&mut self) -> Vec<(PublicSigningKey, MessageId, Complete)> {
         let complete = self.kept.iter().filter(|(_, partial)| partial.is_complete());
