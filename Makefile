@@ -226,6 +226,11 @@ lint-rust:
 	done
 	.ci/core-rules
 
+.PHONY: msrv
+msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacked into target)
+	$(call say,Rust 1.85)
+	.ci/msrv
+
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
 	$(BIN)/ruff check --quiet bench demo python site tests/interop tests/monitoring tests/proxies

@@ -62,7 +62,7 @@ pub(super) fn unpack<P: Primitive>(level: Level, bytes: &[u8], width: usize, num
     debug_assert!(bytes.len() == numbers.len() * width && (1..=P::BYTES).contains(&width));
     let done = match level {
         Level::Portable => 0,
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         _ => x86::unpack(level, bytes, width, numbers),
     };
     P::unpack_portable(&bytes[done * width..], width, &mut numbers[done..]);
@@ -73,13 +73,14 @@ pub(super) fn pack<P: Primitive>(level: Level, numbers: &[P], width: usize, byte
     debug_assert!(bytes.len() == numbers.len() * width && (1..=P::BYTES).contains(&width));
     let done = match level {
         Level::Portable => 0,
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         _ => x86::pack(level, numbers, width, bytes),
     };
     P::pack_portable(&numbers[done..], width, &mut bytes[done * width..]);
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
+#[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::*;
@@ -281,7 +282,7 @@ mod tests {
 
     /// How many numbers vector code of `register` bytes can do: it reads or writes `reach` bytes of each
     /// register's numbers in their packed form, at the last ones as well.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(vector_instructions)]
     fn in_reach<P: Primitive>(count: usize, width: usize, register: usize, reach: usize) -> usize {
         let numbers = register / P::BYTES;
         (0..)
@@ -292,7 +293,7 @@ mod tests {
             * numbers
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(vector_instructions)]
     fn check_share<P: Primitive>(count: usize, width: usize) {
         let mut bytes = vec![1; count * width];
         let mut numbers = vec![P::default(); count];
@@ -310,7 +311,7 @@ mod tests {
 
     /// Fewer would be slow, and more would be memory of others.
     #[test]
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(vector_instructions)]
     fn vector_code_does_all_that_it_can_reach() {
         for count in (0..40).chain([200, 1001]) {
             for width in 1..=16 {

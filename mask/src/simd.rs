@@ -14,20 +14,20 @@ pub(crate) enum Level {
     /// Plain Rust for any processor (on x86-64: SSE2, on AArch64: Neon, which are always there).
     Portable,
     /// AVX2 and BMI2.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(vector_instructions)]
     Avx2(Avx2),
     /// AVX-512 F, BW, DQ, VL, VBMI and VBMI2; and what [`Level::Avx2`] has.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(vector_instructions)]
     Avx512(Avx512),
 }
 
 /// Shows that the processor has AVX2 and BMI2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
 /// Shows that the processor has AVX-512 F, BW, DQ, VL, VBMI and VBMI2, and AVX2 and BMI2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512(());
 
@@ -49,7 +49,7 @@ impl Level {
 
     /// All that this processor has, the best last.
     pub(crate) fn available() -> &'static [Level] {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         {
             use std::arch::is_x86_feature_detected as has;
             const ALL: [Level; 3] =
@@ -68,27 +68,27 @@ impl Level {
                 &ALL
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(vector_instructions))]
         &[Level::Portable]
     }
 
     /// Runs a loop compiled for this level.
     #[inline]
-    #[cfg_attr(target_arch = "x86_64", allow(unsafe_code))]
+    #[cfg_attr(vector_instructions, allow(unsafe_code))]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             Level::Portable => kernel.run(),
             // SAFETY: the witness shows that the processor has the instructions.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(vector_instructions)]
             Level::Avx2(Avx2(())) => unsafe { x86::run_avx2(kernel) },
             // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(vector_instructions)]
             Level::Avx512(Avx512(())) => unsafe { x86::run_avx512(kernel) },
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 mod x86 {
     use super::Kernel;
 

@@ -173,13 +173,10 @@ impl MaskSum {
             let mut total = 0;
             while piece.streams.len() < share.max(1) {
                 // Those that are somewhat further come in where they are.
-                match queue.pop_front_if(|stream| stream.next < piece.end()) {
-                    Some(stream) => {
-                        total += piece.end() - stream.next;
-                        piece.streams.push_back(stream);
-                    }
-                    None => break,
+                if queue.front().is_none_or(|stream| stream.next >= piece.end()) {
+                    break;
                 }
+                piece.streams.extend(queue.pop_front().inspect(|s| total += piece.end() - s.next));
             }
             let number = self.next_part;
             self.next_part += 1;

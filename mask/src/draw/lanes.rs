@@ -4,7 +4,7 @@
 //! words: at a multiple of four) have their last words in the same vectors in all blocks. So they are
 //! compared before the words are put into the stream's order, which then only those few need that pass.
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(vector_instructions))]
 pub(super) fn draw<E>(
     _: &super::Source<'_>,
     _: &super::super::group::Group<E>,
@@ -13,10 +13,11 @@ pub(super) fn draw<E>(
     None
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 pub(super) use x86::draw;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
+#[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 mod x86 {
     use std::arch::x86_64::*;
 

@@ -83,9 +83,9 @@ pub(super) fn sift<E: Element>(
         return level.run(TakeAll { bytes, candidates, group, out });
     }
     match level {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         Level::Avx512(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         Level::Avx2(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
         Level::Portable => level.run(Sift { tops: PlainTops, bytes, candidates, group, out }),
     }

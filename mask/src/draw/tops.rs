@@ -1,7 +1,7 @@
 //! Which candidates' last words are not above that of the largest number.
 
 use super::super::group::Group;
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 use crate::simd::{Avx2, Avx512};
 
 /// A way to compare them.
@@ -32,7 +32,7 @@ impl Tops for PlainTops {
 }
 
 /// Bits 0, `words`, 2 * `words` and so on, `count` of them.
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 #[inline(always)]
 fn every(words: usize, count: usize) -> u64 {
     let all = match words {
@@ -46,7 +46,7 @@ fn every(words: usize, count: usize) -> u64 {
 }
 
 /// All words are compared, and the bits of the others are dropped.
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 macro_rules! vector_tops {
     ($witness:ty, $compare:path) => {
         impl Tops for $witness {
@@ -66,12 +66,13 @@ macro_rules! vector_tops {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 vector_tops!(Avx2, x86::pass_avx2);
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
 vector_tops!(Avx512, x86::pass_avx512);
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
+#[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 mod x86 {
     use std::arch::x86_64::*;
 

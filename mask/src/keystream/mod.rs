@@ -5,9 +5,10 @@
 //! side, one in each lane of the vector registers. That is faster than the libraries, which make fewer
 //! blocks at a time or work for fewer processors; they are the tests' oracle.
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, not(vector_instructions)))]
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(vector_instructions)]
+#[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 pub(super) mod x86;
 
 use zeroize::Zeroize;
@@ -44,15 +45,15 @@ impl Drop for Key {
 /// Writes consecutive blocks of the stream, beginning with block `first`. Only whole groups of
 /// [`GROUP`] blocks are written.
 pub(crate) fn blocks(level: Level, key: &Key, first: u64, out: &mut [u8]) {
-    debug_assert!(out.len().is_multiple_of(GROUP * BLOCK));
+    debug_assert_eq!(out.len() % (GROUP * BLOCK), 0);
     match level {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         Level::Avx512(witness) => x86::blocks_avx512(witness, key, first, out),
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         Level::Avx2(witness) => x86::blocks_avx2(witness, key, first, out),
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(vector_instructions)]
         Level::Portable => x86::blocks_sse2(key, first, out),
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(vector_instructions))]
         Level::Portable => portable::blocks(key, first, out),
     }
 }

@@ -63,9 +63,8 @@ pub fn write_weights(model: &Model, out: &mut Vec<u8>) {
 fn write<W: ArrayWeight<N>, const N: usize>(weights: &[W], out: &mut Vec<u8>) {
     let begin = out.len();
     out.resize(begin + weights.len() * N, 0);
-    let (places, _) = out[begin..].as_chunks_mut::<N>();
-    for (place, weight) in places.iter_mut().zip(weights) {
-        *place = weight.to_bytes();
+    for (place, weight) in out[begin..].chunks_exact_mut(N).zip(weights) {
+        place.copy_from_slice(&weight.to_bytes());
     }
 }
 
@@ -137,9 +136,12 @@ fn read<W: ArrayWeight<N>, const N: usize>(
     weights: &mut Vec<W>,
 ) -> Result<(), ArrayError> {
     let begin = weights.len();
-    let (all, _) = bytes.as_chunks::<N>();
-    let end = all.len().min(begin.saturating_add(max_weights));
-    weights.extend(all[begin..end].iter().map(|bytes| W::from_bytes(*bytes)));
+    let end = (bytes.len() / N).min(begin.saturating_add(max_weights));
+    weights.extend(bytes[begin * N..end * N].chunks_exact(N).map(|bytes| {
+        let mut weight = [0; N];
+        weight.copy_from_slice(bytes);
+        W::from_bytes(weight)
+    }));
     match weights[begin..].iter().position(|weight| !weight.is_finite()) {
         Some(index) => Err(ArrayError::NotFinite { index: begin + index }),
         None => Ok(()),
