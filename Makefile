@@ -225,6 +225,7 @@ lint-rust:
 		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --target-dir target --all-targets -- -D warnings; \
 	done
 	.ci/core-rules
+	.ci/dependencies
 
 .PHONY: msrv
 msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacked into target)
