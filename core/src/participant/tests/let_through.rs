@@ -1,10 +1,16 @@
 //! Messages that something before the coordinator does not let through: status 413 without a problem document.
 
-use super::*;
+use super::fixture::*;
 use crate::crypto::PublicSigningKey;
+use crate::crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, Task};
 use crate::job::JobKind;
 use crate::message::{Chunk, EncryptedMaskSeed, SumPayload, FRAME_HEADROOM};
+use crate::message::{MessageSize, MessageView, Tag};
+use crate::model::Model;
 use crate::participant::ComposeError;
+use crate::participant::*;
+use crate::request::{Call, Response};
+use crate::round::RoundParameters;
 
 /// A round with models of so many weights, six bytes each when masked.
 fn long(task: Task, model_length: u64) -> RoundParameters {

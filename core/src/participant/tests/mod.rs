@@ -1,0 +1,10 @@
+//! The machine, step by step: what it asks, when, and what it says.
+
+mod fixture;
+mod global_model;
+mod inputs;
+mod keys;
+mod let_through;
+mod limits;
+mod local_model;
+mod sending;
