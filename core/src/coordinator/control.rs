@@ -2,8 +2,8 @@
 
 use super::io::{Reject, RoundFailure};
 use super::machine::Coordinator;
+use super::phases::facts;
 use super::settings::Settings;
-use super::state::Stage;
 
 impl Coordinator {
     /// The round under way goes on, but no other begins after it.
@@ -18,15 +18,12 @@ impl Coordinator {
 
     /// Ends the round without a model.
     pub(super) fn skip(&mut self) -> Result<(), Reject> {
-        match self.stage {
-            Stage::Sum { .. }
-            | Stage::Update { .. }
-            | Stage::Sum2 { .. }
-            | Stage::Unmask { .. } => {
+        match facts(self.phase()).is_in_round {
+            true => {
                 self.fail(RoundFailure::Skipped);
                 Ok(())
             }
-            Stage::Idle | Stage::Failure { .. } | Stage::Shutdown => Err(Reject::NoRound),
+            false => Err(Reject::NoRound),
         }
     }
 
@@ -37,13 +34,5 @@ impl Coordinator {
         }
         self.next_settings = Some(settings);
         Ok(())
-    }
-
-    /// Begins the next round, unless it is paused: then it waits between rounds.
-    pub(super) fn next_round(&mut self) {
-        match self.paused {
-            false => self.begin_round(),
-            true => self.enter(Stage::Idle),
-        }
     }
 }

@@ -1,19 +1,14 @@
 //! What goes into the coordinator's machine and what comes out.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Front, GlobalModel, Job, JobResult, Phase, Rejection, Settings, Verified};
-use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
+use super::phases::facts;
+use super::{Front, Job, JobResult, Phase, Record, Rejection, Settings, Verified};
 use crate::job::JobId;
-use crate::mask::{Aggregation, UnmaskError};
-use crate::message::{LocalSeedDict, OwnedChunk, Tag};
-use crate::round::RoundParameters;
+use crate::mask::UnmaskError;
 use crate::time::Timestamp;
 
 /// The driver's name for a message: the reply carries it.
@@ -130,125 +125,6 @@ pub enum Why {
     Resume,
     /// Nothing: it was stopped.
     Stopped,
-}
-
-/// A change that must outlive the process. From the records since a round began
-/// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Record {
-    /// A round has begun. Everything of the round before may be forgotten.
-    RoundBegan {
-        /// The round's number, from 1.
-        round_id: u64,
-        /// What is published about it.
-        parameters: Arc<RoundParameters>,
-        /// The key that opens its messages.
-        secret: SecretEncryptKey,
-    },
-    /// A sum message was accepted.
-    Sum {
-        /// Of whom.
-        participant: PublicSigningKey,
-        /// The ephemeral key.
-        ephemeral_key: PublicEncryptKey,
-    },
-    /// A chunk of a multipart message was kept.
-    Chunk {
-        /// Of whose message.
-        participant: PublicSigningKey,
-        /// What the message is for.
-        tag: Tag,
-        /// The chunk.
-        chunk: OwnedChunk,
-        /// How many bytes are set aside for the message, once the right to send it is proven.
-        reserved: Option<usize>,
-    },
-    /// Nothing is kept any more of what these participants have sent incompletely.
-    ChunksDropped {
-        /// Whose chunks.
-        participants: Vec<PublicSigningKey>,
-    },
-    /// The sum dictionary is complete.
-    SumEnded,
-    /// Update messages were accepted.
-    Updates {
-        /// Of whom, with their sealed mask seeds.
-        seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
-        /// The aggregate with these updates in it. Whoever stores it may forget the one before.
-        aggregation: Option<Arc<Aggregation>>,
-    },
-    /// The seed dictionary is complete.
-    UpdateEnded,
-    /// A sum2 message was accepted.
-    Sum2 {
-        /// Of whom.
-        participant: PublicSigningKey,
-        /// The hash of the mask.
-        digest: Digest,
-        /// The mask, if it is the first of its kind.
-        mask: Option<Bytes>,
-    },
-    /// The mask that is taken off was chosen.
-    Sum2Ended {
-        /// Its hash.
-        digest: Digest,
-    },
-    /// The round has a global model.
-    Model(GlobalModel),
-    /// The round has failed.
-    RoundFailed {
-        /// The round's number.
-        round_id: u64,
-    },
-}
-
-/// Shows whom it is about, and nothing that was collected.
-impl fmt::Debug for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RoundBegan { round_id, parameters, .. } => f
-                .debug_struct("RoundBegan")
-                .field("round_id", round_id)
-                .field("parameters", parameters)
-                .finish_non_exhaustive(),
-            Self::Sum { participant, ephemeral_key } => f
-                .debug_struct("Sum")
-                .field("participant", participant)
-                .field("ephemeral_key", ephemeral_key)
-                .finish(),
-            Self::Chunk { participant, tag, chunk, reserved } => f
-                .debug_struct("Chunk")
-                .field("participant", participant)
-                .field("tag", tag)
-                .field("chunk", chunk)
-                .field("reserved", reserved)
-                .finish(),
-            Self::ChunksDropped { participants } => {
-                f.debug_struct("ChunksDropped").field("participants", participants).finish()
-            }
-            Self::SumEnded => f.write_str("SumEnded"),
-            Self::Updates { seeds, aggregation } => f
-                .debug_struct("Updates")
-                .field("seeds", seeds)
-                .field("aggregation", aggregation)
-                .finish(),
-            Self::UpdateEnded => f.write_str("UpdateEnded"),
-            Self::Sum2 { participant, digest, mask } => f
-                .debug_struct("Sum2")
-                .field("participant", participant)
-                .field("digest", digest)
-                .field("mask_bytes", &mask.as_ref().map(Bytes::len))
-                .finish(),
-            Self::Sum2Ended { digest } => {
-                f.debug_struct("Sum2Ended").field("digest", digest).finish()
-            }
-            Self::Model(model) => f.debug_tuple("Model").field(model).finish(),
-            Self::RoundFailed { round_id } => {
-                f.debug_struct("RoundFailed").field("round_id", round_id).finish()
-            }
-        }
-    }
 }
 
 /// What a coordinator tells its operator.
@@ -368,10 +244,7 @@ impl RoundFailure {
     /// A short, stable name of the reason, for counting and for metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::TooFewMessages { phase: Phase::Sum, .. } => "too_few_sum",
-            Self::TooFewMessages { phase: Phase::Update, .. } => "too_few_update",
-            Self::TooFewMessages { phase: Phase::Sum2, .. } => "too_few_sum2",
-            Self::TooFewMessages { .. } => "too_few_messages",
+            Self::TooFewMessages { phase, .. } => facts(*phase).too_few,
             Self::Skipped => "skipped",
             Self::NoMask => "no_mask",
             Self::TiedMasks { .. } => "tied_masks",

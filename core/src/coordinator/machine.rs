@@ -1,106 +1,53 @@
 //! The machine itself.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::clock::Clock;
 use super::context::RoundContext;
+use super::garbage::RELEASE_FROM;
 use super::io::{Idle, Input, Output, Reject, Ticket, Why};
 use super::jobs::Outcome;
 use super::outbox::Outbox;
+use super::phases::{facts, Stage};
 use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::snapshot::{RestoreError, Saved, Snapshot};
-use super::state::{Round, Stage};
-use super::{Front, GlobalModel, Job, Phase, Rejection};
-use crate::crypto::{
-    EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, SnapshotKey,
-};
-use crate::job::{JobId, Release, Work};
-use crate::message::{Complete, LocalSeedDict, MessageId, Reassembly};
+use super::state::State;
+use super::underway::{Running, Split, UnderWay};
+use super::{Front, Job, Phase, Record, Rejection};
+use crate::crypto::{RootSeed, SnapshotKey};
+use crate::job::{Release, Work};
 use crate::round::RoundParameters;
 use crate::time::Timestamp;
-
-/// From so many bytes on memory is freed in a job.
-pub(super) const RELEASE_FROM: usize = 1 << 16;
 
 /// A coordinator. See the [module's page](super) for how to drive it.
 pub struct Coordinator {
     pub(super) settings: Settings,
-    pub(super) root: RootSeed,
-    pub(super) now: Timestamp,
-    pub(super) round: Round,
-    keys: EncryptKeyPair,
-    pub(super) stage: Stage,
-    /// When the current phase began, or when this machine was restored in the middle of it.
-    pub(super) began: Timestamp,
-    /// For how long the phase had been going on by then.
-    pub(super) before: Duration,
+    /// What holds from the next round on.
+    pub(super) next_settings: Option<Settings>,
+    pub(super) clock: Clock,
+    /// All that records tell of. Only [`Coordinator::record`] changes it.
+    pub(super) state: State,
+    pub(super) standing: Standing,
+    /// No more rounds begin for now.
+    pub(super) paused: bool,
+    /// What messages are opened with in this phase.
     pub(super) context: Arc<RoundContext>,
     /// What was put out last to be answered with.
     pub(super) shown: Front,
-    pub(super) reassembly: Reassembly,
-    /// The latest global model.
-    pub(super) model: Option<GlobalModel>,
-    /// Whose updates are under way.
-    pub(super) updating: BTreeSet<PublicSigningKey>,
-    /// Verified updates that wait for the running aggregation to end.
-    pub(super) queue: Vec<Update>,
-    pub(super) running: BTreeMap<JobId, Running>,
-    next_job: u64,
+    pub(super) under_way: UnderWay,
     pub(super) outbox: Outbox,
-    pub(super) stopped: bool,
-    /// No more rounds begin for now.
-    pub(super) paused: bool,
-    /// What holds from the next round on.
-    pub(super) next_settings: Option<Settings>,
 }
 
-/// A verified update on its way into the aggregate.
-#[derive(Clone)]
-pub(super) struct Update {
-    /// Nobody waits for an answer if it was restored.
-    pub(super) ticket: Option<Ticket>,
-    pub(super) participant: PublicSigningKey,
-    pub(super) masked_model: Bytes,
-    pub(super) seeds: Arc<LocalSeedDict>,
-    /// The chunks that it came in, if it did.
-    pub(super) split: Option<Split>,
-}
-
-/// A job that was given out, with what is needed to give it out again.
-#[derive(Clone)]
-pub(super) enum Running {
-    Aggregate(Vec<Update>),
-    Unmask { models: u64, votes: u64 },
-    Assemble { ticket: Option<Ticket>, participant: PublicSigningKey, split: Split },
-}
-
-/// A message that came in chunks. All but the last of them were accepted and will not be sent again: until
-/// the message itself is accepted or rejected it has to be saved.
-#[derive(Clone)]
-pub(super) struct Split {
-    /// In which round.
-    pub(super) round_id: u64,
-    pub(super) message_id: MessageId,
-    pub(super) complete: Complete,
-}
-
-/// Which split message it was, and in how many parts it came.
-#[derive(Clone, Copy)]
-pub(super) struct SplitId {
-    pub(super) round_id: u64,
-    pub(super) message_id: MessageId,
-    pub(super) parts: usize,
-}
-
-impl Split {
-    pub(super) fn id(&self) -> SplitId {
-        let Self { round_id, message_id, complete } = self;
-        SplitId { round_id: *round_id, message_id: *message_id, parts: complete.parts.len() }
-    }
+/// Whether the machine is in the phase that its records have led to. There are no records of the other two:
+/// who goes on from records goes on with the round, or with the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    InRound,
+    /// The round is over, and the next one may not begin.
+    BetweenRounds,
+    Stopped,
 }
 
 /// Shows where it is, and nothing that was collected.
@@ -110,7 +57,7 @@ impl fmt::Debug for Coordinator {
             .field("round_id", &self.round_id())
             .field("phase", &self.phase())
             .field("accepted", &self.accepted())
-            .field("running", &self.running.len())
+            .field("running", &self.under_way.jobs())
             .finish_non_exhaustive()
     }
 }
@@ -128,10 +75,12 @@ impl Coordinator {
         now: Timestamp,
     ) -> Result<Self, InvalidSettings> {
         settings.validate()?;
-        let seed = RoundSeed::new(*root.derive(Purpose::FirstRoundSeed, &[]).as_bytes());
-        let round = Round::begin(&settings, &root, 0, &seed);
-        let mut machine = Self::with(settings, root, now, round, Stage::Idle, Duration::ZERO);
-        machine.begin_round();
+        let record = State::first_round(&settings, &root);
+        let state = State::first(root, None, &record);
+        let state = state.expect("the record begins a round, with the keys of this root seed");
+        let mut machine = Self::with(state, settings, Clock::new(now, Duration::ZERO));
+        machine.outbox.persist(record);
+        machine.begun_phase();
         Ok(machine)
     }
 
@@ -170,87 +119,63 @@ impl Coordinator {
 
     /// The settings are valid.
     pub(super) fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Self {
-        let Saved { root, round, stage, elapsed, reassembly, model } = saved;
-        let mut machine = Self::with(settings, root, now, round, stage, elapsed);
-        machine.reassembly = reassembly.with_limits(machine.settings.reassembly).restarted(now);
-        machine.model = model;
-        machine.check_stage();
+        let (elapsed, is_failure_stored) = (saved.elapsed, saved.is_failure_stored());
+        let state = State::restored(saved);
+        let mut machine = Self::with(state, settings, Clock::new(now, elapsed));
+        machine.state.restart(now);
+        if let Stage::Idle = machine.state.stage() {
+            machine.begin_round();
+        }
         machine.assemble_again();
-        machine.publish_again();
+        // Nobody knows what was seen before.
+        machine.show();
+        machine.unmask();
+        if !is_failure_stored {
+            // The confirmation was for the machine that was saved.
+            machine.record(Record::RoundFailed { round_id: machine.round_id() });
+        }
         machine.advance();
         machine
     }
 
-    fn with(
-        settings: Settings,
-        root: RootSeed,
-        now: Timestamp,
-        round: Round,
-        stage: Stage,
-        elapsed: Duration,
-    ) -> Self {
-        let reassembly = Reassembly::new(settings.reassembly);
-        let keys = round.keys(&root);
-        let context = Arc::new(context(&round, &keys, &stage));
+    fn with(mut state: State, settings: Settings, clock: Clock) -> Self {
+        state.set_limits(settings.reassembly);
+        let standing = Standing::InRound;
+        let context = Arc::new(context(&state, standing));
         Self {
             settings,
-            root,
-            now,
-            round,
-            keys,
-            stage,
-            began: now,
-            before: elapsed,
+            next_settings: None,
+            clock,
+            state,
+            standing,
+            paused: false,
             context,
             shown: Front::new(),
-            reassembly,
-            model: None,
-            updating: BTreeSet::new(),
-            queue: Vec::new(),
-            running: BTreeMap::new(),
-            next_job: 0,
+            under_way: UnderWay::default(),
             outbox: Outbox::default(),
-            stopped: false,
-            paused: false,
-            next_settings: None,
         }
     }
 
     /// All that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared; what is copied is
     /// small for each participant: keys, and references to their seeds.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(Saved {
-            root: self.root.clone(),
-            round: self.round.clone(),
-            stage: self.stage.clone(),
-            elapsed: self.elapsed(),
-            reassembly: self.saved_reassembly(),
-            model: self.model.clone(),
-        })
-    }
-
-    /// With the split messages that are not accepted yet.
-    fn saved_reassembly(&self) -> Reassembly {
-        fn of(update: &Update) -> Option<(&PublicSigningKey, &Split)> {
-            Some((&update.participant, update.split.as_ref()?))
-        }
-        let mut reassembly = self.reassembly.clone();
-        let mut keep = |(participant, split): (&PublicSigningKey, &Split)| {
-            let Split { round_id, message_id, complete } = split;
-            let is_due = self.stage.phase().accepts() == Some(complete.tag);
-            if is_due && *round_id == self.round.id {
-                reassembly.keep_complete(*participant, *message_id, complete);
+        let mut saved = self.state.saved(self.elapsed());
+        match (self.standing, &mut saved.stage) {
+            (Standing::Stopped, stage) => *stage = Stage::Shutdown,
+            (Standing::BetweenRounds, stage) => *stage = Stage::Idle,
+            (Standing::InRound, Stage::Failure(failure)) => {
+                failure.record = self.outbox.last_record();
             }
-        };
-        self.queue.iter().filter_map(of).for_each(&mut keep);
-        for running in self.running.values() {
-            match running {
-                Running::Aggregate(updates) => updates.iter().filter_map(of).for_each(&mut keep),
-                Running::Assemble { participant, split, .. } => keep((participant, split)),
-                Running::Unmask { .. } => {}
+            (Standing::InRound, _) => {}
+        }
+        // Split messages that are not accepted yet: all but their last chunks were acknowledged.
+        for (participant, Split { round_id, message_id, complete }) in self.under_way.splits() {
+            let is_due = self.phase().accepts() == Some(complete.tag);
+            if is_due && *round_id == self.round_id() {
+                saved.reassembly.keep_complete(*participant, *message_id, complete);
             }
         }
-        reassembly
+        Snapshot::new(saved)
     }
 
     /// A second machine in exactly the same state: for exploring what could happen, by giving one this
@@ -259,25 +184,15 @@ impl Coordinator {
     pub fn fork(&self) -> Option<Self> {
         Some(Self {
             settings: self.settings.clone(),
-            root: self.root.clone(),
-            now: self.now,
-            round: self.round.clone(),
-            keys: self.keys.clone(),
-            stage: self.stage.clone(),
-            began: self.began,
-            before: self.before,
+            next_settings: self.next_settings.clone(),
+            clock: self.clock,
+            state: self.state.clone(),
+            standing: self.standing,
+            paused: self.paused,
             context: self.context.clone(),
             shown: self.shown.clone(),
-            reassembly: self.reassembly.clone(),
-            model: self.model.clone(),
-            updating: self.updating.clone(),
-            queue: self.queue.clone(),
-            running: self.running.clone(),
-            next_job: self.next_job,
+            under_way: self.under_way.clone(),
             outbox: self.outbox.fork()?,
-            stopped: self.stopped,
-            paused: self.paused,
-            next_settings: self.next_settings.clone(),
         })
     }
 
@@ -298,37 +213,37 @@ impl Coordinator {
 
     /// The number of the current round, from 1.
     pub fn round_id(&self) -> u64 {
-        self.round.id
+        self.state.round().id
     }
 
     /// The current round's parameters.
     pub fn parameters(&self) -> &Arc<RoundParameters> {
-        &self.round.parameters
+        &self.state.round().parameters
     }
 
     /// The current phase.
     pub fn phase(&self) -> Phase {
-        if self.stopped {
-            return Phase::Shutdown;
-        }
-        self.stage.phase()
+        phase(&self.state, self.standing)
     }
 
     /// For how long the current phase has been going on, at the time of the latest input.
     pub fn elapsed(&self) -> Duration {
-        self.before.saturating_add(self.now.saturating_since(self.began))
+        self.clock.elapsed()
     }
 
     /// How many messages the current phase has accepted.
     pub fn accepted(&self) -> u64 {
-        self.stage.accepted()
+        match self.standing {
+            Standing::InRound => self.state.stage().collected().accepted(),
+            Standing::BetweenRounds | Standing::Stopped => 0,
+        }
     }
 
     /// How many bytes are in memory of multipart messages that are not accepted yet, with what each chunk
     /// costs beside its data: of incomplete ones, of complete ones that are being put together, and of those
     /// that were dropped, but are still on their way to the store.
     pub fn incomplete_bytes(&self) -> usize {
-        self.reassembly.bytes()
+        self.state.reassembly().bytes()
     }
 
     /// How many outputs wait for the store, or to be polled: answers for the most part.
@@ -342,14 +257,14 @@ impl Coordinator {
     /// # Errors
     /// [`Reject`] if the input means nothing now; the machine is as it was.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
-        self.now = self.now.max(now);
+        self.clock.set(now);
         match input {
             // Also after the end, so that the last replies can be given.
             Input::Persisted(id) => {
                 let stored = self.outbox.confirm(id);
-                self.reassembly.stored(stored.0);
+                self.state.stored(stored);
             }
-            _ if self.stopped => return Err(Reject::Stopped),
+            _ if self.standing == Standing::Stopped => return Err(Reject::Stopped),
             Input::Tick => {}
             Input::Message { ticket, message } => {
                 // What is due at this time comes first: the message may be too late.
@@ -385,37 +300,40 @@ impl Coordinator {
     }
 
     fn idle(&self) -> Idle {
-        if self.stopped {
+        if self.standing == Standing::Stopped {
             let why = if self.outbox.is_waiting() { Why::Store } else { Why::Stopped };
             return Idle { wake_at: None, why };
         }
         let Some((count, time)) = self.limits() else {
-            let why = match self.stage {
-                Stage::Idle => Why::Resume,
-                _ if self.running.is_empty() => Why::Store,
+            let why = match self.standing {
+                Standing::BetweenRounds => Why::Resume,
+                _ if self.under_way.jobs() == 0 => Why::Store,
                 _ => Why::Job,
             };
             return Idle { wake_at: None, why };
         };
-        let phase = self.stage.phase();
-        let after = |time: Duration| Some(self.began + time.saturating_sub(self.before));
-        if self.stage.accepted() >= count.min {
-            return Idle { wake_at: after(time.min), why: Why::MinTime(phase) };
+        let phase = self.phase();
+        if self.accepted() >= count.min {
+            return Idle { wake_at: Some(self.clock.at(time.min)), why: Why::MinTime(phase) };
         }
         if self.elapsed() >= time.max {
             // Only what came in time is still being aggregated.
             return Idle { wake_at: None, why: Why::Job };
         }
-        Idle { wake_at: after(time.max), why: Why::Messages(phase) }
+        Idle { wake_at: Some(self.clock.at(time.max)), why: Why::Messages(phase) }
     }
 
     pub(super) fn limits(&self) -> Option<(CountRange, TimeRange)> {
-        let Settings { sum, update, sum2, .. } = &self.settings;
-        match self.stage.phase() {
-            Phase::Sum => Some((sum.count, sum.time)),
-            Phase::Update => Some((update.count, update.time)),
-            Phase::Sum2 => Some((sum2.count, sum2.time)),
-            _ => None,
+        (facts(self.phase()).limits)(&self.settings)
+    }
+
+    /// Changes the state, and has that stored. What is put out afterwards waits for it, if anything depends on
+    /// it.
+    pub(super) fn record(&mut self, record: Record) {
+        let garbage = self.state.apply(&record);
+        self.outbox.persist(record);
+        for large in garbage.expect("each record is made from the state that it changes") {
+            self.release_now(large);
         }
     }
 
@@ -427,16 +345,26 @@ impl Coordinator {
     }
 
     pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) {
-        let id = self.next_job();
-        self.running.insert(id, running);
+        let id = self.under_way.next_job();
+        self.under_way.run(id, running);
         self.outbox.job(Job::new(id, work));
     }
-}
 
-impl Coordinator {
+    /// Has memory freed elsewhere if it is much: that takes time, too.
+    pub(super) fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
+        if bytes >= RELEASE_FROM {
+            self.release_now(garbage);
+        }
+    }
+
+    fn release_now(&mut self, garbage: impl Send + 'static) {
+        let id = self.under_way.next_job();
+        self.outbox.job(Job::new(id, Release::new(garbage, Outcome::Released)));
+    }
+
     /// Makes what messages are opened with in the current phase.
     pub(super) fn renew_context(&mut self) {
-        let new = context(&self.round, &self.keys, &self.stage).after(&self.context);
+        let new = context(&self.state, self.standing).after(&self.context);
         let bytes = self.context.bytes_beside(&new);
         let old = std::mem::replace(&mut self.context, Arc::new(new));
         self.release(bytes, old);
@@ -444,7 +372,7 @@ impl Coordinator {
 
     /// Has everyone answered with what there is now, once it is stored.
     pub(super) fn show(&mut self) {
-        self.outbox.front(Front::of(self.context.clone(), self.model.clone()));
+        self.outbox.front(Front::of(self.context.clone(), self.state.model().cloned()));
     }
 
     /// Notes what is answered with from now on. Whoever drives this replaces the front before by it: the memory of
@@ -454,37 +382,28 @@ impl Coordinator {
         let old = std::mem::replace(&mut self.shown, front);
         self.release(bytes, old);
     }
+}
 
-    pub(super) fn set_round(&mut self, round: Round) {
-        self.keys = round.keys(&self.root);
-        self.round = round;
-    }
-
-    pub(super) fn round_secret(&self) -> &SecretEncryptKey {
-        self.keys.secret()
-    }
-
-    /// Has memory freed elsewhere if it is much: that takes time, too.
-    pub(super) fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
-        if bytes >= RELEASE_FROM {
-            let id = self.next_job();
-            self.outbox.job(Job::new(id, Release::new(garbage, Outcome::Released)));
-        }
-    }
-
-    fn next_job(&mut self) -> JobId {
-        self.next_job += 1;
-        JobId(self.next_job)
+fn phase(state: &State, standing: Standing) -> Phase {
+    match standing {
+        Standing::InRound => state.stage().phase(),
+        Standing::BetweenRounds => Phase::Idle,
+        Standing::Stopped => Phase::Shutdown,
     }
 }
 
-fn context(round: &Round, keys: &EncryptKeyPair, stage: &Stage) -> RoundContext {
+fn context(state: &State, standing: Standing) -> RoundContext {
+    let (round, collected) = (state.round(), state.stage().collected());
+    let (sum_dict, seeds) = match standing {
+        Standing::InRound => (collected.sum_dict(), collected.seeds()),
+        Standing::BetweenRounds | Standing::Stopped => (None, None),
+    };
     RoundContext::new(
         round.id,
-        stage.phase(),
-        keys.clone(),
+        phase(state, standing),
+        state.keys().clone(),
         round.parameters.clone(),
-        stage.sum_dict().cloned(),
-        stage.seeds().cloned(),
+        sum_dict.cloned(),
+        seeds.cloned(),
     )
 }

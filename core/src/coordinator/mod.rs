@@ -16,10 +16,17 @@
 //! What must not be seen before it is stored (a reply, a front) comes out only after the
 //! confirmation ([`Input::Persisted`]) of the records before it.
 
+// How it is made: `machine` takes inputs; `messages`, `results` and `rounds` decide what is to be, by the rules
+// of the phase (`phases`, a file for each), and write it as a record (`stored`). `state` is changed by applying
+// records and in no other way, in the running machine and in `recovery` alike. `underway` has what no record
+// tells of yet, and `outbox` keeps back what depends on records that are not stored.
+
 mod assemble;
+mod clock;
 mod context;
 mod control;
 mod front;
+mod garbage;
 mod global_model;
 mod io;
 mod jobs;
@@ -27,9 +34,11 @@ mod machine;
 mod messages;
 mod outbox;
 mod phase;
+mod phases;
 mod record;
 mod recovery;
 mod rejection;
+mod results;
 mod rounds;
 mod settings;
 mod snapshot;
@@ -37,11 +46,12 @@ mod state;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod underway;
 
 pub use context::Verified;
 pub use front::Front;
 pub use global_model::GlobalModel;
-pub use io::{Event, Idle, Input, Output, PersistId, Record, Reject, RoundFailure, Ticket, Why};
+pub use io::{Event, Idle, Input, Output, PersistId, Reject, RoundFailure, Ticket, Why};
 pub use jobs::Outcome;
 pub use machine::Coordinator;
 pub use phase::Phase;
@@ -52,7 +62,7 @@ pub use settings::{
     TimeRange, UpdateSettings, Violation,
 };
 pub use snapshot::{RestoreError, Snapshot};
-pub use stored::Large;
+pub use stored::{Large, Record};
 
 pub use crate::snapshot::EnvelopeError;
 

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::io::{Event, Output, PersistId, Record, Ticket};
-use super::{Front, Job, Rejection};
+use super::io::{Event, Output, PersistId, Ticket};
+use super::{Front, Job, Record, Rejection};
 
 /// How many outputs may wait for the store. Messages that come then are sent away, whatever they are: so a
 /// store that is stuck has no more to remember than this.

@@ -1,7 +1,8 @@
-//! The phases of a round.
+//! The names of the phases. What happens in them is in [`phases`](super::phases).
 
 use serde::{Deserialize, Serialize};
 
+use super::phases::facts;
 use crate::message::Tag;
 
 /// Where in a round the coordinator is (specification, section 1).
@@ -26,25 +27,12 @@ pub enum Phase {
 impl Phase {
     /// The only messages that are accepted in this phase, if any are.
     pub fn accepts(self) -> Option<Tag> {
-        match self {
-            Self::Sum => Some(Tag::Sum),
-            Self::Update => Some(Tag::Update),
-            Self::Sum2 => Some(Tag::Sum2),
-            Self::Idle | Self::Unmask | Self::Failure | Self::Shutdown => None,
-        }
+        facts(self).accepts
     }
 }
 
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "idle",
-            Self::Sum => "sum",
-            Self::Update => "update",
-            Self::Sum2 => "sum2",
-            Self::Unmask => "unmask",
-            Self::Failure => "failure",
-            Self::Shutdown => "shutdown",
-        })
+        f.write_str(facts(*self).name)
     }
 }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::io::PersistId;
+use super::phases::Stage;
 use super::settings::InvalidSettings;
-use super::state::{Round, Stage};
+use super::state::Round;
 use super::GlobalModel;
 use crate::crypto::{RootSeed, SnapshotKey};
 use crate::message::Reassembly;
@@ -65,6 +67,11 @@ impl Snapshot {
 }
 
 impl Saved {
+    /// Whether nothing is to be stored before the next round. Only the failure of a round can be.
+    pub(super) fn is_failure_stored(&self) -> bool {
+        !matches!(&self.stage, Stage::Failure(failure) if failure.record > PersistId(0))
+    }
+
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         ENVELOPE.read(bytes)
     }

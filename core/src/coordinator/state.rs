@@ -1,21 +1,25 @@
-//! How far a coordinator is: what is saved and restored.
+//! How far a coordinator is: what its records tell of, and what is saved and restored.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::garbage::Garbage;
 use super::io::PersistId;
+use super::phases::{unexpected, Around, Failure, Stage, Sum};
+use super::recovery::RecoveryError;
 use super::settings::Settings;
-use super::Phase;
+use super::snapshot::Saved;
+use super::{GlobalModel, Phase, Record};
 use crate::crypto::{
-    Digest, EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair,
+    EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, Seed,
+    SigningKeyPair,
 };
 use crate::mask::Aggregation;
-use crate::message::SEED_ENTRY_LENGTH;
-use crate::round::{RoundParameters, SeedDict, SumDict};
+use crate::message::{Complete, MessageId, OwnedChunk, Reassembly, ReassemblyLimits, Tag};
+use crate::round::RoundParameters;
+use crate::time::Timestamp;
 
 /// A round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,30 +31,43 @@ pub(super) struct Round {
 impl Round {
     /// A new round with new keys, and a seed that follows from the one before (specification,
     /// section 2).
-    pub(super) fn begin(settings: &Settings, root: &RootSeed, id: u64, before: &RoundSeed) -> Self {
+    fn begin(settings: &Settings, root: &RootSeed, id: u64, before: &RoundSeed) -> Record {
         let keys = round_keys(root, id);
         let signer = SigningKeyPair::from_seed(&Seed::new(*keys.secret().as_bytes()));
         let (sum, update) = (settings.sum.prob, settings.update.prob);
-        Self {
-            id,
-            parameters: Arc::new(RoundParameters {
-                pk: keys.public(),
-                sum,
-                update,
-                seed: before.next(&signer, sum, update),
-                mask_config: settings.mask,
-                model_length: settings.model_length,
-            }),
-        }
+        let parameters = Arc::new(RoundParameters {
+            pk: keys.public(),
+            sum,
+            update,
+            seed: before.next(&signer, sum, update),
+            mask_config: settings.mask,
+            model_length: settings.model_length,
+        });
+        Record::RoundBegan { round_id: id, parameters, secret: keys.secret().clone() }
     }
 
-    pub(super) fn keys(&self, root: &RootSeed) -> EncryptKeyPair {
-        round_keys(root, self.id)
+    /// The round of a record, with its keys: they follow from the root seed.
+    fn of(
+        root: &RootSeed,
+        id: u64,
+        parameters: &Arc<RoundParameters>,
+        secret: &SecretEncryptKey,
+    ) -> Result<(Self, EncryptKeyPair), RecoveryError> {
+        let keys = round_keys(root, id);
+        if keys.secret() != secret || keys.public() != parameters.pk {
+            return Err(RecoveryError::OtherRoot);
+        }
+        Ok((Self { id, parameters: parameters.clone() }, keys))
     }
 
     /// In range: the settings were validated.
     pub(super) fn model_length(&self) -> usize {
         usize::try_from(self.parameters.model_length).unwrap_or(usize::MAX)
+    }
+
+    /// Whether this is the shape of the round's models.
+    pub(super) fn fits(&self, sum: &Aggregation) -> bool {
+        sum.config() == self.parameters.mask_config && sum.len() == self.model_length()
     }
 }
 
@@ -58,114 +75,208 @@ fn round_keys(root: &RootSeed, id: u64) -> EncryptKeyPair {
     EncryptKeyPair::from_seed(&root.derive(Purpose::RoundKey, &[&id.to_le_bytes()]))
 }
 
-/// A phase and what was collected in it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) enum Stage {
-    Idle,
-    Sum {
-        dict: SumDict,
-    },
-    Update {
-        sum_dict: Arc<SumDict>,
-        seeds: SeedDict,
-        /// Nothing before the first update.
-        aggregation: Option<Arc<Aggregation>>,
-    },
-    Sum2 {
-        sum_dict: Arc<SumDict>,
-        seeds: Arc<SeedDict>,
-        aggregation: Arc<Aggregation>,
-        voters: BTreeSet<PublicSigningKey>,
-        votes: BTreeMap<Digest, Vote>,
-    },
-    Unmask {
-        aggregation: Arc<Aggregation>,
-        mask: Bytes,
-        votes: u64,
-    },
-    Failure {
-        /// The next round begins when this is stored.
-        record: PersistId,
-    },
-    Shutdown,
+/// All of a coordinator that its records tell of. [`State::apply`] changes it and nothing else does: the
+/// running machine applies each record as it puts it out, and whoever goes on from stored records applies the
+/// same ones.
+#[derive(Clone)]
+pub(super) struct State {
+    root: RootSeed,
+    round: Round,
+    /// They follow from the root seed and the round's number.
+    keys: EncryptKeyPair,
+    stage: Stage,
+    reassembly: Reassembly,
+    /// The latest global model.
+    model: Option<GlobalModel>,
 }
 
-/// A mask, and how many sum participants have sent it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Vote {
-    pub(super) mask: Bytes,
-    pub(super) count: u64,
-}
-
-/// Shows no mask.
-impl fmt::Debug for Vote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vote({} times)", self.count)
-    }
-}
-
-/// Shows how much was collected, and nothing of it.
-impl fmt::Debug for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stage({}, {} accepted)", self.phase(), self.accepted())
-    }
-}
-
-impl Stage {
-    pub(super) fn phase(&self) -> Phase {
-        match self {
-            Self::Idle => Phase::Idle,
-            Self::Sum { .. } => Phase::Sum,
-            Self::Update { .. } => Phase::Update,
-            Self::Sum2 { .. } => Phase::Sum2,
-            Self::Unmask { .. } => Phase::Unmask,
-            Self::Failure { .. } => Phase::Failure,
-            Self::Shutdown => Phase::Shutdown,
-        }
-    }
-
-    pub(super) fn accepted(&self) -> u64 {
-        match self {
-            Self::Sum { dict } => dict.len() as u64,
-            Self::Update { seeds, .. } => seeds.len() as u64,
-            Self::Sum2 { voters, .. } => voters.len() as u64,
-            Self::Idle | Self::Unmask { .. } | Self::Failure { .. } | Self::Shutdown => 0,
-        }
-    }
-
-    /// About how much memory it holds.
-    pub(super) fn bytes(&self) -> usize {
-        // A few words for each number and each participant: only the order of magnitude counts.
-        let aggregate = |sum: &Arc<Aggregation>| sum.len() * 8;
-        match self {
-            Self::Idle | Self::Failure { .. } | Self::Shutdown => 0,
-            Self::Sum { dict } => dict.len() * SumDict::ENTRY_LENGTH,
-            Self::Update { sum_dict, seeds, aggregation } => {
-                seeds.len() * sum_dict.len() * SEED_ENTRY_LENGTH
-                    + aggregation.as_ref().map_or(0, aggregate)
+impl State {
+    /// The record of the first round of all.
+    pub(super) fn first_round(settings: &Settings, root: &RootSeed) -> Record {
+        let seed = RoundSeed::new(*root.derive(Purpose::FirstRoundSeed, &[]).as_bytes());
+        // The one before it is seen by nobody, but its seed goes on.
+        match Round::begin(settings, root, 0, &seed) {
+            Record::RoundBegan { parameters, .. } => {
+                Round::begin(settings, root, 1, &parameters.seed)
             }
-            Self::Sum2 { sum_dict, seeds, aggregation, votes, .. } => {
-                seeds.len() * sum_dict.len() * SEED_ENTRY_LENGTH
-                    + aggregate(aggregation)
-                    + votes.values().map(|vote| vote.mask.len()).sum::<usize>()
+            other => other,
+        }
+    }
+
+    /// The record of the round after this one.
+    pub(super) fn next_round(&self, settings: &Settings) -> Record {
+        let Round { id, parameters } = &self.round;
+        Round::begin(settings, &self.root, id.wrapping_add(1), &parameters.seed)
+    }
+
+    /// What the first of the records that there are makes of nothing.
+    ///
+    /// # Errors
+    /// If no round begins with it, or its keys do not follow from the root seed.
+    pub(super) fn first(
+        root: RootSeed,
+        model: Option<GlobalModel>,
+        record: &Record,
+    ) -> Result<Self, RecoveryError> {
+        let Record::RoundBegan { round_id, parameters, secret } = record else {
+            return Err(unexpected(record, Phase::Idle));
+        };
+        let (round, keys) = Round::of(&root, *round_id, parameters, secret)?;
+        let stage = Stage::Sum(Sum::default());
+        Ok(Self { root, round, keys, stage, reassembly: Reassembly::default(), model })
+    }
+
+    /// Takes the next record. It takes as long whatever was collected; what is large and needed no more is
+    /// given back. After an error this is worth nothing any more.
+    ///
+    /// # Errors
+    /// If no coordinator could have put it out.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<Garbage, RecoveryError> {
+        let mut garbage = Garbage::default();
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let phase = stage.phase();
+        self.stage = match record {
+            Record::RoundBegan { round_id, parameters, secret }
+                if matches!(phase, Phase::Idle | Phase::Failure)
+                    && *round_id == self.round.id.wrapping_add(1) =>
+            {
+                (self.round, self.keys) = Round::of(&self.root, *round_id, parameters, secret)?;
+                Stage::Sum(Sum::default())
             }
-            Self::Unmask { aggregation, mask, .. } => aggregate(aggregation) + mask.len(),
+            Record::RoundFailed { round_id }
+                if *round_id == self.round.id && phase != Phase::Idle =>
+            {
+                garbage.add(stage.collected().bytes(), stage);
+                Stage::Failure(Failure::default())
+            }
+            Record::Chunk { participant, tag, chunk, reserved }
+                if phase.accepts() == Some(*tag) =>
+            {
+                self.reassembly.keep_chunk(*participant, *tag, chunk.clone(), *reserved);
+                stage
+            }
+            Record::ChunksDropped { participants } => {
+                for participant in participants {
+                    if let Some((bytes, chunks)) = self.reassembly.forget(participant) {
+                        garbage.add(bytes, chunks);
+                    }
+                }
+                stage
+            }
+            record => {
+                let Self { round, reassembly, model, .. } = self;
+                stage.apply(
+                    record,
+                    &mut Around { round, reassembly, model, garbage: &mut garbage },
+                )?
+            }
+        };
+        if record.begins_phase() {
+            let (bytes, chunks) = self.reassembly.next_phase();
+            garbage.add(bytes, chunks);
         }
+        Ok(garbage)
     }
 
-    /// The complete seed dictionary.
-    pub(super) fn seeds(&self) -> Option<&Arc<SeedDict>> {
-        match self {
-            Self::Sum2 { seeds, .. } => Some(seeds),
-            _ => None,
-        }
+    pub(super) fn round(&self) -> &Round {
+        &self.round
     }
 
-    /// The complete sum dictionary.
-    pub(super) fn sum_dict(&self) -> Option<&Arc<SumDict>> {
-        match self {
-            Self::Update { sum_dict, .. } | Self::Sum2 { sum_dict, .. } => Some(sum_dict),
-            _ => None,
+    pub(super) fn keys(&self) -> &EncryptKeyPair {
+        &self.keys
+    }
+
+    pub(super) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(super) fn model(&self) -> Option<&GlobalModel> {
+        self.model.as_ref()
+    }
+
+    pub(super) fn reassembly(&self) -> &Reassembly {
+        &self.reassembly
+    }
+}
+
+/// Saving and restoring.
+impl State {
+    /// As a snapshot has it, `elapsed` into the phase.
+    pub(super) fn saved(&self, elapsed: Duration) -> Saved {
+        let Self { root, round, stage, reassembly, model, .. } = self.clone();
+        Saved { root, round, stage, elapsed, reassembly, model }
+    }
+
+    /// What was saved. The round is over if it does not fit together: nothing of a damaged state is gone on
+    /// with.
+    pub(super) fn restored(saved: Saved) -> Self {
+        let Saved { root, round, mut stage, reassembly, model, .. } = saved;
+        if !stage.collected().is_sound(&round) {
+            stage = Stage::Idle;
         }
+        if let Stage::Failure(failure) = &mut stage {
+            *failure = Failure::default();
+        }
+        let keys = round_keys(&root, round.id);
+        Self { root, round, keys, stage, reassembly, model }
+    }
+
+    /// With another global model.
+    pub(super) fn with_model(self, model: Option<GlobalModel>) -> Self {
+        Self { model, ..self }
+    }
+}
+
+/// What no record tells of: how late it is, how much may be kept, what is worked on, and how far the store is.
+/// None of this changes what is recorded.
+impl State {
+    /// See [`Reassembly::set_limits`].
+    pub(super) fn set_limits(&mut self, limits: ReassemblyLimits) {
+        self.reassembly.set_limits(limits);
+    }
+
+    /// See [`Reassembly::set_time`].
+    pub(super) fn set_time(&mut self, now: Timestamp) {
+        self.reassembly.set_time(now);
+    }
+
+    /// All chunks came just now.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        self.reassembly.restart(now);
+    }
+
+    /// See [`Reassembly::recorded`].
+    pub(super) fn recorded(&mut self, sender: &PublicSigningKey, record: PersistId) {
+        self.reassembly.recorded(sender, record.0);
+    }
+
+    /// See [`Reassembly::stored`].
+    pub(super) fn stored(&mut self, record: PersistId) {
+        self.reassembly.stored(record.0);
+    }
+
+    /// See [`Reassembly::work_on`].
+    pub(super) fn work_on(
+        &mut self,
+        sender: PublicSigningKey,
+        tag: Tag,
+        chunk: OwnedChunk,
+        proven: bool,
+    ) -> Complete {
+        self.reassembly.work_on(sender, tag, chunk, proven)
+    }
+
+    /// Has the messages worked on that were complete when they were saved.
+    pub(super) fn work_on_again(&mut self) -> Vec<(PublicSigningKey, MessageId, Complete)> {
+        let taken = self.reassembly.take_complete();
+        for (sender, _, complete) in &taken {
+            self.reassembly.hold(*sender, complete, true, 0);
+        }
+        taken
+    }
+
+    /// See [`Reassembly::settle`].
+    pub(super) fn settle(&mut self, sender: &PublicSigningKey) {
+        self.reassembly.settle(sender);
     }
 }

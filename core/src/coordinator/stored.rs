@@ -1,4 +1,4 @@
-//! Records as bytes.
+//! Records: what a server stores, and the bytes of that.
 //!
 //! Most records are small. What grows with the model (the aggregate, a mask, a global model) is in a part
 //! of its own, so that a server can keep it elsewhere and need not make bytes of what the next record
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{GlobalModel, Record};
+use super::GlobalModel;
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
 use crate::mask::Aggregation;
 use crate::message::{LocalSeedDict, MessageId, OwnedChunk, Tag};
@@ -22,6 +22,125 @@ use crate::snapshot::{Envelope, EnvelopeError};
 const RECORD: Envelope = Envelope { magic: *b"PETe", sealed_magic: *b"PETf", version: 1 };
 const AGGREGATE: Envelope = Envelope { magic: *b"PETg", sealed_magic: *b"PETh", version: 1 };
 const MODEL: Envelope = Envelope { magic: *b"PETm", sealed_magic: *b"PETn", version: 1 };
+
+/// A change that must outlive the process. From the records since a round began
+/// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Record {
+    /// A round has begun. Everything of the round before may be forgotten.
+    RoundBegan {
+        /// The round's number, from 1.
+        round_id: u64,
+        /// What is published about it.
+        parameters: Arc<RoundParameters>,
+        /// The key that opens its messages.
+        secret: SecretEncryptKey,
+    },
+    /// A sum message was accepted.
+    Sum {
+        /// Of whom.
+        participant: PublicSigningKey,
+        /// The ephemeral key.
+        ephemeral_key: PublicEncryptKey,
+    },
+    /// A chunk of a multipart message was kept.
+    Chunk {
+        /// Of whose message.
+        participant: PublicSigningKey,
+        /// What the message is for.
+        tag: Tag,
+        /// The chunk.
+        chunk: OwnedChunk,
+        /// How many bytes are set aside for the message, once the right to send it is proven.
+        reserved: Option<usize>,
+    },
+    /// Nothing is kept any more of what these participants have sent incompletely.
+    ChunksDropped {
+        /// Whose chunks.
+        participants: Vec<PublicSigningKey>,
+    },
+    /// The sum dictionary is complete.
+    SumEnded,
+    /// Update messages were accepted.
+    Updates {
+        /// Of whom, with their sealed mask seeds.
+        seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
+        /// The aggregate with these updates in it. Whoever stores it may forget the one before.
+        aggregation: Option<Arc<Aggregation>>,
+    },
+    /// The seed dictionary is complete.
+    UpdateEnded,
+    /// A sum2 message was accepted.
+    Sum2 {
+        /// Of whom.
+        participant: PublicSigningKey,
+        /// The hash of the mask.
+        digest: Digest,
+        /// The mask, if it is the first of its kind.
+        mask: Option<Bytes>,
+    },
+    /// The mask that is taken off was chosen.
+    Sum2Ended {
+        /// Its hash.
+        digest: Digest,
+    },
+    /// The round has a global model.
+    Model(GlobalModel),
+    /// The round has failed.
+    RoundFailed {
+        /// The round's number.
+        round_id: u64,
+    },
+}
+
+/// Shows whom it is about, and nothing that was collected.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundBegan { round_id, parameters, .. } => f
+                .debug_struct("RoundBegan")
+                .field("round_id", round_id)
+                .field("parameters", parameters)
+                .finish_non_exhaustive(),
+            Self::Sum { participant, ephemeral_key } => f
+                .debug_struct("Sum")
+                .field("participant", participant)
+                .field("ephemeral_key", ephemeral_key)
+                .finish(),
+            Self::Chunk { participant, tag, chunk, reserved } => f
+                .debug_struct("Chunk")
+                .field("participant", participant)
+                .field("tag", tag)
+                .field("chunk", chunk)
+                .field("reserved", reserved)
+                .finish(),
+            Self::ChunksDropped { participants } => {
+                f.debug_struct("ChunksDropped").field("participants", participants).finish()
+            }
+            Self::SumEnded => f.write_str("SumEnded"),
+            Self::Updates { seeds, aggregation } => f
+                .debug_struct("Updates")
+                .field("seeds", seeds)
+                .field("aggregation", aggregation)
+                .finish(),
+            Self::UpdateEnded => f.write_str("UpdateEnded"),
+            Self::Sum2 { participant, digest, mask } => f
+                .debug_struct("Sum2")
+                .field("participant", participant)
+                .field("digest", digest)
+                .field("mask_bytes", &mask.as_ref().map(Bytes::len))
+                .finish(),
+            Self::Sum2Ended { digest } => {
+                f.debug_struct("Sum2Ended").field("digest", digest).finish()
+            }
+            Self::Model(model) => f.debug_tuple("Model").field(model).finish(),
+            Self::RoundFailed { round_id } => {
+                f.debug_struct("RoundFailed").field("round_id", round_id).finish()
+            }
+        }
+    }
+}
 
 /// A record but for its large part, as it is written. The order of the variants and their fields is the
 /// form: change it together with the version.

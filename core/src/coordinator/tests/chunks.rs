@@ -150,7 +150,7 @@ fn the_chunks_of_those_whose_message_is_accepted_are_dropped() {
     for updater in &updaters {
         assert_eq!(fixture.send(updater.chunk_of_update(&sums, 0)), Some(Ok(())));
     }
-    assert_eq!(fixture.machine.reassembly.len(), 2);
+    assert_eq!(fixture.machine.state.reassembly().len(), 2);
     assert_eq!(fixture.send(updaters[0].update(&sums, 1.0)), Some(Ok(())));
-    assert_eq!(fixture.machine.reassembly.len(), 1);
+    assert_eq!(fixture.machine.state.reassembly().len(), 1);
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::sender::Sender;
-use crate::coordinator::machine::{Running, Update};
 use crate::coordinator::settings::tests::settings;
 use crate::coordinator::snapshot::Saved;
-use crate::coordinator::state::Stage;
+use crate::coordinator::state::State;
 use crate::coordinator::*;
 use crate::crypto::{RootSeed, Task};
 use crate::request::Call;
@@ -135,37 +136,11 @@ impl Fixture {
         }
     }
 
-    /// At every moment the records add up to what a snapshot has, but for messages that are still being
-    /// put together: their last chunks have no record, and no answer.
+    /// At every moment the state is what the records add up to. There is no other way to change it.
     fn check_recovery(&self) {
-        // That it is paused between two rounds is not saved.
-        let is_between_rounds = self.machine.stopped || self.machine.phase() == Phase::Idle;
-        let Some(recovery) = self.recovery.clone().filter(|_| !is_between_rounds) else {
-            return;
-        };
-        let elapsed = self.machine.elapsed();
-        let recovered = Snapshot::of_records(recovery.clone(), elapsed).unwrap().unwrap();
-        let snapshot = self.machine.snapshot();
-        let [mut recovered, mut snapshot] = [recovered, snapshot].map(|snapshot| {
-            let mut saved = Saved::from_bytes(&snapshot.to_bytes()).unwrap();
-            if let Stage::Failure { record } = &mut saved.stage {
-                *record = PersistId(0);
-            }
-            saved
-        });
-        let is_split = |update: &Update| update.split.is_some();
-        let being_put_together = self.machine.queue.iter().any(is_split)
-            || self.machine.running.values().any(|running| match running {
-                Running::Assemble { .. } => true,
-                Running::Aggregate(updates) => updates.iter().any(is_split),
-                Running::Unmask { .. } => false,
-            });
-        if being_put_together {
-            (recovered.reassembly, snapshot.reassembly) = Default::default();
-        }
-        let [recovered, snapshot] =
-            [recovered, snapshot].map(|saved| Snapshot::new(saved).to_bytes());
-        assert!(recovered == snapshot, "{recovery:?} is not {:?}", self.machine);
+        let Some(recovery) = &self.recovery else { return };
+        let [fresh, state] = [recovery.state().unwrap(), &self.machine.state].map(recorded);
+        assert!(fresh == state, "{recovery:?} is not {:?}", self.machine);
     }
 
     /// Lets time pass.
@@ -236,6 +211,14 @@ impl Fixture {
     pub(super) fn sums(&self) -> SumDict {
         SumDict::from_bytes(&self.front.answer(&Call::Sums).unwrap().body).unwrap()
     }
+}
+
+/// All of a state that records tell of.
+pub(super) fn recorded(state: &State) -> Zeroizing<Vec<u8>> {
+    let saved = state.saved(Duration::ZERO);
+    // How many messages have come is no matter, only in which order.
+    let reassembly = saved.reassembly.renumbered();
+    Snapshot::new(Saved { reassembly, ..saved }).to_bytes()
 }
 
 /// The record after it was written to a disk.

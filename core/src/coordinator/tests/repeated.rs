@@ -80,7 +80,7 @@ fn a_repeated_chunk_does_not_keep_its_message_alive() {
     assert_eq!(fixture.send(chunk), Some(Ok(())));
     fixture.wait(Duration::from_millis(200));
     assert_eq!(fixture.send(part(&fixture, 2, 1, 1, false, 100)), Some(Ok(())));
-    assert_eq!(fixture.machine.reassembly.len(), 1);
+    assert_eq!(fixture.machine.state.reassembly().len(), 1);
 }
 
 /// Each of these had a record of its own, and a sync.
@@ -147,7 +147,7 @@ fn messages_that_replace_each_other_leave_one() {
             for answer in [answer, fixture.send(unproven)] {
                 assert!(matches!(answer, None | Some(Ok(()))) || answer == NO_ROOM, "{answer:?}");
             }
-            assert_eq!(fixture.machine.reassembly.len(), 2);
+            assert_eq!(fixture.machine.state.reassembly().len(), 2);
             let recovered = fixture.recovery.as_ref().unwrap().incomplete_bytes();
             assert_eq!(recovered, fixture.machine.incomplete_bytes());
         }

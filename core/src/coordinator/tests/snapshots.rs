@@ -1,16 +1,14 @@
 //! Machines that go on from a snapshot, or as a fork.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{quick, Fixture, TIME};
 use super::sender::mask_of;
+use crate::coordinator::phases::Stage;
 use crate::coordinator::snapshot::Saved;
-use crate::coordinator::state::Stage;
 use crate::coordinator::*;
 use crate::crypto::Task;
 use crate::job::JobId;
-use crate::mask::Aggregation;
 use crate::model::Model;
 use crate::time::Timestamp;
 
@@ -52,10 +50,10 @@ fn what_is_restored_is_gone_on_with_if_it_is_sound() {
 
     for (length, round_id) in [(4, 1), (5, 2)] {
         let mut damaged = Saved::from_bytes(&saved).unwrap();
-        let Stage::Update { aggregation: Some(aggregation), .. } = &mut damaged.stage else {
+        let Stage::Update(update) = &mut damaged.stage else {
             panic!("it was in the update phase");
         };
-        *aggregation = Arc::new(Aggregation::new(aggregation.config(), length));
+        update.damage(length);
         let damaged = Fixture::restore(&Snapshot::new(damaged).to_bytes(), fixture.now);
         assert_eq!(damaged.machine.round_id(), round_id, "{length}");
     }

@@ -23,8 +23,13 @@ impl Reassembly {
 
     /// The same messages at another time, as if all their chunks had come just now.
     pub fn restarted(mut self, now: Timestamp) -> Self {
-        self.kept.restart(now);
+        self.restart(now);
         self
+    }
+
+    /// It is another time, and all chunks have come just now.
+    pub(crate) fn restart(&mut self, now: Timestamp) {
+        self.kept.restart(now);
     }
 
     /// The same messages as if they were the first ones.

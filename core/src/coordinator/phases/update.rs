@@ -1,0 +1,147 @@
+//! Update participants send masked models, and the seeds of their masks sealed for each sum participant.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{aggregate_bytes, once, unexpected, Around, Collected, Facts, Stage, Sum2};
+use crate::coordinator::settings::Settings;
+use crate::coordinator::state::Round;
+use crate::coordinator::{Phase, Record, RecoveryError, Rejection, RoundFailure};
+use crate::crypto::PublicSigningKey;
+use crate::mask::Aggregation;
+use crate::message::{Tag, SEED_ENTRY_LENGTH};
+use crate::round::{SeedDict, SumDict};
+
+pub(super) const FACTS: Facts = Facts {
+    name: "update",
+    accepts: Some(Tag::Update),
+    limits: |settings| Some((settings.update.count, settings.update.time)),
+    is_in_round: true,
+    too_few: "too_few_update",
+};
+
+/// The seed dictionary and the sum of the masked models so far.
+#[derive(Clone, Serialize, Deserialize)]
+pub(in crate::coordinator) struct Update {
+    sum_dict: Arc<SumDict>,
+    seeds: SeedDict,
+    /// Nothing before the first update.
+    aggregation: Option<Arc<Aggregation>>,
+}
+
+impl Update {
+    pub(super) fn new(sum_dict: SumDict) -> Self {
+        Self { sum_dict: Arc::new(sum_dict), seeds: SeedDict::new(), aggregation: None }
+    }
+
+    /// Whether an update may be worked on, so late in the phase and while those of others are: it takes a job
+    /// to add it up, and the record comes after that.
+    pub(in crate::coordinator) fn admit(
+        &self,
+        participant: &PublicSigningKey,
+        updating: &BTreeSet<PublicSigningKey>,
+        elapsed: Duration,
+        round: &Round,
+        settings: &Settings,
+    ) -> Result<(), Rejection> {
+        if let Some(duplicate) = self.duplicate(participant) {
+            return Err(duplicate);
+        }
+        if updating.contains(participant) {
+            return Err(Rejection::InProgress(Tag::Update));
+        }
+        let count = self.accepted() + updating.len() as u64;
+        if count >= settings.update.count.max {
+            return Err(Rejection::Full(Phase::Update));
+        }
+        let config = round.parameters.mask_config;
+        if count >= config.vect.max_nb_models().min(config.unit.max_nb_models()) {
+            return Err(Rejection::TooManyModels);
+        }
+        if elapsed >= settings.update.time.max {
+            return Err(Rejection::TooLate(Phase::Update));
+        }
+        Ok(())
+    }
+
+    /// The sum of the accepted updates; nothing before the first.
+    pub(in crate::coordinator) fn aggregation(&self) -> Option<&Arc<Aggregation>> {
+        self.aggregation.as_ref()
+    }
+
+    /// As if a disk had made something else of it.
+    #[cfg(test)]
+    pub(in crate::coordinator) fn damage(&mut self, length: usize) {
+        if let Some(aggregation) = &mut self.aggregation {
+            *aggregation = Arc::new(Aggregation::new(aggregation.config(), length));
+        }
+    }
+
+    /// The aggregate, if it is the one of the accepted updates; nothing if there are none.
+    pub(in crate::coordinator) fn check_aggregate(
+        &self,
+        round: &Round,
+    ) -> Result<Option<&Arc<Aggregation>>, RecoveryError> {
+        let aggregation = self.aggregation();
+        let models = aggregation.map_or(0, |sum| sum.nb_models());
+        let fits = aggregation.is_none_or(|sum| round.fits(sum));
+        match fits && models == self.accepted() {
+            true => Ok(aggregation),
+            false => Err(RecoveryError::WrongAggregate),
+        }
+    }
+
+    pub(super) fn apply(
+        mut self,
+        record: &Record,
+        around: &mut Around<'_>,
+    ) -> Result<Stage, RecoveryError> {
+        match record {
+            Record::Updates { seeds, aggregation } => {
+                for (participant, column) in seeds {
+                    once(self.seeds.insert(*participant, column.clone()), Phase::Update)?;
+                    around.accepted(participant);
+                }
+                let old = std::mem::replace(&mut self.aggregation, aggregation.clone());
+                around.garbage.add(old.as_deref().map_or(0, aggregate_bytes), old);
+                Ok(Stage::Update(self))
+            }
+            Record::UpdateEnded => {
+                let aggregation = self.check_aggregate(around.round)?.cloned();
+                let aggregation = aggregation.ok_or(RecoveryError::WrongAggregate)?;
+                Ok(Stage::Sum2(Sum2::new(self.sum_dict, self.seeds, aggregation)))
+            }
+            _ => Err(unexpected(record, Phase::Update)),
+        }
+    }
+}
+
+impl Collected for Update {
+    fn accepted(&self) -> u64 {
+        self.seeds.len() as u64
+    }
+
+    fn bytes(&self) -> usize {
+        self.seeds.len() * self.sum_dict.len() * SEED_ENTRY_LENGTH
+            + self.aggregation.as_deref().map_or(0, aggregate_bytes)
+    }
+
+    fn sum_dict(&self) -> Option<&Arc<SumDict>> {
+        Some(&self.sum_dict)
+    }
+
+    fn duplicate(&self, participant: &PublicSigningKey) -> Option<Rejection> {
+        self.seeds.contains(participant).then_some(Rejection::DuplicateUpdate)
+    }
+
+    fn is_sound(&self, round: &Round) -> bool {
+        self.aggregation().map_or(self.seeds.is_empty(), |sum| round.fits(sum))
+    }
+
+    fn end(&self, _: &Settings) -> Option<Result<Record, RoundFailure>> {
+        Some(Ok(Record::UpdateEnded))
+    }
+}

@@ -1,0 +1,109 @@
+//! The jobs that messages and phases need, and what becomes of their results.
+
+use std::sync::Arc;
+
+use super::assemble::Assemble;
+use super::io::{Event, Reject, Ticket};
+use super::jobs::{Aggregate, Outcome};
+use super::machine::Coordinator;
+use super::phases::Stage;
+use super::underway::{Running, Split, Update};
+use super::{JobResult, Record};
+use crate::crypto::PublicSigningKey;
+use crate::job::JobId;
+use crate::mask::{Aggregation, Unmasked};
+
+impl Coordinator {
+    /// Gives out waiting updates as one job, unless one is running. Called when nothing else is due:
+    /// a job for a phase that ends at this moment would be in vain.
+    pub(super) fn aggregate(&mut self) {
+        let Stage::Update(stage) = self.state.stage() else { return };
+        let Some(updates) = self.under_way.next_updates() else { return };
+        let models = updates.iter().map(|update| update.masked_model.clone()).collect();
+        let round = self.state.round();
+        let (config, length) = (round.parameters.mask_config, round.model_length());
+        let work = Aggregate::new(config, length, stage.aggregation().cloned(), models);
+        self.job(work, Running::Aggregate(updates));
+    }
+
+    pub(super) fn assemble(
+        &mut self,
+        ticket: Option<Ticket>,
+        participant: PublicSigningKey,
+        split: Split,
+    ) {
+        let context = self.context.clone();
+        let work = Assemble::new(context, participant, split.complete.clone());
+        self.job(work, Running::Assemble { ticket, participant, split });
+    }
+
+    /// Goes on with the split messages that were saved before they were accepted.
+    pub(super) fn assemble_again(&mut self) {
+        let round_id = self.round_id();
+        for (participant, message_id, complete) in self.state.work_on_again() {
+            self.assemble(None, participant, Split { round_id, message_id, complete });
+        }
+    }
+
+    pub(super) fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
+        if let Outcome::Released = result.outcome {
+            return Ok(());
+        }
+        let running = self.under_way.take(result.id).ok_or(Reject::UnknownJob(result.id))?;
+        match (running, result.outcome) {
+            (Running::Aggregate(updates), Outcome::Aggregated(sum)) => {
+                self.aggregated(updates, sum)
+            }
+            (Running::Unmask, Outcome::Unmasked(unmasked)) => match unmasked {
+                Ok(unmasked) => self.complete_round(unmasked),
+                Err(error) => self.fail(error.into()),
+            },
+            (Running::Assemble { ticket, participant, split }, Outcome::Assembled(message)) => {
+                match message {
+                    Ok(message) => self.handle_message(ticket, message, Some(split)),
+                    Err(rejection) => {
+                        self.drop_message(split.id(), split.complete.tag, participant);
+                        self.reply(ticket, Err(rejection));
+                    }
+                }
+            }
+            // A result with a foreign machine's id.
+            (running, _) => {
+                self.under_way.run(result.id, running);
+                return Err(Reject::UnknownJob(result.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn aggregated(&mut self, updates: Vec<Update>, sum: Arc<Aggregation>) {
+        let seeds = updates.iter().map(|update| (update.participant, update.seeds.clone()));
+        self.record(Record::Updates { seeds: seeds.collect(), aggregation: Some(sum) });
+        for update in &updates {
+            self.under_way.updated(&update.participant);
+            self.reply(update.ticket, Ok(()));
+        }
+        self.release(updates.iter().map(|update| update.masked_model.len()).sum(), updates);
+    }
+
+    fn complete_round(&mut self, unmasked: Unmasked) {
+        let Stage::Unmask(stage) = self.state.stage() else { return };
+        let (round_id, models, votes) = (self.round_id(), stage.models(), stage.votes());
+        let model = stage.end_with(unmasked, self.state.round());
+        self.record(Record::Model(model));
+        self.show();
+        self.outbox.event(Event::RoundCompleted { round_id, models, votes });
+        self.next_round();
+    }
+
+    pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
+        match self.under_way.take(id).ok_or(Reject::UnknownJob(id))? {
+            Running::Aggregate(updates) => self.under_way.queue_again(updates),
+            Running::Unmask => self.unmask(),
+            Running::Assemble { ticket, participant, split } => {
+                self.assemble(ticket, participant, split);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! What is being worked on. No record tells of it yet, and nobody was answered: whoever goes on from the
+//! records does without.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::io::Ticket;
+use crate::crypto::PublicSigningKey;
+use crate::job::JobId;
+use crate::message::{Complete, LocalSeedDict, MessageId};
+
+/// The most updates that are aggregated in one job.
+const MOST_UPDATES: usize = 64;
+
+/// A verified update on its way into the aggregate.
+#[derive(Clone)]
+pub(super) struct Update {
+    /// Nobody waits for an answer if it was restored.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) participant: PublicSigningKey,
+    pub(super) masked_model: Bytes,
+    pub(super) seeds: Arc<LocalSeedDict>,
+    /// The chunks that it came in, if it did.
+    pub(super) split: Option<Split>,
+}
+
+impl Update {
+    /// What it came in, and of whom.
+    fn split(&self) -> Option<(&PublicSigningKey, &Split)> {
+        Some((&self.participant, self.split.as_ref()?))
+    }
+}
+
+/// A job that was given out, with what is needed to give it out again.
+#[derive(Clone)]
+pub(super) enum Running {
+    Aggregate(Vec<Update>),
+    Unmask,
+    Assemble { ticket: Option<Ticket>, participant: PublicSigningKey, split: Split },
+}
+
+/// A message that came in chunks. All but the last of them were accepted and will not be sent again: until
+/// the message itself is accepted or rejected it has to be saved.
+#[derive(Clone)]
+pub(super) struct Split {
+    /// In which round.
+    pub(super) round_id: u64,
+    pub(super) message_id: MessageId,
+    pub(super) complete: Complete,
+}
+
+/// Which split message it was, and in how many parts it came.
+#[derive(Clone, Copy)]
+pub(super) struct SplitId {
+    pub(super) round_id: u64,
+    pub(super) message_id: MessageId,
+    pub(super) parts: usize,
+}
+
+impl Split {
+    pub(super) fn id(&self) -> SplitId {
+        let Self { round_id, message_id, complete } = self;
+        SplitId { round_id: *round_id, message_id: *message_id, parts: complete.parts.len() }
+    }
+}
+
+/// Updates that wait, and jobs that run.
+#[derive(Clone, Default)]
+pub(super) struct UnderWay {
+    /// Whose updates are under way.
+    updating: BTreeSet<PublicSigningKey>,
+    /// Verified updates that wait for the running aggregation to end.
+    queue: Vec<Update>,
+    running: BTreeMap<JobId, Running>,
+    last_job: u64,
+}
+
+impl UnderWay {
+    /// An id that no job has had.
+    pub(super) fn next_job(&mut self) -> JobId {
+        self.last_job += 1;
+        JobId(self.last_job)
+    }
+
+    /// A job is given out.
+    pub(super) fn run(&mut self, id: JobId, running: Running) {
+        self.running.insert(id, running);
+    }
+
+    /// A job has come back, or is lost. Nothing if it was not waited for.
+    pub(super) fn take(&mut self, id: JobId) -> Option<Running> {
+        self.running.remove(&id)
+    }
+
+    /// How many jobs run.
+    pub(super) fn jobs(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whose updates are under way.
+    pub(super) fn updating(&self) -> &BTreeSet<PublicSigningKey> {
+        &self.updating
+    }
+
+    /// An update is to be aggregated.
+    pub(super) fn queue(&mut self, update: Update) {
+        self.updating.insert(update.participant);
+        self.queue.push(update);
+    }
+
+    /// These updates were lost with their job: they are the next ones.
+    pub(super) fn queue_again(&mut self, mut updates: Vec<Update>) {
+        updates.append(&mut self.queue);
+        self.queue = updates;
+    }
+
+    /// The updates for the next job; nothing if there are none, or one is running.
+    pub(super) fn next_updates(&mut self) -> Option<Vec<Update>> {
+        let busy = self.running.values().any(|running| matches!(running, Running::Aggregate(_)));
+        if busy || self.queue.is_empty() {
+            return None;
+        }
+        let rest = self.queue.split_off(self.queue.len().min(MOST_UPDATES));
+        Some(std::mem::replace(&mut self.queue, rest))
+    }
+
+    /// An update is accepted.
+    pub(super) fn updated(&mut self, participant: &PublicSigningKey) {
+        self.updating.remove(participant);
+    }
+
+    /// Whether all of the participant's message is here, and it is not accepted yet. To the sender of a chunk
+    /// of it again it must not look as if that were delivered only now.
+    pub(super) fn is_in_progress(&self, participant: &PublicSigningKey) -> bool {
+        let is_assembled = |running: &Running| match running {
+            Running::Assemble { participant: sender, .. } => sender == participant,
+            Running::Aggregate(_) | Running::Unmask => false,
+        };
+        self.updating.contains(participant) || self.running.values().any(is_assembled)
+    }
+
+    /// A phase ends: nothing is waited for but messages that are put together, as they have to be answered.
+    /// Gives the updates that nobody will aggregate.
+    pub(super) fn end_phase(&mut self) -> Vec<Update> {
+        self.updating.clear();
+        let mut late = std::mem::take(&mut self.queue);
+        self.running.retain(|_, running| match running {
+            Running::Aggregate(updates) => {
+                late.append(updates);
+                false
+            }
+            Running::Unmask => false,
+            Running::Assemble { .. } => true,
+        });
+        late
+    }
+
+    /// Nothing is waited for any more. Gives what was.
+    pub(super) fn end(&mut self) -> impl Iterator<Item = Running> {
+        std::mem::take(&mut self.running).into_values()
+    }
+
+    /// The split messages of which all chunks are here.
+    pub(super) fn splits(&self) -> Vec<(&PublicSigningKey, &Split)> {
+        let mut splits: Vec<_> = self.queue.iter().filter_map(Update::split).collect();
+        for running in self.running.values() {
+            match running {
+                Running::Aggregate(updates) => {
+                    splits.extend(updates.iter().filter_map(Update::split));
+                }
+                Running::Assemble { participant, split, .. } => splits.push((participant, split)),
+                Running::Unmask => {}
+            }
+        }
+        splits
+    }
+}
