@@ -156,7 +156,7 @@ impl Aggregation {
         self.sum.len()
     }
 
-    /// Have the models no weights?
+    /// Whether the models have no weights.
     pub fn is_empty(&self) -> bool {
         self.sum.is_empty()
     }
@@ -166,7 +166,7 @@ impl Aggregation {
         &self.sum
     }
 
-    /// May this masked model be added?
+    /// Checks that this masked model can be added.
     ///
     /// # Errors
     /// If it does not fit, is one too many, or has a number that is not below its order.
@@ -294,7 +294,7 @@ impl Aggregation {
         self.nb_models = self.nb_models.saturating_add(other.nb_models);
     }
 
-    /// May the sum be unmasked with this mask?
+    /// Checks that the sum can be unmasked with this mask.
     ///
     /// # Errors
     /// If there are no or too many models, or the mask does not fit or is invalid. A scalar sum of zero
@@ -336,8 +336,8 @@ impl Aggregation {
     }
 }
 
-/// The sums of a range of weights while masked models are added. Those of ranges that follow each other can be
-/// made by different threads, and put together in the end.
+/// Sums for a range of the weights, while masked models are added. Those of ranges that follow each other can
+/// be made by different threads, and put together in the end.
 pub struct RangeSum {
     config: MaskConfigPair,
     range: Range<usize>,
@@ -381,7 +381,7 @@ impl RangeSum {
         }
     }
 
-    /// Takes over the sums of the range that follows on what is done here, of the same models.
+    /// Appends the sums of the range that follows, of the same models.
     pub fn append(&mut self, next: RangeSum) {
         debug_assert!(self.rest().start == next.range.start && next.rest().is_empty());
         self.sums.append(next.sums);

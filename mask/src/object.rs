@@ -1,4 +1,4 @@
-//! Mask objects: masked models and aggregated masks, as they travel (spec section 4).
+//! Mask objects: masked models and aggregated masks, in their form on the wire (spec section 4).
 //!
 //! Vector: 4 config bytes, u32 big-endian count, count numbers of `bytes_per_number` bytes, little-endian.
 //! Unit: 4 config bytes, one number.
@@ -38,7 +38,7 @@ impl fmt::Display for MaskObjectPart {
     }
 }
 
-/// Bytes that are no valid mask object: the sender is at fault.
+/// Bytes that are not a valid mask object: the sender is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskObjectError {
     /// The bytes end too early.
@@ -67,7 +67,7 @@ pub enum MaskObjectError {
         /// What is wrong with it.
         source: InvalidMaskConfig,
     },
-    /// A number that is no element of the group.
+    /// A number that is not an element of the group.
     #[error("number {index} in the {part} of the mask object is not below the order of its group")]
     NotBelowOrder {
         /// In which part.
@@ -145,7 +145,7 @@ impl<'a> MaskObjectView<'a> {
         self.count
     }
 
-    /// Has the vector no numbers?
+    /// Whether the vector has no numbers.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -169,7 +169,7 @@ impl<'a> MaskObjectView<'a> {
             .checked_add(VECTOR_HEADER + UNIT_HEADER + config.unit.bytes_per_number())
     }
 
-    /// Has it these configs and this many numbers?
+    /// Whether the object has these configs and this many numbers.
     pub fn matches(&self, config: MaskConfigPair, count: usize) -> bool {
         self.config == config && self.count == count
     }
@@ -340,7 +340,7 @@ impl MaskObject {
         self.vector.len()
     }
 
-    /// Has the vector no numbers?
+    /// Whether the vector has no numbers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -372,7 +372,7 @@ impl MaskObject {
         Ok(())
     }
 
-    /// The form on the wire.
+    /// The bytes of its form on the wire.
     ///
     /// # Errors
     /// [`MaskObjectError::TooLong`] beyond 2^32 - 1 numbers.

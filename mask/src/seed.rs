@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// moving it leaves no copy behind. serde writes it as a byte string.
 pub struct MaskSeed(Box<Zeroizing<[u8; MaskSeed::LENGTH]>>);
 
-/// Bytes that are no mask seed, since there are not 32 of them.
+/// Bytes that are not a mask seed, because there are not 32 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a mask seed has {} bytes, not {actual}", MaskSeed::LENGTH)]
 pub struct WrongSeedLength {
@@ -33,7 +33,7 @@ impl MaskSeed {
         seed
     }
 
-    /// Has the bytes written to where they are to stay.
+    /// Lets a function write the bytes in place, so that no copy is left behind.
     ///
     /// # Errors
     /// That of `fill`.

@@ -56,7 +56,7 @@ pub struct MaskSum {
     next_part: u64,
 }
 
-/// Two sums that do not belong to the same round.
+/// The two sums do not belong to the same round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("sums of masks of different configs or lengths cannot be merged")]
 pub struct SumMismatch;
@@ -142,9 +142,9 @@ impl MaskSum {
         }
     }
 
-    /// Shares out what comes next as up to `parts` parts, which can be done at the same time; none if it
-    /// takes a step first (for seeds that are not begun), or there is too little to do. All of them are to
-    /// be handed back to [`absorb`](Self::absorb), and then there may be more.
+    /// Splits off the next work as up to `parts` parts, which can run at the same time; none if it takes a
+    /// step first (for seeds that are not begun), or there is too little to do. All of them are to be
+    /// handed back to [`absorb`](Self::absorb), and then there may be more.
     ///
     /// Together they hold about a quarter of a vector. A part that is not back when something else is
     /// asked of the sum is done again, and not taken any more.
@@ -186,7 +186,7 @@ impl MaskSum {
         pieces
     }
 
-    /// Takes in what a part of this sum has added; adds what it has not.
+    /// Takes back a part of this sum, and adds what the part has not.
     pub fn absorb(&mut self, part: MaskSumPart) {
         let MaskSumPart { number, total, mut window } = part;
         let Some(at) = self.lent.iter().position(|(lent, _)| *lent == number) else { return };
@@ -206,7 +206,7 @@ impl MaskSum {
         }
     }
 
-    /// Numbers added, and in all of the seeds so far (saturating).
+    /// The progress: numbers added, and numbers of all seeds so far (saturating).
     pub fn progress(&self) -> (usize, usize) {
         let length = self.vector.sums.len();
         let seeds = self.seeds_done + self.begun + self.waiting.len();
@@ -214,7 +214,7 @@ impl MaskSum {
         (done, seeds.saturating_mul(length))
     }
 
-    /// Takes over another sum, done or not: its masks, and the seeds that are still queued there.
+    /// Merges another sum, finished or not: its masks, and the seeds that are still queued there.
     ///
     /// # Errors
     /// If config or length differ; nothing has changed then.
@@ -269,7 +269,7 @@ impl MaskSumPart {
         self.window.streams.is_empty()
     }
 
-    /// Numbers added, and in all.
+    /// The progress: numbers added, and numbers in all.
     pub fn progress(&self) -> (usize, usize) {
         let window = &self.window;
         let missing = window.streams.iter().map(|stream| window.end() - stream.next).sum::<usize>();

@@ -115,8 +115,8 @@ impl fmt::Debug for UnmaskPart {
 }
 
 impl Unmasker {
-    /// Begins to unmask with a mask as it travels, to both forms of the model. The time does not depend on the
-    /// model's length.
+    /// Begins to unmask to both forms of the model, with a mask in its form on the wire. The time does not
+    /// depend on the model's length.
     ///
     /// # Errors
     /// If there are no or too many models, the mask does not fit, the scalars' sum is zero or impossible, or
@@ -128,7 +128,8 @@ impl Unmasker {
         Self::with_forms(aggregation.into(), mask.into(), true, Level::detected())
     }
 
-    /// The same to the model alone, which takes a small part of the time: [`Unmasked::ratios`] will be empty.
+    /// Begins to unmask to the model alone, which takes a small part of the time: [`Unmasked::ratios`] will
+    /// be empty.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -165,13 +166,13 @@ impl Unmasker {
         self.output.step(&self.source, max_weights)
     }
 
-    /// Weights done, and in all.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         (self.output.done, self.output.range.end)
     }
 
-    /// The next weights, as up to `parts` pieces of work for any threads; none once nothing is left. Pieces are
-    /// not all that is left: they are small enough to bound the memory that they take together.
+    /// Splits off the next weights, as up to `parts` pieces of work for any threads; none once nothing is left.
+    /// Pieces are not all that is left: they are small enough to bound the memory that they take together.
     ///
     /// Nothing is lost if a part is: what is not absorbed is still left to do here.
     pub fn split(&self, parts: usize) -> Vec<UnmaskPart> {
@@ -190,7 +191,7 @@ impl Unmasker {
         parts.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
-    /// Takes in what a part has done, and does what it has not. Parts come in the order of
+    /// Takes back a part, and does what the part has not done. Parts come in the order of
     /// [`split`](Self::split); one that is not the next is dropped, and its weights are left to do.
     pub fn absorb(&mut self, mut part: UnmaskPart) {
         while !part.step(usize::MAX) {}
@@ -219,7 +220,7 @@ impl UnmaskPart {
         self.output.step(&self.source, max_weights)
     }
 
-    /// Weights done, and in all.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         let Output { range, done, .. } = &self.output;
         (done - range.start, range.len())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::word;
 use super::{InvalidMaskConfig, UnknownMaskConfigName};
 
-/// The kind of group, that is: how its order is chosen above the largest sum of encoded weights.
+/// The group type, which says how the order is chosen above the largest sum of encoded weights.
 ///
 /// The last two are an extension: only this implementation knows them. They are the fastest, and how precise
 /// they are follows from the other choices.
@@ -125,7 +125,7 @@ names!(ModelType, "model type", 3, "M3, M6, M9, M12", "3, 6, 9, 12",
     M3 "M3" 3, M6 "M6" 6, M9 "M9" 9, M12 "M12" 12);
 
 impl GroupType {
-    /// Is the order that of a machine word, whatever the other choices are?
+    /// Whether the order is that of a machine word, whatever the other choices are.
     pub const fn is_word(self) -> bool {
         word::bits(self).is_some()
     }

@@ -1,8 +1,8 @@
-//! What is no mask config.
+//! Errors of mask configs.
 
 use super::super::word::UnusableMaskConfig;
 
-/// Four bytes that stand for no mask config.
+/// Four bytes that are not a mask config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMaskConfig {
     /// One of the bytes has no meaning.
@@ -24,7 +24,7 @@ pub enum InvalidMaskConfig {
     Unusable(#[from] UnusableMaskConfig),
 }
 
-/// A name that is none of the values of a part of a mask config.
+/// An unknown name for a part of a mask config.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{value}\" is no {what}; use one of {allowed}")]
 pub struct UnknownMaskConfigName {
@@ -36,7 +36,7 @@ pub struct UnknownMaskConfigName {
     pub allowed: &'static str,
 }
 
-/// Text that names no mask config.
+/// Text that is not a mask config.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskConfigNameError {
     /// It is not made of four known names.

@@ -1,4 +1,4 @@
-//! The group's order, and the numbers that follow from the choices with it.
+//! The group's order, and the other numbers that follow from the choices.
 
 use num_bigint::{BigInt, BigUint};
 use num_rational::BigRational;

@@ -1,4 +1,4 @@
-//! How finely a config keeps what it is given: what a small scalar costs.
+//! The precision of a config, and what a small scalar costs.
 
 use num_rational::BigRational;
 use num_traits::Zero;
@@ -8,7 +8,7 @@ use super::{DataType, MaskConfig, MaskConfigPair};
 use crate::model::convert::nearest_f64;
 use crate::model::Scalar;
 
-/// How finely a model's weights and its scalar are kept when they are masked; see [`MaskConfigPair::precision`].
+/// The precision with which a model's weights and its scalar are masked: see [`MaskConfigPair::precision`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Precision {
     /// Weights are rounded down to multiples of this: `1 / (E * scalar)`, in units of the weights themselves.
@@ -26,7 +26,7 @@ impl Precision {
     /// eight, as many as a bfloat16 has, the coarsest type that models are commonly trained in.
     pub const TOO_COARSE: f64 = 1.0 / 1024.0;
 
-    /// Whether a model whose largest weight (in absolute value) this is should not be masked so: more is lost than
+    /// Whether masking is too coarse for a model with this largest weight (in absolute value): more is lost than
     /// [`TOO_COARSE`](Self::TOO_COARSE) allows, of the weights or of the scalar.
     pub fn is_too_coarse_for(&self, largest_weight: f64, data_type: DataType) -> bool {
         let integers = matches!(data_type, DataType::I32 | DataType::I64);
@@ -37,8 +37,8 @@ impl Precision {
 }
 
 impl MaskConfigPair {
-    /// How finely these configs keep a model that counts with this scalar. Nothing for a scalar of 0, with which a
-    /// model does not count.
+    /// The precision with which these configs mask a model with this scalar. `None` for a scalar of 0, with which
+    /// a model does not count.
     ///
     /// What is masked is scalar times weight, so a small scalar loses precision first. Only the scalars' ratios
     /// matter: let the largest be near 1.

@@ -44,8 +44,8 @@ pub enum MaskError {
     TooLong(usize),
 }
 
-/// What masking did to the model beyond rounding it. (How coarse that is follows from the config and the scalar:
-/// [`MaskConfigPair::precision`].)
+/// Reports what masking did to the model beyond rounding it. (How coarse that is follows from the config and the
+/// scalar: [`MaskConfigPair::precision`].)
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MaskReport {
     /// How many weights, multiplied by the scalar, were beyond the config's bound and put on it.
@@ -56,7 +56,7 @@ pub struct MaskReport {
     pub scalar_clamped: bool,
 }
 
-/// Masks one model, in steps; writes the mask object as it travels (spec section 4).
+/// Masks one model, in steps, and writes the mask object in its form on the wire (spec section 4).
 ///
 /// One pass: each weight is encoded, masked and written before the next block is looked at. Masks are
 /// wiped after use. The scalar is not: it is the caller's, and enters as big integers.
@@ -114,7 +114,8 @@ impl Masker {
         Self::behind(&out, 0, seed, config, scalar, model.into())
     }
 
-    /// The same behind a copy of `beginning`, with memory for `more` bytes after the object.
+    /// Like [`new`](Self::new), with the mask object behind a copy of `beginning`, with memory for
+    /// `more` bytes after the object.
     ///
     /// # Errors
     /// As for `new`.
@@ -170,13 +171,13 @@ impl Masker {
         self.error.is_some() || self.done >= self.length
     }
 
-    /// Weights done, and in all.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         (self.done, self.length)
     }
 
-    /// Takes what can be done next at the same time out of the work, as up to `parts` pieces: to be given
-    /// back, all of them and in this order, before anything else is asked for. None if that is not worth it.
+    /// Splits off the next work as up to `parts` pieces, which can run at the same time: to be given back,
+    /// all of them and in this order, before anything else is asked for. None if that is not worth it.
     pub fn split(&mut self, parts: usize) -> Vec<MaskPart> {
         if self.is_done() || self.parts > 0 {
             return Vec::new();
@@ -278,7 +279,7 @@ fn blocks(
     })
 }
 
-/// Masks a model at once: the mask object as it travels, and what became of the weights.
+/// Masks a model at once; gives the mask object in its form on the wire, and a report.
 ///
 /// # Errors
 /// As [`Masker`].

@@ -44,7 +44,7 @@ impl MaskPart {
         self.0.step()
     }
 
-    /// What is done and what there is to do, in weights.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         self.0.progress()
     }

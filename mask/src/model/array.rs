@@ -12,7 +12,7 @@ use super::{DataType, Model};
 /// The media type; its parameter `dtype` is `f32`, `f64`, `i32` or `i64`.
 pub const MEDIA_TYPE: &str = "application/vnd.pet.weights";
 
-/// Bytes that are no model of the data type wanted.
+/// Bytes that are not a model of the wanted data type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArrayError {
@@ -32,7 +32,7 @@ pub enum ArrayError {
         /// Of which type the weights should be.
         data_type: DataType,
     },
-    /// A weight that is infinite, or not a number: no mean is.
+    /// A weight that is infinite or not a number, which no mean is.
     #[error("weight {index} of the model is not a finite number")]
     NotFinite {
         /// The weight.
@@ -111,7 +111,7 @@ impl<B: AsRef<[u8]>> ArrayDecoder<B> {
         self.error.is_some() || done == count
     }
 
-    /// Weights done, and in all.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         let count = self.bytes.as_ref().len() / weight_len(self.model.data_type());
         (self.model.len(), count)

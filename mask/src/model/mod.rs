@@ -56,7 +56,7 @@ impl Model {
         }
     }
 
-    /// Has it no weights?
+    /// Whether the model has no weights.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

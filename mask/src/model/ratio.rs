@@ -18,7 +18,7 @@ pub const MAX_DIGITS: usize = 1024;
 /// Fewest bytes of a weight: 9 of a numerator of 0, 13 of a denominator of one digit.
 const MIN_WEIGHT: usize = 22;
 
-/// Bytes that are no model in the old form, or none of the data type wanted.
+/// Bytes that are not a model in the old form, or not of the wanted data type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RatioError {
     /// The bytes end too early.
@@ -35,7 +35,7 @@ pub enum RatioError {
     /// Something follows the last weight.
     #[error("{0} bytes follow the model's last weight")]
     TrailingBytes(usize),
-    /// The sign is none, or does not fit the digits.
+    /// The sign is not valid, or does not fit the digits.
     #[error("weight {index} of the model is malformed: its sign is {sign} with {digits} digits")]
     Sign {
         /// The weight.
@@ -129,7 +129,7 @@ impl<B: AsRef<[u8]>> RatioDecoder<B> {
         self.error.is_some() || self.model.len() == self.count
     }
 
-    /// Weights done, and in all.
+    /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         (self.model.len(), self.count)
     }
