@@ -1,4 +1,4 @@
-//! What participants ask of the coordinator, whatever carries it (specification, section 3).
+//! The calls of participants to the coordinator, whatever carries them (specification, section 3).
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -14,11 +14,11 @@ use crate::crypto::PublicSigningKey;
 use crate::model::{array, DataType};
 use crate::problem::Problem;
 
-/// Names one request of one participant.
+/// The id of one request of one participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
-/// Where a coordinator is: `http://host:port`, `https://host/a/path/`, ...
+/// The URL of a coordinator: `http://host:port`, `https://host/a/path/`, ...
 #[derive(Clone, PartialEq, Eq)]
 pub struct CoordinatorUrl(String);
 
@@ -122,8 +122,8 @@ impl CoordinatorUrl {
         format!("{}{}", self.0, call.path_and_query())
     }
 
-    /// What the request line of a call has for an HTTP client that writes it itself: path and query, those of the
-    /// URL included.
+    /// The request target of a call, for the request line of a hand-written HTTP client: path and query, with the
+    /// path of the URL.
     pub fn target_of(&self, call: &Call) -> String {
         let (_, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
         let path = rest.find('/').map_or("", |at| &rest[at..]);
@@ -271,7 +271,7 @@ impl Call {
     }
 }
 
-/// What a transport must not exceed with one request.
+/// The limits of a transport for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// The longest time until a connection stands.
@@ -300,7 +300,7 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
-    /// How long the first byte of the answer to this call is waited for, connecting and sending
+    /// The longest time until the first byte of the answer to this call, connecting and sending
     /// included.
     pub fn until_answer(&self, call: &Call) -> Duration {
         let length = call.body().len() as u64;
@@ -317,7 +317,7 @@ impl RequestLimits {
     }
 }
 
-/// What came back for a call.
+/// The answer to a call.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
@@ -326,7 +326,7 @@ pub struct Response {
     pub body: Bytes,
     /// What the header `Retry-After` says: see [`retry_after`].
     pub retry_after: Option<Duration>,
-    /// How the body would have a global model, as the header `Content-Type` says.
+    /// The form of a global model in the body, as the header `Content-Type` says.
     pub model_form: ModelForm,
 }
 
@@ -381,35 +381,35 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
-    /// A status with a body.
+    /// An answer with a status and a body.
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         let (retry_after, model_form) = (None, ModelForm::default());
         Self { status, body: body.into(), retry_after, model_form }
     }
 
-    /// Status 200 with a body.
+    /// An answer with status 200 and a body.
     pub fn ok(body: impl Into<Bytes>) -> Self {
         Self::new(200, body)
     }
 
-    /// Status 204: not available (yet).
+    /// An answer with status 204: not available (yet).
     pub fn no_content() -> Self {
         Self::new(204, Bytes::new())
     }
 
-    /// The same with a `Retry-After`.
+    /// This answer with a `Retry-After`.
     #[must_use]
     pub fn retry_after(self, pause: Option<Duration>) -> Self {
         Self { retry_after: pause, ..self }
     }
 
-    /// The same with a body that has a model in this form.
+    /// This answer, whose body has a model in this form.
     #[must_use]
     pub fn model_form(self, form: ModelForm) -> Self {
         Self { model_form: form, ..self }
     }
 
-    /// The same with what these headers say, where they are there.
+    /// This answer with what these headers say, where they are present.
     #[must_use]
     pub fn headers(self, retry_after: Option<&str>, content_type: Option<&str>) -> Self {
         Self {

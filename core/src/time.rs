@@ -1,4 +1,4 @@
-//! Time as the core knows it.
+//! Points in time, as the core knows them.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

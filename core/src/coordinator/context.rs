@@ -1,4 +1,5 @@
-//! From sealed bytes to a verified message: pure functions that any number of threads may call.
+//! Opens messages: pure functions from sealed bytes to a verified message, for any number of
+//! threads.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -78,17 +79,17 @@ impl Body {
 }
 
 impl Verified {
-    /// Who sent it.
+    /// The sender.
     pub fn participant(&self) -> PublicSigningKey {
         self.participant
     }
 
-    /// What it is for.
+    /// The kind of message.
     pub fn tag(&self) -> Tag {
         self.tag
     }
 
-    /// Whether it is a part of a larger message.
+    /// Whether the message is a part of a larger one.
     pub fn is_chunk(&self) -> bool {
         matches!(self.body, Body::Chunk { .. })
     }
@@ -138,7 +139,7 @@ impl RoundContext {
         Some(self.sums_bytes.get_or_init(|| sums.to_bytes().into()).clone())
     }
 
-    /// How many bytes the longest sealed message has that can be taken in this phase.
+    /// The length in bytes of the longest sealed message that this phase can take.
     pub(super) fn max_message_len(&self) -> usize {
         let longest = self.phase.accepts().map_or(0, |tag| self.max_payload(tag));
         longest.saturating_add(CHUNK_HEADER_LENGTH + HEADER_LENGTH + SEAL_OVERHEAD)

@@ -1,4 +1,4 @@
-//! What the operator can tell a running coordinator.
+//! The operator's commands to a running coordinator.
 
 use super::io::{Reject, RoundFailure};
 use super::machine::Coordinator;
@@ -11,7 +11,8 @@ impl Coordinator {
         self.paused = true;
     }
 
-    /// Rounds begin again. One that ended meanwhile is followed by the next in [`Coordinator::advance`].
+    /// End the pause: rounds begin again. One that ended meanwhile is followed by the next in
+    /// [`Coordinator::advance`].
     pub(super) fn resume_rounds(&mut self) {
         self.paused = false;
     }

@@ -1,4 +1,4 @@
-//! What a round is for.
+//! The global model, which a round is for.
 
 use std::fmt;
 use std::sync::Arc;

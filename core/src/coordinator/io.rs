@@ -1,4 +1,4 @@
-//! What goes into the coordinator's machine and what comes out.
+//! Inputs and outputs of the coordinator's machine.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct PersistId(pub u64);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
-    /// Nothing but that time has passed.
+    /// Time has passed, and nothing else has happened.
     Tick,
     /// A message was opened and verified.
     Message {
@@ -40,15 +40,16 @@ pub enum Input {
     JobLost(JobId),
     /// All records up to this one are stored.
     Persisted(PersistId),
-    /// Take no more messages, begin no more rounds.
+    /// Stop: take no more messages, and begin no more rounds.
     Stop,
-    /// The round goes on, but after it none begins. This is not saved: a restored coordinator is not paused.
+    /// Pause: the round goes on, but none begins after it. This is not saved: a restored coordinator is not
+    /// paused.
     Pause,
-    /// Rounds begin again.
+    /// End the pause: rounds begin again.
     Resume,
     /// End the round without a model: it fails as [`RoundFailure::Skipped`].
     Skip,
-    /// From the next round on these settings hold. They are not saved: a restored coordinator has those that
+    /// Change the settings from the next round on. They are not saved: a restored coordinator has those that
     /// it is restored with.
     ChangeSettings(Box<Settings>),
 }
@@ -79,7 +80,7 @@ pub enum Output {
     },
     /// Something that the operator may want to know.
     Event(Event),
-    /// Nothing is to be done until the next input.
+    /// There is nothing to do until the next input.
     Idle(Idle),
 }
 
@@ -99,13 +100,13 @@ impl Output {
     }
 }
 
-/// Nothing is due.
+/// The machine is idle: nothing is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only a
     /// message, a job's result or the store brings this machine on.
     pub wake_at: Option<Timestamp>,
-    /// What is being waited for.
+    /// What the machine waits for.
     pub why: Why,
 }
 
@@ -121,13 +122,13 @@ pub enum Why {
     Job,
     /// The store.
     Store,
-    /// That it is told to begin the next round.
+    /// The command to begin rounds again.
     Resume,
     /// Nothing: it was stopped.
     Stopped,
 }
 
-/// What a coordinator tells its operator.
+/// Events for the coordinator's operator.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {

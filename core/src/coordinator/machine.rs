@@ -1,4 +1,4 @@
-//! The machine itself.
+//! The coordinator's machine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl Coordinator {
         Ok(machine)
     }
 
-    /// Goes on where a saved coordinator was: in the same round and phase, with the phase's clock
-    /// where it stood. What is published is put out again. Messages that were in the middle of being
+    /// Restores a saved coordinator: in the same round and phase, with the phase's clock where it
+    /// stood. What is published is put out again. Messages that were in the middle of being
     /// processed are gone: they were not acknowledged.
     ///
     /// Settings that are part of the round's parameters hold from the next round on. Always restore the
@@ -156,8 +156,8 @@ impl Coordinator {
         }
     }
 
-    /// All that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared; what is copied is
-    /// small for each participant: keys, and references to their seeds.
+    /// Takes a snapshot: all that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared;
+    /// what is copied is small for each participant: keys, and references to their seeds.
     pub fn snapshot(&self) -> Snapshot {
         let mut saved = self.state.saved(self.elapsed());
         match (self.standing, &mut saved.stage) {
@@ -196,7 +196,7 @@ impl Coordinator {
         })
     }
 
-    /// Whether it was told not to begin another round.
+    /// Whether the coordinator is paused: it begins no other round.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
@@ -226,7 +226,7 @@ impl Coordinator {
         phase(&self.state, self.standing)
     }
 
-    /// For how long the current phase has been going on, at the time of the latest input.
+    /// The time since the current phase began, as of the latest input.
     pub fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }
@@ -251,8 +251,7 @@ impl Coordinator {
         self.outbox.len()
     }
 
-    /// Takes in what happened. Afterwards [`Coordinator::poll_output`] is to be called until it is
-    /// idle.
+    /// Tells the machine what happened. Then call [`Coordinator::poll_output`] until it is idle.
     ///
     /// # Errors
     /// [`Reject`] if the input means nothing now; the machine is as it was.
@@ -290,7 +289,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What should happen next. Call it until it gives [`Output::Idle`].
+    /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
         let output = self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()));
         if let Output::Front(front) = &output {

@@ -1,4 +1,4 @@
-//! Going on from records: what a server has stored makes a coordinator again.
+//! Recovery from records: makes a coordinator of what a server has stored.
 
 use std::fmt;
 use std::time::Duration;
@@ -78,12 +78,12 @@ pub enum ResumeError {
 }
 
 impl Recovery {
-    /// A coordinator that has put out no record yet.
+    /// The recovery of a coordinator that has put out no record yet.
     pub fn new(root: RootSeed) -> Self {
         Self { root, model: None, state: None }
     }
 
-    /// With the latest global model, if its record is not among those to come.
+    /// Sets the latest global model, if its record is not among those to come.
     #[must_use]
     pub fn with_model(self, model: Option<GlobalModel>) -> Self {
         let state = self.state.map(|state| state.with_model(model.clone()));
@@ -100,7 +100,7 @@ impl Recovery {
         self.state.as_ref().map(|state| state.round().id)
     }
 
-    /// The phase that they lead to.
+    /// The phase that the records lead to.
     pub fn phase(&self) -> Phase {
         self.state.as_ref().map_or(Phase::Idle, |state| state.stage().phase())
     }
@@ -116,7 +116,7 @@ impl Recovery {
         self.state.as_ref()
     }
 
-    /// Takes the next record. After an error this is worth nothing any more.
+    /// Applies the next record. After an error the recovery is unusable.
     ///
     /// # Errors
     /// If no coordinator could have put it out.
@@ -156,8 +156,8 @@ fn check_content(record: &Record) -> Result<(), RecoveryError> {
 }
 
 impl Coordinator {
-    /// Goes on where the coordinator was that put out these records, `elapsed` into its phase: in the same
-    /// round, with every message that a record tells of and no other. Without records it is a
+    /// Resumes the coordinator that put out these records, `elapsed` into its phase: in the same round,
+    /// with every message that a record tells of and no other. Without records it is a
     /// [new](Coordinator::new) one. What is published is put out again.
     ///
     /// Settings that are part of the round's parameters hold from the next round on. The records must be

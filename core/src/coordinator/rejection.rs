@@ -63,7 +63,7 @@ pub enum Rejection {
     /// The participant is not in the sum dictionary.
     #[error("the participant is not in this round's sum dictionary")]
     UnknownSumParticipant,
-    /// Enough messages are there.
+    /// The phase has enough messages.
     #[error("the {0} phase has taken as many messages as it may")]
     Full(Phase),
     /// The phase's time is over; only what came before is still being processed.
@@ -108,8 +108,8 @@ impl Rejection {
         }
     }
 
-    /// What the sender is told, if it wants to know: see [`problem`](crate::problem) for what it is not
-    /// told.
+    /// The problem that the sender is told, if it asks: see [`problem`](crate::problem) for what it is
+    /// not told.
     pub fn problem(&self, round: u64) -> Problem {
         let told = |status, title| (self.label(), status, title, self.to_string());
         let (name, status, title, detail) = match self {

@@ -1,4 +1,4 @@
-//! What a coordinator can be told (specification, section 7).
+//! Settings of a coordinator (specification, section 7).
 
 mod rules;
 mod violation;
@@ -16,18 +16,18 @@ pub use self::violation::{Field, InvalidSettings, Rule, Violation};
 /// How many messages a phase takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountRange {
-    /// With so many the phase may end.
+    /// The number of messages with which the phase may end.
     pub min: u64,
-    /// More than so many are discarded.
+    /// The most messages; further ones are discarded.
     pub max: u64,
 }
 
 /// How long a phase takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRange {
-    /// It does not end before.
+    /// The shortest time.
     pub min: Duration,
-    /// If it has not ended by then the round fails.
+    /// The longest time: then the round fails.
     pub max: Duration,
 }
 
@@ -103,7 +103,7 @@ pub struct Settings {
     pub mask: MaskConfigPair,
     /// How many weights a model has.
     pub model_length: u64,
-    /// How much is kept of incomplete multipart messages.
+    /// Limits for incomplete multipart messages.
     pub reassembly: ReassemblyLimits,
 }
 

@@ -54,7 +54,7 @@ macro_rules! secret_bytes {
                 secret
             }
 
-            /// Has the bytes written to where they are to stay.
+            /// Lets a function write the bytes in place, so that no copy is left behind.
             ///
             /// # Errors
             /// That of `fill`.

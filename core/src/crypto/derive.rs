@@ -1,4 +1,4 @@
-//! All randomness of a state machine, derived from one seed.
+//! Derives all randomness of a state machine from one seed.
 
 use super::{hash, secret_bytes, wiping_stack, Seed};
 
@@ -9,7 +9,7 @@ secret_bytes! {
     RootSeed, 32
 }
 
-/// What derived bytes are for. Different purposes never share bytes.
+/// The purpose of derived bytes. Different purposes never share bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {

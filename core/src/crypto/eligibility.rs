@@ -59,8 +59,8 @@ impl TaskSignatures {
 }
 
 impl RoundSeed {
-    /// Whether the signature is the key owner's for the given task in the round with this seed.
-    /// Always false for [`Task::None`], for which nobody signs.
+    /// Whether the key's owner signed this task in the round with this seed. Always false for
+    /// [`Task::None`], for which nobody signs.
     pub fn verify_task(&self, key: &PublicSigningKey, signature: &Signature, task: Task) -> bool {
         task != Task::None && key.verify(signature, &task_text(self, task))
     }

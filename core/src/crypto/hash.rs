@@ -19,7 +19,7 @@ pub fn sha256(data: &[u8]) -> Digest {
 pub struct Blake2b(generichash::State);
 
 impl Blake2b {
-    /// With nothing hashed yet.
+    /// A hash of nothing yet.
     pub fn new() -> Self {
         init();
         Self(state(32, None))

@@ -1,4 +1,4 @@
-//! Sealing what is stored: keys from secrets of people, a key of its own for each purpose and algorithm,
+//! Seals what is stored: keys from secrets of people, a key of its own for each purpose and algorithm,
 //! and boxes that open only at the place that they were made for.
 
 use std::fmt;
@@ -13,7 +13,8 @@ use super::{hash, init, secret_bytes, CryptoError};
 const MOST_MEMORY: u64 = 1 << 30;
 const MOST_PASSES: u64 = 16;
 
-/// How a secret is stretched: Argon2id, with one lane. To be stored beside what is sealed.
+/// The parameters for stretching a secret: Argon2id, with one lane. To be stored beside what is
+/// sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretching {
     /// Random, so that equal secrets give different keys.
@@ -25,12 +26,12 @@ pub struct Stretching {
 }
 
 impl Stretching {
-    /// What libsodium calls interactive: two passes over 64 MiB, about a tenth of a second.
+    /// libsodium's interactive parameters: two passes over 64 MiB, about a tenth of a second.
     pub const fn interactive(salt: [u8; 16]) -> Self {
         Self { salt, passes: 2, memory: 64 << 20 }
     }
 
-    /// The key that follows from a secret. Takes long on purpose: not for an event loop.
+    /// Derives the key from a secret. Takes long on purpose: not for an event loop.
     ///
     /// # Errors
     /// [`CryptoError::Stretching`] if the numbers are beyond all reason, or there is no memory for them.
@@ -55,12 +56,12 @@ impl Stretching {
 }
 
 secret_bytes! {
-    /// A key that is used for nothing but making other keys.
+    /// A key that is used only to derive other keys.
     MasterKey, 32
 }
 
 impl MasterKey {
-    /// The key for a purpose: those of different purposes tell nothing of each other.
+    /// Derives the key for a purpose. Keys of different purposes reveal nothing about each other.
     pub fn sealing(&self, purpose: &str) -> SealingKey {
         let subkey = |algorithm: &str| {
             let label = format!("pet seal {algorithm}: {purpose}");

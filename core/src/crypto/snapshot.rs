@@ -1,4 +1,4 @@
-//! Sealing of what is saved with a symmetric key.
+//! Seals saved states with a symmetric key.
 
 use sodiumoxide::crypto::aead::xchacha20poly1305_ietf as aead;
 use sodiumoxide::crypto::secretbox;
@@ -26,8 +26,8 @@ impl SnapshotKey {
         self.seal_as(b"", content)
     }
 
-    /// The same, for bytes that are opened as the same thing only: `what` tells what they are, and is authenticated
-    /// with them.
+    /// Like [`SnapshotKey::seal`], for bytes that open only as the same thing: `what` tells what they are, and is
+    /// authenticated with them.
     pub fn seal_as(&self, what: &[u8], content: &[u8]) -> Vec<u8> {
         init();
         wiping_stack(|| {
@@ -51,7 +51,7 @@ impl SnapshotKey {
         self.open_as(b"", sealed)
     }
 
-    /// Opens what [`SnapshotKey::seal_as`] made of the same thing, and what was sealed before anything was told of it.
+    /// Opens what [`SnapshotKey::seal_as`] made of the same thing, and what older versions sealed without naming it.
     ///
     /// # Errors
     /// [`CryptoError::DoesNotOpen`] if it is damaged, something else, or was sealed with another key.

@@ -1,4 +1,4 @@
-//! What jobs there are, and what a scheduler has to know of them.
+//! The kinds of jobs, and what a scheduler has to know about them.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum JobKind {
     FreeMemory,
 }
 
-/// How a job is to be run.
+/// The class of a job, which says how to run it.
 ///
 /// It is about how the work grows, not about how long this job takes: with a tiny model all are over at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +47,7 @@ pub enum JobClass {
 }
 
 impl JobKind {
-    /// All there are.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::MakeSum,
         Self::MaskModel,
@@ -61,7 +61,7 @@ impl JobKind {
         Self::FreeMemory,
     ];
 
-    /// How it is to be run.
+    /// The job's class, which says how to run it.
     pub fn class(self) -> JobClass {
         match self {
             Self::MakeSum => JobClass::Short,
@@ -74,7 +74,7 @@ impl JobKind {
         }
     }
 
-    /// What the job does, in two or three words for people.
+    /// The job's name for people, in two or three words.
     pub fn name(self) -> &'static str {
         match self {
             Self::MakeSum => "make sum message",

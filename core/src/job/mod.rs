@@ -1,4 +1,4 @@
-//! Work that is too long for a state machine's own calls.
+//! Jobs: work that takes too long for a state machine's own calls.
 //!
 //! Whatever grows with the model or the number of participants is given to the driver as a [`Job`]:
 //! an owned value that may run on any thread, in bounded steps, and whose result is handed back as
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::wiping_stack;
 
-/// Names one job of one state machine.
+/// The id of one job of one state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
-/// How far a job has come, in units of its own (numbers of the model, mostly).
+/// The progress of a job, in units of its own (numbers of the model, mostly).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// How many units are done.
@@ -38,7 +38,7 @@ impl Progress {
 
 /// What one kind of job does. `R` is its result.
 pub(crate) trait Work<R>: Send {
-    /// What the job does.
+    /// The job's kind.
     fn kind(&self) -> JobKind;
 
     /// Does the next bounded piece of work; true once nothing is left.
@@ -112,17 +112,17 @@ impl<R> Job<R> {
         self.id
     }
 
-    /// What the job does.
+    /// The job's kind.
     pub fn kind(&self) -> JobKind {
         self.work.kind()
     }
 
-    /// How it is to be run.
+    /// The job's class, which says how to run it.
     pub fn class(&self) -> JobClass {
         self.kind().class()
     }
 
-    /// What the job does, in two or three words for people.
+    /// The job's name for people, in two or three words.
     pub fn name(&self) -> &'static str {
         self.kind().name()
     }
@@ -132,21 +132,21 @@ impl<R> Job<R> {
         wiping_stack(|| self.work.step())
     }
 
-    /// How far the job has come.
+    /// The job's progress.
     pub fn progress(&self) -> Progress {
         self.work.progress()
     }
 
-    /// Takes what can be done in parallel at this point out of the job, as up to `parts` pieces of about
-    /// the same size. Run them on any threads and hand what they give to [`Job::absorb`], all of it and in
-    /// the order of the pieces; only then go on with the job itself. When there is nothing to share
-    /// out there are none: after a [`step`](Self::step) or a round of pieces there may be some again.
-    /// [`run`](Self::run) does all this.
+    /// Splits off what can run in parallel at this point, as up to `parts` pieces of about the same size.
+    /// Run them on any threads and hand what they give to [`Job::absorb`], all of it and in the order of
+    /// the pieces; only then go on with the job itself. When there is nothing to share out there are none:
+    /// after a [`step`](Self::step) or a round of pieces there may be some again. [`run`](Self::run) does
+    /// all this.
     pub fn split(&mut self, parts: usize) -> Vec<Part<R>> {
         self.work.split(parts).into_iter().map(|work| Part { work }).collect()
     }
 
-    /// Takes in what a part of this job has done.
+    /// Takes back what a part of this job has done.
     pub fn absorb(&mut self, part: PartResult<R>) {
         self.work.absorb(part.0);
     }
@@ -239,7 +239,7 @@ impl<R> fmt::Debug for Part<R> {
     }
 }
 
-/// What a part of a job has done.
+/// The result of a part of a job.
 #[must_use = "the job cannot go on without it: hand it to Job::absorb"]
 pub struct PartResult<R>(R);
 
@@ -249,7 +249,7 @@ impl<R> fmt::Debug for PartResult<R> {
     }
 }
 
-/// What a job has done: an input for the state machine that gave the job out.
+/// The result of a job: an input for the state machine that gave the job out.
 #[must_use = "the machine waits for it: hand it in with Input::JobDone"]
 pub struct JobResult<R> {
     pub(crate) id: JobId,

@@ -1,4 +1,4 @@
-//! Splitting a payload that is too large for one message.
+//! Splits a payload that is too large for one message.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ const LAST_FLAG: u8 = 1;
 /// Chunk ids are 16 bits wide.
 const MAX_CHUNKS: usize = 1 << 16;
 
-/// What the chunks of one message have in common, and no other message of the participant has.
+/// The id that all chunks of one message share, and no other message of the participant has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId(pub u16);
 
@@ -28,7 +28,7 @@ pub struct Chunk<'a> {
     pub id: u16,
     /// The message that it is a part of.
     pub message_id: MessageId,
-    /// Whether it is the last one.
+    /// Whether the chunk is the last one.
     pub is_last: bool,
     /// The bytes.
     pub data: &'a [u8],
@@ -121,7 +121,7 @@ impl MessageSize {
         self.0
     }
 
-    /// The smaller of both.
+    /// The smaller of two limits.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         match (self.0, other.0) {
@@ -130,8 +130,8 @@ impl MessageSize {
         }
     }
 
-    /// What to try after a message of so many bytes was refused by something that takes only shorter ones:
-    /// 1 MiB, which is what most web servers take, and then the half of it, and so on; nothing below 4 KiB.
+    /// The size to try after a message of so many bytes was refused as too long: 1 MiB, which is what most
+    /// web servers take, and then the half of it, and so on; nothing below 4 KiB.
     pub fn below(refused: usize) -> Option<Self> {
         const FIRST: usize = 1 << 20;
         const LAST: usize = 4 << 10;

@@ -1,4 +1,4 @@
-//! What can be wrong with a message.
+//! Errors of messages.
 
 use thiserror::Error;
 
@@ -41,7 +41,7 @@ pub enum MessageError {
     /// It is meant for another coordinator or round.
     #[error("the message names another coordinator key: it belongs to another round")]
     OtherCoordinator,
-    /// A task signature is none: its form is not that of an Ed25519 signature.
+    /// A task signature does not have the form of an Ed25519 signature.
     #[error("the {field} is not in the form of an Ed25519 signature")]
     MalformedSignature {
         /// Which signature.

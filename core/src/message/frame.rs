@@ -1,4 +1,4 @@
-//! Writing a message: payload, header, signature and seal in one buffer.
+//! Writes a message: payload, header, signature and seal in one buffer.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::crypto::{
 /// How many bytes a frame keeps free before its payload.
 pub const FRAME_HEADROOM: usize = SEAL_OVERHEAD + HEADER_LENGTH;
 
-/// A message in the making. The payload is appended to a buffer that already has room for the header
-/// and the seal, so that a large payload is never copied.
+/// A message that is being written. The payload is appended to a buffer that already has room for
+/// the header and the seal, so that a large payload is never copied.
 pub struct Frame {
     buffer: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Frame {
         Ok(Self { buffer })
     }
 
-    /// The buffer, to append payload to. What is there already must not be taken away.
+    /// The buffer, to append payload to. Existing bytes must not be removed.
     pub fn buffer_mut(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }

@@ -55,7 +55,7 @@ impl TryFrom<u8> for Tag {
 pub struct MessageView<'a> {
     /// The participant's signature over everything after it.
     pub signature: Signature,
-    /// Who sends.
+    /// The sender.
     pub participant: PublicSigningKey,
     /// The round key that the message is for.
     pub coordinator: PublicEncryptKey,

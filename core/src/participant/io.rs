@@ -1,4 +1,4 @@
-//! What goes into the participant's machine and what comes out.
+//! Inputs and outputs of the participant's machine.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
-    /// Nothing but that time has passed.
+    /// Time has passed, and nothing else has happened.
     Tick,
     /// A request was answered.
     Response {
@@ -40,10 +40,10 @@ pub enum Input {
     JobDone(JobResult),
     /// A job was dropped, or its thread was lost: if it is still needed it is given out again.
     JobLost(JobId),
-    /// Here is a trained model: it is sent when this participant is next chosen to update. It
+    /// Set a trained model, which is sent when this participant is next chosen to update. It
     /// replaces an earlier one that was not yet used.
     SetModel(Model),
-    /// Get the global model: answered by [`Event::GlobalModel`] or [`Event::GlobalModelFailed`]. Each wish
+    /// Fetch the global model: the answer is [`Event::GlobalModel`] or [`Event::GlobalModelFailed`]. Each wish
     /// gets an answer of its own, in the order of the wishes, with a model that was asked for afterwards or is
     /// still the current one: not with one of a round that was over before.
     FetchModel,
@@ -67,17 +67,17 @@ pub enum Output {
     Job(Job),
     /// Something that the user may want to know.
     Event(Event),
-    /// Nothing is to be done until the next input.
+    /// There is nothing to do until the next input.
     Idle(Idle),
 }
 
-/// Nothing is due.
+/// The machine is idle: nothing is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only an
     /// answer, a job's result or a command brings this machine on.
     pub wake_at: Option<Timestamp>,
-    /// What is being waited for.
+    /// What the machine waits for.
     pub why: Why,
 }
 
@@ -98,7 +98,7 @@ pub enum Why {
     Stopped,
 }
 
-/// What a participant tells its user.
+/// Events for the participant's user.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -148,11 +148,11 @@ pub enum Event {
     Trouble(Trouble),
     /// The global model, as asked for; `None` while there is none.
     GlobalModel(Option<Arc<Model>>),
-    /// The global model could not be had: ask again later.
+    /// The global model could not be fetched: ask again later.
     GlobalModelFailed(FetchError),
 }
 
-/// An unsuccessful look at the coordinator.
+/// An unsuccessful request to the coordinator.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{call}: {reason}")]
 pub struct Trouble {
@@ -172,7 +172,8 @@ pub enum TroubleReason {
     /// The answer has an unexpected status.
     #[error("the coordinator answered with HTTP status {0}{advice}", advice = advice(*.0))]
     Status(u16),
-    /// Something before the coordinator has refused the message for its length: it is split, and sent again.
+    /// Something in front of the coordinator has refused the message for its length: it is split and sent
+    /// again.
     #[error("something before the coordinator, such as a proxy, refuses messages of {size} bytes with HTTP status 413: it is sent in parts of at most {parts} bytes from now on; have that limit raised (nginx: client_max_body_size), or set max_message_size")]
     NotLetThrough {
         /// How long the message was, or its part.
@@ -202,7 +203,7 @@ fn advice(status: u16) -> &'static str {
     }
 }
 
-/// Why the global model could not be had.
+/// Why the global model could not be fetched.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum FetchError {

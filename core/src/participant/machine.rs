@@ -1,4 +1,4 @@
-//! The machine itself.
+//! The coordinator's machine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
 
-/// From so many bytes on memory is freed in a job.
+/// Values at least this large, in bytes, are freed in a job.
 const RELEASE_FROM: usize = 1 << 16;
 
 /// The longest pause that a coordinator can ask for.
@@ -263,7 +263,7 @@ impl Participant {
         }
     }
 
-    /// What should happen next. Call it until it gives [`Output::Idle`].
+    /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
         if let Some(output) = self.outputs.pop_front() {
             return output;

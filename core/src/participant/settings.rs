@@ -1,4 +1,4 @@
-//! What a participant can be told to do differently.
+//! Settings of a participant.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::message::MessageSize;
 use crate::model::Scalar;
 
-/// How a participant behaves. None of it is part of its saved state.
+/// The settings of a participant. They are not part of its saved state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The weight of this participant's models: the global model is `sum(s_i * w_i) / sum(s_i)`.

@@ -32,7 +32,7 @@ const MAGIC: [u8; 4] = *b"PETr";
 /// replay finds it.)
 const VERSION: u16 = 2;
 
-/// Where the bytes of a record go. Called with whole entries.
+/// Takes the bytes of a record. Called with whole entries.
 pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
 /// A machine that can be recorded: a [`Participant`](crate::participant::Participant) or a

@@ -1,4 +1,4 @@
-//! Telling a machine what another one was told.
+//! Replays a record: tells a machine what another one was told.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +46,7 @@ pub enum ReplayError {
         /// The version that is known.
         known: u16,
     },
-    /// The machine cannot begin so.
+    /// The machine cannot begin like this.
     #[error("the recorded machine cannot begin: {0}")]
     Beginning(String),
     /// The machine says something else than it did.

@@ -1,5 +1,4 @@
-//! What the coordinator publishes about a round, and the bincode forms in which it does
-//! (specification, section 3).
+//! What the coordinator publishes about a round, and its bincode forms (specification, section 3).
 
 mod parameters;
 mod seed_dict;
@@ -14,11 +13,11 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Why bytes are not the bincode form of what was expected.
+/// Why bytes are not the expected bincode form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The number of bytes is not the one that the form has.
+    /// The number of bytes does not fit the form.
     #[error("the {what} has {actual} bytes, but {expected} were expected")]
     Length {
         /// What was to be read.

@@ -6,8 +6,8 @@ use super::DecodeError;
 use crate::crypto::{PublicEncryptKey, RoundSeed};
 use crate::mask::MaskConfigPair;
 
-/// What every participant must know of a round. It is published at the round's start, and its change
-/// is how participants notice a new round.
+/// The parameters of a round, which every participant must know. They are published at the round's
+/// start, and their change is how participants notice a new round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoundParameters {
     /// The key that messages of this round are sealed for.

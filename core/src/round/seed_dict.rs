@@ -17,7 +17,7 @@ use crate::message::{EncryptedMaskSeed, LocalSeedDict};
 pub struct SeedDict(BTreeMap<PublicSigningKey, Arc<LocalSeedDict>>);
 
 impl SeedDict {
-    /// With no update in it.
+    /// An empty dictionary.
     pub fn new() -> Self {
         Self::default()
     }
@@ -48,7 +48,7 @@ impl SeedDict {
         }
     }
 
-    /// Whether a participant's update is in it.
+    /// Whether a participant's update is in the dictionary.
     pub fn contains(&self, update_participant: &PublicSigningKey) -> bool {
         self.0.contains_key(update_participant)
     }
@@ -59,7 +59,7 @@ impl SeedDict {
         self.0.values().all(|seeds| seeds.sum_participants().eq(expected()))
     }
 
-    /// What one sum participant gets. Takes time proportional to the number of updates.
+    /// The column of one sum participant. Takes time proportional to the number of updates.
     pub fn column(&self, sum_participant: &PublicSigningKey) -> UpdateSeedDict {
         UpdateSeedDict(
             self.0

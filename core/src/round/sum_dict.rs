@@ -16,7 +16,7 @@ impl SumDict {
     /// How many bytes an entry's bincode form has.
     pub const ENTRY_LENGTH: usize = 2 * (8 + 32);
 
-    /// With nobody in it.
+    /// An empty dictionary.
     pub fn new() -> Self {
         Self::default()
     }
@@ -42,7 +42,7 @@ impl SumDict {
         }
     }
 
-    /// Whether a participant is in it.
+    /// Whether a participant is in the dictionary.
     pub fn contains(&self, participant: &PublicSigningKey) -> bool {
         self.0.contains_key(participant)
     }

@@ -1,4 +1,4 @@
-//! What a server answers with (specification, sections 3 and 4).
+//! The front of a coordinator: what a server answers with (specification, sections 3 and 4).
 
 pub(super) mod stored;
 
@@ -40,7 +40,7 @@ impl fmt::Debug for Front {
 }
 
 impl Front {
-    /// That of a coordinator of which nothing is known yet: there is nothing to be had, and no message is taken.
+    /// The front of a coordinator of which nothing is known yet: it publishes nothing, and takes no message.
     pub fn new() -> Self {
         Self::default()
     }
@@ -49,13 +49,13 @@ impl Front {
         Self { round: Some(round), model }
     }
 
-    /// The same, with another global model.
+    /// This front with another global model.
     #[must_use]
     pub fn with_model(self, model: Option<GlobalModel>) -> Self {
         Self { model, ..self }
     }
 
-    /// The same, once the coordinator is stopped: all is still to be had, but no message is taken any more.
+    /// This front once the coordinator is stopped: it still publishes, but takes no more messages.
     #[must_use]
     pub fn closed(mut self) -> Self {
         self.round = self.round.map(|round| Arc::new(round.closed()));
@@ -92,7 +92,7 @@ impl Front {
         self.model.as_ref()
     }
 
-    /// How many bytes the longest sealed message has that can be taken in this phase.
+    /// The length in bytes of the longest sealed message that this phase can take.
     pub fn max_message_len(&self) -> usize {
         self.round.as_ref().map_or(0, |round| round.max_message_len())
     }

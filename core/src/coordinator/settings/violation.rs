@@ -1,4 +1,4 @@
-//! What is said of settings that break a rule.
+//! Violations of the rules for settings.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// All of them.
+    /// All fields.
     pub const ALL: &'static [Self] = &[
         Self::SumProb,
         Self::SumCountMin,

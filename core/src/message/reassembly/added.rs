@@ -1,8 +1,8 @@
-//! What becomes of a chunk.
+//! The outcome for a chunk.
 
 use super::Complete;
 
-/// What has become of a chunk that was taken in.
+/// The outcome for a chunk that was added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Added {
     /// It is kept.

@@ -1,4 +1,4 @@
-//! What becomes of a chunk. It is said before anything changes, so that whoever keeps records can change what
+//! The outcome for a chunk. It is said before anything changes, so that whoever keeps records can change what
 //! is kept by its records alone.
 
 use super::partial::{OwnedChunk, Partial};

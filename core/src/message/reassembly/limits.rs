@@ -1,10 +1,10 @@
-//! How much is kept, and what it is reckoned at.
+//! Limits of reassembly, and how memory is counted.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How much may be kept of incomplete messages.
+/// Limits for incomplete messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReassemblyLimits {
     /// The most bytes kept of messages whose sender has proven the right to send them.

@@ -1,4 +1,4 @@
-//! Putting the chunks of multipart messages together, within limits.
+//! Puts the chunks of multipart messages together, within limits.
 //!
 //! The existing coordinator keeps incomplete messages for ever and looks at a sender's right to send
 //! only when all is there; anyone can fill its memory. Here a message's chunks count as *proven* once
@@ -58,7 +58,7 @@ impl fmt::Debug for Reassembly {
 }
 
 impl Reassembly {
-    /// With nothing in it.
+    /// An empty reassembly.
     pub fn new(limits: ReassemblyLimits) -> Self {
         Self { limits, ..Self::default() }
     }

@@ -18,7 +18,7 @@ pub struct OwnedChunk {
     pub id: u16,
     /// The message that it is a part of.
     pub message_id: MessageId,
-    /// Whether it is the last one.
+    /// Whether the chunk is the last one.
     pub is_last: bool,
     /// The bytes.
     pub data: Bytes,
