@@ -8,7 +8,7 @@
 use pet_transport_blocking::core::model::{DataType, Model};
 use thiserror::Error;
 
-/// Why a local model's weights cannot be had in the coordinator's type.
+/// Why a local model's weights cannot be converted to the coordinator's type.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CastError {
     /// NaN or an infinity.

@@ -1,4 +1,4 @@
-//! A participant on a thread of its own, as its user reaches it.
+//! A participant on a thread of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub enum StartError {
     /// The saved state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What it was told does not do, or the system gives no randomness.
+    /// The configuration cannot be used, or the system gives no random bytes.
     #[error(transparent)]
     Participant(#[from] Error),
     /// The system gives no thread.
@@ -48,16 +48,16 @@ pub enum StartError {
 /// Why a local model was not set.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SetError {
-    /// There is something wrong with it.
+    /// The local model cannot be used.
     #[error(transparent)]
     Model(#[from] LocalModelError),
-    /// There is nobody to give it to.
+    /// The participant is gone.
     #[error(transparent)]
     Gone(#[from] Gone),
 }
 
 impl Driver {
-    /// Starts a participant, a new one or one that was saved, and its thread.
+    /// Starts a participant, new or saved, and its thread.
     ///
     /// # Errors
     /// [`StartError`].
@@ -89,17 +89,17 @@ impl Driver {
         Ok(Arc::new(Self { handle, mailbox, key, scalar, process: std::process::id() }))
     }
 
-    /// Who the participant is.
+    /// The participant's public key.
     pub fn public_key(&self) -> &PublicSigningKey {
         &self.key
     }
 
-    /// What logs call it: the beginning of its key.
+    /// The participant's name in logs: the beginning of its key.
     pub fn name(&self) -> String {
         short_name(&self.key)
     }
 
-    /// What is known and what is due.
+    /// The participant's view: what is known, and what is due.
     ///
     /// # Errors
     /// [`Gone`], as all calls but [`Driver::save`] and [`Driver::close`].
@@ -117,7 +117,7 @@ impl Driver {
         Ok(self.mailbox.wait(timeout, done)?.is_some())
     }
 
-    /// What has become of local models and rounds since somebody looked.
+    /// Takes the news: what became of local models and rounds since the last call.
     ///
     /// # Errors
     /// [`Gone`].
@@ -125,7 +125,7 @@ impl Driver {
         self.with_inbox(Inbox::take_news)
     }
 
-    /// What is to be logged.
+    /// Takes the notices to log.
     ///
     /// # Errors
     /// [`Gone`].
@@ -133,7 +133,7 @@ impl Driver {
         self.with_inbox(Inbox::take_notices)
     }
 
-    /// What was wrong with a local model that was set earlier and could not be checked then, once.
+    /// Takes the error of a local model that was set earlier and could not be checked then.
     ///
     /// # Errors
     /// [`Gone`].
@@ -141,7 +141,7 @@ impl Driver {
         self.with_inbox(Inbox::take_model_error)
     }
 
-    /// What the participant does in this round.
+    /// The participant's task in this round.
     ///
     /// # Errors
     /// [`Gone`].
@@ -150,7 +150,7 @@ impl Driver {
         Ok(self.handle.task())
     }
 
-    /// What local models have to be now.
+    /// The check for local models, as of now.
     ///
     /// # Errors
     /// [`Gone`].
@@ -247,8 +247,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends all work at once and gives the state to go on from, once, and what there is left to tell. The state holds
-    /// secret keys.
+    /// Ends all work at once and gives the saved state, once, and what there is left to tell. The state holds secret
+    /// keys.
     ///
     /// # Errors
     /// [`Gone`] if its state was had already.
@@ -266,7 +266,8 @@ impl Driver {
         Ok((saved::write(&snapshot, waiting.as_ref()), notices))
     }
 
-    /// Ends the work, and tells nobody: whoever waits is left waiting. For a process that is about to exit.
+    /// Ends the work without telling anyone: whoever waits is left waiting. For a process that is about to
+    /// exit.
     pub fn halt(&self) {
         // In a forked process the locks may be held by threads that do not exist there.
         if self.process == std::process::id() {
@@ -298,7 +299,7 @@ impl Drop for Driver {
     }
 }
 
-/// A wish for the global model. Dropping it is giving it up.
+/// A request for the global model. Dropping it is giving it up.
 #[derive(Debug)]
 pub struct Fetch<'a> {
     driver: &'a Driver,

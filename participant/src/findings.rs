@@ -9,7 +9,7 @@ use pet_transport_blocking::core::model::{Model, Scalar};
 
 use crate::short::Short;
 
-/// What is to be told of a model before it is masked. Both are written for people: they say what to do.
+/// What to tell about a model before it is masked. Both are written for people: they say what to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Findings {
     /// Something is beyond the bound.
@@ -79,7 +79,7 @@ impl Sizes {
     }
 }
 
-/// How much of a model is beyond the bound.
+/// How many weights are beyond the bound, and by how much.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Excess {
     config: MaskConfig,

@@ -1,4 +1,4 @@
-//! What a participant has told since somebody looked: events turned into what a user asks about.
+//! The inbox of a participant: events turned into what a user asks about.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -71,10 +71,10 @@ pub(crate) fn is_late(name: &str) -> bool {
     ["wrong_phase", "too_late", "full", "too_many_models", "in_progress"].contains(&name)
 }
 
-/// What came of fetching the global model.
+/// The result of fetching the global model.
 pub type Answer = Result<Option<Arc<Model>>, FetchError>;
 
-/// What is known and what is due.
+/// The participant's view: what is known, and what is due.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     happened: u64,
@@ -342,12 +342,12 @@ impl Inbox {
         self.model_error.take()
     }
 
-    /// What has become of local models and rounds since somebody looked.
+    /// Takes the news: what became of local models and rounds since the last call.
     pub(crate) fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news).into()
     }
 
-    /// What is to be logged.
+    /// Takes the notices to log.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices).into()
     }

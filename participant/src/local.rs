@@ -1,5 +1,5 @@
-//! Local models: looked over before they are handed to a machine, so that their sender learns at once what is wrong
-//! with them, and what masking will do to them.
+//! Checks local models before they are given to a machine, so that their sender learns at once what is wrong with
+//! them, and what masking will do to them.
 
 use pet_transport_blocking::core::mask::MaskConfigPair;
 use pet_transport_blocking::core::model::{DataType, Model, Scalar};
@@ -34,7 +34,7 @@ impl Shape {
     }
 }
 
-/// Why a local model was not taken.
+/// Why a local model was refused.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum LocalModelError {
     /// It does not fit the round.
@@ -45,7 +45,7 @@ pub enum LocalModelError {
     Cast(#[from] CastError),
 }
 
-/// What local models have to be at this moment, as far as that is known.
+/// The check for local models, as far as the round is known.
 #[derive(Debug, Clone)]
 pub struct ModelCheck {
     pub(crate) shape: Option<Shape>,
@@ -58,7 +58,7 @@ impl ModelCheck {
         self.shape.map(Shape::data_type)
     }
 
-    /// Looks at each weight, once: takes time in proportion to the model's length, on any thread, and holds no
+    /// Checks each weight, once: takes time in proportion to the model's length, on any thread, and holds no
     /// lock. The length itself is looked at when the model is set.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl ModelCheck {
     }
 }
 
-/// A local model that was looked over.
+/// A local model that was checked.
 #[derive(Debug, Clone)]
 pub struct CheckedModel {
     pub(crate) model: Model,

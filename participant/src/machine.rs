@@ -1,5 +1,5 @@
-//! A participant's machine for bindings that drive it themselves: as core's, but a local model may be set whatever is
-//! known of the round, and its sender learns what is wrong with it.
+//! The machine for bindings that drive it themselves: as core's, but a local model may be set whatever is known of
+//! the round, and its sender learns what is wrong with it.
 
 use std::collections::VecDeque;
 
@@ -41,7 +41,7 @@ pub enum Polled {
 /// Why a local model was not set.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// There is something wrong with it.
+    /// The local model cannot be used.
     #[error(transparent)]
     Model(#[from] LocalModelError),
     /// The machine takes none.
@@ -78,7 +78,7 @@ impl Machine {
         Self::begin(Participant::from_seed(seed, settings), None)
     }
 
-    /// Goes on where a saved one was.
+    /// Restores a saved participant.
     ///
     /// # Errors
     /// If the bytes are no saved state.
@@ -97,7 +97,7 @@ impl Machine {
         &self.machine
     }
 
-    /// Takes in what happened. Local models go to [`Machine::set_model`].
+    /// Tells the machine what happened. Local models go to [`Machine::set_model`].
     ///
     /// # Errors
     /// As core's.
@@ -106,7 +106,7 @@ impl Machine {
         self.machine.handle_input(self.now, input)
     }
 
-    /// What local models have to be now.
+    /// The check for local models, as of now.
     pub fn model_check(&self) -> ModelCheck {
         ModelCheck { shape: self.shape(), scalar: self.machine.settings().scalar.clone() }
     }
@@ -134,7 +134,7 @@ impl Machine {
         Ok(self.handle_input(now, Input::SetModel(model))?)
     }
 
-    /// What should happen next: to be called until it is [`Output::Idle`].
+    /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll(&mut self) -> Polled {
         if let Some(error) = self.rejected.pop_front() {
             return Polled::ModelRejected(error);
@@ -170,17 +170,17 @@ impl Machine {
         self.foreseen.take()
     }
 
-    /// Whether it waits for a local model.
+    /// Whether the participant waits for a local model.
     pub fn needs_model(&self) -> bool {
         self.machine.needs_model() && self.waiting.is_none()
     }
 
-    /// Whether a local model is there that was not yet used.
+    /// Whether there is a local model that was not yet used.
     pub fn has_model(&self) -> bool {
         self.machine.has_model() || self.waiting.is_some()
     }
 
-    /// All that is needed to go on later.
+    /// Takes a snapshot: all that is needed to go on later.
     pub fn snapshot(&self) -> Saved {
         Saved { snapshot: self.machine.snapshot(), waiting: self.waiting.clone() }
     }

@@ -1,4 +1,4 @@
-//! What a participant's thread and the others share.
+//! The mailbox, which a participant's thread and other threads share.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(crate) enum Stage {
     Broken,
 }
 
-/// Why a call cannot be done.
+/// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Gone {
     /// The participant was stopped.

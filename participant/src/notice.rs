@@ -1,6 +1,6 @@
-//! What every user should know, for the log of the language that a binding is for.
+//! Notices for the log of the binding's language.
 
-/// Something to tell.
+/// A notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// How important it is.

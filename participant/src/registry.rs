@@ -5,17 +5,17 @@ use std::sync::{Arc, PoisonError, Weak};
 use crate::driver::Driver;
 use crate::sync::Mutex;
 
-/// Knows participants for as long as they live.
+/// A list of participants, for as long as they live.
 #[derive(Debug, Default)]
 pub struct Registry(Mutex<Vec<Weak<Driver>>>);
 
 impl Registry {
-    /// One that knows nobody. A binding has one in a `static`.
+    /// An empty registry. A binding has one in a `static`.
     pub const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Remembers a participant.
+    /// Adds a participant.
     pub fn remember(&self, driver: &Arc<Driver>) {
         let mut drivers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         drivers.retain(|driver| driver.strong_count() > 0);

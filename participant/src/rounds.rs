@@ -1,8 +1,8 @@
-//! What has become of rounds, as the coordinator's `/status` tells everyone, and what to do about it.
+//! What became of rounds, from the coordinator's public `/status`, and what to do about it.
 
 use serde::Deserialize;
 
-/// From so many rounds in a row that have failed on it is told; then each time that they are twice as many.
+/// The number of failed rounds in a row that is reported first, and again each time that it doubles.
 const WORTH_A_WORD: u64 = 2;
 
 /// The most characters of another's text that are passed on.

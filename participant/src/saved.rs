@@ -21,11 +21,11 @@ const MAGIC: [u8; 4] = *b"PETw";
 const VERSION: u16 = 1;
 const HEAD: usize = 14;
 
-/// Why bytes are no saved participant.
+/// Why bytes are not a saved participant.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// They are no state of core's.
+    /// The bytes are not a saved state of core.
     #[error(transparent)]
     Core(#[from] RestoreError),
     /// Another version of this package wrote it.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// What the keys are for.
 const PURPOSE: &str = "a participant's saved state";
 
-/// It was sealed with something else, or was changed.
+/// The bytes were sealed with another secret, or were changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the saved state does not open with this key or passphrase, or it is damaged")]
 pub struct DoesNotOpen;

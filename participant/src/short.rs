@@ -1,8 +1,8 @@
-//! Numbers as people read them: 1e300 has 301 digits, of which none but the first says anything.
+//! Formats numbers for people: 1e300 has 301 digits, of which none but the first says anything.
 
 use std::fmt;
 
-/// A float with six digits that count.
+/// A float, shown with six significant digits.
 pub struct Short(pub f64);
 
 impl fmt::Display for Short {

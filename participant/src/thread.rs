@@ -1,4 +1,4 @@
-//! What runs on a participant's thread.
+//! The participant's thread.
 
 use std::sync::Arc;
 
