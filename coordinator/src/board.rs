@@ -1,4 +1,4 @@
-//! What the driver of the rounds shows to all threads.
+//! Shares the driver's results with all threads.
 
 use std::sync::Arc;
 

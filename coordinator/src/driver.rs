@@ -1,4 +1,4 @@
-//! Runs core's state machine: the one task that owns it.
+//! The driver: the one task that owns core's state machine, and runs it.
 //!
 //! Everything that takes time happens elsewhere: messages are opened in [`intake`](crate::intake),
 //! jobs run on blocking threads, records go to the [`Store`]. What they give comes back as inputs.
@@ -61,7 +61,7 @@ pub(crate) struct Delivery {
     pub reply: oneshot::Sender<Result<(), Rejection>>,
 }
 
-/// Why the rounds have not ended well.
+/// Why the rounds have failed.
 #[derive(Clone, Debug, Error)]
 pub enum DriverError {
     /// A job panicked.
@@ -75,7 +75,7 @@ pub enum DriverError {
         "the store did not confirm in time that all is stored: check it before you start again"
     )]
     StoreStuck,
-    /// The store does not store any more. What it did not confirm was not acknowledged to anyone.
+    /// The store has stopped storing. What it did not confirm was not acknowledged to anyone.
     #[error("the store has failed: {0}")]
     Store(#[from] StoreError),
 }

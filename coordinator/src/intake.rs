@@ -1,4 +1,4 @@
-//! The way of a message from its sealed bytes to the machine and its sender's answer.
+//! Takes a message from its sealed bytes to the machine, and the answer back to its sender.
 
 use std::{fmt::Display, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The exceptions, and which of them tells of what.
+//! The package's exceptions, and what each of them means.
 
 use std::ffi::CString;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The interpreter's exit: nobody works on without it.
+//! Stops participants when the interpreter exits.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What lies between a participant and its coordinator, for those that send requests in Python themselves.
+//! Proxies and certificate authorities, for those that send requests in Python themselves.
 
 use pet_transport_blocking::core::request::CoordinatorUrl;
 use pet_transport_blocking::network::{explain, redirected, Environment, Proxy};

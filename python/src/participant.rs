@@ -107,7 +107,7 @@ impl Participant {
         self.tell(py)
     }
 
-    /// Whether the last `tick()` saw the participant get on.
+    /// Whether the participant made progress in the last `tick()`.
     fn made_progress(&self) -> PyResult<bool> {
         self.view()?;
         Ok(self.ticks().made_progress)
@@ -173,15 +173,15 @@ impl Participant {
         Ok(self.view()?.fetched_in)
     }
 
-    /// What has become of local models and rounds since this was last called: a list of tuples of a name and what
-    /// belongs to it.
+    /// The news since the last call, about local models and rounds: a list of tuples of a name and what belongs
+    /// to it.
     #[pyo3(name = "_news")]
     fn news<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let news = self.driver.take_news().map_err(errors::gone)?.into_iter();
         news.map(|news| news_tuple(py, news)).collect()
     }
 
-    /// What the coordinator knows this participant by: 32 bytes.
+    /// The participant's public key, by which the coordinator knows it: 32 bytes.
     #[getter]
     fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.driver.public_key().as_bytes())

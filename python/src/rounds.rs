@@ -1,4 +1,4 @@
-//! What has become of rounds, for those who ask the coordinator themselves.
+//! What became of rounds, for those who ask the coordinator themselves.
 
 use std::sync::{Mutex, PoisonError};
 

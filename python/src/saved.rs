@@ -1,4 +1,4 @@
-//! What lets a saved state be a list and a buffer at the same time.
+//! Lets a saved state be a list and a buffer at the same time.
 
 use std::os::raw::c_int;
 

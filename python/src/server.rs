@@ -60,14 +60,14 @@ impl CoordinatorServer {
         })
     }
 
-    /// Where it listens: `http://127.0.0.1:8081`.
+    /// The URL that it listens on: `http://127.0.0.1:8081`.
     #[getter]
     fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// What it is doing, as JSON, as its `/status` has it.
+    /// Its status as JSON, as from `/status`.
     fn status(&self) -> PyResult<String> {
         let status = match &*self.running()? {
             Some(running) => running.coordinator.status(),
@@ -106,7 +106,8 @@ impl CoordinatorServer {
         }
     }
 
-    /// Answers the requests in flight, for at most so many seconds, and stops. Once more does nothing.
+    /// Stops, after answering the requests in flight for at most so many seconds. Once more does
+    /// nothing.
     fn stop(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         let running = self.running()?.take();
         let Some(Running { runtime, coordinator }) = running else {

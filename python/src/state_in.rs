@@ -1,4 +1,4 @@
-//! Saved states: in any of the forms that programs keep them in.
+//! Reads saved states in any of the forms that programs keep them in.
 
 use pet_transport_blocking::core::model::{DataType, Model};
 use pyo3::exceptions::{PyTypeError, PyValueError};

@@ -1,4 +1,4 @@
-//! Local models: from whatever Python has numbers in.
+//! Reads local models from whatever Python has numbers in.
 
 use pet_transport_blocking::core::model::{DataType, Model};
 use pyo3::buffer::{ElementType, PyUntypedBuffer};

@@ -1,4 +1,4 @@
-//! Global models: to lists, and to arrays.
+//! Gives global models as lists and as arrays.
 
 use pet_transport_blocking::core::model::Model;
 use pyo3::buffer::{Element, PyBuffer};
