@@ -313,7 +313,7 @@ $(VENV_DOCS)/stamp: site/requirements.txt | $(VENV_DOCS)/bin/python
 
 # pdoc reads the package itself.
 $(VENV_DOCS)/wheel.stamp: target/wheels/stamp | $(VENV_DOCS)/stamp
-	$(VENV_DOCS)/bin/python $(PIP_INSTALL) numpy
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) httpx numpy
 	$(VENV_DOCS)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
