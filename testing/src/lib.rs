@@ -6,5 +6,6 @@ pub mod bounds;
 #[cfg(test)]
 mod bounds_tests;
 pub mod by_hand;
+pub mod contract;
 pub mod sim;
 pub mod world;

@@ -1,10 +1,9 @@
-//! Hostile federations in virtual time: see `pet_testing::sim`.
+//! Hostile federations in virtual time: see `pet_testing::sim`. That drivers which do something wrong are found is
+//! tested there.
 
 use std::time::Duration;
 
-use pet_testing::sim::{
-    run, shrink, Failure, Fault, Faults, Report, Sabotage, Scenario, Violation,
-};
+use pet_testing::sim::{run, shrink, Fault, Faults, Report, Scenario};
 
 fn must_run(scenario: &Scenario) -> Report {
     run(scenario).unwrap_or_else(|failure| panic!("{}", shrink(*failure, 100)))
@@ -73,55 +72,4 @@ fn without_faults_no_message_is_rejected_and_no_round_fails() {
     assert!(report.completed == 5 && report.failed.is_empty(), "{report}");
     // Whoever comes late is no longer needed.
     assert!(report.rejected.keys().all(|reason| *reason == "wrong_phase"), "{report}");
-}
-
-fn found(sabotage: Sabotage) -> Failure {
-    let wrong = |seed| {
-        let mut scenario = Scenario { sabotage: Some(sabotage), ..Scenario::small(seed) };
-        scenario.faults = Faults::of(&[
-            (Fault::LoseRequest, 0.05),
-            (Fault::Delay, 0.05),
-            (Fault::ServerCrash, 0.03),
-            (Fault::SlowStore, 0.5),
-        ]);
-        run(&scenario).err()
-    };
-    *(1..20).find_map(wrong).expect("what is wrong on purpose is found")
-}
-
-/// A driver that confirms what is not yet stored forgets, in a crash, what it has acknowledged.
-#[test]
-fn a_driver_that_confirms_too_early_is_found_and_the_failure_shrinks() {
-    let failure = found(Sabotage::ConfirmEarly);
-    assert!(
-        matches!(
-            failure.violation,
-            Violation::LostAcknowledged { .. } | Violation::Republished { .. }
-        ),
-        "{failure}"
-    );
-    let (before, kinds) = (failure.trace.len(), failure.scenario.faults.kinds().count());
-    let small = shrink(failure, 60);
-    assert!(small.scenario.participants < 40 || small.trace.len() < before, "{small}");
-    assert!(small.scenario.faults.kinds().count() < kinds, "{small}");
-    // What is printed is enough to see it again.
-    let again = run(&small.scenario).unwrap_err();
-    assert_eq!((again.violation, again.trace), (small.violation, small.trace));
-}
-
-#[test]
-fn a_changed_global_model_is_found() {
-    let failure = found(Sabotage::ChangeModel);
-    assert!(matches!(failure.violation, Violation::WrongMean { .. }), "{failure}");
-}
-
-/// Nobody ticks: a machine that is not woken stands still.
-#[test]
-fn a_machine_that_is_never_woken_is_found() {
-    let scenario = Scenario { sabotage: Some(Sabotage::NeverWake), ..Scenario::small(3).calm() };
-    let failure = run(&scenario).unwrap_err();
-    assert!(
-        matches!(failure.violation, Violation::NoRounds(_) | Violation::Stuck { .. }),
-        "{failure}"
-    );
 }

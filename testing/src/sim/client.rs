@@ -17,12 +17,14 @@ use pet_core::request::{Call, RequestId, Response};
 use pet_core::time::Timestamp;
 
 use super::agenda::{Happening, Key, Life, Sender};
+use super::drivers::ParticipantDriver;
 use super::ledger::Contribution;
 use super::lies::{update_of, Honest, Lie};
 use super::random::Random;
 use super::scenario::{Fault, Scenario};
-use super::simulation::{count, Simulation};
+use super::simulation::{count, Simulation, PATIENCE};
 use super::violation::Violation;
+use crate::contract::{Breach, Watch, Watched};
 
 /// How long a participant waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +37,9 @@ const OLD_MESSAGES: usize = 200;
 #[derive(Debug)]
 pub(super) struct Client {
     /// None while it is down.
-    pub(super) machine: Option<Participant>,
+    pub(super) driver: Option<Box<dyn ParticipantDriver>>,
+    watch: Watch,
+    last_request: Option<RequestId>,
     settings: participant::Settings,
     pub(super) keys: SigningKeyPair,
     root: RootSeed,
@@ -87,7 +91,9 @@ impl Client {
             ..Default::default()
         };
         Self {
-            machine: None,
+            driver: None,
+            watch: Watch::default(),
+            last_request: None,
             settings,
             keys: SigningKeyPair::from_seed(&Seed::new(random.bytes32())),
             root: RootSeed::new(random.bytes32()),
@@ -195,9 +201,9 @@ impl Simulation<'_> {
 
     fn tell_client(&mut self, index: usize, input: Input) -> Result<(), Violation> {
         let client = &mut self.clients[index];
-        let Some(machine) = &mut client.machine else { return Ok(()) };
+        let Some(driver) = &mut client.driver else { return Ok(()) };
         let local = Timestamp::ZERO + self.now.saturating_since(client.epoch);
-        machine.handle_input(local, input).map_err(|reject| Violation::Refused {
+        driver.handle_input(local, input).map_err(|reject| Violation::Refused {
             who: format!("participant {index}"),
             what: reject.to_string(),
         })
@@ -205,12 +211,13 @@ impl Simulation<'_> {
 
     fn drain_client(&mut self, index: usize) -> Result<(), Violation> {
         loop {
-            let Some(machine) = &mut self.clients[index].machine else { return Ok(()) };
-            match machine.poll_output() {
+            let Some(driver) = &mut self.clients[index].driver else { return Ok(()) };
+            match driver.poll_output() {
                 Output::Request { id, call } => self.send(index, id, call)?,
                 Output::Job(job) => self.begin_client_job(index, job),
                 Output::Event(event) => self.client_event(index, event)?,
                 Output::Idle(idle) => {
+                    self.check_client_driver(index)?;
                     let client = &mut self.clients[index];
                     if let Some(key) = client.wake.take() {
                         self.agenda.cancel(key);
@@ -243,6 +250,19 @@ impl Simulation<'_> {
         }
         self.maybe_crash_client(index);
         Ok(())
+    }
+
+    /// Whether the driver keeps its side of the contract.
+    pub(super) fn check_client_driver(&self, index: usize) -> Result<(), Violation> {
+        let client = &self.clients[index];
+        if client.driver.is_none() {
+            return Ok(());
+        }
+        let local = Timestamp::ZERO + self.now.saturating_since(client.epoch);
+        match client.watch.finding(local, PATIENCE) {
+            None => Ok(()),
+            Some(breach) => Err(broken(index, breach)),
+        }
     }
 
     fn begin_client_job(&mut self, index: usize, job: Job) {
@@ -299,6 +319,11 @@ impl Simulation<'_> {
     // Requests.
 
     fn send(&mut self, index: usize, id: RequestId, call: Call) -> Result<(), Violation> {
+        let client = &mut self.clients[index];
+        if client.last_request.is_some_and(|last| id <= last) {
+            return Err(broken(index, Breach::RequestIdReused(id)));
+        }
+        client.last_request = Some(id);
         let mut messages = Vec::new();
         if let Call::Message(sealed) = &call {
             messages = self.post(index, sealed)?;
@@ -361,7 +386,8 @@ impl Simulation<'_> {
     ) -> Result<Vec<(Bytes, Option<Lie>)>, Violation> {
         let bytes = sealed.len();
         let client = &mut self.clients[index];
-        let parameters = client.machine.as_ref().and_then(|machine| machine.parameters());
+        let machine = client.driver.as_ref().map(|driver| driver.machine());
+        let parameters = machine.and_then(|machine| machine.parameters());
         let coordinator = parameters.expect("a message is for a round").pk;
         // It may be for a round that the simulated coordinator has begun and forgotten again.
         let keys = self.server.secrets.get(&coordinator).expect("every round's key was recorded");
@@ -446,7 +472,7 @@ impl Simulation<'_> {
 
     fn maybe_crash_client(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        let Some(machine) = &client.machine else { return };
+        let Some(driver) = &client.driver else { return };
         if self.scenario.faults.share(Fault::Crash) == 0.0 {
             return;
         }
@@ -454,12 +480,12 @@ impl Simulation<'_> {
             if client.saved.len() == MOST_SAVED {
                 client.saved.remove(0);
             }
-            client.saved.push((machine.snapshot(), client.known.clone()));
+            client.saved.push((driver.machine().snapshot(), client.known.clone()));
         }
         if !self.chaos.strikes(self.now, Fault::Crash, &mut client.random) {
             return;
         }
-        let latest = (machine.snapshot(), client.known.clone());
+        let latest = (driver.machine().snapshot(), client.known.clone());
         let old = self.chaos.strikes(self.now, Fault::OldSnapshot, &mut client.random);
         client.restored_from = Some(match old && !client.saved.is_empty() {
             true => {
@@ -469,7 +495,7 @@ impl Simulation<'_> {
             false => latest,
         });
         self.trace.note(self.now, format_args!("participant {index} crashes"));
-        client.machine = None;
+        client.driver = None;
         client.crashes += 1;
         client.jobs = 0;
         for (_, timeout) in std::mem::take(&mut client.requests) {
@@ -487,7 +513,7 @@ impl Simulation<'_> {
         let client = &mut self.clients[index];
         client.wake = None;
         client.epoch = self.now;
-        client.machine = Some(match client.restored_from.take() {
+        let machine = match client.restored_from.take() {
             Some((snapshot, known)) => {
                 client.known = known;
                 Participant::restore(&snapshot.to_bytes(), client.settings.clone()).map_err(
@@ -500,9 +526,17 @@ impl Simulation<'_> {
             None => {
                 Participant::new(client.keys.clone(), client.root.clone(), client.settings.clone())
             }
-        });
+        };
+        let (machine, watch) = Watched::new(machine);
+        client.watch = watch;
+        client.last_request = None;
+        client.driver = Some(self.drivers.participant(index, machine));
         self.drain_client(index)
     }
+}
+
+fn broken(index: usize, breach: Breach) -> Violation {
+    Violation::Breach { who: format!("participant {index}"), breach }
 }
 
 fn old_messages(kept: &VecDeque<Bytes>, random: &mut Random) -> Vec<Bytes> {

@@ -15,6 +15,7 @@
 
 mod agenda;
 mod client;
+pub mod drivers;
 pub mod ledger;
 pub mod lies;
 pub mod random;
@@ -26,8 +27,9 @@ mod simulation;
 mod trace;
 pub mod violation;
 
+pub use drivers::{CoordinatorDriver, Drivers, NoDrivers, ParticipantDriver};
 pub use report::{Failure, Progress, Report};
-pub use scenario::{Fault, Faults, Sabotage, Scenario};
-pub use shrink::shrink;
-pub use simulation::{run, run_watched};
+pub use scenario::{Fault, Faults, Scenario};
+pub use shrink::{shrink, shrink_with};
+pub use simulation::{run, run_watched, run_with};
 pub use violation::Violation;

@@ -131,17 +131,6 @@ impl Faults {
     }
 }
 
-/// What the simulated coordinator's driver does wrong on purpose: shows that the checks bite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// It confirms records before they are stored.
-    ConfirmEarly,
-    /// It changes the first weight of each global model a little.
-    ChangeModel,
-    /// It never wakes the machine.
-    NeverWake,
-}
-
 /// A run: it follows from this, bit for bit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -165,8 +154,6 @@ pub struct Scenario {
     pub lies: Vec<Lie>,
     /// Which of the faults happen, counted in the order in which they would: for shrinking.
     pub window: Range<u64>,
-    /// What is wrong on purpose.
-    pub sabotage: Option<Sabotage>,
 }
 
 fn seconds(min: u64, max: u64) -> TimeRange {
@@ -210,7 +197,6 @@ impl Scenario {
             faults: Faults::some_of_everything(),
             lies: Lie::ALL.to_vec(),
             window: 0..u64::MAX,
-            sabotage: None,
         }
     }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use num_bigint::BigInt;
-use num_rational::BigRational;
 use pet_core::coordinator::{
     Coordinator, Event, Front, GlobalModel, Input, Job, Output, PersistId, Record, Rejection,
     Snapshot, Ticket, Verified, Why,
@@ -12,25 +10,27 @@ use pet_core::coordinator::{
 use pet_core::crypto::{EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed};
 use pet_core::job::JobId;
 use pet_core::message::{MessageError, ReassemblyError, Tag};
-use pet_core::model::ratio;
 use pet_core::request::{Call, Response};
 use pet_core::time::Timestamp;
 
 use crate::bounds::{most_in_memory, most_waiting, Log};
+use crate::contract::{Watch, Watched};
 
 use super::agenda::{Happening, Key, Sender};
+use super::drivers::CoordinatorDriver;
 use super::ledger::Verdict;
 use super::random::Random;
 use super::report::Progress;
-use super::scenario::{Fault, Sabotage};
-use super::simulation::{count, Simulation};
+use super::scenario::Fault;
+use super::simulation::{count, Simulation, PATIENCE};
 use super::violation::Violation;
 
 /// The coordinator and its driver.
 #[derive(Debug)]
 pub(super) struct Server {
     /// None while it is down.
-    pub(super) machine: Option<Coordinator>,
+    pub(super) driver: Option<Box<dyn CoordinatorDriver>>,
+    watch: Watch,
     pub(super) random: Random,
     crashes: u32,
     /// When its clock was zero: a restored process has a clock of its own.
@@ -73,7 +73,8 @@ struct Pending {
 impl Server {
     pub(super) fn new(random: Random) -> Self {
         Self {
-            machine: None,
+            driver: None,
+            watch: Watch::default(),
             random,
             crashes: 0,
             epoch: Timestamp::ZERO,
@@ -99,7 +100,7 @@ impl Simulation<'_> {
     pub(super) fn arrives(&mut self, sender: Sender, call: Call) -> Result<(), Violation> {
         self.report.requests += 1;
         let Call::Message(sealed) = &call else {
-            match self.server.machine {
+            match self.server.driver {
                 Some(_) => {
                     let response = self.server.front.answer(&call);
                     self.answer(sender, response.expect("not a message"));
@@ -109,7 +110,7 @@ impl Simulation<'_> {
             return Ok(());
         };
         self.report.messages += 1;
-        if self.server.machine.is_none() {
+        if self.server.driver.is_none() {
             self.refuse(sender);
             return Ok(());
         }
@@ -139,12 +140,12 @@ impl Simulation<'_> {
             self.refuse(sender);
             return Ok(());
         }
-        let Some(machine) = &self.server.machine else { return Ok(()) };
+        let Some(driver) = &self.server.driver else { return Ok(()) };
         self.server.last_ticket += 1;
         let ticket = Ticket(self.server.last_ticket);
         let pending = Pending {
             sender,
-            round: machine.parameters().seed,
+            round: driver.machine().parameters().seed,
             tag: message.tag(),
             participant: message.participant(),
             is_chunk: message.is_chunk(),
@@ -187,6 +188,7 @@ impl Simulation<'_> {
         }
         let Some((saved, id)) = self.server.storing.take() else { return Ok(()) };
         self.server.stored = Some(saved);
+        self.server.watch.stored(id);
         if self.maybe_crash_server()? {
             return Ok(());
         }
@@ -201,8 +203,8 @@ impl Simulation<'_> {
 
     fn tell_server(&mut self, what: &str, input: Input) -> Result<(), Violation> {
         let now = Timestamp::ZERO + self.now.saturating_since(self.server.epoch);
-        let Some(machine) = &mut self.server.machine else { return Ok(()) };
-        match machine.handle_input(now, input) {
+        let Some(driver) = &mut self.server.driver else { return Ok(()) };
+        match driver.handle_input(now, input) {
             Err(reject) if !what.is_empty() => Err(Violation::Refused {
                 who: "the coordinator".into(),
                 what: format!("{what}: {reject}"),
@@ -213,14 +215,15 @@ impl Simulation<'_> {
 
     fn drain_server(&mut self) -> Result<(), Violation> {
         loop {
-            let Some(machine) = &mut self.server.machine else { return Ok(()) };
-            match machine.poll_output() {
+            let Some(driver) = &mut self.server.driver else { return Ok(()) };
+            match driver.poll_output() {
                 Output::Job(job) => self.begin_server_job(job),
                 Output::Persist { id, record } => self.persist(id, &record)?,
                 Output::Front(front) => self.publish(front)?,
                 Output::Reply { ticket, outcome } => self.reply(ticket, outcome)?,
                 Output::Event(event) => self.server_event(&event),
                 Output::Idle(idle) => {
+                    self.check_server_driver()?;
                     self.check_memory()?;
                     self.store();
                     let server = &mut self.server;
@@ -229,7 +232,6 @@ impl Simulation<'_> {
                     }
                     let who = || String::from("the coordinator");
                     match idle.wake_at {
-                        Some(_) if self.scenario.sabotage == Some(Sabotage::NeverWake) => {}
                         Some(at) => {
                             let at = server.epoch + at.saturating_since(Timestamp::ZERO);
                             if at <= self.now {
@@ -280,22 +282,19 @@ impl Simulation<'_> {
             self.calm_rounds.insert(parameters.seed);
         }
         self.server.unstored = Some(id);
-        if self.scenario.sabotage == Some(Sabotage::ConfirmEarly) {
-            self.tell_server("a confirmation", Input::Persisted(id))?;
-        }
         Ok(())
     }
 
     /// Stores a snapshot that has all records so far in it, once the store is free.
     fn store(&mut self) {
         let server = &mut self.server;
-        let Some(machine) = &server.machine else { return };
+        let Some(driver) = &server.driver else { return };
         if server.storing.is_some() {
             return;
         }
         let Some(id) = server.unstored.take() else { return };
         let saved = Saved {
-            snapshot: machine.snapshot(),
+            snapshot: driver.machine().snapshot(),
             mark: self.ledger.mark(),
             log: server.log.clone(),
         };
@@ -308,14 +307,7 @@ impl Simulation<'_> {
         self.agenda.add(at, Happening::Stored(server.crashes));
     }
 
-    fn publish(&mut self, mut front: Front) -> Result<(), Violation> {
-        let mut model = front.model().cloned();
-        if let (Some(Sabotage::ChangeModel), Some(model)) = (self.scenario.sabotage, &mut model) {
-            let mut weights = ratio::decode_ratios(&model.rationals).unwrap_or_default();
-            weights[0] += BigRational::new(BigInt::from(1), BigInt::from(1_000_000));
-            model.rationals = ratio::encode_ratios(&weights).into();
-            front = front.with_model(Some(model.clone()));
-        }
+    fn publish(&mut self, front: Front) -> Result<(), Violation> {
         if let Some(model) = front.model().filter(|model| self.server.is_new(model)) {
             self.trace.note(
                 self.now,
@@ -393,8 +385,21 @@ impl Simulation<'_> {
         (self.watch)(&Progress { now: self.now, event, report: &self.report });
     }
 
+    /// Whether the driver keeps its side of the contract.
+    pub(super) fn check_server_driver(&self) -> Result<(), Violation> {
+        if self.server.driver.is_none() {
+            return Ok(());
+        }
+        let now = Timestamp::ZERO + self.now.saturating_since(self.server.epoch);
+        match self.server.watch.finding(now, PATIENCE) {
+            None => Ok(()),
+            Some(breach) => Err(Violation::Breach { who: "the coordinator".into(), breach }),
+        }
+    }
+
     fn check_memory(&mut self) -> Result<(), Violation> {
-        let Some(machine) = &self.server.machine else { return Ok(()) };
+        let Some(driver) = &self.server.driver else { return Ok(()) };
+        let machine = driver.machine();
         let found = machine.incomplete_bytes();
         self.report.most_incomplete = self.report.most_incomplete.max(found);
         let limit = most_in_memory(&self.scenario.settings.reassembly);
@@ -433,14 +438,14 @@ impl Simulation<'_> {
     /// Whether it has crashed just now.
     fn maybe_crash_server(&mut self) -> Result<bool, Violation> {
         let server = &mut self.server;
-        if server.machine.is_none() {
+        if server.driver.is_none() {
             return Ok(true);
         }
         if !self.chaos.strikes(self.now, Fault::ServerCrash, &mut server.random) {
             return Ok(false);
         }
         self.trace.note(self.now, format_args!("coordinator crashes"));
-        server.machine = None;
+        server.driver = None;
         server.front = Front::new();
         server.crashes += 1;
         server.jobs = 0;
@@ -485,7 +490,11 @@ impl Simulation<'_> {
                     .map_err(|error| not_restored(error.to_string()))?
             }
         };
-        server.machine = Some(machine);
+        let (machine, watch) = Watched::new(machine);
+        // Nothing that it will put out is safe yet.
+        watch.stored(PersistId::default());
+        server.watch = watch;
+        server.driver = Some(self.drivers.coordinator(machine));
         server.epoch = self.now;
         self.drain_server()
     }

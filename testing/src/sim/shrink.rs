@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use super::drivers::{Drivers, NoDrivers};
 use super::report::Failure;
 use super::scenario::Scenario;
-use super::simulation::run;
+use super::simulation::run_with;
 
 /// Looks for a smaller scenario that breaks the same rule: fewer participants, fewer kinds of faults
 /// and lies, fewer faults. Runs at most `tries` scenarios.
 pub fn shrink(failure: Failure, tries: usize) -> Failure {
-    let mut search = Search { best: failure, tries };
+    shrink_with(failure, tries, &NoDrivers)
+}
+
+/// As [`shrink`], a failure of [`run_with`].
+pub fn shrink_with(failure: Failure, tries: usize, drivers: &dyn Drivers) -> Failure {
+    let mut search = Search { best: failure, tries, drivers };
     search.fewer_participants();
     search.fewer_kinds();
     search.fewer_faults();
@@ -17,12 +23,13 @@ pub fn shrink(failure: Failure, tries: usize) -> Failure {
     search.best
 }
 
-struct Search {
+struct Search<'a> {
     best: Failure,
     tries: usize,
+    drivers: &'a dyn Drivers,
 }
 
-impl Search {
+impl Search<'_> {
     /// Whether a changed scenario breaks the same rule: then it is the best one.
     fn keeps(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
         let mut scenario = self.best.scenario.clone();
@@ -31,7 +38,7 @@ impl Search {
             return false;
         }
         self.tries -= 1;
-        match run(&scenario) {
+        match run_with(&scenario, self.drivers) {
             Err(failure) if failure.violation.is_like(&self.best.violation) => {
                 self.best = *failure;
                 true

@@ -10,6 +10,7 @@ use pet_core::time::Timestamp;
 
 use super::agenda::{Agenda, Happening};
 use super::client::Client;
+use super::drivers::{Drivers, NoDrivers};
 use super::ledger::Ledger;
 use super::random::Random;
 use super::report::{Failure, Progress, Report};
@@ -21,11 +22,14 @@ use super::violation::Violation;
 /// How long after the storm everyone must have found back: the longest interruption, the time until a
 /// request is given up, and the longest pause, with room.
 const RECOVERY: Duration = Duration::from_secs(200);
+/// How long a driver may take for anything.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// How many rounds may fail in a row, by lot alone, in the calm.
 const MOST_FAILED: u32 = 40;
 
 /// A coordinator and its participants in virtual time.
-pub struct Simulation<'a> {
+pub(super) struct Simulation<'a> {
+    pub(super) drivers: &'a dyn Drivers,
     pub(super) scenario: Scenario,
     pub(super) now: Timestamp,
     pub(super) agenda: Agenda,
@@ -73,7 +77,15 @@ impl Chaos {
 /// # Errors
 /// If a rule is broken.
 pub fn run(scenario: &Scenario) -> Result<Report, Box<Failure>> {
-    run_watched(scenario, &mut |_| {})
+    run_with(scenario, &NoDrivers)
+}
+
+/// Runs a scenario to its end, with drivers of your own.
+///
+/// # Errors
+/// If a rule is broken.
+pub fn run_with(scenario: &Scenario, drivers: &dyn Drivers) -> Result<Report, Box<Failure>> {
+    play(scenario, drivers, &mut |_| {})
 }
 
 /// As [`run`], with a look at each of the coordinator's events.
@@ -84,7 +96,15 @@ pub fn run_watched(
     scenario: &Scenario,
     watch: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<Report, Box<Failure>> {
-    let mut simulation = Simulation::new(scenario.clone(), watch);
+    play(scenario, &NoDrivers, watch)
+}
+
+fn play(
+    scenario: &Scenario,
+    drivers: &dyn Drivers,
+    watch: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Report, Box<Failure>> {
+    let mut simulation = Simulation::new(scenario.clone(), drivers, watch);
     let outcome = simulation.run();
     let Simulation { scenario, trace, mut report, chaos, now, .. } = simulation;
     report.faults = chaos.struck;
@@ -100,7 +120,11 @@ pub fn run_watched(
 }
 
 impl<'a> Simulation<'a> {
-    fn new(scenario: Scenario, watch: &'a mut dyn FnMut(&Progress<'_>)) -> Self {
+    fn new(
+        scenario: Scenario,
+        drivers: &'a dyn Drivers,
+        watch: &'a mut dyn FnMut(&Progress<'_>),
+    ) -> Self {
         let random = Random::new(scenario.seed);
         let data_type = scenario.settings.mask.vect.data_type();
         let length = usize::try_from(scenario.settings.model_length).expect("a short model");
@@ -126,6 +150,7 @@ impl<'a> Simulation<'a> {
             struck: BTreeMap::new(),
         };
         Self {
+            drivers,
             server: Server::new(random.fork("server", 0)),
             scenario,
             now: Timestamp::ZERO,
@@ -163,9 +188,11 @@ impl<'a> Simulation<'a> {
                 return self.check_end();
             }
             if self.now >= recovered + patience {
+                self.check_drivers()?;
                 return Err(Violation::NoRounds(self.now.saturating_since(calm_from)));
             }
         }
+        self.check_drivers()?;
         let who = "everyone".into();
         Err(Violation::Stuck { who, why: "nothing is going to happen any more".into() })
     }
@@ -201,16 +228,26 @@ impl<'a> Simulation<'a> {
 
     /// Everyone takes part again.
     fn check_end(&self) -> Result<(), Violation> {
+        self.check_drivers()?;
         if self.scenario.storm == Duration::ZERO {
             return Ok(());
         }
         for (index, client) in self.clients.iter().enumerate() {
-            let round = client.machine.as_ref().and_then(|machine| machine.parameters());
+            let machine = client.driver.as_ref().map(|driver| driver.machine());
+            let round = machine.and_then(|machine| machine.parameters());
             if !round.is_some_and(|round| self.calm_rounds.contains(&round.seed)) {
                 return Err(Violation::LeftBehind { who: format!("participant {index}") });
             }
         }
         Ok(())
+    }
+}
+
+impl Simulation<'_> {
+    /// No driver owes anything for long.
+    fn check_drivers(&self) -> Result<(), Violation> {
+        self.check_server_driver()?;
+        (0..self.clients.len()).try_for_each(|client| self.check_client_driver(client))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What must never happen, as values.
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use pet_core::coordinator::Rejection;
@@ -7,9 +8,11 @@ use pet_core::crypto::PublicSigningKey;
 use thiserror::Error;
 
 use super::lies::Lie;
+use crate::contract::Breach;
 
 /// A rule of the protocol, or of this project, that a run has broken.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum Violation {
     /// A global model is not the mean of the accepted updates.
     #[error("round {round}, weight {index}: {found} is not the mean of the {updates} accepted updates, {expected}")]
@@ -112,6 +115,14 @@ pub enum Violation {
         /// Which input.
         what: String,
     },
+    /// A driver has not kept its side of the [contract](crate::contract).
+    #[error("the driver of {who} breaks the contract: {breach}")]
+    Breach {
+        /// Of which machine.
+        who: String,
+        /// What it has done.
+        breach: Breach,
+    },
     /// A message was answered twice, or never asked for.
     #[error("a message was answered that nobody waits for")]
     AnsweredTwice,
@@ -161,6 +172,11 @@ pub enum Violation {
 impl Violation {
     /// Whether it is of the same kind.
     pub fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        match (self, other) {
+            (Self::Breach { breach, .. }, Self::Breach { breach: other, .. }) => {
+                discriminant(breach) == discriminant(other)
+            }
+            _ => discriminant(self) == discriminant(other),
+        }
     }
 }

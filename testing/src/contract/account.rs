@@ -1,0 +1,125 @@
+//! What is between a machine and its driver.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use pet_core::coordinator::{PersistId, Ticket};
+use pet_core::job::JobId;
+use pet_core::request::RequestId;
+use pet_core::time::Timestamp;
+
+use super::Breach;
+
+/// All that one side owes the other.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    now: Timestamp,
+    requests: BTreeMap<RequestId, Timestamp>,
+    last_request: Option<RequestId>,
+    jobs: BTreeMap<JobId, (Timestamp, &'static str)>,
+    last_job: Option<JobId>,
+    tickets: BTreeSet<Ticket>,
+    /// The last record that is safe; unknown if nobody watches the store.
+    stored: Option<PersistId>,
+    has_outputs: bool,
+    wake_at: Option<Timestamp>,
+    first: Option<Breach>,
+}
+
+impl Account {
+    pub fn first(&self) -> Option<Breach> {
+        self.first.clone()
+    }
+
+    pub fn broken(&mut self, breach: Breach) {
+        self.first.get_or_insert(breach);
+    }
+
+    // Inputs.
+
+    pub fn told(&mut self, now: Timestamp) {
+        if now < self.now {
+            self.broken(Breach::TimeWentBack(self.now.saturating_since(now)));
+        }
+        self.now = self.now.max(now);
+        self.has_outputs = true;
+        self.wake_at = None;
+    }
+
+    pub fn answered(&mut self, id: RequestId) {
+        if self.requests.remove(&id).is_none() {
+            self.broken(match self.last_request.is_some_and(|last| id <= last) {
+                true => Breach::AnsweredTwice(id),
+                false => Breach::UnknownRequest(id),
+            });
+        }
+    }
+
+    pub fn job_reported(&mut self, id: JobId) {
+        if self.jobs.remove(&id).is_none() {
+            self.broken(match self.last_job.is_some_and(|last| id <= last) {
+                true => Breach::JobReportedTwice(id),
+                false => Breach::UnknownJob(id),
+            });
+        }
+    }
+
+    pub fn confirmed(&mut self, confirmed: PersistId) {
+        if let Some(stored) = self.stored.filter(|stored| confirmed > *stored) {
+            self.broken(Breach::ConfirmedEarly { confirmed, stored });
+        }
+    }
+
+    pub fn delivered(&mut self, ticket: Ticket) {
+        if !self.tickets.insert(ticket) {
+            self.broken(Breach::TicketReused(ticket));
+        }
+    }
+
+    // Outputs.
+
+    pub fn requested(&mut self, id: RequestId) {
+        self.requests.insert(id, self.now);
+        self.last_request = self.last_request.max(Some(id));
+    }
+
+    pub fn job_given(&mut self, id: JobId, name: &'static str) {
+        self.jobs.insert(id, (self.now, name));
+        self.last_job = self.last_job.max(Some(id));
+    }
+
+    pub fn replied(&mut self, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+    }
+
+    pub fn idle(&mut self, wake_at: Option<Timestamp>) {
+        self.has_outputs = false;
+        self.wake_at = wake_at;
+    }
+
+    // From outside.
+
+    pub fn stored(&mut self, id: PersistId) {
+        self.stored = self.stored.max(Some(id));
+    }
+
+    /// What is late at a time, if it may take so long.
+    pub fn overdue(&self, now: Timestamp, patience: Duration) -> Option<Breach> {
+        let late = |since: Timestamp| Some(now.saturating_since(since)).filter(|t| *t > patience);
+        let request = self.requests.iter().find_map(|(id, since)| {
+            late(*since).map(|waited| Breach::RequestForgotten { id: *id, waited })
+        });
+        let job = || {
+            self.jobs.iter().find_map(|(id, (since, name))| {
+                late(*since).map(|waited| Breach::JobForgotten { id: *id, name, waited })
+            })
+        };
+        let wake = || self.wake_at.and_then(late).map(Breach::NotWoken);
+        request.or_else(job).or_else(wake)
+    }
+
+    /// Whether all outputs were taken.
+    pub fn left(&self) -> Option<Breach> {
+        self.has_outputs.then_some(Breach::NotDrained)
+    }
+}
