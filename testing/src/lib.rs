@@ -1,5 +1,4 @@
-//! A coordinator and participants of the PET protocol in virtual time, with everything that can go wrong.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod bounds;
@@ -8,4 +7,5 @@ mod bounds_tests;
 pub mod by_hand;
 pub mod contract;
 pub mod sim;
+pub mod strategies;
 pub mod world;

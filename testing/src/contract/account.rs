@@ -123,3 +123,93 @@ impl Account {
         self.has_outputs.then_some(Breach::NotDrained)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn account(happened: impl FnOnce(&mut Account)) -> Account {
+        let mut account = Account::default();
+        account.told(at(100));
+        account.requested(RequestId(5));
+        account.job_given(JobId(6), "a job");
+        account.delivered(Ticket(7));
+        account.idle(Some(at(130)));
+        happened(&mut account);
+        account
+    }
+
+    #[test]
+    fn each_breach_is_found_and_the_first_is_told() {
+        type Change = fn(&mut Account);
+        let cases: &[(Breach, Change)] = &[
+            (Breach::UnknownRequest(RequestId(8)), |a| a.answered(RequestId(8))),
+            (Breach::AnsweredTwice(RequestId(5)), |a| {
+                a.answered(RequestId(5));
+                a.answered(RequestId(5));
+                a.answered(RequestId(8));
+            }),
+            (Breach::UnknownJob(JobId(9)), |a| a.job_reported(JobId(9))),
+            (Breach::JobReportedTwice(JobId(6)), |a| {
+                a.job_reported(JobId(6));
+                a.job_reported(JobId(6));
+            }),
+            (Breach::TicketReused(Ticket(7)), |a| a.delivered(Ticket(7))),
+            (Breach::TimeWentBack(Duration::from_secs(1)), |a| a.told(at(99))),
+            (Breach::ConfirmedEarly { confirmed: PersistId(2), stored: PersistId(1) }, |a| {
+                a.stored(PersistId(1));
+                a.confirmed(PersistId(2));
+            }),
+        ];
+        for (expected, change) in cases {
+            assert_eq!(account(change).first().as_ref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn who_keeps_the_contract_is_not_accused() {
+        let account = account(|a| {
+            a.stored(PersistId(3));
+            a.told(at(100));
+            a.answered(RequestId(5));
+            a.job_reported(JobId(6));
+            a.replied(Ticket(7));
+            a.delivered(Ticket(7));
+            a.confirmed(PersistId(3));
+            a.idle(None);
+        });
+        assert_eq!(account.first(), None);
+        assert_eq!(account.left(), None);
+        assert_eq!(account.overdue(at(1_000_000), LONG), None);
+    }
+
+    #[test]
+    fn what_is_owed_for_too_long_is_found() {
+        let waited = Duration::from_secs(61);
+        let owed = account(|_| {});
+        assert_eq!(owed.overdue(at(160), LONG), None);
+        let id = RequestId(5);
+        assert_eq!(owed.overdue(at(161), LONG), Some(Breach::RequestForgotten { id, waited }));
+        let job = account(|a| a.answered(RequestId(5)));
+        let forgotten = Breach::JobForgotten { id: JobId(6), name: "a job", waited };
+        assert_eq!(job.overdue(at(161), LONG), Some(forgotten));
+        let asleep = account(|a| {
+            a.answered(RequestId(5));
+            a.job_reported(JobId(6));
+        });
+        assert_eq!(asleep.overdue(at(190), LONG), None);
+        assert_eq!(asleep.overdue(at(191), LONG), Some(Breach::NotWoken(waited)));
+    }
+
+    #[test]
+    fn outputs_that_are_left_are_found() {
+        assert_eq!(account(|_| {}).left(), None);
+        assert_eq!(account(|a| a.told(at(101))).left(), Some(Breach::NotDrained));
+    }
+}

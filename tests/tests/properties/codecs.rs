@@ -2,16 +2,16 @@
 
 use std::fmt::Debug;
 
-use pet_core::crypto::{PublicEncryptKey, PublicSigningKey, RoundSeed, Signature};
-use pet_core::mask::{derive_mask, MaskConfig, MaskConfigPair, MaskObject, MaskSeed};
+use pet_core::crypto::{PublicEncryptKey, PublicSigningKey, RoundSeed};
+use pet_core::mask::{derive_mask, MaskConfig, MaskObject, MaskSeed};
 use pet_core::message::{
     Chunk, EncryptedMaskSeed, LocalSeedDict, MessageId, Payload, SumPayload, Tag,
 };
 use pet_core::model::ratio;
 use pet_core::round::{RoundParameters, SumDict, UpdateSeedDict};
+use pet_testing::strategies::{bytes, mask_config_pairs, signatures, Damage};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use proptest::sample::{select, Index};
 
 type Read<T> = fn(&[u8]) -> Option<T>;
 type Write<T> = fn(&T) -> Vec<u8>;
@@ -39,68 +39,15 @@ fn check<T: PartialEq + Debug>(
     Ok(())
 }
 
-/// A change of some bytes.
-#[derive(Debug, Clone)]
-struct Damage {
-    bytes: Vec<(Index, u8)>,
-    cut: Option<Index>,
-    tail: Vec<u8>,
-}
-
-impl Damage {
-    fn apply(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        for (at, byte) in
-            self.bytes.iter().filter(|_| !bytes.is_empty()).cloned().collect::<Vec<_>>()
-        {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        if let Some(cut) = &self.cut {
-            bytes.truncate(cut.index(bytes.len() + 1));
-        }
-        bytes.extend_from_slice(&self.tail);
-        bytes
-    }
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let bytes =
-        vec((any::<Index>(), prop_oneof![Just(0u8), Just(1), Just(0xff), any::<u8>()]), 0..3);
-    let tail = prop_oneof![3 => Just(Vec::new()), 1 => vec(any::<u8>(), 1..4)];
-    (bytes, prop::option::weighted(0.2, any::<Index>()), tail)
-        .prop_map(|(bytes, cut, tail)| Damage { bytes, cut, tail })
-}
-
-fn array<const N: usize>() -> impl Strategy<Value = [u8; N]> {
-    vec(any::<u8>(), N).prop_map(|bytes| bytes.try_into().expect("that many"))
-}
-
-fn configs() -> impl Strategy<Value = MaskConfig> {
-    select(MaskConfig::all().collect::<Vec<_>>())
-}
-
-fn pairs() -> impl Strategy<Value = MaskConfigPair> {
-    (configs(), configs()).prop_map(|(vect, unit)| MaskConfigPair { vect, unit })
-}
-
-/// In the form of a signature: the scalar has at most 253 bits.
-fn signatures() -> impl Strategy<Value = Signature> {
-    array().prop_map(|mut bytes: [u8; 64]| {
-        bytes[63] &= 0x1f;
-        Signature::new(bytes)
-    })
-}
-
 proptest! {
     #[test]
     fn round_parameters(
-        pk in array(),
+        pk in bytes(),
         (sum, update) in (prop::num::f64::ANY, 0.0f64..=1.0),
-        seed in array(),
-        mask_config in pairs(),
+        seed in bytes(),
+        mask_config in mask_config_pairs(),
         model_length: u64,
-        damage in damage(),
+        damage in any::<Damage>(),
     ) {
         prop_assume!(!sum.is_nan());
         let parameters = RoundParameters {
@@ -112,7 +59,7 @@ proptest! {
 
     /// Entries may come in any order, but are written sorted.
     #[test]
-    fn dictionaries(entries in btree_map(array(), (array(), array()), 0..6), damage in damage()) {
+    fn dictionaries(entries in btree_map(bytes(), (bytes(), bytes()), 0..6), damage in any::<Damage>()) {
         let key = PublicSigningKey::new;
         let sums: SumDict =
             entries.iter().map(|(pk, (ephemeral, _))| (key(*pk), PublicEncryptKey::new(*ephemeral))).collect();
@@ -134,14 +81,14 @@ proptest! {
     }
 
     #[test]
-    fn mask_objects(pair in pairs(), seed in array(), length in 0usize..5, damage in damage()) {
+    fn mask_objects(pair in mask_config_pairs(), seed in bytes(), length in 0usize..5, damage in any::<Damage>()) {
         let object = derive_mask(&MaskSeed::new(seed), pair, length);
         let read = |bytes: &[u8]| MaskObject::from_bytes(bytes).ok();
         check(&object, &damage, true, read, |object| object.to_bytes().unwrap())?;
     }
 
     #[test]
-    fn sum_payloads(signature in signatures(), key in array(), damage in damage()) {
+    fn sum_payloads(signature in signatures(), key in bytes(), damage in any::<Damage>()) {
         let payload = SumPayload { sum_signature: signature, ephemeral_key: PublicEncryptKey::new(key) };
         let write = |payload: &SumPayload| {
             let mut bytes = Vec::new();
@@ -157,7 +104,7 @@ proptest! {
 
     /// Reserved bytes and unknown flags are not kept.
     #[test]
-    fn chunks(id: u16, message_id: u16, is_last: bool, data: Vec<u8>, damage in damage()) {
+    fn chunks(id: u16, message_id: u16, is_last: bool, data: Vec<u8>, damage in any::<Damage>()) {
         type Owned = (u16, u16, bool, Vec<u8>);
         let read = |bytes: &[u8]| {
             let chunk = Chunk::parse(bytes).ok()?;
@@ -174,7 +121,7 @@ proptest! {
 
     /// Leading zeros and fractions that are not in lowest terms are read, but not written.
     #[test]
-    fn exact_models(weights in vec((any::<i64>(), 1..=u64::MAX, 0u32..200), 0..5), damage in damage()) {
+    fn exact_models(weights in vec((any::<i64>(), 1..=u64::MAX, 0u32..200), 0..5), damage in any::<Damage>()) {
         let weights = weights.into_iter().map(|(numer, denom, shift)| {
             let numer = num_bigint::BigInt::from(numer) << shift;
             num_rational::BigRational::new(numer, denom.into())
@@ -218,8 +165,7 @@ fn mask_configs() {
 /// A reader that is too lenient, or a writer that forgets something, is found.
 #[test]
 fn wrong_codecs_are_found() {
-    let none = Damage { bytes: Vec::new(), cut: None, tail: Vec::new() };
-    let tail = Damage { tail: vec![9], ..none.clone() };
+    let (none, tail) = (Damage::none(), Damage::tail([9]));
     let first: Read<u8> = |bytes| bytes.first().copied();
     assert!(check(&7, &none, true, first, |value| vec![*value]).is_ok());
     assert!(check(&7, &none, true, first, |value| vec![value & 3]).is_err());

@@ -1,19 +1,17 @@
 //! Masked, added up and unmasked, models come to their weighted mean: for every mask config there is.
 
-use std::ops::RangeInclusive;
-
 use num_bigint::{BigInt, BigUint};
 use num_rational::BigRational;
 use num_traits::{Signed, Zero};
 use pet_core::mask::{
-    derive_mask, mask_model, unmask_ratios, Aggregation, DataType, MaskConfig, MaskConfigPair,
+    derive_mask, mask_model, unmask_ratios, Aggregation, MaskConfig, MaskConfigPair,
     MaskObjectView, MaskSeed, MaskSum,
 };
 use pet_core::model::{Model, Scalar};
+use pet_testing::strategies::{mask_configs, models};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::{select, Index};
-use proptest::strategy::BoxedStrategy;
+use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 /// One participant's model, its weight, and the seed that it is masked with.
@@ -22,31 +20,6 @@ struct Part {
     model: Model,
     scalar: (u32, u32),
     seed: [u8; 32],
-}
-
-/// Within the config's bound, its very edge included.
-fn models(config: MaskConfig, length: usize) -> BoxedStrategy<Model> {
-    let bound = config.add_shift();
-    let whole = bound.to_integer();
-    let small = i64::try_from(&whole).unwrap_or(i64::MAX);
-    let len: RangeInclusive<usize> = length..=length;
-    match config.data_type() {
-        DataType::F32 => {
-            let edge = if small == i64::MAX { f32::MAX } else { small as f32 };
-            let weight = prop_oneof![8 => -edge..=edge, 1 => select(vec![0.0, edge, -edge, 1e-7])];
-            vec(weight, len).prop_map(Model::F32).boxed()
-        }
-        DataType::F64 => {
-            let edge = if small == i64::MAX { f64::MAX / 2.0 } else { small as f64 };
-            let weight = prop_oneof![8 => -edge..=edge, 1 => select(vec![0.0, edge, -edge, 1e-17])];
-            vec(weight, len).prop_map(Model::F64).boxed()
-        }
-        DataType::I32 => {
-            let edge = i32::try_from(small).unwrap_or(i32::MAX);
-            vec(-edge..=edge, len).prop_map(Model::I32).boxed()
-        }
-        DataType::I64 => vec(-small..=small, len).prop_map(Model::I64).boxed(),
-    }
 }
 
 fn parts(config: MaskConfig) -> impl Strategy<Value = Vec<Part>> {
@@ -147,8 +120,8 @@ proptest! {
     /// In any order, and in any groups.
     #[test]
     fn aggregation_is_commutative_associative_and_mergeable(
-        config in select(MaskConfig::all().collect::<Vec<_>>()),
-        unit in prop::option::of(select(MaskConfig::all().collect::<Vec<_>>())),
+        config in mask_configs(),
+        unit in prop::option::of(mask_configs()),
         seeds in vec(any::<[u8; 32]>(), 1..8),
         length in 0usize..20,
         order in any::<u64>(),
