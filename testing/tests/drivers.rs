@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pet_core::coordinator::{self, Coordinator, Publication};
+use pet_core::coordinator::{self, Coordinator};
 use pet_core::participant::{self, Participant};
 use pet_core::request::RequestId;
 use pet_core::time::Timestamp;
@@ -256,13 +256,16 @@ fn a_changed_global_model_is_found() {
     let drivers = coordinators(|machine| Changed {
         machine,
         change: |output| match output {
-            Output::Publish(Publication::Model(mut model)) => {
-                let mut bytes = model.rationals.to_vec();
-                let last = bytes.len() - 1;
-                bytes[last] ^= 1;
-                model.rationals = bytes.into();
-                Some(Output::Publish(Publication::Model(model)))
-            }
+            Output::Front(front) => Some(Output::Front(match front.model().cloned() {
+                Some(mut model) => {
+                    let mut bytes = model.rationals.to_vec();
+                    let last = bytes.len() - 1;
+                    bytes[last] ^= 1;
+                    model.rationals = bytes.into();
+                    front.with_model(Some(model))
+                }
+                None => front,
+            })),
             output => Some(output),
         },
     });
