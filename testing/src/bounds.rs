@@ -1,4 +1,4 @@
-//! What a store has to keep of a coordinator's records, and how much that may be.
+//! Bounds: what a store has to keep of a coordinator's records, and how much that may be.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes the next record.
+    /// Adds the next record.
     pub fn record(&mut self, record: &Record) {
         if record.begins_phase() {
             self.chunks.clear();
@@ -59,7 +59,7 @@ impl Log {
         self.chunks.values().map(|(_, bytes)| bytes).sum::<usize>() + self.rest
     }
 
-    /// Whether that is no more than what follows from the settings.
+    /// Checks that no more is kept than the settings allow.
     ///
     /// # Errors
     /// How much it is, and how much it may be.

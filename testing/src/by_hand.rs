@@ -14,7 +14,7 @@ use pet_core::round::{RoundParameters, SumDict};
 /// Someone who may take part in a round, and knows how messages are written.
 #[derive(Clone, Debug)]
 pub struct Hand {
-    /// Who it is.
+    /// Its signing keys.
     pub keys: SigningKeyPair,
     /// Its task signatures in the round.
     pub signatures: TaskSignatures,
@@ -24,7 +24,7 @@ pub struct Hand {
 }
 
 impl Hand {
-    /// Number so and so of all that there could be.
+    /// The participant with this number, of all that there could be.
     pub fn new(number: u32, parameters: &RoundParameters) -> Self {
         let mut seed = [0; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
@@ -42,7 +42,7 @@ impl Hand {
             .collect()
     }
 
-    /// Its name.
+    /// Its public key.
     pub fn key(&self) -> PublicSigningKey {
         self.keys.public()
     }

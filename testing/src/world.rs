@@ -169,7 +169,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Who it is.
+    /// The participant's public key.
     pub fn key(&self) -> PublicSigningKey {
         self.machine.keys().public()
     }
@@ -202,13 +202,13 @@ pub trait Fate {
     }
 }
 
-/// Nothing ever goes wrong.
+/// A fate in which nothing ever goes wrong.
 #[derive(Debug, Default)]
 pub struct Calm;
 
 impl Fate for Calm {}
 
-/// All of them, and the time.
+/// A world: the coordinator, the participants, and the time.
 #[derive(Debug)]
 pub struct World<F = Calm> {
     /// The time.
@@ -250,7 +250,7 @@ impl<F: Fate> World<F> {
         }
     }
 
-    /// Lets time pass until so many global models are there. `train` gives a participant's local
+    /// Lets time pass until there are so many global models. `train` gives a participant's local
     /// model, by its number and the round's.
     ///
     /// # Panics

@@ -71,11 +71,26 @@ fn each_folder_is_there_and_none_is_missing() {
     for folder in &named {
         assert!(Path::new(ROOT).join(folder).is_dir(), "there is no folder {folder}");
     }
-    let manifest = read("Cargo.toml");
-    let members = manifest.lines().find(|line| line.starts_with("members = ")).unwrap();
-    for member in members.split('"').skip(1).step_by(2) {
+    for member in members() {
         let top = member.split('/').next().unwrap();
         assert!(named.contains(top), "ARCHITECTURE.md does not say what {top} is");
+    }
+}
+
+/// The folders of the workspace's packages.
+fn members() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let (_, list) = manifest.split_once("\nmembers = [").expect("there are members");
+    let list = list.split(']').next().unwrap();
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_crate_has_a_readme_that_its_manifest_names() {
+    for member in members().iter().map(String::as_str).chain(["bench", "fuzz"]) {
+        let manifest = read(&format!("{member}/Cargo.toml"));
+        assert!(manifest.contains("\nreadme = \"README.md\"\n"), "{member}/Cargo.toml names none");
+        assert!(read(&format!("{member}/README.md")).starts_with("# "), "{member}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is between a machine and its driver.
+//! The account of what a machine and its driver owe each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -103,7 +103,7 @@ impl Account {
         self.stored = self.stored.max(Some(id));
     }
 
-    /// What is late at a time, if it may take so long.
+    /// What is overdue at this time.
     pub fn overdue(&self, now: Timestamp, patience: Duration) -> Option<Breach> {
         let late = |since: Timestamp| Some(now.saturating_since(since)).filter(|t| *t > patience);
         let request = self.requests.iter().find_map(|(id, since)| {
@@ -118,7 +118,7 @@ impl Account {
         request.or_else(job).or_else(wake)
     }
 
-    /// Whether all outputs were taken.
+    /// Checks that all outputs were taken.
     pub fn left(&self) -> Option<Breach> {
         self.has_outputs.then_some(Breach::NotDrained)
     }

@@ -1,4 +1,4 @@
-//! What a driver can do wrong.
+//! Breaches: what a driver can do wrong.
 
 use std::time::Duration;
 

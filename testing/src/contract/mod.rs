@@ -1,4 +1,4 @@
-//! Whether a driver keeps its side of the bargain with a machine.
+//! The contract of a machine with its driver, and a watch over it.
 //!
 //! A machine of `pet-core` relies on its driver: each request gets one answer or one fault, each job comes back or is
 //! reported lost, records are confirmed once they are safe, the time never goes back, and nothing is left in the
@@ -53,7 +53,7 @@ pub struct Watched<M> {
 pub struct Watch(Arc<Mutex<Account>>);
 
 impl Watch {
-    /// What the driver has done wrong first.
+    /// The driver's first breach.
     pub fn breach(&self) -> Option<Breach> {
         self.account().first()
     }
@@ -64,18 +64,19 @@ impl Watch {
         self.account().overdue(now, patience)
     }
 
-    /// Whether outputs were left in the machine. Ask when the driver waits.
+    /// Checks that no outputs were left in the machine. Ask when the driver waits.
     pub fn left(&self) -> Option<Breach> {
         self.account().left()
     }
 
-    /// All of these at once: for when the driver waits.
+    /// Checks all of these at once: for when the driver waits.
     pub fn finding(&self, now: Timestamp, patience: Duration) -> Option<Breach> {
         let account = self.account();
         account.first().or_else(|| account.left()).or_else(|| account.overdue(now, patience))
     }
 
-    /// All records up to this one are safe. From the first call on, it is a breach to confirm later ones.
+    /// Tells that all records up to this one are safe. From the first call on, it is a breach to confirm
+    /// later ones.
     pub fn stored(&self, id: PersistId) {
         self.account().stored(id);
     }

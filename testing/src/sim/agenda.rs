@@ -1,4 +1,4 @@
-//! What is going to happen, in order.
+//! The agenda: what is going to happen, in order.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ impl Agenda {
         self.happenings.remove(&key);
     }
 
-    /// What happens next, and when.
+    /// Takes the next happening, and its time.
     pub fn next(&mut self) -> Option<(Timestamp, Happening)> {
         self.happenings.pop_first().map(|((at, _), happening)| (at, happening))
     }

@@ -1,4 +1,4 @@
-//! From a failure to a small one.
+//! Makes a failure small.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub fn shrink(failure: Failure, tries: usize) -> Failure {
     shrink_with(failure, tries, &NoDrivers)
 }
 
-/// As [`shrink`], a failure of [`run_with`].
+/// Like [`shrink`], for a failure of [`run_with`].
 pub fn shrink_with(failure: Failure, tries: usize, drivers: &dyn Drivers) -> Failure {
     let mut search = Search { best: failure, tries, drivers };
     search.fewer_participants();

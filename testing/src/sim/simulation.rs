@@ -1,4 +1,4 @@
-//! The run itself: what happens next, happens.
+//! The run of a simulation: one happening after another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -88,7 +88,7 @@ pub fn run_with(scenario: &Scenario, drivers: &dyn Drivers) -> Result<Report, Bo
     play(scenario, drivers, &mut |_| {})
 }
 
-/// As [`run`], with a look at each of the coordinator's events.
+/// Like [`run`], with a look at each of the coordinator's events.
 ///
 /// # Errors
 /// If a rule is broken.

@@ -1,4 +1,4 @@
-//! What has happened in a simulation: a digest of all of it, and the last of it in words.
+//! The trace of a simulation: a digest of everything, and the latest lines in words.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};

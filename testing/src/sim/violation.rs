@@ -1,4 +1,4 @@
-//! What must never happen, as values.
+//! Violations: what must never happen, as values.
 
 use std::mem::discriminant;
 use std::time::Duration;
@@ -170,7 +170,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Whether it is of the same kind.
+    /// Whether both violations are of the same kind.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Breach { breach, .. }, Self::Breach { breach: other, .. }) => {

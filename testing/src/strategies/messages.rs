@@ -25,7 +25,7 @@ pub struct Letter {
     pub sealed: Vec<u8>,
 }
 
-/// What becomes of a message.
+/// The harm that is done to a message.
 #[derive(Debug, Clone)]
 pub enum Harm {
     /// It is right.

@@ -1,4 +1,4 @@
-//! What participants ask, and what they are answered.
+//! Calls of participants, and answers to them.
 
 use std::time::Duration;
 

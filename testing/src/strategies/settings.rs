@@ -1,4 +1,4 @@
-//! What coordinators and participants are told.
+//! Settings of coordinators and participants.
 
 use std::time::Duration;
 
