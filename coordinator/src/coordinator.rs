@@ -88,6 +88,7 @@ pub struct Options {
 
 /// Why a coordinator cannot start.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The settings break rules.
     #[error(transparent)]
@@ -112,6 +113,9 @@ pub enum StartError {
     /// The stored state cannot be restored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A coordinator cannot go on from what is stored.
+    #[error("the coordinator cannot go on from what is stored: {0}")]
+    Resume(ResumeError),
     /// Only a coordinator that begins anew can be recorded.
     #[error("a record must begin with the first round: use a new data directory, or --ephemeral")]
     RecordOfRestored,
@@ -119,6 +123,7 @@ pub enum StartError {
 
 /// Why a coordinator has failed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The rounds cannot go on.
     #[error(transparent)]
@@ -418,6 +423,7 @@ impl From<ResumeError> for StartError {
         match error {
             ResumeError::Settings(invalid) => invalid.into(),
             ResumeError::Records(error) => Self::Store(StoreError::Inconsistent(error)),
+            other => Self::Resume(other),
         }
     }
 }

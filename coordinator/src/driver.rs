@@ -63,6 +63,7 @@ pub(crate) struct Delivery {
 
 /// Why the rounds have failed.
 #[derive(Clone, Debug, Error)]
+#[non_exhaustive]
 pub enum DriverError {
     /// A job panicked.
     #[error("internal error: the job \"{job}\" panicked; please report this")]

@@ -47,13 +47,12 @@ fn answer(panic: Box<dyn Any + Send>) -> Response<Body> {
     let why = panic.downcast_ref::<String>().map(String::as_str);
     let why = why.or_else(|| panic.downcast_ref().copied()).unwrap_or("no reason");
     error!(why, "answering a request panicked; please report this");
-    let problem = Problem {
-        name: "internal_error".into(),
-        status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-        title: "A fault of the coordinator".into(),
-        detail: "answering this request has failed: the coordinator's log says why".to_owned(),
-        round: None,
-    };
+    let problem = Problem::new(
+        "internal_error",
+        StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+        "A fault of the coordinator",
+        "answering this request has failed: the coordinator's log says why",
+    );
     let mut response = Response::new(Body::from(problem.to_json()));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     let kind = HeaderValue::from_static(Problem::MEDIA_TYPE);

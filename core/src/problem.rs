@@ -28,6 +28,7 @@ const MOST_TEXT: usize = 400;
 
 /// Why a message is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// The short, stable name of the reason: `wrong_phase`, `duplicate_update`, ...
     pub name: Cow<'static, str>,
@@ -66,6 +67,17 @@ struct Document<'a> {
 impl Problem {
     /// The media type of problems.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    /// One of a round that is not said. `name` is in lower case, with digits and underscores.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        status: u16,
+        title: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let (name, title, detail) = (name.into(), title.into(), detail.into());
+        Self { name, status, title, detail, round: None }
+    }
 
     /// The JSON document.
     pub fn to_json(&self) -> Vec<u8> {

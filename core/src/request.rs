@@ -32,6 +32,7 @@ impl fmt::Debug for CoordinatorUrl {
 /// Why a string is not a coordinator's URL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{url:?} is not a coordinator's URL: {reason}; give one such as http://127.0.0.1:8081")]
+#[non_exhaustive]
 pub struct InvalidUrl {
     /// What was given, without a user name and password.
     pub url: String,
@@ -184,6 +185,7 @@ impl CoordinatorUrl {
 
 /// One of the five calls that a coordinator answers.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Call {
     /// The round parameters.
     Params,
@@ -332,6 +334,7 @@ pub struct Response {
 
 /// The form that a global model has in the body of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ModelForm {
     /// Exact rationals: see [`ratio`](crate::model::ratio).
     #[default]

@@ -50,6 +50,7 @@ pub fn multipart(data: &[u8]) {
                 assert!(last.is_none_or(|last| complete.parts.len() == usize::from(last) + 1));
                 reassembly.hold(sender, &complete, proven, record);
             }
+            Ok(other) => panic!("an unknown outcome: {other:?}"),
             Err(_) => {}
         }
         assert!(reassembly.bytes() <= most_in_memory(&limits));

@@ -17,6 +17,7 @@ pub fn opened_message(data: &[u8]) {
             return;
         }
         Payload::Sum2(_) => return,
+        other => panic!("an unknown payload: {other:?}"),
         Payload::Chunk(chunk) => {
             chunk.write_to(&mut written);
             // Reserved bytes are not kept.

@@ -13,6 +13,7 @@ use crate::simd::Level;
 
 /// Why a masked model cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AggregationError {
     /// The vector has another config or length.
     #[error("the masked model does not fit: {found} with {found_len} numbers, the round has {expected} with {expected_len}")]
@@ -47,6 +48,7 @@ pub enum AggregationError {
 
 /// Why an aggregate cannot be unmasked, with this mask or at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnmaskError {
     /// Nothing was aggregated.
     #[error("there is no model to unmask")]

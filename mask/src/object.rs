@@ -40,6 +40,7 @@ impl fmt::Display for MaskObjectPart {
 
 /// Bytes that are not a valid mask object: the sender is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MaskObjectError {
     /// The bytes end too early.
     #[error(

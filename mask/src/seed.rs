@@ -17,6 +17,7 @@ pub struct MaskSeed(Box<Zeroizing<[u8; MaskSeed::LENGTH]>>);
 /// Bytes that are not a mask seed, because there are not 32 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a mask seed has {} bytes, not {actual}", MaskSeed::LENGTH)]
+#[non_exhaustive]
 pub struct WrongSeedLength {
     /// How many bytes were given.
     pub actual: usize,

@@ -35,6 +35,7 @@ use crate::simd::{Kernel, Level};
 /// out slightly too large. The exact form has it nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("weight {index} of the global model: {source}")]
+#[non_exhaustive]
 pub struct WeightOutOfRange {
     /// The index of the first one.
     pub index: usize,
@@ -44,6 +45,7 @@ pub struct WeightOutOfRange {
 
 /// A global model.
 #[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Unmasked {
     /// The weights in the round's data type: floats correctly rounded, integers truncated toward zero.
     pub model: Result<Model, WeightOutOfRange>,

@@ -20,6 +20,7 @@ const MIN_EXPONENT: u32 = 7;
 /// A combination with one of the groups [`Word32`](GroupType::Word32) and [`Word64`](GroupType::Word64) that
 /// leaves too little of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnusableMaskConfig {
     /// The kind of group.
     pub group_type: GroupType,

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 /// Why a local model's weights cannot be converted to the coordinator's type.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum CastError {
     /// NaN or an infinity.
     #[error("weight {index} of the local model is {value}: weights must be finite numbers")]

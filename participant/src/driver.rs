@@ -33,6 +33,7 @@ pub struct Driver {
 
 /// Why a participant cannot be started.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The saved state cannot be read.
     #[error(transparent)]
@@ -47,6 +48,7 @@ pub enum StartError {
 
 /// Why a local model was not set.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum SetError {
     /// The local model cannot be used.
     #[error(transparent)]

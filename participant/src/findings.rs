@@ -11,6 +11,7 @@ use crate::short::Short;
 
 /// What to tell about a model before it is masked. Both are written for people: they say what to do.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Findings {
     /// Something is beyond the bound.
     pub excess: Option<Excess>,

@@ -36,6 +36,7 @@ impl Shape {
 
 /// Why a local model was refused.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum LocalModelError {
     /// It does not fit the round.
     #[error(transparent)]

@@ -35,6 +35,7 @@ pub(crate) enum Stage {
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Gone {
     /// The participant was stopped.
     #[error("the participant was stopped: make a new one from its saved state to go on")]

@@ -2,6 +2,7 @@
 
 /// A notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Notice {
     /// How important it is.
     pub level: Level,
@@ -11,6 +12,7 @@ pub struct Notice {
 
 /// How important a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Level {
     /// For those who are curious.
     Debug,

@@ -20,6 +20,7 @@ pub struct Rounds {
 
 /// A round that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Over {
     /// Its number, as the coordinator counts.
     pub id: u64,

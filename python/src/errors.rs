@@ -71,9 +71,7 @@ pub(crate) fn model_error(error: &LocalModelError) -> PyErr {
         LocalModelError::Mismatch(ModelMismatch::Length { .. }) => {
             LocalModelLengthMisMatch::new_err(error.to_string())
         }
-        LocalModelError::Mismatch(_) | LocalModelError::Cast(_) => {
-            LocalModelDataTypeMisMatch::new_err(error.to_string())
-        }
+        _ => LocalModelDataTypeMisMatch::new_err(error.to_string()),
     }
 }
 
@@ -84,7 +82,7 @@ pub(crate) fn gone(gone: Gone) -> PyErr {
         Gone::Forked => UninitializedParticipant::new_err(format!(
             "{gone}, or start processes with the \"spawn\" method"
         )),
-        Gone::Broken => PyRuntimeError::new_err(gone.to_string()),
+        _ => PyRuntimeError::new_err(gone.to_string()),
     }
 }
 
@@ -93,6 +91,7 @@ pub(crate) fn set_error(error: SetError) -> PyErr {
     match error {
         SetError::Model(error) => model_error(&error),
         SetError::Gone(error) => gone(error),
+        error => XaynetError::new_err(error.to_string()),
     }
 }
 
@@ -101,7 +100,7 @@ pub(crate) fn start_error(error: StartError) -> PyErr {
     match error {
         StartError::State(error) => ParticipantRestore::new_err(error.to_string()),
         StartError::Participant(error) => participant_error(error),
-        StartError::Thread(_) => XaynetError::new_err(error.to_string()),
+        error => XaynetError::new_err(error.to_string()),
     }
 }
 

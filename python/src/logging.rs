@@ -25,7 +25,7 @@ fn number(level: Level) -> u8 {
         Level::Debug => 10,
         Level::Info => 20,
         Level::Warning => 30,
-        Level::Error => 40,
+        _ => 40,
     }
 }
 

@@ -121,9 +121,9 @@ impl Participant {
     /// What the participant does in the current round: 0 nothing, 1 sum, 2 update.
     fn task(&self) -> PyResult<u8> {
         Ok(match self.driver.task().map_err(errors::gone)? {
-            Task::None => 0,
             Task::Sum => 1,
             Task::Update => 2,
+            _ => 0,
         })
     }
 

@@ -227,7 +227,7 @@ fn a_driver_that_leaves_outputs_in_the_machine_is_found() {
         machine,
         // Whatever is told to the user seems to be the last.
         change: |output| match output {
-            Output::Event(_) => Some(Output::Idle(Idle { wake_at: None, why: Why::Answer })),
+            Output::Event(_) => Some(Output::Idle(Idle::new(None, Why::Answer))),
             output => Some(output),
         },
     });

@@ -9,8 +9,8 @@ use pet_core::crypto::{
     EncryptKeyPair, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey,
 };
 use pet_core::mask::{
-    Aggregation, DataType, MaskConfig, MaskObject, MaskObjectView, MaskSeed, MaskSum, Masker,
-    Unmasked, Unmasker,
+    derive_mask, mask_model, Aggregation, DataType, MaskConfig, MaskObject, MaskObjectView,
+    MaskSeed, MaskSum, Masker, Unmasker,
 };
 use pet_core::message::{Chunk, Frame, MessageId, MessageView, OwnedChunk, Sum2Payload, Tag};
 use pet_core::model::{ratio, ArrayDecoder, Model, RatioDecoder, Scalar};
@@ -118,12 +118,20 @@ fn masks_and_models() {
     shows_nothing(
         &Unmasker::new(
             sum,
-            pet_core::mask::derive_mask(&MaskSeed::new([1; 32]), pair, 8)
-                .to_bytes()
-                .expect("short"),
+            derive_mask(&MaskSeed::new([1; 32]), pair, 8).to_bytes().expect("short"),
         )
         .map(drop),
     );
+    // Its steps are fine enough for such a weight.
+    let fine = "Prime/F32/Bmax/M3".parse::<MaskConfig>().expect("known").into();
+    let seed = MaskSeed::new([1; 32]);
+    let (masked, _) = mask_model(&seed, fine, &Scalar::one(), &model()).expect("finite");
+    let mut sum = Aggregation::new(fine, 8);
+    sum.aggregate(&MaskObjectView::parse_exact(&masked).expect("well-formed")).expect("it fits");
+    let mask = derive_mask(&seed, fine, 8).to_bytes().expect("short");
+    let unmasked = Unmasker::new(sum, mask).and_then(Unmasker::finish).expect("a single model");
+    assert_eq!(unmasked.model, Ok(model()));
+    shows_nothing(&unmasked);
     let seed = MaskSeed::new([BYTE; 32]);
     let mut masks = MaskSum::new(pair, 8);
     masks.add_seeds([seed.clone()]);
@@ -131,7 +139,6 @@ fn masks_and_models() {
     let scalar = Scalar::one();
     shows_nothing(&Masker::new(&seed, pair, &scalar, Arc::new(model())).expect("finite"));
     let ratios = ratio::encode_model(&model()).expect("finite");
-    shows_nothing(&Unmasked { model: Ok(model()), ratios: vec![BYTE; 64] });
     shows_nothing(&RatioDecoder::new(ratios, DataType::F32).expect("well-formed"));
     shows_nothing(&ArrayDecoder::new([BYTE; 64], DataType::F32).expect("well-formed"));
     let model = GlobalModel {

@@ -67,6 +67,7 @@ fn order(page: &str, config: MaskConfig) -> BigUint {
         }
         (BoundType::Bmax, DataType::I32) => BigUint::from(u32::MAX),
         (BoundType::Bmax, DataType::I64) => BigUint::from(u64::MAX),
+        (other, _) => panic!("the page does not know {other}"),
     };
     let integer = width * e * ten_to(3 * (at as u32 + 1)) + 1u32;
     match config.group_type() {

@@ -50,7 +50,7 @@ fn take_part(config: Config, number: u8) -> Result<Arc<Model>, Error> {
                 let text = match task {
                     Task::Sum => "sums the masks",
                     Task::Update => "trains",
-                    Task::None => "has nothing to do in this round",
+                    _ => "has nothing to do in this round",
                 };
                 println!("participant {number} {text}");
             }

@@ -20,6 +20,7 @@ use crate::{key, settings::AdminSettings};
 
 /// Why the operator's listener cannot be started.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum AdminError {
     /// The token cannot be read, or is not valid.
     #[error("cannot use the token file {} ({}): {source}", path.display(), key!(admin.token_file))]

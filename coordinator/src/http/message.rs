@@ -5,7 +5,7 @@
 //! problem details (RFC 9457) with a status of its own; see `pet_core::problem` for what that must not
 //! give away. Where nothing is wrong but the moment, everyone gets a 429 or 503 with `Retry-After`.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -113,13 +113,7 @@ impl Told {
         detail: String,
     ) -> Response {
         let mut response = match self.0 {
-            true => document(&Problem {
-                name: Cow::Borrowed(name),
-                status: status.as_u16(),
-                title: Cow::Borrowed(title),
-                detail,
-                round: None,
-            }),
+            true => document(&Problem::new(name, status.as_u16(), title, detail)),
             false => (status, format!("{detail}\n")).into_response(),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -117,7 +117,7 @@ impl Counters {
     pub fn accepted(&self, tag: Tag) {
         let mut metrics = self.lock();
         metrics.messages_accepted += 1;
-        *metrics.accepted.entry(phase_of(tag)).or_default() += 1;
+        *metrics.accepted.entry(tag.name()).or_default() += 1;
     }
 
     pub fn rejected(&self, label: &'static str) {
@@ -147,15 +147,6 @@ impl Counters {
     fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Numbers are never half changed, so a panic elsewhere does not spoil them.
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name of the phase that takes messages of this kind.
-fn phase_of(tag: Tag) -> &'static str {
-    match tag {
-        Tag::Sum => "sum",
-        Tag::Update => "update",
-        Tag::Sum2 => "sum2",
     }
 }
 

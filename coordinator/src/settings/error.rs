@@ -6,6 +6,7 @@ use thiserror::Error;
 
 /// Why settings could not be loaded.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SettingsError {
     /// The settings file cannot be read.
     #[error("cannot read the settings file {}: {source}", path.display())]

@@ -339,6 +339,7 @@ fn limits(settings: &Settings, phase: Phase) -> Option<(CountRange, TimeRange)> 
         Tag::Sum => (sum.count, sum.time),
         Tag::Update => (update.count, update.time),
         Tag::Sum2 => (sum2.count, sum2.time),
+        _ => return None,
     })
 }
 

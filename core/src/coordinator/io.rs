@@ -102,12 +102,20 @@ impl Output {
 
 /// The machine is idle: nothing is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only a
     /// message, a job's result or the store brings this machine on.
     pub wake_at: Option<Timestamp>,
     /// What the machine waits for.
     pub why: Why,
+}
+
+impl Idle {
+    /// Nothing to do before this time, or before the next input.
+    pub fn new(wake_at: Option<Timestamp>, why: Why) -> Self {
+        Self { wake_at, why }
+    }
 }
 
 /// What a coordinator waits for.

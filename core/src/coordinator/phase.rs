@@ -7,6 +7,7 @@ use crate::message::Tag;
 
 /// Where in a round the coordinator is (specification, section 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Phase {
     /// Between two rounds.
     Idle,

@@ -68,6 +68,7 @@ pub enum RecoveryError {
 
 /// Why a coordinator cannot go on from records.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ResumeError {
     /// The records are not what one coordinator has put out.
     #[error(transparent)]

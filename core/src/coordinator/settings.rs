@@ -67,6 +67,7 @@ pub struct Sum2Settings {
 /// How many sum participants must have sent the same mask for it to be taken off. It must also have more votes than
 /// any other. An extension: a few sum participants that lie, or have been made up, shall not decide alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Quorum {
     /// More than half of those who have voted.
     #[default]

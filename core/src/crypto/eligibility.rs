@@ -9,6 +9,7 @@ use super::{sha256, PublicSigningKey, RoundSeed, Signature, SigningKeyPair};
 
 /// What a participant does in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Task {
     /// Nothing.
     None,

@@ -19,6 +19,7 @@ pub struct JobId(pub u64);
 
 /// The progress of a job, in units of its own (numbers of the model, mostly).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// How many units are done.
     pub done: u64,

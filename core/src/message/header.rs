@@ -18,6 +18,7 @@ pub(super) const MULTIPART_FLAG: u8 = 1;
 /// What a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Tag {
     /// A sum participant's ephemeral key.
     Sum = 1,
@@ -27,13 +28,20 @@ pub enum Tag {
     Sum2 = 3,
 }
 
-impl std::fmt::Display for Tag {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Tag {
+    /// The kind of message in one word, which is also the name of the phase that takes it: "sum", "update", "sum2".
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Sum => "sum",
             Self::Update => "update",
             Self::Sum2 => "sum2",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -7,6 +7,7 @@ use crate::mask::MaskObjectView;
 
 /// A payload, borrowed from the message.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Payload<'a> {
     /// Of a sum message.
     Sum(SumPayload),

@@ -73,12 +73,20 @@ pub enum Output {
 
 /// The machine is idle: nothing is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only an
     /// answer, a job's result or a command brings this machine on.
     pub wake_at: Option<Timestamp>,
     /// What the machine waits for.
     pub why: Why,
+}
+
+impl Idle {
+    /// Nothing to do before this time, or before the next input.
+    pub fn new(wake_at: Option<Timestamp>, why: Why) -> Self {
+        Self { wake_at, why }
+    }
 }
 
 /// What a participant waits for.
@@ -155,6 +163,7 @@ pub enum Event {
 /// An unsuccessful request to the coordinator.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{call}: {reason}")]
+#[non_exhaustive]
 pub struct Trouble {
     /// What was asked: `params`, `sums`, `seeds`, `model` or `message`.
     pub call: &'static str,

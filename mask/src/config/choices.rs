@@ -13,6 +13,7 @@ use super::{InvalidMaskConfig, UnknownMaskConfigName};
 /// The last two are an extension: only this implementation knows them. They are the fastest, and how precise
 /// they are follows from the other choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum GroupType {
     /// The order is just large enough.
     Integer,
@@ -41,6 +42,7 @@ pub enum DataType {
 
 /// The bound that scaled weights are clamped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum BoundType {
     /// At most 1 in absolute value.
     B0,
@@ -56,6 +58,7 @@ pub enum BoundType {
 
 /// How many models may be added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ModelType {
     /// At most 1,000.
     M3,

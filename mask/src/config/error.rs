@@ -4,6 +4,7 @@ use super::super::word::UnusableMaskConfig;
 
 /// Four bytes that are not a mask config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidMaskConfig {
     /// One of the bytes has no meaning.
     #[error(
@@ -27,6 +28,7 @@ pub enum InvalidMaskConfig {
 /// An unknown name for a part of a mask config.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{value}\" is no {what}; use one of {allowed}")]
+#[non_exhaustive]
 pub struct UnknownMaskConfigName {
     /// What was looked for: "group type", "data type", "bound type" or "model type".
     pub what: &'static str,
@@ -38,6 +40,7 @@ pub struct UnknownMaskConfigName {
 
 /// Text that is not a mask config.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MaskConfigNameError {
     /// It is not made of four known names.
     #[error(transparent)]

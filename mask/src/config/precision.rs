@@ -10,6 +10,7 @@ use crate::model::Scalar;
 
 /// The precision with which a model's weights and its scalar are masked: see [`MaskConfigPair::precision`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Precision {
     /// Weights are rounded down to multiples of this: `1 / (E * scalar)`, in units of the weights themselves.
     pub weight_step: f64,

@@ -24,6 +24,7 @@ use parts::Split;
 
 /// Why a model cannot be masked: the caller is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MaskError {
     /// NaN or infinite.
     #[error("weight {index} of the model is not a finite number")]
@@ -47,6 +48,7 @@ pub enum MaskError {
 /// Reports what masking did to the model beyond rounding it. (How coarse that is follows from the config and the
 /// scalar: [`MaskConfigPair::precision`].)
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct MaskReport {
     /// How many weights, multiplied by the scalar, were beyond the config's bound and put on it.
     pub clamped: u64,

@@ -20,6 +20,7 @@ const MIN_WEIGHT: usize = 22;
 
 /// Bytes that are not a model in the old form, or not of the wanted data type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RatioError {
     /// The bytes end too early.
     #[error("the model is cut short in weight {index} of {count}")]

@@ -18,6 +18,7 @@ pub struct Scalar(Ratio<BigUint>);
 
 /// A number that cannot be a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScalarError {
     /// Below zero.
     #[error("a scalar must not be negative, and {0:?} is; use 0 or more")]

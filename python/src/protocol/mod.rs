@@ -11,7 +11,6 @@ mod participant;
 pub(crate) use participant::message_size;
 
 use pet_transport_blocking::core::crypto::Task;
-use pet_transport_blocking::core::message::Tag;
 use pet_transport_blocking::core::model::DataType;
 use pet_transport_blocking::core::round::RoundParameters;
 use pyo3::exceptions::PyValueError;
@@ -47,17 +46,9 @@ pub(crate) fn seed(seed: Option<&[u8]>) -> PyResult<[u8; 32]> {
 
 fn task_name(task: Task) -> &'static str {
     match task {
-        Task::None => "none",
         Task::Sum => "sum",
         Task::Update => "update",
-    }
-}
-
-fn tag_name(tag: Tag) -> &'static str {
-    match tag {
-        Tag::Sum => "sum",
-        Tag::Update => "update",
-        Tag::Sum2 => "sum2",
+        _ => "none",
     }
 }
 

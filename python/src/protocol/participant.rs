@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::job::{of_another, Job, JobResult, Outcome};
-use super::{parameters, seed, tag_name, task_name, type_name};
+use super::{parameters, seed, task_name, type_name};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, StaleInput};
 use crate::state_in::read_state;
 use crate::{weights_in, weights_out};
@@ -318,17 +318,13 @@ fn event_tuple<'py>(
                 .into_pyobject(py)
         }
         Event::Progress { tag, sent, total } => {
-            ("progress", tag_name(tag), sent, total).into_pyobject(py)
+            ("progress", tag.name(), sent, total).into_pyobject(py)
         }
-        Event::Sent(tag) => ("sent", tag_name(tag)).into_pyobject(py),
-        Event::Rejected { tag, problem } => (
-            "rejected",
-            tag_name(tag),
-            problem.name.as_ref(),
-            problem.status,
-            problem.detail.as_str(),
-        )
-            .into_pyobject(py),
+        Event::Sent(tag) => ("sent", tag.name()).into_pyobject(py),
+        Event::Rejected { tag, problem } => {
+            ("rejected", tag.name(), problem.name.as_ref(), problem.status, problem.detail.as_str())
+                .into_pyobject(py)
+        }
         Event::GaveUp(error) => ("gave_up", error.to_string()).into_pyobject(py),
         Event::Trouble(trouble) => {
             ("trouble", trouble.call, trouble.reason.to_string()).into_pyobject(py)

@@ -201,6 +201,7 @@ impl Ledger {
                 Tag::Sum => (self.current.sums.contains(participant), "sum"),
                 Tag::Update => (self.current.updates.contains_key(participant), "update"),
                 Tag::Sum2 => (self.current.votes.contains_key(participant), "sum2"),
+                _ => (false, "unknown"),
             };
             if !kept {
                 return Err(Violation::LostAcknowledged { what, participant: *participant });

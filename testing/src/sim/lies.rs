@@ -84,7 +84,7 @@ impl Lie {
         match tag {
             Tag::Sum => Self::WeakKey,
             Tag::Update => Self::SeedMissing,
-            Tag::Sum2 => Self::WrongMask,
+            _ => Self::WrongMask,
         }
     }
 
@@ -269,7 +269,7 @@ pub fn update_of(payload: &[u8]) -> Option<(LocalSeedDict, &[u8])> {
 fn object_from(tag: Tag) -> usize {
     match tag {
         Tag::Update => UpdatePayload::MASKED_MODEL_FROM,
-        Tag::Sum | Tag::Sum2 => Sum2Payload::MASK_FROM,
+        _ => Sum2Payload::MASK_FROM,
     }
 }
 

@@ -179,6 +179,7 @@ impl Ledger {
             Tag::Sum => self.summers.contains(&participant),
             Tag::Update => self.updates.get(&participant) == Some(&letter),
             Tag::Sum2 => self.voters.contains(&participant),
+            _ => false,
         }
     }
 

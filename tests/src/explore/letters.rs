@@ -83,7 +83,7 @@ impl Letters {
                     MaskObject::from_view(&payload.mask).map_err(|error| error.to_string())?;
                 masks = Some(self.find_set(round, &mask)?);
             }
-            Payload::Sum(_) | Payload::Chunk(_) => {}
+            _ => {}
         }
         let id = LetterId::try_from(self.letters.len()).map_err(|error| error.to_string())?;
         self.numbers.insert(sealed.to_vec(), id);

@@ -132,7 +132,7 @@ impl Servers {
             machine,
             now,
             outputs: Vec::new(),
-            idle: Idle { wake_at: None, why: Why::Store },
+            idle: Idle::new(None, Why::Store),
             last: None,
         };
         raw.drain(true)?;

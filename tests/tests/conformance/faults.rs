@@ -89,7 +89,7 @@ fn a_coordinator_that_is_busy_is_left_alone<D: Driver>() {
 
 fn trouble<D: Driver>(driver: &mut D) -> (&'static str, TroubleReason) {
     driver.wait_for(|event| match event {
-        Event::Trouble(Trouble { call, reason }) => Some((*call, reason.clone())),
+        Event::Trouble(Trouble { call, reason, .. }) => Some((*call, reason.clone())),
         _ => None,
     })
 }
@@ -191,7 +191,7 @@ fn a_redirected_message_is_not_delivered<D: Driver>() {
     let mut driver = D::start(&Start::new(&server.url())).unwrap();
     let reason = driver.wait_for(|event| match event {
         Event::Sent(tag) => panic!("the {tag} message counts as delivered"),
-        Event::Trouble(Trouble { call: "message", reason }) => Some(reason.clone()),
+        Event::Trouble(Trouble { call: "message", reason, .. }) => Some(reason.clone()),
         _ => None,
     });
     let text = reason.to_string();

@@ -103,7 +103,7 @@ impl Bench {
             unanswered: Vec::new(),
             last_record,
             confirmed: last_record,
-            idle: Idle { wake_at: None, why: Why::Store },
+            idle: Idle::new(None, Why::Store),
             tickets: 0,
             outputs: 0,
             summers: Vec::new(),
@@ -241,6 +241,7 @@ impl Bench {
             Phase::Unmask => State::Unmask,
             Phase::Failure => State::Failure,
             Phase::Shutdown => State::Shutdown,
+            other => panic!("an unknown phase: {other}"),
         }
     }
 
@@ -375,8 +376,8 @@ impl Bench {
 
     fn sender(&self, tag: Tag, nth: usize) -> Hand {
         match tag {
-            Tag::Sum | Tag::Sum2 => self.summers[nth].clone(),
             Tag::Update => self.updaters[nth].clone(),
+            _ => self.summers[nth].clone(),
         }
     }
 
@@ -390,6 +391,7 @@ impl Bench {
             Tag::Sum => hand.sum_payload(hand.ephemeral().public()),
             Tag::Update => hand.update_payload(&self.sums(), &hand.fitting()),
             Tag::Sum2 => hand.sum2_payload(&mask_of(&self.updaters[..3], config(), LENGTH)),
+            other => panic!("an unknown message: {other}"),
         }
     }
 

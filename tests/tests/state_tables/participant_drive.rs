@@ -101,7 +101,7 @@ impl Bench {
             fetch_request: None,
             fetch_job: None,
             events: Vec::new(),
-            idle: Idle { wake_at: None, why: Why::Answer },
+            idle: Idle::new(None, Why::Answer),
             outputs: 0,
             answered: RequestId(1000),
             ephemeral: None,
@@ -226,7 +226,7 @@ impl Bench {
                 let recipient = self.ephemeral.expect("it has sent its key");
                 Response::ok(seeds(count, &recipient).to_bytes())
             }
-            Some(Call::Message(_) | Call::Model(_)) => Response::ok(""),
+            Some(_) => Response::ok(""),
         }
     }
 
@@ -382,6 +382,7 @@ impl Bench {
                         Tag::Sum => Stage::SumSend,
                         Tag::Update => Stage::UpdateSend,
                         Tag::Sum2 => Stage::Sum2Send,
+                        other => panic!("an unknown message: {other}"),
                     };
                 }
                 Output::Job(job) => match job.kind() {

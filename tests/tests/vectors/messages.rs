@@ -132,6 +132,7 @@ fn check_payload(keys: &Keys, case: &Value, payload: Payload<'_>, bytes: &[u8]) 
             assert_eq!(chunk.data, self::bytes(case, "data"));
             chunk.write_to(&mut written);
         }
+        other => panic!("an unknown payload: {other:?}"),
     }
     assert_eq!(written, bytes, "{case}");
 }
@@ -332,6 +333,7 @@ fn read(message: &[u8]) -> Result<Vec<u8>, MessageError> {
             write_object(&sum2.mask, &mut frame);
         }
         Payload::Chunk(chunk) => chunk.write_to(&mut frame),
+        other => panic!("an unknown payload: {other:?}"),
     }
     Ok(frame)
 }

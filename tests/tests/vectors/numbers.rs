@@ -412,6 +412,7 @@ fn aggregation_result(result: Result<(), AggregationError>) -> &'static str {
         Err(AggregationError::TooManyModels(_)) => "TooManyModels",
         Err(AggregationError::TooManyScalars(_)) => "TooManyScalars",
         Err(AggregationError::InvalidObject(_)) => "InvalidObject",
+        Err(other) => panic!("an unknown error: {other}"),
     }
 }
 
@@ -427,6 +428,7 @@ fn unmask_result(result: Result<(), UnmaskError>) -> &'static str {
         Err(UnmaskError::ScalarSumZero) => "ScalarSumZero",
         Err(UnmaskError::ImpossibleSum { .. }) => "ImpossibleSum",
         Err(UnmaskError::OutOfMemory { .. }) => "OutOfMemory",
+        Err(other) => panic!("an unknown error: {other}"),
     }
 }
 

@@ -4,6 +4,7 @@ use super::Complete;
 
 /// The outcome for a chunk that was added.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Added {
     /// It is kept.
     New,

@@ -38,6 +38,7 @@ impl fmt::Debug for OwnedChunk {
 
 /// A message of which all chunks are there.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Complete {
     /// What the message is for.
     pub tag: Tag,
