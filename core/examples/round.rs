@@ -1,7 +1,7 @@
 //! A whole round in memory: a coordinator and ten participants, and nothing between them but function calls.
 //!
 //!     cargo run -p pet-core --example round
-#![allow(clippy::print_stdout, clippy::disallowed_macros)]
+#![allow(clippy::print_stdout, clippy::disallowed_macros, reason = "an example prints")]
 
 use std::error::Error;
 use std::time::Duration;

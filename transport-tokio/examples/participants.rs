@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p pet-coordinator -- serve --model-length 4 --ephemeral
 //!     cargo run -p pet-transport-tokio --example participants -- http://127.0.0.1:8081
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::sync::Arc;
 

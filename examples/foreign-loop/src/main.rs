@@ -1,5 +1,5 @@
 //! `foreign-loop [URL] [PARTICIPANTS]`: takes part until there is a global model.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use foreign_loop::{Error, Loop};
 
