@@ -65,12 +65,6 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum DriverError {
-    /// A job panicked.
-    #[error("internal error: the job \"{job}\" panicked; please report this")]
-    JobPanicked {
-        /// The job's name.
-        job: &'static str,
-    },
     /// The store had not confirmed all records when the coordinator was to stop: they may be lost.
     #[error(
         "the store did not confirm in time that all is stored: check it before you start again"
@@ -119,8 +113,8 @@ pub(crate) struct Driver {
     deliveries: mpsc::Receiver<Delivery>,
     commands: mpsc::Receiver<Command>,
     command: mpsc::Sender<Command>,
-    jobs_done: mpsc::UnboundedReceiver<Result<JobResult, DriverError>>,
-    job_results: mpsc::UnboundedSender<Result<JobResult, DriverError>>,
+    jobs_done: mpsc::UnboundedReceiver<Input>,
+    job_results: mpsc::UnboundedSender<Input>,
     /// As many places as there are cores, for the jobs that there may be any number of.
     small_jobs: Arc<Semaphore>,
     /// Set once no job's result is wanted any more.
@@ -201,7 +195,7 @@ impl Driver {
                 }
                 () = wait(give_up_at) => return Err(DriverError::StoreStuck),
                 // The machine's own affairs before new messages: they are what makes room for more.
-                Some(done) = self.jobs_done.recv() => Input::JobDone(done?),
+                Some(done) = self.jobs_done.recv() => done,
                 Some(confirmed) = self.confirmed.recv() => {
                     let id = confirmed?;
                     self.observer.stored(id);
@@ -318,12 +312,12 @@ impl Driver {
                 result
             };
             let done = match spawn_blocking(run).await {
-                Ok(Some(result)) => Ok(result),
+                Ok(Some(result)) => Input::JobDone(result),
                 Ok(None) => return,
-                // It is not given to the machine as lost, to be tried again: it would panic again.
+                // The machine sees that it is lost.
                 Err(error) => {
-                    error!(job = name, %error, "a job was lost");
-                    Err(DriverError::JobPanicked { job: name })
+                    error!(job = name, %error, "a job was lost; please report this");
+                    Input::Tick
                 }
             };
             let _ = results.send(done);

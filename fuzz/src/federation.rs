@@ -358,7 +358,10 @@ impl Federation {
     pub fn server_job(&mut self, parts: usize, lose: bool) {
         let Some(job) = self.server.jobs.pop_front() else { return };
         let input = match lose {
-            true => coordinator::Input::JobLost(job.id()),
+            true => {
+                drop(job);
+                coordinator::Input::Tick
+            }
             false => coordinator::Input::JobDone(run_in_parts(job, parts)),
         };
         self.server_input(input);
@@ -460,7 +463,10 @@ impl Federation {
     pub fn client_job(&mut self, index: usize, parts: usize, lose: bool) {
         let Some(job) = self.clients[index].jobs.pop_front() else { return };
         let input = match lose {
-            true => participant::Input::JobLost(job.id()),
+            true => {
+                drop(job);
+                participant::Input::Tick
+            }
             false => participant::Input::JobDone(run_in_parts(job, parts)),
         };
         self.client_input(index, input);

@@ -3,10 +3,16 @@
 //! `make record-trace` writes the committed ones anew. That is needed whenever a machine says something
 //! else than it did (other derived bytes, other events, other snapshots), and only then.
 
+use std::sync::{Arc, Mutex};
+
 use pet_core::coordinator::Coordinator;
-use pet_core::crypto::Digest;
-use pet_core::participant::Participant;
-use pet_core::record::{replay, ReplayError};
+use pet_core::crypto::{Digest, EncryptKeyPair, RootSeed, RoundSeed, Seed};
+use pet_core::mask::MaskConfig;
+use pet_core::participant::{Input, Output, Participant, Settings};
+use pet_core::record::{replay, Recorded, ReplayError};
+use pet_core::request::{Call, Response};
+use pet_core::round::RoundParameters;
+use pet_core::time::Timestamp;
 use pet_tests::recording::{identity, model, record_round, NAMES, ROOT};
 
 const COMMITTED: [&[u8]; 5] = [
@@ -125,4 +131,46 @@ fn what_is_not_a_whole_record_is_refused() {
     let mut newer = record.to_vec();
     newer[4] += 1;
     assert_eq!(again(UPDATE, &newer).0, Err(ReplayError::Version { found: 3, known: 2 }));
+}
+
+/// When a loss is noticed depends on other threads: so it is an input in the record, and the replay goes the same way.
+#[test]
+fn a_dropped_job_is_in_the_record() {
+    let record = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&record);
+    let mut machine =
+        Recorded::from(Participant::from_seed(RootSeed::new([1; 32]), Settings::default()));
+    machine.record(Box::new(move |bytes| sink.lock().unwrap().extend_from_slice(bytes)));
+    let parameters = RoundParameters {
+        pk: EncryptKeyPair::from_seed(&Seed::new([7; 32])).public(),
+        sum: 2.0,
+        update: 0.0,
+        seed: RoundSeed::new([3; 32]),
+        mask_config: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
+        model_length: 3,
+    };
+    let mut dropped = 0;
+    loop {
+        let input = match machine.poll_output() {
+            Output::Request { id, call: Call::Params } => {
+                Input::Response { id, response: Response::ok(parameters.to_bytes()) }
+            }
+            Output::Request { .. } => break,
+            Output::Job(job) if dropped < 2 => {
+                dropped += 1;
+                std::thread::spawn(move || drop(job)).join().unwrap();
+                continue;
+            }
+            Output::Job(job) => Input::JobDone(job.finish()),
+            Output::Event(_) => continue,
+            other => panic!("nobody waits for anything: {other:?}"),
+        };
+        machine.handle_input(Timestamp::ZERO, input).unwrap();
+    }
+    drop(machine);
+    let mut story = String::new();
+    let watch = |_, what: &dyn std::fmt::Debug| story.push_str(&format!("{what:?}\n"));
+    let replayed = replay::<Participant>(&record.lock().unwrap(), watch);
+    assert!(replayed.is_ok(), "{:?}\n{story}", replayed.err());
+    assert_eq!(story.matches("JobLost(").count(), 2, "{story}");
 }

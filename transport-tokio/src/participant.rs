@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
-use pet_core::job::JobId;
 use pet_core::model::Model;
 use pet_core::participant::{
     self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot, TransportFault,
@@ -30,8 +29,8 @@ pub struct Participant {
     threads: usize,
     /// Requests and jobs under way: they outlive the futures that have begun them.
     tasks: JoinSet<Input>,
-    /// What to tell the machine of tasks that are lost: those of a runtime that has ended.
-    if_lost: HashMap<Id, Lost>,
+    /// The tasks that are requests: nobody else tells the machine when one is lost, with a runtime that has ended.
+    requests: HashMap<Id, RequestId>,
     /// Events that came while the caller waited for something else.
     events: VecDeque<Event>,
 }
@@ -82,7 +81,7 @@ impl Participant {
             client: Client::new(config)?,
             threads,
             tasks: JoinSet::new(),
-            if_lost: HashMap::new(),
+            requests: HashMap::new(),
             events: VecDeque::new(),
         })
     }
@@ -166,14 +165,13 @@ impl Participant {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let lost = self.if_lost.remove(&id);
-        match (joined(finished), lost) {
+        match (joined(finished), self.requests.remove(&id)) {
             (Some((_, input)), _) => input,
-            (None, Some(Lost::Request(id))) => {
+            (None, Some(id)) => {
                 let reason = "the runtime of the request has ended".into();
                 Input::Fault { id, fault: TransportFault::Unreachable(reason) }
             }
-            (None, Some(Lost::Job(id))) => Input::JobLost(id),
+            // The machine sees that its job is lost.
             (None, None) => Input::Tick,
         }
     }
@@ -193,15 +191,13 @@ impl Participant {
                             Err(fault) => Input::Fault { id, fault },
                         }
                     });
-                    self.if_lost.insert(task.id(), Lost::Request(id));
+                    self.requests.insert(task.id(), id);
                 }
                 Output::Job(job) => {
                     let (shared, threads) = (self.shared.clone(), self.threads);
-                    let id = job.id();
-                    let task = self.tasks.spawn(async move {
-                        run(job, threads, shared).await.map_or(Input::JobLost(id), Input::JobDone)
+                    self.tasks.spawn(async move {
+                        run(job, threads, shared).await.map_or(Input::Tick, Input::JobDone)
                     });
-                    self.if_lost.insert(task.id(), Lost::Job(id));
                 }
                 Output::Event(event) => {
                     if let Some(event) = state.deliver(event) {
@@ -227,13 +223,6 @@ impl Drop for Participant {
     }
 }
 
-/// A task that may be lost.
-#[derive(Debug)]
-enum Lost {
-    Request(RequestId),
-    Job(JobId),
-}
-
 enum Drained {
     Event(Event),
     /// Nothing is due before this time after the epoch.
@@ -248,7 +237,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 /// Runs a job on a blocking thread, and its parts on the process's rayon threads; gives nothing if it was
-/// cancelled.
+/// cancelled or has panicked.
 async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult> {
     let work = move || {
         let stopped = || shared.is_stopped();
@@ -256,11 +245,11 @@ async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult>
             parts.into_par_iter().map(|part| part.run(stopped)).collect()
         })
     };
-    joined(tokio::task::spawn_blocking(work).await)?
+    // One that panics is lost: the machine gives it out again, or tells the user.
+    tokio::task::spawn_blocking(work).await.ok().flatten()
 }
 
-/// What a task has given, nothing if it was cancelled. A panic is a bug, and is passed on: giving the
-/// same job out again would only repeat it.
+/// What a task has given, nothing if it was cancelled. A panic is a bug, and is passed on.
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),

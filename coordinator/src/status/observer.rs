@@ -305,7 +305,7 @@ impl State {
             waits_for: match self.seen.why {
                 Some(Why::MinTime(_)) => "min_time",
                 Some(Why::Messages(_)) => "messages",
-                Some(Why::Job) => "job",
+                Some(Why::Job | Why::LostJob) => "job",
                 Some(Why::Store) => "store",
                 Some(Why::Resume) => "resume",
                 _ => "nothing",

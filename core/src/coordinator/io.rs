@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::phases::facts;
 use super::{Front, Job, JobResult, Phase, Record, Rejection, Settings, Verified};
-use crate::job::JobId;
+use crate::job::{JobId, JobKind};
 use crate::mask::UnmaskError;
 use crate::time::Timestamp;
 
@@ -36,7 +36,8 @@ pub enum Input {
     },
     /// A job is finished.
     JobDone(JobResult),
-    /// A job was dropped, or its thread was lost: if it is still needed it is given out again.
+    /// A job was lost. There is no need to say so of one that was dropped: the machine notices by itself. If it is
+    /// still needed it is given out again, up to [`MAX_LOSSES`](crate::job::MAX_LOSSES) times in a row.
     JobLost(JobId),
     /// All records up to this one are stored.
     Persisted(PersistId),
@@ -105,7 +106,7 @@ impl Output {
 #[non_exhaustive]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only a
-    /// message, a job's result or the store brings this machine on.
+    /// message or the store brings this machine on.
     pub wake_at: Option<Timestamp>,
     /// What the machine waits for.
     pub why: Why,
@@ -128,6 +129,8 @@ pub enum Why {
     Messages(Phase),
     /// The end of a job.
     Job,
+    /// The end of a job that is given out again: it was lost before.
+    LostJob,
     /// The store.
     Store,
     /// The command to begin rounds again.
@@ -223,6 +226,14 @@ pub enum RoundFailure {
         /// How many it needs.
         needed: u64,
     },
+    /// A job that the round cannot do without was lost each time: it panics, or whoever runs it drops it.
+    #[error("the job to {job} was lost {times} times: see what the log says of panics, and please report it")]
+    JobLost {
+        /// What it does.
+        job: JobKind,
+        /// How often it was given out.
+        times: u32,
+    },
     /// The operator has ended it.
     #[error("the round was skipped by the operator")]
     Skipped,
@@ -233,8 +244,9 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "impossible_sum",
+        "job_lost",
         "lone_vote",
         "no_mask",
         "no_quorum",
@@ -254,6 +266,7 @@ impl RoundFailure {
     pub fn label(&self) -> &'static str {
         match self {
             Self::TooFewMessages { phase, .. } => facts(*phase).too_few,
+            Self::JobLost { .. } => "job_lost",
             Self::Skipped => "skipped",
             Self::NoMask => "no_mask",
             Self::TiedMasks { .. } => "tied_masks",

@@ -286,7 +286,7 @@ mod tests {
                 Some(pieces.into_iter().map(|piece| piece.finish()).collect())
             },
         );
-        (done.unwrap().outcome, count)
+        (done.unwrap().handed_in().1, count)
     }
 
     #[test]

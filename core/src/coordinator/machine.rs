@@ -15,9 +15,9 @@ use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::snapshot::{RestoreError, Saved, Snapshot};
 use super::state::State;
 use super::underway::{Running, Split, UnderWay};
-use super::{Front, Job, Phase, Record, Rejection};
+use super::{Front, Phase, Record, Rejection};
 use crate::crypto::{RootSeed, SnapshotKey};
-use crate::job::{Release, Work};
+use crate::job::{Work, LOOK_EVERY};
 use crate::round::RoundParameters;
 use crate::time::Timestamp;
 
@@ -191,7 +191,7 @@ impl Coordinator {
             paused: self.paused,
             context: self.context.clone(),
             shown: self.shown.clone(),
-            under_way: self.under_way.clone(),
+            under_way: self.under_way.fork(),
             outbox: self.outbox.fork()?,
         })
     }
@@ -256,6 +256,18 @@ impl Coordinator {
     /// # Errors
     /// [`Reject`] if the input means nothing now; the machine is as it was.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
+        self.notice_lost_jobs(now);
+        self.take_input(now, input)
+    }
+
+    fn notice_lost_jobs(&mut self, now: Timestamp) {
+        for id in self.under_way.take_lost() {
+            // One that is no longer needed: nothing is wrong.
+            let _ = self.take_input(now, Input::JobLost(id));
+        }
+    }
+
+    pub(super) fn take_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
         self.clock.set(now);
         match input {
             // Also after the end, so that the last replies can be given.
@@ -291,6 +303,11 @@ impl Coordinator {
 
     /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
+        self.notice_lost_jobs(self.clock.now());
+        self.next_output()
+    }
+
+    pub(super) fn next_output(&mut self) -> Output {
         let output = self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()));
         if let Output::Front(front) = &output {
             self.shown(front.clone());
@@ -304,12 +321,11 @@ impl Coordinator {
             return Idle { wake_at: None, why };
         }
         let Some((count, time)) = self.limits() else {
-            let why = match self.standing {
-                Standing::BetweenRounds => Why::Resume,
-                _ if self.under_way.jobs() == 0 => Why::Store,
-                _ => Why::Job,
+            return match self.standing {
+                Standing::BetweenRounds => Idle { wake_at: None, why: Why::Resume },
+                _ if self.under_way.jobs() == 0 => Idle { wake_at: None, why: Why::Store },
+                _ => self.idle_until_done(),
             };
-            return Idle { wake_at: None, why };
         };
         let phase = self.phase();
         if self.accepted() >= count.min {
@@ -317,9 +333,15 @@ impl Coordinator {
         }
         if self.elapsed() >= time.max {
             // Only what came in time is still being aggregated.
-            return Idle { wake_at: None, why: Why::Job };
+            return self.idle_until_done();
         }
         Idle { wake_at: Some(self.clock.at(time.max)), why: Why::Messages(phase) }
+    }
+
+    /// While the phase waits for a job.
+    fn idle_until_done(&self) -> Idle {
+        let why = if self.under_way.was_lost() { Why::LostJob } else { Why::Job };
+        Idle { wake_at: Some(self.clock.now() + LOOK_EVERY), why }
     }
 
     pub(super) fn limits(&self) -> Option<(CountRange, TimeRange)> {
@@ -344,9 +366,7 @@ impl Coordinator {
     }
 
     pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) {
-        let id = self.under_way.next_job();
-        self.under_way.run(id, running);
-        self.outbox.job(Job::new(id, work));
+        self.outbox.job(self.under_way.job(work, running));
     }
 
     /// Has memory freed elsewhere if it is much: that takes time, too.
@@ -357,8 +377,7 @@ impl Coordinator {
     }
 
     fn release_now(&mut self, garbage: impl Send + 'static) {
-        let id = self.under_way.next_job();
-        self.outbox.job(Job::new(id, Release::new(garbage, Outcome::Released)));
+        self.outbox.job(self.under_way.free(garbage));
     }
 
     /// Makes what messages are opened with in the current phase.

@@ -126,7 +126,7 @@ impl Coordinator {
                     self.record(Record::ChunksDropped { participants: vec![participant] });
                 }
                 let complete = self.state.work_on(participant, tag, chunk, proven);
-                self.assemble(ticket, participant, Split { round_id, message_id, complete });
+                self.assemble(ticket, participant, Split { round_id, message_id, complete }, 0);
                 Ok(None)
             }
         }

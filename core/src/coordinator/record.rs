@@ -10,7 +10,7 @@ use super::{
     Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Reject, Settings, Ticket,
 };
 use crate::crypto::{PublicSigningKey, RootSeed};
-use crate::job::{JobId, JobResult};
+use crate::job::JobId;
 use crate::message::Tag;
 use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
 use crate::time::Timestamp;
@@ -90,11 +90,19 @@ impl Machine for Coordinator {
     }
 
     fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
-        self.handle_input(now, input)
+        self.take_input(now, input)
     }
 
     fn ask(&mut self) -> Output {
-        self.poll_output()
+        self.next_output()
+    }
+
+    fn take_lost_jobs(&mut self) -> Vec<JobId> {
+        self.under_way.take_lost()
+    }
+
+    fn job_lost(id: JobId) -> Input {
+        Input::JobLost(id)
     }
 
     fn state(&self) -> Zeroizing<Vec<u8>> {
@@ -111,7 +119,7 @@ impl Machine for Coordinator {
                     message: Message { round_id, participant, tag, body },
                 }
             }
-            Input::JobDone(JobResult { id, .. }) => Written::JobDone(*id),
+            Input::JobDone(result) => Written::JobDone(result.id()),
             Input::JobLost(id) => Written::JobLost(*id),
             Input::Persisted(id) => Written::Persisted(*id),
             Input::Stop => Written::Stop,

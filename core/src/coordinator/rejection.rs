@@ -72,6 +72,9 @@ pub enum Rejection {
     /// No more models fit the mask config.
     #[error("the mask config allows no more models in one aggregate")]
     TooManyModels,
+    /// It was put together again and again, and that was lost each time. Nothing need be wrong with it.
+    #[error("the message could not be processed: that is a fault of the coordinator")]
+    NotProcessed,
     /// A chunk of a multipart message cannot be kept.
     #[error(transparent)]
     Chunk(#[from] ReassemblyError),
@@ -104,6 +107,7 @@ impl Rejection {
             Self::Full(_) => "full",
             Self::TooLate(_) => "too_late",
             Self::TooManyModels => "too_many_models",
+            Self::NotProcessed => "not_processed",
             Self::Chunk(error) => error.label(),
         }
     }
@@ -136,6 +140,7 @@ impl Rejection {
                 told(409, "The participant's message was accepted before")
             }
             Self::InProgress(_) => told(503, "The participant's message is being processed"),
+            Self::NotProcessed => told(500, "The message could not be processed"),
             Self::StoreBehind => told(503, "The store is behind"),
             Self::NotEligible(_) | Self::UnknownSumParticipant => {
                 told(403, "The participant does not have this task in this round")
@@ -205,6 +210,7 @@ mod tests {
             (Rejection::Full(phase), 409),
             (Rejection::TooLate(phase), 409),
             (Rejection::TooManyModels, 409),
+            (Rejection::NotProcessed, 500),
             (Rejection::Chunk(ReassemblyError::Contradiction), 409),
             (Rejection::Chunk(ReassemblyError::TooLarge { actual: 2, max: 1 }), 413),
             (Rejection::Chunk(ReassemblyError::EmptyChunk), 400),

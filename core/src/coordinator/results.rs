@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::assemble::Assemble;
-use super::io::{Event, Reject, Ticket};
+use super::io::{Event, Reject, RoundFailure, Ticket};
 use super::jobs::{Aggregate, Outcome};
 use super::machine::Coordinator;
 use super::phases::Stage;
 use super::underway::{Running, Split, Update};
-use super::{JobResult, Record};
+use super::{JobResult, Record, Rejection};
 use crate::crypto::PublicSigningKey;
-use crate::job::JobId;
+use crate::job::{JobId, JobKind, MAX_LOSSES};
 use crate::mask::{Aggregation, Unmasked};
 
 impl Coordinator {
@@ -31,34 +31,37 @@ impl Coordinator {
         ticket: Option<Ticket>,
         participant: PublicSigningKey,
         split: Split,
+        losses: u32,
     ) {
         let context = self.context.clone();
         let work = Assemble::new(context, participant, split.complete.clone());
-        self.job(work, Running::Assemble { ticket, participant, split });
+        self.job(work, Running::Assemble { ticket, participant, split, losses });
     }
 
     /// Goes on with the split messages that were saved before they were accepted.
     pub(super) fn assemble_again(&mut self) {
         let round_id = self.round_id();
         for (participant, message_id, complete) in self.state.work_on_again() {
-            self.assemble(None, participant, Split { round_id, message_id, complete });
+            self.assemble(None, participant, Split { round_id, message_id, complete }, 0);
         }
     }
 
     pub(super) fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
-        if let Outcome::Released = result.outcome {
+        let (id, outcome) = result.handed_in();
+        if let Outcome::Released = outcome {
             return Ok(());
         }
-        let running = self.under_way.take(result.id).ok_or(Reject::UnknownJob(result.id))?;
-        match (running, result.outcome) {
+        let running = self.under_way.done(id, &outcome).ok_or(Reject::UnknownJob(id))?;
+        match (running, outcome) {
             (Running::Aggregate(updates), Outcome::Aggregated(sum)) => {
+                self.under_way.not_lost();
                 self.aggregated(updates, sum)
             }
             (Running::Unmask, Outcome::Unmasked(unmasked)) => match unmasked {
                 Ok(unmasked) => self.complete_round(unmasked),
                 Err(error) => self.fail(error.into()),
             },
-            (Running::Assemble { ticket, participant, split }, Outcome::Assembled(message)) => {
+            (Running::Assemble { ticket, participant, split, .. }, Outcome::Assembled(message)) => {
                 match message {
                     Ok(message) => self.handle_message(ticket, message, Some(split)),
                     Err(rejection) => {
@@ -67,11 +70,8 @@ impl Coordinator {
                     }
                 }
             }
-            // A result with a foreign machine's id.
-            (running, _) => {
-                self.under_way.run(result.id, running);
-                return Err(Reject::UnknownJob(result.id));
-            }
+            // No job gives the result of another kind.
+            _ => {}
         }
         Ok(())
     }
@@ -97,13 +97,40 @@ impl Coordinator {
     }
 
     pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
-        match self.under_way.take(id).ok_or(Reject::UnknownJob(id))? {
-            Running::Aggregate(updates) => self.under_way.queue_again(updates),
-            Running::Unmask => self.unmask(),
-            Running::Assemble { ticket, participant, split } => {
-                self.assemble(ticket, participant, split);
+        let Some(running) = self.under_way.take(id) else {
+            // It is not waited for any more, or the machine knows: nothing is wrong.
+            let is_known = self.under_way.has_given_out(id);
+            return if is_known { Ok(()) } else { Err(Reject::UnknownJob(id)) };
+        };
+        match running {
+            Running::Aggregate(updates) => {
+                self.under_way.queue_again(updates);
+                self.give_out_again(JobKind::Aggregate);
+            }
+            Running::Unmask => {
+                if self.give_out_again(JobKind::Unmask) {
+                    self.unmask();
+                }
+            }
+            Running::Assemble { ticket, participant, split, losses } => {
+                if losses + 1 < MAX_LOSSES {
+                    self.assemble(ticket, participant, split, losses + 1);
+                } else {
+                    self.drop_message(split.id(), split.complete.tag, participant);
+                    self.reply(ticket, Err(Rejection::NotProcessed));
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the job that the phase waits for is given out once more after it was lost. If not the round has
+    /// failed.
+    fn give_out_again(&mut self, job: JobKind) -> bool {
+        let times = self.under_way.lost();
+        if times >= MAX_LOSSES {
+            self.fail(RoundFailure::JobLost { job, times });
+        }
+        times < MAX_LOSSES
     }
 }

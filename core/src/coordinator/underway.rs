@@ -7,8 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::io::Ticket;
+use super::jobs::Outcome;
+use super::Job;
 use crate::crypto::PublicSigningKey;
-use crate::job::JobId;
+use crate::job::{JobId, Release, Watch, Work};
 use crate::message::{Complete, LocalSeedDict, MessageId};
 
 /// The most updates that are aggregated in one job.
@@ -38,7 +40,25 @@ impl Update {
 pub(super) enum Running {
     Aggregate(Vec<Update>),
     Unmask,
-    Assemble { ticket: Option<Ticket>, participant: PublicSigningKey, split: Split },
+    Assemble {
+        ticket: Option<Ticket>,
+        participant: PublicSigningKey,
+        split: Split,
+        /// How often in a row it was lost before.
+        losses: u32,
+    },
+}
+
+impl Running {
+    /// Whether its job gives such a result: that of another machine's may have the same id.
+    pub(super) fn gives(&self, outcome: &Outcome) -> bool {
+        matches!(
+            (self, outcome),
+            (Self::Aggregate(_), Outcome::Aggregated(_))
+                | (Self::Unmask, Outcome::Unmasked(_))
+                | (Self::Assemble { .. }, Outcome::Assembled(_))
+        )
+    }
 }
 
 /// A message that came in chunks. All but the last of them were accepted and will not be sent again: until
@@ -67,7 +87,7 @@ impl Split {
 }
 
 /// Updates that wait, and jobs that run.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct UnderWay {
     /// Whose updates are under way.
     updating: BTreeSet<PublicSigningKey>,
@@ -75,23 +95,81 @@ pub(super) struct UnderWay {
     queue: Vec<Update>,
     running: BTreeMap<JobId, Running>,
     last_job: u64,
+    watch: Watch,
+    /// How often in a row the job was lost that the phase waits for.
+    losses: u32,
 }
 
 impl UnderWay {
-    /// An id that no job has had.
-    pub(super) fn next_job(&mut self) -> JobId {
+    fn next_job(&mut self) -> JobId {
         self.last_job += 1;
         JobId(self.last_job)
     }
 
     /// A job is given out.
-    pub(super) fn run(&mut self, id: JobId, running: Running) {
+    pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static, running: Running) -> Job {
+        let id = self.next_job();
         self.running.insert(id, running);
+        Job::watched(id, work, &mut self.watch)
+    }
+
+    /// A job that frees memory: nobody waits for it.
+    pub(super) fn free(&mut self, garbage: impl Send + 'static) -> Job {
+        Job::new(self.next_job(), Release::new(garbage, Outcome::Released))
+    }
+
+    /// Whether there was such a job, whatever has become of it.
+    pub(super) fn has_given_out(&self, id: JobId) -> bool {
+        (1..=self.last_job).contains(&id.0)
+    }
+
+    /// A job has come back with this. Nothing if it was not waited for.
+    pub(super) fn done(&mut self, id: JobId, outcome: &Outcome) -> Option<Running> {
+        let gives = self.running.get(&id).is_some_and(|running| running.gives(outcome));
+        if gives {
+            self.take(id)
+        } else {
+            None
+        }
     }
 
     /// A job has come back, or is lost. Nothing if it was not waited for.
     pub(super) fn take(&mut self, id: JobId) -> Option<Running> {
+        self.watch.end(id);
         self.running.remove(&id)
+    }
+
+    /// The jobs that were lost since the last look.
+    pub(super) fn take_lost(&mut self) -> Vec<JobId> {
+        self.watch.take_lost()
+    }
+
+    /// The job that the phase waits for was lost; gives how often in a row.
+    pub(super) fn lost(&mut self) -> u32 {
+        self.losses += 1;
+        self.losses
+    }
+
+    /// The job that the phase waits for is done.
+    pub(super) fn not_lost(&mut self) {
+        self.losses = 0;
+    }
+
+    /// Whether the job that the phase waits for was lost before.
+    pub(super) fn was_lost(&self) -> bool {
+        self.losses > 0
+    }
+
+    /// The same for a second machine. The jobs that run belong to the other one: it does not see them lost.
+    pub(super) fn fork(&self) -> Self {
+        Self {
+            updating: self.updating.clone(),
+            queue: self.queue.clone(),
+            running: self.running.clone(),
+            last_job: self.last_job,
+            watch: Watch::default(),
+            losses: self.losses,
+        }
     }
 
     /// How many jobs run.
@@ -145,6 +223,7 @@ impl UnderWay {
     /// Gives the updates that nobody will aggregate.
     pub(super) fn end_phase(&mut self) -> Vec<Update> {
         self.updating.clear();
+        self.losses = 0;
         let mut late = std::mem::take(&mut self.queue);
         self.running.retain(|_, running| match running {
             Running::Aggregate(updates) => {

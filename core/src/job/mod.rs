@@ -2,14 +2,22 @@
 //!
 //! Whatever grows with the model or the number of participants is given to the driver as a [`Job`]:
 //! an owned value that may run on any thread, in bounded steps, and whose result is handed back as
-//! an input. Dropping a job cancels it. A job's result depends on nothing but the job.
+//! an input. A job's result depends on nothing but the job.
+//!
+//! A job that is dropped, or whose result is, is lost. Its machine notices at the next call and gives the job out
+//! again, if it is still needed; one that is lost [`MAX_LOSSES`] times in a row is given up, and what it was for
+//! fails. So a driver need do nothing about a thread that panics or a task that is cancelled but call the machine
+//! again, with its `Tick`. A machine that waits for a job asks for that every ten seconds.
 
 mod kind;
+mod watch;
 
 use std::fmt;
 
 pub use kind::{JobClass, JobKind};
 use serde::{Deserialize, Serialize};
+pub use watch::MAX_LOSSES;
+pub(crate) use watch::{Token, Watch, LOOK_EVERY};
 
 use crate::crypto::wiping_stack;
 
@@ -101,11 +109,19 @@ impl<T: Send, R: Send> Work<R> for Release<T, R> {
 pub struct Job<R> {
     id: JobId,
     work: Box<dyn Work<R>>,
+    /// Nothing for a job that nobody waits for.
+    token: Option<Token>,
 }
 
 impl<R> Job<R> {
+    /// A job that nobody waits for.
     pub(crate) fn new(id: JobId, work: impl Work<R> + 'static) -> Self {
-        Self { id, work: Box::new(work) }
+        Self { id, work: Box::new(work), token: None }
+    }
+
+    /// A job that its machine waits for.
+    pub(crate) fn watched(id: JobId, work: impl Work<R> + 'static, watch: &mut Watch) -> Self {
+        Self { id, work: Box::new(work), token: Some(watch.begin(id)) }
     }
 
     /// The job's id: its result, or its loss, is reported with it.
@@ -155,7 +171,7 @@ impl<R> Job<R> {
     /// Does all that is left and gives the result.
     pub fn finish(mut self) -> JobResult<R> {
         while !self.step() {}
-        JobResult { id: self.id, outcome: wiping_stack(|| self.work.finish()) }
+        JobResult { id: self.id, outcome: wiping_stack(|| self.work.finish()), token: self.token }
     }
 
     /// Does the whole job, in up to `parts` parts at the same time, and gives its result; nothing if
@@ -253,14 +269,23 @@ impl<R> fmt::Debug for PartResult<R> {
 /// The result of a job: an input for the state machine that gave the job out.
 #[must_use = "the machine waits for it: hand it in with Input::JobDone"]
 pub struct JobResult<R> {
-    pub(crate) id: JobId,
-    pub(crate) outcome: R,
+    id: JobId,
+    outcome: R,
+    token: Option<Token>,
 }
 
 impl<R> JobResult<R> {
     /// The job's id.
     pub fn id(&self) -> JobId {
         self.id
+    }
+
+    /// It was handed in: what it is worth is the machine's affair.
+    pub(crate) fn handed_in(self) -> (JobId, R) {
+        if let Some(token) = self.token {
+            token.done();
+        }
+        (self.id, self.outcome)
     }
 }
 

@@ -38,7 +38,8 @@ pub enum Input {
     },
     /// A job is finished.
     JobDone(JobResult),
-    /// A job was dropped, or its thread was lost: if it is still needed it is given out again.
+    /// A job was lost. There is no need to say so of one that was dropped: the machine notices by itself. If it is
+    /// still needed it is given out again, up to [`MAX_LOSSES`](crate::job::MAX_LOSSES) times in a row.
     JobLost(JobId),
     /// Set a trained model, which is sent when this participant is next chosen to update. It
     /// replaces an earlier one that was not yet used.
@@ -76,7 +77,7 @@ pub enum Output {
 #[non_exhaustive]
 pub struct Idle {
     /// When to come back with [`Input::Tick`] if nothing else happens before; `None` if only an
-    /// answer, a job's result or a command brings this machine on.
+    /// answer or a command brings this machine on.
     pub wake_at: Option<Timestamp>,
     /// What the machine waits for.
     pub why: Why,
@@ -102,6 +103,8 @@ pub enum Why {
     Answer,
     /// The end of a job.
     Job,
+    /// The end of a job that is given out again: it was lost before.
+    LostJob,
     /// Nothing: it was stopped.
     Stopped,
 }
@@ -231,6 +234,9 @@ pub enum FetchError {
         /// How many it has.
         actual: u64,
     },
+    /// The job that reads it was lost each time: it panics, or whoever runs it drops it.
+    #[error("the job that reads the global model was lost {0} times: see what the log says of panics, and please report it")]
+    JobLost(u32),
     /// Its short form is not what was asked for.
     #[error("the global model cannot be read: {0}")]
     Array(#[from] ArrayError),

@@ -11,7 +11,7 @@ use super::snapshot::{Snapshot, State};
 use super::stage::{Round, Stage};
 use super::Job;
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task};
-use crate::job::{JobId, Release, Work};
+use crate::job::{JobId, JobKind, Release, Watch, Work, LOOK_EVERY};
 use crate::message::MessageSize;
 use crate::model::Model;
 use crate::request::{Call, RequestId};
@@ -53,6 +53,10 @@ pub struct Participant {
     pub(super) way: MessageSize,
     outputs: VecDeque<Output>,
     next_id: u64,
+    pub(super) watch: Watch,
+    /// How often in a row a job of the main line was lost, and one that reads the global model.
+    pub(super) losses: u32,
+    pub(super) fetch_losses: u32,
     stopped: bool,
 }
 
@@ -71,7 +75,7 @@ pub(super) enum Activity {
     /// Delivering a part of a message.
     Post(RequestId),
     /// Making a message, or a chunk of it.
-    Job(JobId),
+    Job(JobId, JobKind),
 }
 
 /// How far getting the global model is: it goes on beside the main line.
@@ -150,6 +154,9 @@ impl Participant {
             way: MessageSize::UNLIMITED,
             outputs: VecDeque::new(),
             next_id: 0,
+            watch: Watch::default(),
+            losses: 0,
+            fetch_losses: 0,
             stopped: false,
         }
     }
@@ -192,6 +199,10 @@ impl Participant {
             way: self.way,
             outputs: VecDeque::new(),
             next_id: self.next_id,
+            // The jobs under way belong to the other one: a job is there once.
+            watch: Watch::default(),
+            losses: self.losses,
+            fetch_losses: self.fetch_losses,
             stopped: self.stopped,
         })
     }
@@ -225,7 +236,7 @@ impl Participant {
     pub fn needs_model(&self) -> bool {
         matches!(self.stage, Stage::Mask { .. } | Stage::FetchSums)
             && self.model.is_none()
-            && !matches!(self.activity, Activity::Job(_))
+            && !matches!(self.activity, Activity::Job(..))
     }
 
     /// The most bytes that a message may have: as the settings say, or less if something on the way to the
@@ -240,6 +251,18 @@ impl Participant {
     /// # Errors
     /// [`Reject`] if the input means nothing now; the machine is as it was.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
+        self.notice_lost_jobs(now);
+        self.take_input(now, input)
+    }
+
+    fn notice_lost_jobs(&mut self, now: Timestamp) {
+        for id in self.watch.take_lost() {
+            // One that is no longer needed: nothing is wrong.
+            let _ = self.take_input(now, Input::JobLost(id));
+        }
+    }
+
+    pub(super) fn take_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
         self.now = self.now.max(now);
         if self.stopped {
             return Err(Reject::Stopped);
@@ -265,6 +288,11 @@ impl Participant {
 
     /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
+        self.notice_lost_jobs(self.now);
+        self.next_output()
+    }
+
+    pub(super) fn next_output(&mut self) -> Output {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
@@ -275,7 +303,7 @@ impl Participant {
             Activity::Waiting(until) if until <= self.now => {
                 let id = self.request(Call::Params);
                 self.activity = Activity::Params(id);
-                return self.poll_output();
+                return self.next_output();
             }
             Activity::Waiting(until) => Idle {
                 wake_at: Some(until),
@@ -284,7 +312,14 @@ impl Participant {
                     _ => Why::Poll,
                 },
             },
-            Activity::Job(_) => Idle { wake_at: None, why: Why::Job },
+            Activity::Job(..) => Idle {
+                wake_at: Some(self.now + LOOK_EVERY),
+                why: if self.losses == 0 { Why::Job } else { Why::LostJob },
+            },
+            // The global model is read meanwhile.
+            _ if matches!(self.fetch, Fetch::Job(..)) => {
+                Idle { wake_at: Some(self.now + LOOK_EVERY), why: Why::Answer }
+            }
             _ => Idle { wake_at: None, why: Why::Answer },
         };
         Output::Idle(idle)
@@ -341,14 +376,21 @@ impl Participant {
     pub(super) fn job(&mut self, work: impl Work<Outcome> + 'static) -> JobId {
         let id = JobId(self.next_id);
         self.next_id += 1;
-        self.outputs.push_back(Output::Job(Job::new(id, work)));
+        self.outputs.push_back(Output::Job(Job::watched(id, work, &mut self.watch)));
         id
+    }
+
+    pub(super) fn has_given_out(&self, id: JobId) -> bool {
+        id.0 < self.next_id
     }
 
     /// Has memory freed elsewhere if it is much: that takes time, too.
     pub(super) fn release(&mut self, bytes: usize, garbage: impl Send + 'static) {
         if bytes >= RELEASE_FROM {
-            self.job(Release::new(garbage, Outcome::Released));
+            let id = JobId(self.next_id);
+            self.next_id += 1;
+            let work = Release::new(garbage, Outcome::Released);
+            self.outputs.push_back(Output::Job(Job::new(id, work)));
         }
     }
 

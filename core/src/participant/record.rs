@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Event, Input, Job, Outcome, Output, Participant, Reject, Settings, TransportFault};
-use crate::job::{JobId, JobResult};
+use crate::job::JobId;
 use crate::model::{DataType, Model};
 use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
 use crate::request::{Call, ModelForm, RequestId, Response};
@@ -105,11 +105,19 @@ impl Machine for Participant {
     }
 
     fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
-        self.handle_input(now, input)
+        self.take_input(now, input)
     }
 
     fn ask(&mut self) -> Output {
-        self.poll_output()
+        self.next_output()
+    }
+
+    fn take_lost_jobs(&mut self) -> Vec<JobId> {
+        self.watch.take_lost()
+    }
+
+    fn job_lost(id: JobId) -> Input {
+        Input::JobLost(id)
     }
 
     fn state(&self) -> Zeroizing<Vec<u8>> {
@@ -133,7 +141,7 @@ impl Machine for Participant {
                 }
             }
             Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
-            Input::JobDone(JobResult { id, .. }) => Written::JobDone(*id),
+            Input::JobDone(result) => Written::JobDone(result.id()),
             Input::JobLost(id) => Written::JobLost(*id),
             Input::SetModel(model) => Written::SetModel(model.clone()),
             Input::FetchModel => Written::FetchModel,

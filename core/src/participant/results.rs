@@ -5,20 +5,24 @@ use super::jobs::{ComposeError, Outcome};
 use super::machine::{Activity, Fetch, Participant};
 use super::stage::Stage;
 use super::JobResult;
-use crate::job::JobId;
+use crate::job::{JobId, MAX_LOSSES};
 use crate::message::Tag;
 
 impl Participant {
     pub(super) fn handle_job(&mut self, result: JobResult) -> Result<(), Reject> {
+        let (id, outcome) = result.handed_in();
+        self.watch.end(id);
         match self.activity {
-            Activity::Job(expected) if expected == result.id => {
-                self.handle_outcome(result.outcome);
+            Activity::Job(expected, _) if expected == id => {
+                self.losses = 0;
+                self.handle_outcome(outcome);
                 return Ok(());
             }
             _ => {}
         }
-        match (&self.fetch, result.outcome) {
-            (Fetch::Job(expected, parameters), Outcome::Model(model)) if *expected == result.id => {
+        match (&self.fetch, outcome) {
+            (Fetch::Job(expected, parameters), Outcome::Model(model)) if *expected == id => {
+                self.fetch_losses = 0;
                 let parameters = parameters.clone();
                 let expected = parameters.model_length;
                 match model {
@@ -36,7 +40,7 @@ impl Participant {
             (_, Outcome::Released) => Ok(()),
             (_, outcome) => {
                 self.release(outcome.bytes(), outcome);
-                Err(Reject::UnknownJob(result.id))
+                Err(Reject::UnknownJob(id))
             }
         }
     }
@@ -92,12 +96,32 @@ impl Participant {
     }
 
     pub(super) fn handle_lost_job(&mut self, id: JobId) -> Result<(), Reject> {
+        self.watch.end(id);
         match (&self.activity, &self.fetch) {
-            (Activity::Job(expected), _) if *expected == id => self.go_on(),
+            (Activity::Job(expected, job), _) if *expected == id => {
+                let job = *job;
+                self.losses += 1;
+                match self.losses {
+                    times @ MAX_LOSSES.. => {
+                        self.losses = 0;
+                        self.not_composed(ComposeError::JobLost { job, times });
+                    }
+                    _ => self.go_on(),
+                }
+            }
             (_, Fetch::Job(expected, parameters)) if *expected == id => {
                 let parameters = parameters.clone();
-                self.ask_for_model(parameters);
+                self.fetch_losses += 1;
+                match self.fetch_losses {
+                    times @ MAX_LOSSES.. => {
+                        self.fetch_losses = 0;
+                        self.not_fetched(FetchError::JobLost(times));
+                    }
+                    _ => self.ask_for_model(parameters),
+                }
             }
+            // It is not waited for any more, or the machine knows: nothing is wrong.
+            _ if self.has_given_out(id) => {}
             _ => return Err(Reject::UnknownJob(id)),
         }
         Ok(())

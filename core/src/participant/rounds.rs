@@ -25,6 +25,7 @@ impl Participant {
             Task::Update => Stage::FetchSums,
         });
         self.misses = 0;
+        self.losses = 0;
         self.model_asked = false;
         let outdated = !self.settings.keep_models && self.round.is_some() && self.model.is_some();
         let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
@@ -114,8 +115,9 @@ impl Participant {
             number: round.number,
             signatures: round.signatures,
         };
-        let id = self.job(work(composer));
-        self.activity = Activity::Job(id);
+        let work = work(composer);
+        let kind = work.kind();
+        self.activity = Activity::Job(self.job(work), kind);
     }
 
     pub(super) fn post(&mut self, sealed: Bytes) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::replay::Jobs;
-use crate::job::Job;
+use crate::job::{Job, JobId};
 use crate::time::Timestamp;
 
 /// A machine as records see it. Out of reach for other crates: with `read` they could make messages that
@@ -31,11 +31,18 @@ pub trait Machine: Sized {
     /// A machine; the reason if there cannot be such a one.
     fn begin(beginning: Self::Beginning) -> Result<Self, String>;
 
-    /// The machine's `handle_input`.
+    /// The machine's `handle_input`, but that it does not look for lost jobs.
     fn tell(&mut self, now: Timestamp, input: Self::Input) -> Result<(), Self::Reject>;
 
-    /// The machine's `poll_output`.
+    /// The machine's `poll_output`, but that it does not look for lost jobs.
     fn ask(&mut self) -> Self::Output;
+
+    /// The jobs that were lost since the last look. Whether one is found now or later depends on other threads: so
+    /// that a record can be replayed, each is told to the machine as an input.
+    fn take_lost_jobs(&mut self) -> Vec<JobId>;
+
+    /// The input that tells of a lost job.
+    fn job_lost(id: JobId) -> Self::Input;
 
     /// The machine's snapshot.
     fn state(&self) -> Zeroizing<Vec<u8>>;

@@ -122,6 +122,11 @@ impl<M: Recordable> Recorded<M> {
     /// # Errors
     /// As the machine's own.
     pub fn handle_input(&mut self, now: Timestamp, input: M::Input) -> Result<(), M::Reject> {
+        self.tell_of_lost_jobs(now);
+        self.tell(now, input)
+    }
+
+    fn tell(&mut self, now: Timestamp, input: M::Input) -> Result<(), M::Reject> {
         let Some(tape) = &mut self.tape else { return self.machine.tell(now, input) };
         tape.entry(now, Some(M::write(&input)));
         let outcome = self.machine.tell(now, input);
@@ -131,8 +136,18 @@ impl<M: Recordable> Recorded<M> {
         outcome
     }
 
+    /// A loss is an input of its own in the record.
+    fn tell_of_lost_jobs(&mut self, now: Timestamp) {
+        for id in self.machine.take_lost_jobs() {
+            // One that is no longer needed: nothing is wrong.
+            let _ = self.tell(now, M::job_lost(id));
+        }
+    }
+
     /// The machine's `poll_output`.
     pub fn poll_output(&mut self) -> M::Output {
+        let now = self.tape.as_ref().map_or(Timestamp::ZERO, |tape| tape.now);
+        self.tell_of_lost_jobs(now);
         let output = self.machine.ask();
         if let Some(tape) = &mut self.tape {
             tape.polls += 1;

@@ -183,7 +183,9 @@ class JobDone:
 
 @dataclass(frozen=True, slots=True)
 class JobLost:
-    """A job was dropped, or its thread was lost: if it is still needed it is given out again."""
+    """A job was lost. There is no need to say so: the machine sees that a job, or its result, was dropped, and gives
+    it out again if it is still needed. One that is lost five times in a row is given up: :class:`GaveUp`,
+    :class:`GlobalModelFailed` or :class:`RoundFailed` says so."""
 
     id: int
 

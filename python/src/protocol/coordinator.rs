@@ -142,6 +142,7 @@ impl CoordinatorMachine {
                     Why::MinTime(_) => "min_time",
                     Why::Messages(_) => "messages",
                     Why::Job => "job",
+                    Why::LostJob => "lost_job",
                     Why::Stopped => "stopped",
                     _ => "other",
                 };

@@ -295,6 +295,7 @@ fn why_name(why: Why) -> &'static str {
         Why::LocalModel => "local_model",
         Why::Answer => "answer",
         Why::Job => "job",
+        Why::LostJob => "lost_job",
         Why::Stopped => "stopped",
         _ => "other",
     }

@@ -64,6 +64,10 @@ impl Account {
         }
     }
 
+    pub fn job_dropped(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+    }
+
     pub fn confirmed(&mut self, confirmed: PersistId) {
         if let Some(stored) = self.stored.filter(|stored| confirmed > *stored) {
             self.broken(Breach::ConfirmedEarly { confirmed, stored });

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pet_core::coordinator::{self, Coordinator, PersistId};
+use pet_core::job::JobId;
 use pet_core::participant::{self, Participant};
 use pet_core::time::Timestamp;
 
@@ -79,6 +80,12 @@ impl Watch {
     /// later ones.
     pub fn stored(&self, id: PersistId) {
         self.account().stored(id);
+    }
+
+    /// Tells that a job was dropped, as by a thread that has panicked. The machine sees that by itself, so it is no
+    /// breach to say nothing more of it.
+    pub fn dropped(&self, id: JobId) {
+        self.account().job_dropped(id);
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use pet_core::coordinator;
-use pet_core::job::JobId;
 use pet_core::participant;
 use pet_core::request::{Call, RequestId, Response};
 use pet_core::time::Timestamp;
@@ -17,8 +16,8 @@ pub enum Happening {
     ClientWakes(usize),
     /// A participant's job is finished.
     ClientJob(Life, participant::Job),
-    /// A participant's job is lost.
-    ClientJobLost(Life, JobId),
+    /// A participant's job is dropped. Whether anyone says so?
+    ClientJobLost(Life, participant::Job, bool),
     /// A participant is restored after a crash.
     ClientRestored(usize),
     /// A call arrives at the coordinator.
@@ -35,8 +34,8 @@ pub enum Happening {
     Opened(u32, Sender, Box<coordinator::Verified>),
     /// A job of the coordinator is finished.
     ServerJob(u32, coordinator::Job),
-    /// A job of the coordinator is lost.
-    ServerJobLost(u32, JobId),
+    /// A job of the coordinator is dropped. Whether anyone says so?
+    ServerJobLost(u32, coordinator::Job, bool),
     /// The store has stored what it was given.
     Stored(u32),
     /// The coordinator is started again after a crash.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use num_bigint::BigUint;
 use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
-use pet_core::job::JobId;
 use pet_core::mask::{BoundType, DataType};
 use pet_core::message::{Chunk, MessageId, MessageSize, MessageView, Tag};
 use pet_core::model::Scalar;
@@ -155,13 +154,27 @@ impl Simulation<'_> {
         self.client_input(life.client, Input::JobDone(job.finish()))
     }
 
-    pub(super) fn client_job_lost(&mut self, life: Life, id: JobId) -> Result<(), Violation> {
+    /// Who is not told has to find out, at the latest when the machine wants to be woken.
+    pub(super) fn client_job_lost(
+        &mut self,
+        life: Life,
+        job: Job,
+        told: bool,
+    ) -> Result<(), Violation> {
         if !self.is_alive(life) {
             return Ok(());
         }
         self.clients[life.client].jobs -= 1;
         self.trace.note(self.now, format_args!("participant {} has lost a job", life.client));
-        self.client_input(life.client, Input::JobLost(id))
+        let id = job.id();
+        match told {
+            true => self.client_input(life.client, Input::JobLost(id)),
+            false => {
+                drop(job);
+                self.clients[life.client].watch.dropped(id);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn client_answer(
@@ -223,7 +236,8 @@ impl Simulation<'_> {
                         self.agenda.cancel(key);
                     }
                     let who = || format!("participant {index}");
-                    match idle.wake_at {
+                    let is_lost = matches!(idle.why, Why::Job | Why::LostJob) && client.jobs == 0;
+                    match idle.wake_at.filter(|_| !is_lost) {
                         Some(at) => {
                             let at = client.epoch + at.saturating_since(Timestamp::ZERO);
                             if at <= self.now {
@@ -234,7 +248,6 @@ impl Simulation<'_> {
                         None => {
                             let waits = match idle.why {
                                 Why::Answer => !client.requests.is_empty(),
-                                Why::Job => client.jobs > 0,
                                 _ => false,
                             };
                             if !waits {
@@ -271,7 +284,7 @@ impl Simulation<'_> {
         client.jobs += 1;
         let at = self.now + Duration::from_millis(client.random.between(1, 300));
         let happening = match self.chaos.strikes(self.now, Fault::JobLost, &mut client.random) {
-            true => Happening::ClientJobLost(life, job.id()),
+            true => Happening::ClientJobLost(life, job, client.random.chance(0.5)),
             false => Happening::ClientJob(life, job),
         };
         self.agenda.add(at, happening);

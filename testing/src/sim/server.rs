@@ -8,7 +8,6 @@ use pet_core::coordinator::{
     Snapshot, Ticket, Verified, Why,
 };
 use pet_core::crypto::{EncryptKeyPair, PublicEncryptKey, PublicSigningKey, RootSeed, RoundSeed};
-use pet_core::job::JobId;
 use pet_core::message::{MessageError, ReassemblyError, Tag};
 use pet_core::request::{Call, Response};
 use pet_core::time::Timestamp;
@@ -173,13 +172,27 @@ impl Simulation<'_> {
         self.server_input("", Input::JobDone(job.finish()))
     }
 
-    pub(super) fn server_job_lost(&mut self, crashes: u32, id: JobId) -> Result<(), Violation> {
+    /// Who is not told has to find out, at the latest when the machine wants to be woken.
+    pub(super) fn server_job_lost(
+        &mut self,
+        crashes: u32,
+        job: Job,
+        told: bool,
+    ) -> Result<(), Violation> {
         if crashes != self.server.crashes || self.maybe_crash_server()? {
             return Ok(());
         }
         self.server.jobs -= 1;
         self.trace.note(self.now, format_args!("coordinator has lost a job"));
-        self.server_input("", Input::JobLost(id))
+        let id = job.id();
+        match told {
+            true => self.server_input("", Input::JobLost(id)),
+            false => {
+                drop(job);
+                self.server.watch.dropped(id);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn stored(&mut self, crashes: u32) -> Result<(), Violation> {
@@ -231,7 +244,8 @@ impl Simulation<'_> {
                         self.agenda.cancel(wake);
                     }
                     let who = || String::from("the coordinator");
-                    match idle.wake_at {
+                    let is_lost = matches!(idle.why, Why::Job | Why::LostJob) && server.jobs == 0;
+                    match idle.wake_at.filter(|_| !is_lost) {
                         Some(at) => {
                             let at = server.epoch + at.saturating_since(Timestamp::ZERO);
                             if at <= self.now {
@@ -241,7 +255,6 @@ impl Simulation<'_> {
                         }
                         None => {
                             let waits = match idle.why {
-                                Why::Job => server.jobs > 0,
                                 Why::Store => server.storing.is_some(),
                                 _ => false,
                             };
@@ -264,7 +277,7 @@ impl Simulation<'_> {
         let at = self.now + Duration::from_millis(server.random.between(1, 50));
         let happening = match self.chaos.strikes(self.now, Fault::ServerJobLost, &mut server.random)
         {
-            true => Happening::ServerJobLost(server.crashes, job.id()),
+            true => Happening::ServerJobLost(server.crashes, job, server.random.chance(0.5)),
             false => Happening::ServerJob(server.crashes, job),
         };
         self.agenda.add(at, happening);
@@ -513,6 +526,8 @@ fn may_happen_to_anyone(rejection: &Rejection) -> bool {
         | Rejection::Full(_)
         | Rejection::TooLate(_)
         | Rejection::TooManyModels
+        // Its job was lost again and again.
+        | Rejection::NotProcessed
         // The sum message came too late, but was delivered.
         | Rejection::UnknownSumParticipant => true,
         // Sealed for another round.

@@ -205,7 +205,7 @@ impl<'a> Simulation<'a> {
         match happening {
             Happening::ClientWakes(client) => self.client_wakes(client),
             Happening::ClientJob(life, job) => self.client_job(life, job),
-            Happening::ClientJobLost(life, id) => self.client_job_lost(life, id),
+            Happening::ClientJobLost(life, job, told) => self.client_job_lost(life, job, told),
             Happening::ClientRestored(client) => self.restore_client(client),
             Happening::Answered(life, id, response) => self.client_answer(life, id, Ok(response)),
             Happening::Refused(life, id) => {
@@ -220,7 +220,9 @@ impl<'a> Simulation<'a> {
             Happening::ServerWakes => self.server_wakes(),
             Happening::Opened(crashes, sender, message) => self.opened(crashes, sender, *message),
             Happening::ServerJob(crashes, job) => self.server_job(crashes, job),
-            Happening::ServerJobLost(crashes, id) => self.server_job_lost(crashes, id),
+            Happening::ServerJobLost(crashes, job, told) => {
+                self.server_job_lost(crashes, job, told)
+            }
             Happening::Stored(crashes) => self.stored(crashes),
             Happening::ServerRestored => self.restore_server(),
         }

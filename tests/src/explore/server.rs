@@ -431,7 +431,7 @@ impl Servers {
             }
         }
         let waits = match next.idle.why {
-            Why::Job => !next.jobs.is_empty(),
+            Why::Job | Why::LostJob => !next.jobs.is_empty(),
             Why::Store => !next.storing.is_empty(),
             _ => next.idle.wake_at.is_some_and(|at| at > next.now),
         };

@@ -330,7 +330,7 @@ impl Bench {
     /// Something is always due or waited for.
     fn check_not_stuck(&self) {
         let waits = match self.idle.why {
-            Why::Job => !self.jobs.is_empty(),
+            Why::Job | Why::LostJob => !self.jobs.is_empty(),
             Why::Store => self.confirmed < self.last_record,
             Why::Resume => self.machine.is_paused(),
             Why::Stopped => true,

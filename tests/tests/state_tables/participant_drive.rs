@@ -299,7 +299,7 @@ impl Bench {
                     self.idle = idle;
                     let waits = match idle.why {
                         Why::Answer => self.request.is_some(),
-                        Why::Job => self.job.is_some(),
+                        Why::Job | Why::LostJob => self.job.is_some(),
                         Why::Stopped => true,
                         _ => idle.wake_at.is_some_and(|at| at > self.now),
                     };

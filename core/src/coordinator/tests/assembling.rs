@@ -26,7 +26,7 @@ fn assemble(
         assert!(done - before <= BYTES_PER_STEP as u64);
         before = done;
     }
-    match job.finish().outcome {
+    match job.finish().handed_in().1 {
         Outcome::Assembled(result) => (result.map(|_| ()), steps),
         _ => panic!("another outcome"),
     }

@@ -7,6 +7,7 @@ mod control;
 mod failures;
 mod fixture;
 mod front;
+mod lost_jobs;
 mod messages;
 mod records;
 mod repeated;

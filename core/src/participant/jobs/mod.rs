@@ -24,7 +24,7 @@ use crate::crypto::{
     CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose, RootSeed,
     Signature, SigningKeyPair, TaskSignatures,
 };
-use crate::job::Work;
+use crate::job::{JobKind, Work};
 use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
 use crate::message::{ChunkError, MessageSize, SeedOpenError};
 use crate::model::{Model, Scalar};
@@ -82,6 +82,14 @@ pub enum ComposeError {
     /// The round's models are longer than the settings allow, or than a message can hold.
     #[error("the round's models have {0} weights: more than Settings::max_model_length allows")]
     TooLong(u64),
+    /// A job was lost each time: it panics, or whoever runs it drops it.
+    #[error("the job to {job} was lost {times} times: see what the log says of panics, and please report it")]
+    JobLost {
+        /// What it does.
+        job: JobKind,
+        /// How often it was given out.
+        times: u32,
+    },
     /// There are so few masks to add up that their sum would give one of them away.
     #[error("the coordinator gives only {0} mask seeds to add up, at least {MIN_SEEDS} are due: the sum would give single models away")]
     TooFewSeeds(usize),

@@ -7,4 +7,5 @@ mod keys;
 mod let_through;
 mod limits;
 mod local_model;
+mod lost_jobs;
 mod sending;
