@@ -134,9 +134,9 @@ fuzz: ## run every fuzz target for a minute (FUZZ_SECONDS): executions, coverage
 	$(call say,fuzzing)
 	fuzz/run
 
-shuttle: ## the blocking transport's threads, in thousands of orders
+shuttle: ## the threads of the blocking transport and of the participant, in thousands of orders
 	$(call say,threads in many orders)
-	RUSTFLAGS="--cfg shuttle" $(CARGO) test --locked --quiet -p pet-transport-blocking --lib \
+	RUSTFLAGS="--cfg shuttle" $(CARGO) test --locked --quiet -p pet-transport-blocking -p pet-participant --lib \
 		--target-dir target/shuttle interleavings
 
 asan: ## unit tests of core and masking under the address sanitizer
@@ -332,7 +332,7 @@ $(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
-WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core mask network transport-blocking python -type f \
+WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core mask network participant transport-blocking python -type f \
 	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' -o -path '*/dashboard/*' \) -not -path '*/tests/*')
 

@@ -6,14 +6,12 @@ use std::time::Duration;
 use pet_transport_blocking::core::crypto::{PublicSigningKey, Task};
 use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::Reject;
-use pet_transport_blocking::core::round::RoundParameters;
 use pet_transport_blocking::{Config, Error, Handle, Participant};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::cast::{cast, CastError};
 use crate::inbox::{Answer, Inbox, News, View};
-use crate::local::{CheckedModel, LocalModelError, ModelCheck, Shape};
+use crate::local::{CheckedModel, LocalModelError, ModelCheck};
 use crate::mailbox::{Contents, Gone, Mailbox, Stage};
 use crate::notice::Notice;
 use crate::saved::{self, StateError};
@@ -24,7 +22,7 @@ use crate::thread::Thread;
 #[derive(Debug)]
 pub struct Driver {
     handle: Handle,
-    mailbox: Arc<Mailbox>,
+    pub(crate) mailbox: Arc<Mailbox>,
     key: PublicSigningKey,
     scalar: Scalar,
     /// The process that the thread is in.
@@ -69,20 +67,32 @@ impl Driver {
             None => (Participant::new(config)?, None),
             Some(bytes) => {
                 let (core, waiting) = saved::read(bytes)?;
-                (Participant::restore(config, core)?, waiting)
+                let participant =
+                    Participant::restore(config, core).map_err(|error| match error {
+                        Error::Restore(error) => StartError::State(error.into()),
+                        error => error.into(),
+                    })?;
+                (participant, waiting)
             }
         };
-        Self::run(participant, waiting, scalar).map_err(StartError::Thread)
+        let handle = participant.handle();
+        // Of a saved participant, what it knows of its round may be long over.
+        let round = handle.parameters();
+        let mut has_unchecked = round.is_none() && handle.local_model().is_some();
+        if let Some(model) = waiting {
+            // Taken as it is: nothing is known of the round.
+            handle.set_model(model)?;
+            has_unchecked = true;
+        }
+        Self::run(participant, Inbox::new(round, has_unchecked), scalar).map_err(StartError::Thread)
     }
 
-    fn run(
+    pub(crate) fn run(
         participant: Participant,
-        waiting: Option<Model>,
+        mut inbox: Inbox,
         scalar: Scalar,
     ) -> std::io::Result<Arc<Self>> {
         let handle = participant.handle();
-        // Of a restored participant's round: it may be long over.
-        let mut inbox = Inbox::new(handle.parameters(), waiting);
         inbox.proxy = participant.proxy().map(ToString::to_string);
         let mailbox = Arc::new(Mailbox::new(inbox));
         let key = handle.public_key();
@@ -168,26 +178,13 @@ impl Driver {
     /// # Errors
     /// If it does not fit the round, or the participant works no longer.
     pub fn set_model(&self, checked: CheckedModel) -> Result<(), SetError> {
-        let mut model = checked.model;
-        let mut contents = self.running()?;
-        let inbox = &mut contents.inbox;
-        match inbox.shape {
-            Some(shape) => {
-                if shape.data_type() != model.data_type() {
-                    // Another round has begun meanwhile, perhaps the first.
-                    model = cast(model, shape.data_type()).map_err(LocalModelError::from)?;
-                }
-                hand_over(&self.handle, model)?;
-                inbox.waiting_model = None;
-                inbox.model_needed = false;
+        let (mut contents, model) = self.running_for(checked)?;
+        match self.handle.set_model(model) {
+            Err(Error::Rejected(Reject::Model(mismatch))) => {
+                return Err(SetError::Model(mismatch.into()))
             }
-            None => match fit(model, inbox.presumed.as_deref()) {
-                Ok(model) => {
-                    hand_over(&self.handle, model)?;
-                    inbox.waiting_model = None;
-                }
-                Err(model) => inbox.waiting_model = Some(model),
-            },
+            // Stopped meanwhile: the caller learns that anyway.
+            _ => contents.inbox.model_set(),
         }
         Ok(())
     }
@@ -198,27 +195,37 @@ impl Driver {
     /// # Errors
     /// As [`Driver::set_model`].
     pub fn set_model_for(&self, round: u64, checked: CheckedModel) -> Result<bool, SetError> {
-        let mut contents = self.running()?;
+        let (mut contents, model) = self.running_for(checked)?;
         let inbox = &mut contents.inbox;
-        let Some(parameters) = inbox.parameters.clone().filter(|_| inbox.rounds() == round) else {
+        let Some(parameters) = inbox.parameters.as_ref().filter(|_| inbox.rounds() == round) else {
             return Ok(false);
         };
-        let wanted = Shape::from(&*parameters).data_type();
-        let mut model = checked.model;
-        if wanted != model.data_type() {
-            model = cast(model, wanted).map_err(LocalModelError::from)?;
-        }
         // Another round may have begun that the inbox does not know of yet.
-        match self.handle.set_model_for(&parameters, model) {
-            Err(Error::Rejected(Reject::Model(mismatch))) => {
-                return Err(SetError::Model(mismatch.into()))
+        match self.handle.set_model_for(parameters, model) {
+            Err(Error::Rejected(Reject::Model(mismatch))) => Err(SetError::Model(mismatch.into())),
+            Ok(true) => {
+                inbox.model_set();
+                Ok(true)
             }
-            Ok(true) => {}
-            _ => return Ok(false),
+            _ => Ok(false),
         }
-        inbox.waiting_model = None;
-        inbox.model_needed = false;
-        Ok(true)
+    }
+
+    /// The lock, and a model that was checked for the round that is on.
+    fn running_for(
+        &self,
+        mut checked: CheckedModel,
+    ) -> Result<(MutexGuard<'_, Contents>, Model), SetError> {
+        loop {
+            let contents = self.running()?;
+            let shape = contents.inbox.shape;
+            if shape.is_none_or(|shape| checked.wanted == Some(shape.data_type())) {
+                return Ok((contents, checked.model));
+            }
+            // Another round has begun meanwhile, perhaps the first. What takes time is done without the lock.
+            drop(contents);
+            checked = ModelCheck { shape, scalar: self.scalar.clone() }.check(checked.model)?;
+        }
     }
 
     /// Asks for the global model.
@@ -261,11 +268,10 @@ impl Driver {
         }
         contents.stage = Stage::Saved;
         let snapshot = self.handle.stop();
-        let waiting = contents.inbox.waiting_model.take();
         let notices = contents.inbox.take_notices();
         drop(contents);
         self.mailbox.notify();
-        Ok((saved::write(&snapshot, waiting.as_ref()), notices))
+        Ok((snapshot.to_bytes(), notices))
     }
 
     /// Ends the work without telling anyone: whoever waits is left waiting. For a process that is about to
@@ -328,32 +334,94 @@ impl Drop for Fetch<'_> {
     }
 }
 
-impl From<CastError> for SetError {
-    fn from(error: CastError) -> Self {
-        Self::Model(error.into())
-    }
-}
-
-/// The model as the round wants it that the participant was saved in, or as it is if it does not fit:
-/// another round may have begun.
-fn fit(model: Model, presumed: Option<&RoundParameters>) -> Result<Model, Model> {
-    match presumed.map(Shape::from).filter(|shape| shape.length == model.len() as u64) {
-        None => Err(model),
-        Some(shape) if shape.data_type() == model.data_type() => Ok(model),
-        Some(shape) => cast(model.clone(), shape.data_type()).map_err(|_| model),
-    }
-}
-
-/// Gives the participant a model in the type that it wants.
-pub(crate) fn hand_over(handle: &Handle, model: Model) -> Result<(), LocalModelError> {
-    match handle.set_model(model) {
-        Err(Error::Rejected(Reject::Model(mismatch))) => Err(mismatch.into()),
-        // Stopped meanwhile: the caller learns that anyway.
-        _ => Ok(()),
-    }
-}
-
 /// The beginning of a key, by which a participant is told from others.
 fn short_name(key: &PublicSigningKey) -> String {
     key.as_bytes().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::Registry;
+
+    /// Of a coordinator that is not there.
+    fn start(state: Option<&[u8]>) -> Arc<Driver> {
+        let mut config = Config::new("http://127.0.0.1:1").unwrap();
+        config.environment = Default::default();
+        Driver::start(config, state).unwrap()
+    }
+
+    fn set(driver: &Driver, model: impl Into<Model>) -> Result<(), SetError> {
+        driver.set_model(driver.model_check()?.check(model.into())?)
+    }
+
+    #[test]
+    fn a_model_set_before_the_first_contact_is_in_the_state() {
+        let driver = start(None);
+        set(&driver, vec![0.1f64, 0.2]).unwrap();
+        assert!(set(&driver, vec![f64::NAN]).is_err());
+        assert!(!driver
+            .set_model_for(0, driver.model_check().unwrap().check(vec![0.5f32].into()).unwrap())
+            .unwrap());
+        let (state, _) = driver.save().unwrap();
+        let restored = start(Some(&state));
+        assert_eq!(restored.public_key(), driver.public_key());
+        let model = restored.handle.local_model().unwrap();
+        assert!(*model == Model::F64(vec![0.1, 0.2]));
+        // As in the state of the version before.
+        let restored = start(Some(include_bytes!("../tests/states/waiting_in_a_round")));
+        assert_eq!(restored.handle.local_model().unwrap().len(), 5);
+        assert!(restored.handle.parameters().is_some());
+        // What it knows of its round may be long over: any model is taken.
+        set(&restored, vec![1i64; 7]).unwrap();
+        assert_eq!(restored.handle.local_model().unwrap().len(), 7);
+    }
+
+    #[test]
+    fn a_state_is_had_once_and_after_closing() {
+        let driver = start(None);
+        driver.close().unwrap();
+        driver.close().unwrap();
+        assert_eq!(driver.view(), Err(Gone::Stopped));
+        assert_eq!(set(&driver, vec![0.5f32]), Err(SetError::Gone(Gone::Stopped)));
+        assert!(driver.fetch_model().is_err());
+        driver.save().unwrap();
+        assert_eq!(driver.save().unwrap_err(), Gone::Stopped);
+        assert_eq!(driver.close(), Err(Gone::Stopped));
+    }
+
+    #[test]
+    fn trouble_is_told_once_and_wakes_who_waits() {
+        let driver = start(None);
+        assert!(driver.wait_beyond(0, Duration::from_secs(60)).unwrap());
+        let notices = driver.take_notices().unwrap();
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].text.contains("asked again"), "{notices:?}");
+        assert!(driver
+            .fetch_model()
+            .unwrap()
+            .wait(Duration::from_secs(60))
+            .unwrap()
+            .unwrap()
+            .is_err());
+        assert!(driver.view().unwrap().new_global_model);
+    }
+
+    #[test]
+    fn a_registry_halts_who_is_there() {
+        let registry = Registry::new();
+        let driver = start(None);
+        registry.remember(&driver);
+        registry.remember(&start(None));
+        registry.halt_all();
+        assert!(driver.handle.is_stopped());
+    }
+
+    #[test]
+    fn states_that_are_none_are_refused() {
+        let config = || Config::new("http://127.0.0.1:1").unwrap();
+        let refused = |state: &[u8]| Driver::start(config(), Some(state)).unwrap_err();
+        assert!(matches!(refused(b"nonsense"), StartError::State(StateError::Core(_))));
+        assert!(matches!(refused(b"PETw"), StartError::State(StateError::Damaged(_))));
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use pet_transport_blocking::core::mask::{MaskConfig, MaskConfigPair, Precision};
 use pet_transport_blocking::core::model::convert::nearest_f64;
-use pet_transport_blocking::core::model::{Model, Scalar};
+use pet_transport_blocking::core::model::{CastError, Model, Scalar, Weights};
 
 use crate::short::Short;
 
@@ -20,19 +20,34 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// What masking with this config and scalar will do to a model of the config's data type.
-    pub(crate) fn new(config: MaskConfigPair, model: &Model, scalar: &Scalar) -> Self {
+    /// What masking with this config and scalar will do to a model, each of whose weights is looked at once.
+    ///
+    /// # Errors
+    /// If a weight cannot be had in the config's type.
+    pub(crate) fn new(
+        config: MaskConfigPair,
+        model: &Model,
+        scalar: &Scalar,
+    ) -> Result<Self, CastError> {
         let bound = nearest_f64(&config.vect.add_shift());
         let scalar_bound = nearest_f64(&config.unit.add_shift());
         let given = scalar.to_f64();
         let factor = given.min(scalar_bound);
-        let mut sizes = Sizes { bound, ..Sizes::default() };
-        match model {
-            Model::F32(weights) => sizes.count(weights.iter().map(|&w| f64::from(w)), factor),
-            Model::F64(weights) => sizes.count(weights.iter().copied(), factor),
-            Model::I32(weights) => sizes.count(weights.iter().map(|&w| f64::from(w)), factor),
-            Model::I64(weights) => sizes.count(weights.iter().map(|&w| w as f64), factor),
-        }
+        let mut sizes = Sizes { bound, finite: true, ..Sizes::default() };
+        let mut index = 0;
+        model.blocks(config.vect.data_type(), 0..model.len(), |weights| {
+            let count = match weights {
+                Weights::F32(weights) => sizes.count(weights.iter().map(|&w| w.into()), factor),
+                Weights::F64(weights) => sizes.count(weights.iter().copied(), factor),
+                Weights::I32(weights) => sizes.count(weights.iter().map(|&w| w.into()), factor),
+                Weights::I64(weights) => sizes.count(weights.iter().map(|&w| w as f64), factor),
+            };
+            if !sizes.finite {
+                check_finite_from(index, weights)?;
+            }
+            index += count;
+            Ok::<_, CastError>(())
+        })?;
         let excess = Excess {
             config: config.vect,
             weights: sizes.beyond,
@@ -44,7 +59,7 @@ impl Findings {
         let coarse = config.precision(scalar).filter(|precision| {
             precision.is_too_coarse_for(sizes.largest, config.vect.data_type())
         });
-        Self {
+        Ok(Self {
             excess: (excess.weights > 0 || excess.scalar.is_some()).then_some(excess),
             loss: coarse.map(|precision| Loss {
                 config: config.vect,
@@ -52,7 +67,7 @@ impl Findings {
                 largest: sizes.largest,
                 scalar: factor,
             }),
-        }
+        })
     }
 }
 
@@ -65,11 +80,15 @@ struct Sizes {
     largest_beyond: f64,
     /// As it is.
     largest: f64,
+    finite: bool,
 }
 
 impl Sizes {
-    fn count(&mut self, weights: impl Iterator<Item = f64>, factor: f64) {
+    /// Gives how many there were.
+    fn count(&mut self, weights: impl ExactSizeIterator<Item = f64>, factor: f64) -> usize {
+        let count = weights.len();
         for weight in weights.map(f64::abs) {
+            self.finite &= weight.is_finite();
             self.largest = self.largest.max(weight);
             let scaled = weight * factor;
             if scaled > self.bound {
@@ -77,6 +96,38 @@ impl Sizes {
                 self.largest_beyond = self.largest_beyond.max(scaled);
             }
         }
+        count
+    }
+}
+
+/// Whether a model has weights that no coordinator takes.
+pub(crate) fn check_finite(model: &Model) -> Result<(), CastError> {
+    let mut index = 0;
+    model.blocks(model.data_type(), 0..model.len(), |weights| {
+        index = check_finite_from(index, weights)?;
+        Ok(())
+    })
+}
+
+/// The same of some weights, of which the first has this index; gives the index of the next.
+fn check_finite_from(index: usize, weights: Weights<'_>) -> Result<usize, CastError> {
+    fn check(
+        index: usize,
+        weights: impl ExactSizeIterator<Item = f64>,
+    ) -> Result<usize, CastError> {
+        let end = index + weights.len();
+        match weights.enumerate().find(|(_, weight)| !weight.is_finite()) {
+            None => Ok(end),
+            Some((place, weight)) => {
+                Err(CastError::NotFinite { index: index + place, value: weight.to_string() })
+            }
+        }
+    }
+    match weights {
+        Weights::F32(weights) => check(index, weights.iter().map(|&weight| weight.into())),
+        Weights::F64(weights) => check(index, weights.iter().copied()),
+        Weights::I32(weights) => Ok(index + weights.len()),
+        Weights::I64(weights) => Ok(index + weights.len()),
     }
 }
 
@@ -164,5 +215,54 @@ impl fmt::Display for Loss {
              number of samples divided by that of the largest participant, or by any number that all participants \
              agree on; or ask for a mask config with finer steps (a smaller bound, another group type)"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(config: &str, model: &Model, scalar: f64) -> Result<Findings, CastError> {
+        let config: MaskConfig = config.parse().unwrap();
+        Findings::new(config.into(), model, &Scalar::from_f64(scalar).unwrap())
+    }
+
+    #[test]
+    fn weights_beyond_the_bound_are_counted_as_the_round_has_them() {
+        let mut weights = vec![0.5f64; 3000];
+        (weights[7], weights[2999]) = (2.0, -4.0);
+        // The nearest 32-bit float is 1, which is not beyond.
+        weights[1500] = 1.0 + 1e-12;
+        let found = findings("Prime/F32/B0/M3", &Model::F64(weights.clone()), 1.0).unwrap();
+        let text = found.excess.unwrap().to_string();
+        assert!(text.starts_with("2 of 3000 weights"), "{text}");
+        assert!(text.contains("the largest is 4, 4 times as much"), "{text}");
+        let found = findings("Prime/F64/B0/M3", &Model::F64(weights), 1.0).unwrap();
+        assert!(found.excess.unwrap().to_string().starts_with("3 of 3000 weights"));
+        let found = findings("Prime/I32/B0/M3", &Model::I64(vec![1, -1, 0]), 1.0).unwrap();
+        assert_eq!(found, Findings { excess: None, loss: None });
+    }
+
+    #[test]
+    fn a_scalar_beyond_its_bound_and_one_that_is_too_small_are_told_of() {
+        let model = Model::F32(vec![0.5; 3]);
+        let found = findings("Prime/F32/B0/M3", &model, 3.0).unwrap();
+        assert!(found.excess.unwrap().to_string().contains("The scalar 3 is beyond 1"));
+        let found = findings("Prime/F32/B0/M3", &model, 1e-9).unwrap();
+        assert!(found.loss.unwrap().to_string().contains("With a scalar of 1e-9"));
+    }
+
+    #[test]
+    fn the_first_weight_that_is_not_finite_is_named() {
+        for at in [0, 1023, 1024, 2500] {
+            let mut weights = vec![0.5f32; 3000];
+            (weights[at], weights[2999]) = (f32::NAN, f32::INFINITY);
+            let expected = CastError::NotFinite { index: at, value: "NaN".into() };
+            for config in ["Prime/F32/B0/M3", "Prime/F64/B0/M3"] {
+                let model = Model::F32(weights.clone());
+                assert_eq!(findings(config, &model, 1.0), Err(expected.clone()));
+                assert_eq!(check_finite(&model), Err(expected.clone()));
+            }
+        }
     }
 }

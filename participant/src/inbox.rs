@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use pet_transport_blocking::core::mask::MaskReport;
 use pet_transport_blocking::core::message::Tag;
-use pet_transport_blocking::core::model::Model;
-use pet_transport_blocking::core::participant::{Event, FetchError, Trouble, TroubleReason};
+use pet_transport_blocking::core::model::{Model, Scalar};
+use pet_transport_blocking::core::participant::{
+    Event, FetchError, ModelMismatch, Trouble, TroubleReason,
+};
 use pet_transport_blocking::core::round::RoundParameters;
 
 use crate::findings::Findings;
-use crate::local::{LocalModelError, Shape};
+use crate::local::{LocalModelError, ModelCheck, Shape, Unchecked};
 use crate::notice::{Level, Notice};
 use crate::rounds::{Over, Rounds};
 use crate::short::Short;
@@ -91,8 +93,8 @@ pub(crate) struct Inbox {
     new_global_model: bool,
     /// The participant waits for a local model.
     pub(crate) model_needed: bool,
-    /// A local model that was set before its type was known.
-    pub(crate) waiting_model: Option<Model>,
+    /// A local model that was set before its round was known.
+    unchecked: Unchecked,
     /// What was wrong with a local model that could not be checked at once.
     model_error: Option<LocalModelError>,
     /// How often the global model was asked for, and how many of these wishes are answered, in their order.
@@ -110,13 +112,12 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Of a participant that may have been saved in a round, and may have a local model whose type is
-    /// yet to be checked.
-    pub(crate) fn new(
-        presumed: Option<Arc<RoundParameters>>,
-        waiting_model: Option<Model>,
-    ) -> Self {
-        Self { presumed, waiting_model, ..Self::default() }
+    /// Of a participant that may have been saved in a round, and may have a local model that is yet to be
+    /// checked.
+    pub(crate) fn new(presumed: Option<Arc<RoundParameters>>, has_unchecked: bool) -> Self {
+        let mut unchecked = Unchecked::default();
+        unchecked.set(!has_unchecked);
+        Self { presumed, unchecked, ..Self::default() }
     }
 
     pub(crate) fn view(&self) -> View {
@@ -193,6 +194,8 @@ impl Inbox {
                 self.notice(Level::Info, text);
                 self.model_needed = true;
             }
+            // What is wrong with its weights was told when it was looked over.
+            Event::ModelRejected(ModelMismatch::Mask(_)) if self.unchecked.was_told() => {}
             Event::ModelRejected(mismatch) => self.model_rejected(mismatch.into()),
             Event::ModelOutdated => {
                 self.notice(
@@ -268,8 +271,29 @@ impl Inbox {
         self.model_needed = false;
     }
 
+    /// A local model was set.
+    pub(crate) fn model_set(&mut self) {
+        let known = self.shape.is_some();
+        self.unchecked.set(known);
+        self.model_needed &= !known;
+    }
+
+    /// Now that the round is known, a local model of before can be looked over: what its user should know of it is
+    /// told.
+    pub(crate) fn look_over(&mut self, model: Option<&Model>, scalar: &Scalar) {
+        let check = ModelCheck { shape: self.shape, scalar: scalar.clone() };
+        match self.unchecked.look_over(model, &check) {
+            None => {}
+            Some(Ok(findings)) => {
+                self.foresee(&findings);
+                self.model_needed = false;
+            }
+            Some(Err(error)) => self.model_rejected(error),
+        }
+    }
+
     /// A local model was taken before, and cannot be used.
-    pub(crate) fn model_rejected(&mut self, error: LocalModelError) {
+    fn model_rejected(&mut self, error: LocalModelError) {
         self.notice(Level::Error, format!("the local model was dropped: {error}"));
         self.model_error = Some(error);
     }
@@ -299,7 +323,7 @@ impl Inbox {
 
     /// Tells of a coarsely rounded model where nobody is there to be warned. (What is put on the bound is told once
     /// it was.)
-    pub(crate) fn foresee(&mut self, findings: &Findings) {
+    fn foresee(&mut self, findings: &Findings) {
         if let Some(loss) = &findings.loss {
             self.notice(Level::Warning, loss.to_string());
         }
@@ -365,4 +389,146 @@ fn goes_on(event: &Event) -> bool {
             | Event::Rejected { .. }
             | Event::GaveUp(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use pet_transport_blocking::core::crypto::{PublicEncryptKey, RoundSeed, Task};
+    use pet_transport_blocking::core::mask::{DataType, MaskConfig, MaskError};
+    use pet_transport_blocking::core::participant::TransportFault;
+    use pet_transport_blocking::core::problem::Problem;
+
+    use super::*;
+
+    fn parameters(number: u8) -> Arc<RoundParameters> {
+        let mask: MaskConfig = "Prime/F32/B0/M3".parse().unwrap();
+        Arc::new(RoundParameters {
+            pk: PublicEncryptKey::new([1; 32]),
+            sum: 0.0,
+            update: 1.0,
+            seed: RoundSeed::new([number; 32]),
+            mask_config: mask.into(),
+            model_length: 2,
+        })
+    }
+
+    fn new_round(number: u8) -> Event {
+        Event::NewRound { task: Task::Update, parameters: parameters(number) }
+    }
+
+    fn needed() -> Event {
+        Event::ModelNeeded { data_type: DataType::F32, length: 2 }
+    }
+
+    fn trouble(reason: &str) -> Event {
+        let reason = TransportFault::Unreachable(reason.into()).into();
+        Event::Trouble(Trouble::new("params", reason))
+    }
+
+    fn texts(inbox: &mut Inbox, least: Level) -> Vec<String> {
+        let notices = inbox.take_notices().into_iter();
+        notices.filter(|notice| notice.level >= least).map(|notice| notice.text).collect()
+    }
+
+    #[test]
+    fn the_round_that_a_participant_was_saved_in_counts_once_it_gets_on_in_it() {
+        let mut inbox = Inbox::new(Some(parameters(1)), false);
+        assert!(!inbox.take_in(trouble("no")));
+        assert_eq!((inbox.rounds(), inbox.shape), (0, None));
+        assert!(inbox.take_in(needed()));
+        let view = inbox.view();
+        assert_eq!((view.rounds, view.new_global_model, view.model_needed), (1, true, true));
+        assert!(!inbox.take_in(Event::Sent(Tag::Update)));
+        // Or it is over, and another one is the first.
+        let mut inbox = Inbox::new(Some(parameters(1)), false);
+        assert!(inbox.take_in(new_round(2)));
+        assert!(!inbox.take_in(needed()));
+        assert_eq!(inbox.rounds(), 1);
+    }
+
+    #[test]
+    fn wishes_are_answered_in_their_order_and_given_up_ones_are_not_kept() {
+        let mut inbox = Inbox::new(None, false);
+        inbox.take_in(new_round(1));
+        let wishes = [inbox.wish(), inbox.wish(), inbox.wish()];
+        assert!(!inbox.view().new_global_model);
+        inbox.give_up(wishes[1]);
+        let model = Arc::new(Model::F32(vec![0.5; 2]));
+        inbox.take_in(Event::GlobalModel(None));
+        assert_eq!(inbox.answer(wishes[0]), Some(Ok(None)));
+        assert_eq!(inbox.answer(wishes[2]), None);
+        inbox.take_in(Event::GlobalModel(Some(model.clone())));
+        // Of the wish that was given up.
+        assert_eq!(Arc::strong_count(&model), 1);
+        let failed = FetchError::Length { expected: 2, actual: 3 };
+        inbox.take_in(Event::GlobalModelFailed(failed.clone()));
+        assert_eq!(inbox.answer(wishes[2]), Some(Err(failed)));
+        assert!(inbox.view().new_global_model);
+    }
+
+    #[test]
+    fn trouble_is_told_once_for_each_reason_until_something_works() {
+        let mut inbox = Inbox::new(None, false);
+        inbox.proxy = Some("http://proxy".into());
+        for _ in 0..3 {
+            inbox.take_in(trouble("no"));
+            inbox.take_in(trouble("never"));
+        }
+        assert_eq!(texts(&mut inbox, Level::Warning).len(), 2);
+        inbox.take_in(Event::Sent(Tag::Sum));
+        inbox.take_in(trouble("no"));
+        let status = Event::Trouble(Trouble::new("params", TroubleReason::Status(502)));
+        inbox.take_in(status);
+        let told = texts(&mut inbox, Level::Warning);
+        assert_eq!(told.len(), 2);
+        assert!(told[1].contains("[through the proxy http://proxy]"), "{told:?}");
+        for number in 0..100 {
+            inbox.take_in(trouble(&number.to_string()));
+        }
+        assert_eq!(texts(&mut inbox, Level::Warning).len(), MAX_TROUBLES - 2);
+    }
+
+    #[test]
+    fn talk_goes_before_warnings_where_nobody_looks() {
+        let mut inbox = Inbox::new(None, false);
+        inbox.take_in(trouble("no"));
+        for number in 0..100 {
+            inbox.take_in(new_round(number));
+        }
+        assert_eq!(inbox.notices.len(), MAX_NOTICES);
+        assert_eq!(texts(&mut inbox, Level::Warning).len(), 1);
+        assert_eq!(inbox.take_news().len(), MAX_NOTICES);
+        assert!(inbox.take_news().is_empty());
+    }
+
+    #[test]
+    fn lateness_is_no_warning() {
+        let mut inbox = Inbox::new(None, false);
+        for (name, late) in [("too_late", true), ("model_length", false)] {
+            let problem = Problem::new(name, 400, "", "");
+            inbox.take_in(Event::Rejected { tag: Tag::Update, problem });
+            assert_eq!(texts(&mut inbox, Level::Warning).is_empty(), late);
+            let news = inbox.take_news();
+            assert!(matches!(&news[..], [News::Rejected { late: told, .. }] if *told == late));
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_no_good_is_told_once() {
+        let scalar = Scalar::one();
+        let beyond = Model::F64(vec![0.5, 1e39]);
+        let mut inbox = Inbox::new(None, false);
+        inbox.model_set();
+        assert!(inbox.take_in(new_round(1)));
+        inbox.look_over(Some(&beyond), &scalar);
+        assert!(inbox.take_model_error().is_some());
+        assert_eq!(texts(&mut inbox, Level::Error).len(), 1);
+        // Later the machine finds it out, too.
+        inbox.take_in(Event::ModelRejected(MaskError::NotFinite { index: 1 }.into()));
+        assert!(inbox.take_model_error().is_none());
+        assert!(texts(&mut inbox, Level::Error).is_empty());
+        // One that was not looked over is told of by the machine.
+        inbox.take_in(Event::ModelRejected(MaskError::NotFinite { index: 1 }.into()));
+        assert!(inbox.take_model_error().is_some());
+    }
 }

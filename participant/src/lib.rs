@@ -37,10 +37,11 @@
 
 #![forbid(unsafe_code)]
 
-mod cast;
 mod driver;
 mod findings;
 mod inbox;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod local;
 mod machine;
 mod mailbox;
@@ -54,12 +55,11 @@ mod sync;
 mod thread;
 mod watch;
 
-pub use cast::CastError;
 pub use driver::{Driver, Fetch, SetError, StartError};
 pub use findings::{Excess, Findings, Loss};
 pub use inbox::{Answer, News, View};
 pub use local::{CheckedModel, LocalModelError, ModelCheck};
-pub use machine::{Machine, Polled, Refused, Saved};
+pub use machine::{Machine, Polled, Refused};
 pub use mailbox::Gone;
 pub use notice::{Level, Notice};
 pub use pet_transport_blocking as transport;

@@ -2,13 +2,12 @@
 //! them, and what masking will do to them.
 
 use pet_transport_blocking::core::mask::MaskConfigPair;
-use pet_transport_blocking::core::model::{DataType, Model, Scalar};
+use pet_transport_blocking::core::model::{CastError, DataType, Model, Scalar};
 use pet_transport_blocking::core::participant::ModelMismatch;
 use pet_transport_blocking::core::round::RoundParameters;
 use thiserror::Error;
 
-use crate::cast::{cast, check, CastError};
-use crate::findings::Findings;
+use crate::findings::{check_finite, Findings};
 
 /// What a round's models are: how they are masked, which says of which type they are, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +27,13 @@ impl Shape {
         self.config.vect.data_type()
     }
 
-    /// What masking will do to a model beyond what its sender may expect.
-    pub(crate) fn findings(self, model: &Model, scalar: &Scalar) -> Findings {
-        Findings::new(self.config, model, scalar)
+    /// Whether a model has as many weights as the round's.
+    pub(crate) fn check_length(self, model: &Model) -> Result<(), ModelMismatch> {
+        let (expected, actual) = (self.length, model.len() as u64);
+        if expected == actual {
+            return Ok(());
+        }
+        Err(ModelMismatch::Length { expected, actual })
     }
 }
 
@@ -66,13 +69,15 @@ impl ModelCheck {
     /// If the model has weights that the round's type does not have: NaN, the infinities, what is beyond the
     /// type's range, floats for integers. Before the type is known, only what no type has is refused.
     pub fn check(&self, model: Model) -> Result<CheckedModel, LocalModelError> {
-        let Some(shape) = self.shape else {
-            check(&model)?;
-            return Ok(CheckedModel { model, findings: None });
-        };
-        let model = cast(model, shape.data_type())?;
-        let findings = shape.findings(&model, &self.scalar);
-        Ok(CheckedModel { model, findings: Some(findings) })
+        let findings = self.look_over(&model)?;
+        Ok(CheckedModel { model, wanted: self.data_type(), findings })
+    }
+
+    pub(crate) fn look_over(&self, model: &Model) -> Result<Option<Findings>, CastError> {
+        match self.shape {
+            None => check_finite(model).map(|()| None),
+            Some(shape) => Findings::new(shape.config, model, &self.scalar).map(Some),
+        }
     }
 }
 
@@ -80,6 +85,8 @@ impl ModelCheck {
 #[derive(Debug, Clone)]
 pub struct CheckedModel {
     pub(crate) model: Model,
+    /// The type that its weights can be had in for certain.
+    pub(crate) wanted: Option<DataType>,
     pub(crate) findings: Option<Findings>,
 }
 
@@ -87,5 +94,96 @@ impl CheckedModel {
     /// What its sender should be told before it is set; `None` where the round was not known.
     pub fn findings(&self) -> Option<&Findings> {
         self.findings.as_ref()
+    }
+}
+
+/// A local model that a machine has and that was set before its round was known.
+#[derive(Debug, Default)]
+pub(crate) struct Unchecked {
+    /// There is one.
+    is_there: bool,
+    /// It was found to be no good, and its user knows that: the machine finds it out when it comes to mask it.
+    is_told: bool,
+}
+
+impl Unchecked {
+    /// A model was set; `known` is whether its round is.
+    pub(crate) fn set(&mut self, known: bool) {
+        *self = Self { is_there: !known, is_told: false };
+    }
+
+    /// Looks a model over that could not be checked before, now that its round is known; once.
+    pub(crate) fn look_over(
+        &mut self,
+        model: Option<&Model>,
+        check: &ModelCheck,
+    ) -> Option<Result<Findings, LocalModelError>> {
+        let model = model.filter(|_| std::mem::take(&mut self.is_there))?;
+        let result = check.look_over(model).map_err(LocalModelError::from).transpose()?;
+        self.is_told = result.is_err();
+        Some(result)
+    }
+
+    /// Whether a model that the machine gives back is one of which everything was told.
+    pub(crate) fn was_told(&mut self) -> bool {
+        std::mem::take(&mut self.is_told)
+    }
+
+    /// Whether the machine's model is no good.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.is_told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: Option<&str>) -> ModelCheck {
+        let shape = config.map(|config| {
+            let config: pet_transport_blocking::core::mask::MaskConfig = config.parse().unwrap();
+            Shape { config: config.into(), length: 3 }
+        });
+        ModelCheck { shape, scalar: Scalar::one() }
+    }
+
+    #[test]
+    fn weights_are_checked_as_far_as_the_round_is_known() {
+        let beyond = Model::F64(vec![0.5, 1e39, 0.5]);
+        assert!(check(None).check(beyond.clone()).unwrap().findings().is_none());
+        let error = check(Some("Prime/F32/Bmax/M3")).check(beyond.clone()).unwrap_err();
+        assert!(error
+            .to_string()
+            .contains("weight 1 of the local model is 1e39, beyond the range"));
+        assert!(check(Some("Prime/F64/Bmax/M3")).check(beyond).is_ok());
+        for config in [None, Some("Prime/F32/B0/M3")] {
+            let error = check(config).check(Model::F32(vec![0.0, f32::INFINITY])).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "weight 1 of the local model is inf: weights must be finite numbers"
+            );
+        }
+        let error = check(Some("Prime/I32/B0/M3")).check(Model::F32(vec![])).unwrap_err();
+        assert!(error.to_string().ends_with("round them yourself"), "{error}");
+    }
+
+    #[test]
+    fn a_model_that_could_not_be_checked_is_looked_over_once() {
+        let model = Model::F64(vec![0.5, 1e39, 0.5]);
+        let known = check(Some("Prime/F32/B0/M3"));
+        let mut unchecked = Unchecked::default();
+        assert!(unchecked.look_over(Some(&model), &known).is_none());
+        unchecked.set(false);
+        assert!(unchecked.look_over(Some(&model), &known).unwrap().is_err());
+        assert!(unchecked.look_over(Some(&model), &known).is_none());
+        assert!(unchecked.is_bad() && unchecked.was_told() && !unchecked.was_told());
+        // Another one, which is good.
+        unchecked.set(false);
+        let good = Model::F64(vec![0.5; 3]);
+        assert!(unchecked.look_over(Some(&good), &known).unwrap().is_ok());
+        assert!(!unchecked.was_told());
+        // One that was checked when it was set.
+        unchecked.set(true);
+        assert!(unchecked.look_over(Some(&model), &known).is_none());
     }
 }

@@ -101,3 +101,33 @@ impl Contents {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_learns_that_nothing_will_come() {
+        for (stage, gone) in [
+            (Stage::Closed, Gone::Stopped),
+            (Stage::Saved, Gone::Stopped),
+            (Stage::Broken, Gone::Broken),
+        ] {
+            let mailbox = Mailbox::new(Inbox::new(None, false));
+            let waited = std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| mailbox.wait(Duration::MAX, |_| None::<()>));
+                mailbox.lock().stage = stage;
+                mailbox.notify();
+                waiting.join().unwrap()
+            });
+            assert_eq!(waited, Err(gone));
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_given_without_waiting() {
+        let mailbox = Mailbox::new(Inbox::new(None, false));
+        assert_eq!(mailbox.wait(Duration::ZERO, |_| Some(1)), Ok(Some(1)));
+        assert_eq!(mailbox.wait(Duration::ZERO, |_| None::<()>), Ok(None));
+    }
+}

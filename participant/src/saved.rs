@@ -1,7 +1,7 @@
-//! Saved participants: the core's bytes, and with them a local model that could not be checked yet.
+//! Saved participants of earlier versions: core's bytes, and with them a local model that could not be checked yet.
 //!
-//! Before the first contact with the coordinator nobody knows of which type weights must be, so a
-//! local model is kept as the user gave it. Such a state has a form of its own around the core's:
+//! Before the first contact with the coordinator nobody knows of which type weights must be. Core keeps such a model
+//! in its own state now; before, it was in a form around that:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -13,9 +13,8 @@
 
 use bincode::Options;
 use pet_transport_blocking::core::model::Model;
-use pet_transport_blocking::core::participant::{RestoreError, Snapshot};
+use pet_transport_blocking::core::participant::RestoreError;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 const MAGIC: [u8; 4] = *b"PETw";
 const VERSION: u16 = 1;
@@ -37,23 +36,6 @@ pub enum StateError {
     /// It is cut short or changed.
     #[error("the saved state is damaged: {0}")]
     Damaged(String),
-}
-
-/// The state's bytes; wiped from memory when dropped.
-pub(crate) fn write(snapshot: &Snapshot, waiting: Option<&Model>) -> Zeroizing<Vec<u8>> {
-    let core = snapshot.to_bytes();
-    let Some(model) = waiting else { return core };
-    let model_size = options(u64::MAX).serialized_size(model).unwrap_or(0);
-    let size = HEAD + core.len() + usize::try_from(model_size).unwrap_or(0);
-    // Reserved in one go: growing would leave copies of the secrets behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size));
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(core.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&core);
-    let written = options(u64::MAX).serialize_into(&mut *bytes, model);
-    written.expect("numbers serialize into memory");
-    bytes
 }
 
 /// The core's bytes, and the waiting model if there is one.
@@ -82,4 +64,44 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(&[u8], Option<Model>), StateError> {
 
 fn options(limit: u64) -> impl Options {
     bincode::DefaultOptions::new().with_fixint_encoding().with_limit(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use pet_transport_blocking::core::participant::{Participant, Settings};
+
+    use super::*;
+
+    // Saved by the version that wrote them.
+    const FLOATS: &[u8] = include_bytes!("../tests/states/waiting_float64");
+    const INTEGERS: &[u8] = include_bytes!("../tests/states/waiting_int64");
+    const IN_A_ROUND: &[u8] = include_bytes!("../tests/states/waiting_in_a_round");
+
+    #[test]
+    fn states_of_the_version_before_are_read() {
+        let floats = Model::F64(vec![0.1, -2.5, 1e-3, 0.25]);
+        let integers = Model::I64(vec![1, 2, 3, -4]);
+        let in_a_round = Model::F64(vec![1.5, 2.5, -0.125, 0.1, 7.0]);
+        for (state, expected, knows_a_round) in
+            [(FLOATS, floats, false), (INTEGERS, integers, false), (IN_A_ROUND, in_a_round, true)]
+        {
+            let (core, model) = read(state).unwrap();
+            assert!(model.unwrap() == expected);
+            let participant = Participant::restore(core, Settings::default()).unwrap();
+            assert_eq!(participant.parameters().is_some(), knows_a_round);
+            assert!(!participant.has_model());
+        }
+    }
+
+    #[test]
+    fn damaged_and_later_states_are_refused() {
+        for length in [4, 13, 14, 40, FLOATS.len() - 1] {
+            assert!(matches!(read(&FLOATS[..length]), Err(StateError::Damaged(_))), "{length}");
+        }
+        let mut later = FLOATS.to_vec();
+        later[4] = 2;
+        assert_eq!(read(&later), Err(StateError::Version { found: 2 }));
+        // What is no state at all is for core to say.
+        assert!(read(b"nonsense").unwrap() == (b"nonsense", None));
+    }
 }

@@ -6,10 +6,7 @@ use pet_transport_blocking::core::model::Scalar;
 use pet_transport_blocking::core::participant::Event;
 use pet_transport_blocking::{Handle, Participant};
 
-use crate::cast::cast;
-use crate::driver::hand_over;
 use crate::inbox::is_late;
-use crate::local::LocalModelError;
 use crate::mailbox::{Mailbox, Stage};
 use crate::watch::RoundWatch;
 
@@ -62,18 +59,10 @@ impl Thread {
     fn take_in(&self, event: Event) {
         let mut contents = self.mailbox.lock();
         let inbox = &mut contents.inbox;
-        let new_round = inbox.take_in(event);
-        let waiting = inbox.waiting_model.take_if(|_| new_round);
-        if let (Some(shape), Some(model)) = (inbox.shape, waiting) {
-            // Under the lock, so that no newer model is replaced; it happens once in a participant's life.
-            let outcome = cast(model, shape.data_type()).map_err(LocalModelError::from);
-            if let Ok(model) = &outcome {
-                inbox.foresee(&shape.findings(model, &self.scalar));
-            }
-            match outcome.and_then(|model| hand_over(&self.handle, model)) {
-                Ok(()) => inbox.model_needed = false,
-                Err(error) => inbox.model_rejected(error),
-            }
+        if inbox.take_in(event) {
+            // Under the lock, so that no newer model is taken for it; there is something to do once in a
+            // participant's life.
+            inbox.look_over(self.handle.local_model().as_deref(), &self.scalar);
         }
         drop(contents);
         self.mailbox.notify();

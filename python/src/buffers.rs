@@ -3,6 +3,7 @@
 //! also lie at odd addresses, as in packed records and mapped files.
 
 use std::ffi::CStr;
+use std::marker::PhantomData;
 
 use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
 use pyo3::intern;
@@ -82,30 +83,76 @@ pub(crate) fn copy<T: Number>(
     buffer: &PyUntypedBuffer,
     items: Items,
 ) -> PyResult<Vec<T>> {
-    let py = array.py();
-    let as_it_is = !items.swapped && is_aligned::<T>(buffer) && buffer.as_typed::<T>().is_ok();
-    if as_it_is && buffer.item_count() <= COPIES_PER_TURN {
-        return buffer.as_typed::<T>()?.to_vec(py);
+    if is_plain::<T>(buffer, items) && buffer.item_count() <= COPIES_PER_TURN {
+        return buffer.as_typed::<T>()?.to_vec(array.py());
     }
     let mut weights = vec![T::default(); buffer.item_count()];
-    let view = PyMemoryView::from(array)?;
-    let mut start: isize = 0;
-    for piece in weights.chunks_mut(COPIES_PER_TURN) {
-        let end = start.saturating_add_unsigned(piece.len());
-        let slice = view.get_item(PySlice::new(py, start, end, 1))?;
-        if as_it_is {
+    let mut pieces = Pieces::new(array, buffer, items)?;
+    weights.chunks_mut(COPIES_PER_TURN).try_for_each(|piece| pieces.read(piece))?;
+    Ok(weights)
+}
+
+/// Shows a flat buffer of such items a piece at a time, for those who make something smaller of it.
+pub(crate) fn each_piece<T: Number>(
+    array: &Bound<'_, PyAny>,
+    buffer: &PyUntypedBuffer,
+    items: Items,
+    mut see: impl FnMut(Vec<T>) -> PyResult<()>,
+) -> PyResult<()> {
+    let mut pieces = Pieces::new(array, buffer, items)?;
+    let mut left = buffer.item_count();
+    while left > 0 {
+        let mut piece = vec![T::default(); left.min(COPIES_PER_TURN)];
+        pieces.read(&mut piece)?;
+        left -= piece.len();
+        see(piece)?;
+    }
+    Ok(())
+}
+
+/// A flat buffer of numbers that is read from its beginning.
+struct Pieces<'py, T> {
+    view: Bound<'py, PyMemoryView>,
+    swapped: bool,
+    is_plain: bool,
+    start: isize,
+    numbers: PhantomData<T>,
+}
+
+impl<'py, T: Number> Pieces<'py, T> {
+    fn new(array: &Bound<'py, PyAny>, buffer: &PyUntypedBuffer, items: Items) -> PyResult<Self> {
+        Ok(Self {
+            view: PyMemoryView::from(array)?,
+            swapped: items.swapped,
+            is_plain: is_plain::<T>(buffer, items),
+            start: 0,
+            numbers: PhantomData,
+        })
+    }
+
+    /// The next numbers, as many as there is room for. Other threads get their turn behind them.
+    fn read(&mut self, piece: &mut [T]) -> PyResult<()> {
+        let py = self.view.py();
+        let end = self.start.saturating_add_unsigned(piece.len());
+        let slice = self.view.get_item(PySlice::new(py, self.start, end, 1))?;
+        if self.is_plain {
             PyBuffer::<T>::get(&slice)?.copy_to_slice(py, piece)?;
         } else {
             let bytes = slice.call_method0(intern!(py, "tobytes"))?;
             let bytes = bytes.cast::<PyBytes>()?.as_bytes();
             for (number, bytes) in piece.iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
-                *number = T::decode(bytes, items.swapped);
+                *number = T::decode(bytes, self.swapped);
             }
         }
-        start = end;
+        self.start = end;
         py.detach(|| ());
+        Ok(())
     }
-    Ok(weights)
+}
+
+/// Whether numbers are in the buffer as they are in this machine.
+fn is_plain<T: Number>(buffer: &PyUntypedBuffer, items: Items) -> bool {
+    !items.swapped && is_aligned::<T>(buffer) && buffer.as_typed::<T>().is_ok()
 }
 
 /// Whether each item is at an address that its type may have, and so is the first one of each piece.

@@ -10,8 +10,8 @@ use pyo3::types::{
     PyString, PyTuple,
 };
 
-use crate::buffers::{self, copy, half, Items};
-use crate::errors::LocalModelDataTypeMisMatch;
+use crate::buffers::{self, copy, each_piece, half, Items, Number};
+use crate::errors::{model_error, LocalModelDataTypeMisMatch};
 
 /// After how many numbers of a list other threads get their turn: about a millisecond's work.
 const NUMBERS_PER_TURN: usize = 1 << 14;
@@ -143,7 +143,8 @@ fn refuse_masked(array: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Reads a buffer: one copy if it has the type of a model, else one conversion for each number.
+/// Reads a buffer: one copy if it has the type of a model, else one conversion for each number. Numbers of eight bytes
+/// for a round of numbers of four are converted on their way in; all else is for core to convert.
 fn read_buffer(
     array: &Bound<'_, PyAny>,
     buffer: &PyUntypedBuffer,
@@ -165,13 +166,21 @@ fn read_buffer(
     }
     Ok(match items.element {
         ElementType::Float { bytes: 4 } => copy::<f32>(array, buffer, items)?.into(),
-        ElementType::Float { bytes: 8 } => copy::<f64>(array, buffer, items)?.into(),
+        ElementType::Float { bytes: 8 } => match wanted {
+            Some(DataType::F32) => narrow::<f64>(array, buffer, items, DataType::F32)?,
+            _ => copy::<f64>(array, buffer, items)?.into(),
+        },
         ElementType::Float { bytes: 2 } => {
             // As bits, since there is no such type here yet.
             copy::<u16>(array, buffer, items)?.into_iter().map(half).collect::<Vec<_>>().into()
         }
         ElementType::SignedInteger { bytes: 4 } => copy::<i32>(array, buffer, items)?.into(),
-        ElementType::SignedInteger { bytes: 8 } => copy::<i64>(array, buffer, items)?.into(),
+        ElementType::SignedInteger { bytes: 8 } => match wanted {
+            Some(wanted @ (DataType::F32 | DataType::I32)) => {
+                narrow::<i64>(array, buffer, items, wanted)?
+            }
+            _ => copy::<i64>(array, buffer, items)?.into(),
+        },
         ElementType::SignedInteger { bytes: 1 } => widened!(i8),
         ElementType::SignedInteger { bytes: 2 } => widened!(i16),
         ElementType::UnsignedInteger { bytes: 1 } => widened!(u8),
@@ -180,6 +189,23 @@ fn read_buffer(
         ElementType::UnsignedInteger { bytes: 8 } => unsigned(copy(array, buffer, items)?, wanted)?,
         _ => return read_foreign(array, buffer, wanted),
     })
+}
+
+/// Reads weights that take less memory in the wanted type: converted as they come, so that they are never there twice.
+fn narrow<T: Number>(
+    array: &Bound<'_, PyAny>,
+    buffer: &PyUntypedBuffer,
+    items: Items,
+    wanted: DataType,
+) -> PyResult<Model>
+where
+    Model: From<Vec<T>>,
+{
+    let mut model = Model::with_capacity(wanted, buffer.item_count());
+    each_piece::<T>(array, buffer, items, |piece| {
+        model.append_converted(&piece.into()).map_err(|error| model_error(&error.into()))
+    })?;
+    Ok(model)
 }
 
 fn unsigned(weights: Vec<u64>, wanted: Option<DataType>) -> PyResult<Model> {

@@ -99,6 +99,6 @@ def test_as_an_error_it_keeps_the_model_from_being_set(fake: FakeCoordinator) ->
                 participant.set_local_model([500.0] * 4)
         return participant.stop()
 
-    weights = np.full(4, 500, np.float32).tobytes()
+    weights = np.full(4, 500, np.float64).tobytes()
     assert weights in state_after_setting("ignore")
     assert weights not in state_after_setting("error")

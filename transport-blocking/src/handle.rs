@@ -133,7 +133,9 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Rejected`] if it does not fit the current round (before the first contact with the
-    /// coordinator anything is taken, and checked later), or the participant was stopped.
+    /// coordinator, a restored participant's included, anything is taken, and checked later), or the participant
+    /// was stopped. Weights of another type than the round's are converted: see
+    /// [`Input::SetModel`](core::Input::SetModel).
     pub fn set_model(&self, model: Model) -> Result<(), Error> {
         self.shared.input(Input::SetModel(model))
     }
@@ -235,6 +237,11 @@ impl Handle {
     /// The parameters of the current round; `None` before the first.
     pub fn parameters(&self) -> Option<Arc<RoundParameters>> {
         self.shared.lock().machine.parameters().cloned()
+    }
+
+    /// The local model that was not yet used, as it was set.
+    pub fn local_model(&self) -> Option<Arc<Model>> {
+        self.shared.lock().machine.local_model().cloned()
     }
 
     /// Whether the participant waits for a local model.

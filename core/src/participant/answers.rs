@@ -43,8 +43,11 @@ impl Participant {
             Ok(parameters) => parameters,
             Err(reason) => return self.trouble("params", reason),
         };
+        let has_looked = std::mem::replace(&mut self.has_looked, true);
         if self.parameters().is_none_or(|current| **current != parameters) {
             self.begin_round(parameters);
+        } else if !has_looked {
+            self.check_model();
         }
         self.step();
     }

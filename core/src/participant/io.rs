@@ -43,6 +43,11 @@ pub enum Input {
     JobLost(JobId),
     /// Set a trained model, which is sent when this participant is next chosen to update. It
     /// replaces an earlier one that was not yet used.
+    ///
+    /// Its weights may be of another type than the round's: they are converted block by block while it is masked,
+    /// floats to the nearest of the round's type, integers to floats where floats are wanted. Type and length are
+    /// checked at once, the weights themselves in the job, both with [`Event::ModelRejected`] where the round is not
+    /// known before.
     SetModel(Model),
     /// Fetch the global model: the answer is [`Event::GlobalModel`] or [`Event::GlobalModelFailed`]. Each wish
     /// gets an answer of its own, in the order of the wishes, with a model that was asked for afterwards or is
@@ -174,6 +179,13 @@ pub struct Trouble {
     pub reason: TroubleReason,
 }
 
+impl Trouble {
+    /// One of a call; for those who test what they make of it.
+    pub fn new(call: &'static str, reason: TroubleReason) -> Self {
+        Self { call, reason }
+    }
+}
+
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
@@ -269,10 +281,10 @@ pub enum ModelMismatch {
         /// How many it has.
         actual: u64,
     },
-    /// Its weights are of another type than the round's.
-    #[error("the local model has {actual} weights, but this coordinator's models have {expected} weights")]
+    /// Its weights are floats, and the round's are integers.
+    #[error("the local model has {actual} weights, but this coordinator's models have {expected} weights: round them yourself")]
     DataType {
-        /// Of which type they should be.
+        /// Of which type the round's are.
         expected: DataType,
         /// Of which type they are.
         actual: DataType,

@@ -34,6 +34,8 @@ pub struct Participant {
     now: Timestamp,
     pub(super) round: Option<Round>,
     pub(super) stage: Stage,
+    /// Whether it has looked at the coordinator's parameters: before, a restored participant's round may be over.
+    pub(super) has_looked: bool,
     pub(super) model: Option<Arc<Model>>,
     /// The local model that is being masked: it is used up when that succeeds.
     pub(super) masking: Option<Arc<Model>>,
@@ -142,6 +144,7 @@ impl Participant {
             now: Timestamp::ZERO,
             round: state.round,
             stage: state.stage,
+            has_looked: false,
             model: state.model,
             masking: None,
             model_asked: false,
@@ -187,6 +190,7 @@ impl Participant {
             now: self.now,
             round: self.round.clone(),
             stage: self.stage.clone(),
+            has_looked: self.has_looked,
             model: self.model.clone(),
             masking: self.masking.clone(),
             model_asked: self.model_asked,
@@ -230,6 +234,11 @@ impl Participant {
     /// Whether a local model is there that was not yet used.
     pub fn has_model(&self) -> bool {
         self.model.is_some()
+    }
+
+    /// The local model that was not yet used, as it was set.
+    pub fn local_model(&self) -> Option<&Arc<Model>> {
+        self.model.as_ref()
     }
 
     /// Whether this participant waits for a local model.

@@ -7,13 +7,15 @@ use super::io::{Event, FetchError, ModelMismatch, Reject, TransportFault, Troubl
 use super::jobs::DecodeModel;
 use super::machine::{Activity, Fetch, Participant};
 use super::stage::Stage;
-use crate::model::Model;
+use crate::model::{castable, Model};
 use crate::request::{Call, RequestId, Response};
 use crate::round::RoundParameters;
 
 impl Participant {
     pub(super) fn set_model(&mut self, model: Model) -> Result<(), Reject> {
-        let fits = self.parameters().map_or(Ok(()), |parameters| fits(&model, parameters));
+        // Before a look at the coordinator a restored participant's round may be over: it is checked then.
+        let known = self.parameters().filter(|_| self.has_looked);
+        let fits = known.map_or(Ok(()), |parameters| fits(&model, parameters));
         if let Err(mismatch) = fits {
             self.release(model.len() * 8, model);
             return Err(mismatch.into());
@@ -28,6 +30,15 @@ impl Participant {
     pub(super) fn set_local_model(&mut self, model: Option<Arc<Model>>) {
         if let Some(old) = std::mem::replace(&mut self.model, model) {
             self.release(old.len() * 8, old);
+        }
+    }
+
+    /// Drops a model that the round cannot use, now that it is known.
+    pub(super) fn check_model(&mut self) {
+        let Some((model, parameters)) = self.model.as_ref().zip(self.parameters()) else { return };
+        if let Err(mismatch) = fits(model, parameters) {
+            self.set_local_model(None);
+            self.event(Event::ModelRejected(mismatch));
         }
     }
 
@@ -156,9 +167,7 @@ impl Participant {
 
 pub(super) fn fits(model: &Model, parameters: &RoundParameters) -> Result<(), ModelMismatch> {
     let (expected, actual) = (parameters.mask_config.vect.data_type(), model.data_type());
-    if expected != actual {
-        return Err(ModelMismatch::DataType { expected, actual });
-    }
+    castable(actual, expected).map_err(|_| ModelMismatch::DataType { expected, actual })?;
     let (expected, actual) = (parameters.model_length, model.len() as u64);
     if expected != actual {
         return Err(ModelMismatch::Length { expected, actual });

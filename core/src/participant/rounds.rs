@@ -11,6 +11,7 @@ use super::models::fits;
 use super::stage::{Content, Round, Stage, Upload};
 use crate::crypto::{Task, TaskSignatures};
 use crate::job::Work;
+use crate::model::Model;
 use crate::request::Call;
 use crate::round::RoundParameters;
 
@@ -27,19 +28,20 @@ impl Participant {
         self.misses = 0;
         self.losses = 0;
         self.model_asked = false;
-        let outdated = !self.settings.keep_models && self.round.is_some() && self.model.is_some();
+        // One that does not even fit the round before was not for it: a restored participant was given it.
+        let was_for =
+            |(round, model): (&Round, &Arc<Model>)| fits(model, &round.parameters).is_ok();
+        let outdated = !self.settings.keep_models
+            && self.round.as_ref().zip(self.model.as_ref()).is_some_and(was_for);
         let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
         self.root = self.root.ratchet();
         self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
-        self.event(Event::NewRound { task, parameters: parameters.clone() });
+        self.event(Event::NewRound { task, parameters });
         if outdated {
             self.set_local_model(None);
             self.event(Event::ModelOutdated);
         }
-        if let Some(Err(mismatch)) = self.model.as_ref().map(|model| fits(model, &parameters)) {
-            self.set_local_model(None);
-            self.event(Event::ModelRejected(mismatch));
-        }
+        self.check_model();
     }
 
     /// Does the next step of the current stage, right after a look at the round's parameters.

@@ -3,10 +3,10 @@
 use num_rational::BigRational;
 use num_traits::ToPrimitive;
 
-use crate::model::{convert, Model};
+use crate::model::{convert, Cast};
 
 /// A type of weights.
-pub(crate) trait Weight: Copy + Send + Sync + 'static {
+pub(crate) trait Weight: Cast + Send + Sync {
     /// How long m may be, in bits; its full length for all floats but the denormal ones.
     const BITS: u32;
 
@@ -32,13 +32,10 @@ pub(crate) trait Weight: Copy + Send + Sync + 'static {
 
     /// m and e of the largest weight that is not clamped.
     fn largest(limit: Self::Limit) -> (u64, i32);
-
-    /// The weights of a model of this type; None for another type.
-    fn of(model: &Model) -> Option<&[Self]>;
 }
 
 macro_rules! float_weight {
-    ($type:ty, $variant:ident, $fraction:literal, $bias:literal, $nearest:path) => {
+    ($type:ty, $fraction:literal, $bias:literal, $nearest:path) => {
         impl Weight for $type {
             const BITS: u32 = $fraction + 1;
             const IS_FLOAT: bool = true;
@@ -84,22 +81,15 @@ macro_rules! float_weight {
                 let (_, m, e) = limit.split();
                 (m, e)
             }
-
-            fn of(model: &Model) -> Option<&[Self]> {
-                match model {
-                    Model::$variant(weights) => Some(weights),
-                    _ => None,
-                }
-            }
         }
     };
 }
 
-float_weight!(f32, F32, 23, 127, convert::nearest_f32);
-float_weight!(f64, F64, 52, 1023, convert::nearest_f64);
+float_weight!(f32, 23, 127, convert::nearest_f32);
+float_weight!(f64, 52, 1023, convert::nearest_f64);
 
 macro_rules! integer_weight {
-    ($type:ty, $variant:ident) => {
+    ($type:ty) => {
         impl Weight for $type {
             const BITS: u32 = <$type>::BITS;
             const IS_FLOAT: bool = false;
@@ -131,19 +121,12 @@ macro_rules! integer_weight {
             fn largest(limit: u64) -> (u64, i32) {
                 (limit.min(<$type>::MIN.unsigned_abs().into()), 0)
             }
-
-            fn of(model: &Model) -> Option<&[Self]> {
-                match model {
-                    Model::$variant(weights) => Some(weights),
-                    _ => None,
-                }
-            }
         }
     };
 }
 
-integer_weight!(i32, I32);
-integer_weight!(i64, I64);
+integer_weight!(i32);
+integer_weight!(i64);
 
 #[cfg(test)]
 mod tests {

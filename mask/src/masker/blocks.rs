@@ -44,6 +44,8 @@ pub(super) struct Line<E: Element, W: Weight> {
     /// A block of masks, and of numbers.
     block: Zeroizing<Vec<E>>,
     numbers: Zeroizing<Vec<E>>,
+    /// A block of weights, where the model's are of another type.
+    weights: Zeroizing<Vec<W>>,
 }
 
 impl<E: Element, W: Weight> Recipe<E, W> {
@@ -104,7 +106,9 @@ pub(super) fn block_len<E: Element>() -> usize {
 impl<E: Element, W: Weight> Line<E, W> {
     pub(super) fn new(recipe: Arc<Recipe<E, W>>, masks: Masks<E>) -> Self {
         let block = || Zeroizing::new(vec![E::default(); block_len::<E>()]);
-        Line { recipe, masks, block: block(), numbers: block() }
+        let converted = if W::of(&recipe.model).is_some() { 0 } else { block_len::<E>() };
+        let weights = Zeroizing::new(vec![W::default(); converted]);
+        Line { recipe, masks, block: block(), numbers: block(), weights }
     }
 
     /// Appends the masked numbers of a range of weights to `out`, which has room for them.
@@ -115,10 +119,17 @@ impl<E: Element, W: Weight> Line<E, W> {
         clamped: &mut Clamped,
     ) -> Result<(), MaskError> {
         let Recipe { group, encoder, model, level } = &*self.recipe;
-        // The type was checked at the beginning.
-        let weights = W::of(model).unwrap_or_default().get(range.clone()).unwrap_or_default();
-        let mut start = range.start;
-        for weights in weights.chunks(self.block.len()) {
+        let own = W::of(model);
+        for start in range.clone().step_by(self.block.len()) {
+            let end = range.end.min(start + self.block.len());
+            let weights = match own {
+                Some(weights) => &weights[start..end],
+                None => {
+                    let converted = &mut self.weights[..end - start];
+                    W::cast(model, start, converted)?;
+                    converted
+                }
+            };
             let block = &mut self.block[..weights.len()];
             let numbers = &mut self.numbers[..weights.len()];
             self.masks.fill(group, block);
@@ -129,7 +140,6 @@ impl<E: Element, W: Weight> Line<E, W> {
             let end = out.len();
             out.resize(end + weights.len() * group.wire_bytes, 0);
             E::pack(*level, numbers, group.wire_bytes, &mut out[end..]);
-            start += weights.len();
         }
         Ok(())
     }

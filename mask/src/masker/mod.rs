@@ -17,7 +17,7 @@ use super::encode::{clamp_scalar, encode_exact, encode_unit, Clamped, Weight};
 use super::group::{with_element_type, Elements, Group};
 use super::object::{write_unit, write_vector_header, MaskObjectView};
 use super::seed::MaskSeed;
-use crate::model::{Model, Scalar};
+use crate::model::{castable, CastError, Model, Scalar};
 use blocks::{Line, Recipe};
 pub use parts::MaskPart;
 use parts::Split;
@@ -32,7 +32,7 @@ pub enum MaskError {
         /// Its index.
         index: usize,
     },
-    /// The model's weights are not of the round's type.
+    /// The model's weights are of a type that cannot be had in the round's: floats for integers.
     #[error("the round wants {expected} weights, the model has {found} weights")]
     DataType {
         /// The config's type.
@@ -40,9 +40,24 @@ pub enum MaskError {
         /// The model's type.
         found: DataType,
     },
+    /// A weight is beyond the range of the round's type.
+    #[error(transparent)]
+    Cast(CastError),
     /// A model that no message can hold.
     #[error("a model of {0} weights cannot be sent (the limit is 4294967295)")]
     TooLong(usize),
+}
+
+impl From<CastError> for MaskError {
+    fn from(error: CastError) -> Self {
+        match error {
+            CastError::NotFinite { index, .. } => Self::NotFinite { index },
+            CastError::FloatsForIntegers { actual, wanted } => {
+                Self::DataType { expected: wanted, found: actual }
+            }
+            error => Self::Cast(error),
+        }
+    }
 }
 
 /// Reports what masking did to the model beyond rounding it. (How coarse that is follows from the config and the
@@ -89,10 +104,11 @@ impl fmt::Debug for Masker {
 }
 
 impl Masker {
-    /// Begins to mask `model`, weighted by `scalar`. The time does not depend on the model's length.
+    /// Begins to mask `model`, weighted by `scalar`. Weights of another type than the config's are converted block by
+    /// block, as [`crate::model::CastError`] says. The time does not depend on the model's length.
     ///
     /// # Errors
-    /// If the model's type is not the config's, or it is too long.
+    /// If the model's weights cannot be had in the config's type, or it is too long.
     pub fn new(
         seed: &MaskSeed,
         config: MaskConfigPair,
@@ -129,10 +145,7 @@ impl Masker {
         scalar: &Scalar,
         model: Arc<Model>,
     ) -> Result<Self, MaskError> {
-        let (expected, found) = (config.vect.data_type(), model.data_type());
-        if expected != found {
-            return Err(MaskError::DataType { expected, found });
-        }
+        castable(model.data_type(), config.vect.data_type())?;
         let length = model.len();
         let too_long = MaskError::TooLong(length);
         let len = MaskObjectView::serialized_len(config, length).ok_or(too_long.clone())?;
@@ -213,7 +226,7 @@ impl Masker {
     /// The bytes, after those given at the beginning; masks what is left of the model.
     ///
     /// # Errors
-    /// If a weight is not finite.
+    /// If a weight is not finite, or beyond the range of the config's type.
     pub fn finish(mut self) -> Result<(Vec<u8>, MaskReport), MaskError> {
         self.step(usize::MAX);
         if let Some(error) = self.error {

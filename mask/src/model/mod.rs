@@ -2,7 +2,8 @@
 //!
 //! A model is a plain typed array, and travels as one between peers of this implementation ([`mod@array`]).
 //! Exact rationals exist only while the old wire format is read or written ([`ratio`]), and where they
-//! are turned into floats and integers ([`convert`]).
+//! are turned into floats and integers ([`convert`]). A model of another type than a round's is converted block by
+//! block while it is masked ([`Model::blocks`]).
 
 use std::collections::TryReserveError;
 use std::fmt;
@@ -12,12 +13,15 @@ use serde::{Deserialize, Serialize};
 pub use crate::DataType;
 
 pub mod array;
+mod cast;
 pub mod convert;
 pub mod ratio;
 mod scalar;
 pub(crate) mod weight;
 
 pub use array::{ArrayDecoder, ArrayError};
+pub(crate) use cast::Cast;
+pub use cast::{castable, CastError, Weights};
 pub use convert::OutOfRange;
 pub use ratio::{RatioDecoder, RatioError};
 pub use scalar::{Scalar, ScalarError};

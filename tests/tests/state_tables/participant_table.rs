@@ -248,12 +248,13 @@ fn expected_at(stage: Stage, doing: Doing, stimulus: Stimulus) -> Cell {
             D::Job | D::Seal => To(stage, D::Look),
             D::Look | D::Pause | D::Get | D::Post | D::PostPart => unknown_job,
         },
-        I::SetModel => match (stage, doing) {
+        // The weights are converted.
+        I::SetModel | I::SetModelType => match (stage, doing) {
             (S::Model, _) | (S::Mask, D::Pause) => To(S::Mask, D::Look),
             // For the next round, if this one is with another model already.
             (_, _) => Kept,
         },
-        I::SetModelLength | I::SetModelType => match stage {
+        I::SetModelLength => match stage {
             // It shows when the first round begins.
             S::First => Kept,
             S::Idle | S::Sum | S::SumSend | S::Sum2 | S::Sum2Send => Refused("model"),

@@ -27,7 +27,7 @@ use crate::crypto::{
 use crate::job::{JobKind, Work};
 use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
 use crate::message::{ChunkError, MessageSize, SeedOpenError};
-use crate::model::{Model, Scalar};
+use crate::model::{CastError, DataType, Model, Scalar};
 use crate::participant::FetchError;
 use crate::round::{DecodeError, RoundParameters};
 
@@ -101,12 +101,18 @@ impl From<MaskError> for ComposeError {
     }
 }
 
+impl From<CastError> for ComposeError {
+    fn from(error: CastError) -> Self {
+        MaskError::from(error).into()
+    }
+}
+
 /// What a participant's job has done. Opaque: it is handed back to the machine.
 pub enum Outcome {
     #[doc(hidden)]
     Composed(Result<Upload, ComposeError>),
     #[doc(hidden)]
-    Leaves(Vec<Digest>),
+    Leaves(Result<Vec<Digest>, ComposeError>),
     #[doc(hidden)]
     MaskPart(Box<MaskPart>),
     #[doc(hidden)]
@@ -167,6 +173,11 @@ impl Composer {
 
     pub(super) fn chunk(self, upload: Upload) -> impl Work<Outcome> {
         SealChunk::new(self, upload)
+    }
+
+    /// Of the round's models.
+    fn data_type(&self) -> DataType {
+        self.parameters.mask_config.vect.data_type()
     }
 
     fn pk(&self) -> &PublicEncryptKey {

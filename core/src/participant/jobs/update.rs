@@ -12,7 +12,7 @@ use crate::crypto::{Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSig
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::{MaskPart, MaskReport, MaskSeed, Masker};
 use crate::message::{EncryptedMaskSeed, Frame, LocalSeedDict, Tag};
-use crate::model::Model;
+use crate::model::{CastError, DataType, Model, Weights};
 use crate::round::{DecodeError, DictSteps, SumDict};
 
 /// How many weights are hashed in a step, and make a leaf of the model's hash.
@@ -75,11 +75,12 @@ impl ComposeUpdate {
                 UpdateStage::Hash { sums, leaves: Vec::new() }
             }
             UpdateStage::Hash { sums, mut leaves } => {
+                let wanted = composer.data_type();
                 if leaves.len() < leaf_count(&self.model) {
-                    leaves.push(hash_leaf(&self.model, leaves.len()));
+                    leaves.push(hash_leaf(&self.model, wanted, leaves.len())?);
                     return Ok(UpdateStage::Hash { sums, leaves });
                 }
-                let seed = composer.mask_seed(&hash_model(&self.model, &leaves));
+                let seed = composer.mask_seed(&hash_model(self.model.len(), wanted, &leaves));
                 let mut frame = Frame::with_capacity(128);
                 let buffer = frame.buffer_mut();
                 buffer.extend_from_slice(composer.signatures.sum.as_bytes());
@@ -197,9 +198,10 @@ impl Work<Outcome> for ComposeUpdate {
                     .step_by(share)
                     .map(|first| HashLeaves {
                         model: self.model.clone(),
+                        wanted: self.composer.data_type(),
                         next: first,
                         end: all.min(first + share),
-                        leaves: Vec::new(),
+                        leaves: Ok(Vec::new()),
                     })
                     .map(|part| Box::new(part) as Box<dyn Work<Outcome>>)
                     .collect()
@@ -215,7 +217,10 @@ impl Work<Outcome> for ComposeUpdate {
 
     fn absorb(&mut self, part: Outcome) {
         match (&mut self.stage, part) {
-            (UpdateStage::Hash { leaves, .. }, Outcome::Leaves(more)) => leaves.extend(more),
+            (UpdateStage::Hash { leaves, .. }, Outcome::Leaves(Ok(more))) => leaves.extend(more),
+            (UpdateStage::Hash { .. }, Outcome::Leaves(Err(error))) => {
+                self.stage = UpdateStage::Done(Err(error));
+            }
             (UpdateStage::Mask { masker, .. }, Outcome::MaskPart(part)) => masker.absorb(*part),
             _ => {}
         }
@@ -233,9 +238,10 @@ impl Work<Outcome> for ComposeUpdate {
 /// Hashes some leaves of a model.
 struct HashLeaves {
     model: Arc<Model>,
+    wanted: DataType,
     next: usize,
     end: usize,
-    leaves: Vec<Digest>,
+    leaves: Result<Vec<Digest>, CastError>,
 }
 
 impl Work<Outcome> for HashLeaves {
@@ -245,19 +251,24 @@ impl Work<Outcome> for HashLeaves {
 
     fn step(&mut self) -> bool {
         if self.next < self.end {
-            self.leaves.push(hash_leaf(&self.model, self.next));
+            match (&mut self.leaves, hash_leaf(&self.model, self.wanted, self.next)) {
+                (Ok(leaves), Ok(leaf)) => leaves.push(leaf),
+                (leaves, Err(error)) => *leaves = Err(error),
+                (Err(_), Ok(_)) => {}
+            }
             self.next += 1;
         }
-        self.next == self.end
+        // After an error nothing else matters.
+        self.leaves.is_err() || self.next == self.end
     }
 
     fn progress(&self) -> Progress {
-        let done = self.leaves.len() as u64;
+        let done = self.leaves.as_ref().map_or(0, Vec::len) as u64;
         Progress { done, total: done + (self.end - self.next) as u64 }
     }
 
     fn finish(self: Box<Self>) -> Outcome {
-        Outcome::Leaves(self.leaves)
+        Outcome::Leaves(self.leaves.map_err(ComposeError::from))
     }
 }
 
@@ -289,37 +300,38 @@ fn leaf_count(model: &Model) -> usize {
 
 /// The root of the hash tree of a model: all leaves but the last are as long, so that type, length and leaves
 /// tell the model. Leaves and root cannot be mistaken for each other, as they begin differently.
-fn hash_model(model: &Model, leaves: &[Digest]) -> Digest {
+///
+/// It is the model as it is masked, in the round's type, whatever the type that it was set in.
+fn hash_model(length: usize, data_type: DataType, leaves: &[Digest]) -> Digest {
     let mut hash = Blake2b::default();
-    hash.update(&[1, model.data_type() as u8]);
-    hash.update(&(model.len() as u64).to_le_bytes());
+    hash.update(&[1, data_type as u8]);
+    hash.update(&(length as u64).to_le_bytes());
     for leaf in leaves {
         hash.update(leaf.as_bytes());
     }
     hash.finish()
 }
 
-fn hash_leaf(model: &Model, index: usize) -> Digest {
-    /// Fits the L1 cache.
-    const PIECE: usize = 1024;
+fn hash_leaf(model: &Model, wanted: DataType, index: usize) -> Result<Digest, CastError> {
     let range = index * LEAF..model.len().min((index + 1) * LEAF);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * PIECE));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * Model::BLOCK));
     let mut hash = Blake2b::default();
     hash.update(&[0]);
-    macro_rules! hash_all {
+    macro_rules! write_all {
         ($weights:expr) => {
-            for piece in $weights[range].chunks(PIECE) {
-                bytes.clear();
-                piece.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()));
-                hash.update(&bytes);
-            }
+            $weights.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()))
         };
     }
-    match model {
-        Model::F32(weights) => hash_all!(weights),
-        Model::F64(weights) => hash_all!(weights),
-        Model::I32(weights) => hash_all!(weights),
-        Model::I64(weights) => hash_all!(weights),
-    }
-    hash.finish()
+    model.blocks(wanted, range, |weights| {
+        bytes.clear();
+        match weights {
+            Weights::F32(weights) => write_all!(weights),
+            Weights::F64(weights) => write_all!(weights),
+            Weights::I32(weights) => write_all!(weights),
+            Weights::I64(weights) => write_all!(weights),
+        }
+        hash.update(&bytes);
+        Ok::<_, CastError>(())
+    })?;
+    Ok(hash.finish())
 }

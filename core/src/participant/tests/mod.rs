@@ -8,4 +8,5 @@ mod let_through;
 mod limits;
 mod local_model;
 mod lost_jobs;
+mod other_types;
 mod sending;
