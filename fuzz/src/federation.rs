@@ -6,7 +6,7 @@
 //! participant `i` is the integer `k * 16^i`, so that the digits of the sum are the models.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use pet_core::coordinator::{
@@ -617,6 +617,8 @@ pub fn check_mean(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn calm_until_a_model() -> Federation {

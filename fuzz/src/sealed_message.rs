@@ -1,6 +1,6 @@
 //! One message on all of its way: sealed bytes, opened, checked, taken in or turned down.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use pet_core::coordinator::{Coordinator, Front, Input, Output, Phase, Ticket};
 use pet_core::crypto::{EncryptKeyPair, Seed, SigningKeyPair};
