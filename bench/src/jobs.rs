@@ -4,7 +4,6 @@
 //! A job is more than the step that it is named after: masking hashes the model, signs and seals the message; adding
 //! up masks opens the sealed seeds first, and signs and seals afterwards.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -186,11 +185,11 @@ enum Stop {
     Sent(Bytes),
 }
 
-/// Does what a participant says, with answers from `answer`, until it gives out a job of the name that is waited for,
-/// or has sent a message.
+/// Does what a participant says, with answers from `answer`, until it gives out a job of the kind that is waited for, if
+/// one is, or has sent a message.
 fn drive(
     participant: &mut Participant,
-    wanted: JobKind,
+    wanted: Option<JobKind>,
     mut answer: impl FnMut(&Call) -> Response,
 ) -> Stop {
     use participant::{Input, Output};
@@ -199,7 +198,7 @@ fn drive(
     loop {
         let mut sent = None;
         let input = match participant.poll_output() {
-            Output::Job(job) if job.kind() == wanted => return Stop::Job(job),
+            Output::Job(job) if Some(job.kind()) == wanted => return Stop::Job(job),
             Output::Job(job) => Input::JobDone(job.finish()),
             Output::Request { id, call: Call::Message(message) } => {
                 sent = Some(message);
@@ -221,20 +220,20 @@ fn drive(
 
 fn until_job(
     participant: &mut Participant,
-    name: &str,
+    kind: JobKind,
     mut answer: impl FnMut(&Call) -> Response,
 ) -> participant::Job {
     loop {
-        if let Stop::Job(job) = drive(participant, name, &mut answer) {
+        if let Stop::Job(job) = drive(participant, Some(kind), &mut answer) {
             return job;
         }
     }
 }
 
 fn until_sent(participant: &mut Participant, answer: impl FnMut(&Call) -> Response) -> Bytes {
-    match drive(participant, "", answer) {
+    match drive(participant, None, answer) {
         Stop::Sent(message) => message,
-        Stop::Job(_) => unreachable!("every job has a name"),
+        Stop::Job(_) => unreachable!("none is waited for"),
     }
 }
 
@@ -411,14 +410,13 @@ impl Round {
     fn new(config: MaskConfig, length: usize) -> Self {
         let time = TimeRange { min: Duration::ZERO, max: Duration::from_secs(600) };
         let count = |count| CountRange { min: count, max: count };
-        let settings = coordinator::Settings {
-            sum: coordinator::SumSettings { prob: 0.5, count: count(1), time },
-            update: coordinator::UpdateSettings { prob: 1.0, count: count(UPDATES as u64), time },
-            sum2: coordinator::Sum2Settings { count: count(1), time, quorum: Default::default() },
-            mask: config.into(),
-            model_length: length as u64,
-            reassembly: Default::default(),
-        };
+        let settings = coordinator::Settings::new(
+            coordinator::SumSettings::new(0.5, count(1), time),
+            coordinator::UpdateSettings::new(1.0, count(UPDATES as u64), time),
+            coordinator::Sum2Settings::new(count(1), time),
+            config,
+            length as u64,
+        );
         let mut server = Server::new(&settings);
         let parameters = server.front.parameters().expect("a round").clone();
         let participants = |task: Task| {

@@ -100,14 +100,13 @@ impl Server {
     fn new(now: Timestamp) -> Result<Self, Box<dyn Error>> {
         let count = CountRange { min: 1, max: 10 };
         let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
-        let settings = Settings {
-            sum: SumSettings { prob: 0.3, count, time },
-            update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 10 }, time },
-            sum2: Sum2Settings { count, time, quorum: Default::default() },
-            mask: "Prime/F32/B0/M3".parse::<MaskConfig>()?.into(),
-            model_length: 4,
-            reassembly: Default::default(),
-        };
+        let settings = Settings::new(
+            SumSettings::new(0.3, count, time),
+            UpdateSettings::new(1.0, CountRange { min: 3, max: 10 }, time),
+            Sum2Settings::new(count, time),
+            "Prime/F32/B0/M3".parse::<MaskConfig>()?,
+            4,
+        );
         let machine = Coordinator::new(settings, RootSeed::new([99; 32]), now)?;
         let mut server = Self { machine, front: Front::new() };
         server.drain(now)?;

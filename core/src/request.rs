@@ -275,6 +275,7 @@ impl Call {
 
 /// The limits of a transport for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequestLimits {
     /// The longest time until a connection stands.
     pub connect: Duration,

@@ -38,31 +38,25 @@ pub fn settings() -> Settings {
     let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
     let count = CountRange { min: 1, max: 4 };
     let mask: MaskConfig = "Prime/F64/B6/M3".parse().expect("a known config");
-    Settings {
-        sum: SumSettings { prob: 0.4, count, time },
-        update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 4 }, time },
-        sum2: Sum2Settings { count, time, quorum: Default::default() },
-        mask: mask.into(),
-        model_length: 1,
-        reassembly: ReassemblyLimits {
-            proven_bytes: 1 << 14,
-            unproven_bytes: 1 << 12,
-            ..ReassemblyLimits::default()
-        },
-    }
+    Settings::new(
+        SumSettings::new(0.4, count, time),
+        UpdateSettings::new(0.9, CountRange { min: 3, max: 4 }, time),
+        Sum2Settings::new(count, time),
+        mask,
+        1,
+    )
+    .with_reassembly(ReassemblyLimits::default().with_bytes(1 << 14, 1 << 12))
 }
 
 /// Settings of a participant; every other one splits its messages.
 pub fn client_settings(index: usize) -> participant::Settings {
-    participant::Settings {
-        max_message_size: if index % 2 == 1 {
-            MessageSize::at_most(300).expect("large enough")
-        } else {
-            MessageSize::UNLIMITED
-        },
-        max_model_length: 4096,
-        ..participant::Settings::default()
-    }
+    let max_message_size = match index % 2 {
+        1 => MessageSize::at_most(300).expect("large enough"),
+        _ => MessageSize::UNLIMITED,
+    };
+    participant::Settings::default()
+        .with_max_message_size(max_message_size)
+        .with_max_model_length(4096)
 }
 
 /// Keys of participants of whom, in the first round, two sum and the others update.

@@ -10,11 +10,7 @@ use crate::bounds::most_in_memory;
 /// messages that are worked on for a while: limits hold, complete messages have all parts, and what is
 /// there already changes nothing.
 pub fn multipart(data: &[u8]) {
-    let limits = ReassemblyLimits {
-        proven_bytes: 1 << 16,
-        unproven_bytes: 1 << 14,
-        ..ReassemblyLimits::default()
-    };
+    let limits = ReassemblyLimits::default().with_bytes(1 << 16, 1 << 14);
     let mut reassembly = Reassembly::new(limits);
     let mut last_record = 0;
     for record in data.chunks(8) {

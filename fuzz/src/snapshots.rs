@@ -7,7 +7,6 @@ use pet_core::coordinator::{
     UpdateSettings,
 };
 use pet_core::mask::{DataType, MaskConfig};
-use pet_core::message::ReassemblyLimits;
 use pet_core::participant::{self, Participant, TransportFault};
 use pet_core::request::Call;
 use pet_core::time::Timestamp;
@@ -101,7 +100,7 @@ fn go_on_with_rounds(mut machine: Coordinator) {
 }
 
 fn participant_settings() -> participant::Settings {
-    participant::Settings { max_model_length: 4096, ..participant::Settings::default() }
+    participant::Settings::default().with_max_model_length(4096)
 }
 
 /// The settings that the snapshots in the corpus were made with.
@@ -109,12 +108,11 @@ fn settings() -> Settings {
     let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
     let count = CountRange { min: 1, max: 100 };
     let mask: MaskConfig = "Prime/F32/B0/M3".parse().expect("a known config");
-    Settings {
-        sum: SumSettings { prob: 0.4, count, time },
-        update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
-        sum2: Sum2Settings { count, time, quorum: Default::default() },
-        mask: mask.into(),
-        model_length: 4,
-        reassembly: ReassemblyLimits::default(),
-    }
+    Settings::new(
+        SumSettings::new(0.4, count, time),
+        UpdateSettings::new(0.9, CountRange { min: 3, max: 100 }, time),
+        Sum2Settings::new(count, time),
+        mask,
+        4,
+    )
 }

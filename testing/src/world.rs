@@ -21,14 +21,13 @@ use pet_core::time::Timestamp;
 pub fn settings(mask: MaskConfigPair, model_length: u64) -> coordinator::Settings {
     let time = TimeRange { min: Duration::from_secs(1), max: Duration::from_secs(60) };
     let count = CountRange { min: 1, max: 100 };
-    coordinator::Settings {
-        sum: SumSettings { prob: 0.4, count, time },
-        update: UpdateSettings { prob: 0.9, count: CountRange { min: 3, max: 100 }, time },
-        sum2: Sum2Settings { count, time, quorum: Default::default() },
+    coordinator::Settings::new(
+        SumSettings::new(0.4, count, time),
+        UpdateSettings::new(0.9, CountRange { min: 3, max: 100 }, time),
+        Sum2Settings::new(count, time),
         mask,
         model_length,
-        reassembly: Default::default(),
-    }
+    )
 }
 
 /// The server around a coordinator: what it has published, and what it has done.

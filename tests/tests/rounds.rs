@@ -78,10 +78,7 @@ fn every_data_type_and_mixed_configs_work() {
 
 #[test]
 fn scalars_weigh_the_models() {
-    let settings_of = |i: u32| participant::Settings {
-        scalar: scalar(i + 1, 10),
-        ..participant::Settings::default()
-    };
+    let settings_of = |i: u32| participant::Settings::default().with_scalar(scalar(i + 1, 10));
     let participants = (0..PARTICIPANTS as u32).map(settings_of).collect();
     let mut world =
         World::new(settings(config("Prime/F64/B2/M3").into(), 4), participants, 3, Calm);
@@ -94,9 +91,9 @@ fn scalars_weigh_the_models() {
 
 #[test]
 fn messages_are_split_and_put_together() {
-    let settings_of = |i: usize| participant::Settings {
-        max_message_size: MessageSize::at_most(194 + 7 * i).unwrap(),
-        ..participant::Settings::default()
+    let settings_of = |i: usize| {
+        let size = MessageSize::at_most(194 + 7 * i).unwrap();
+        participant::Settings::default().with_max_message_size(size)
     };
     let participants = (0..PARTICIPANTS).map(settings_of).collect();
     let mut world =
@@ -157,10 +154,8 @@ impl Fate for Storm {
 fn lost_requests_and_crashes_change_no_mean() {
     for seed in 0..20 {
         let fate = Storm { random: Random::new(seed), lose: 200, crash: 100 };
-        let small = participant::Settings {
-            max_message_size: MessageSize::at_most(220).unwrap(),
-            ..participant::Settings::default()
-        };
+        let small = participant::Settings::default()
+            .with_max_message_size(MessageSize::at_most(220).unwrap());
         let mut participants = participants();
         participants[..5].fill(small);
         let settings = settings(config("Prime/F32/B0/M3").into(), 4);

@@ -11,6 +11,7 @@ use crate::Error;
 
 /// Where the coordinator is, and how the participant behaves.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// The coordinator.
     pub url: CoordinatorUrl,

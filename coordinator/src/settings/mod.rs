@@ -226,38 +226,27 @@ impl Settings {
         let count = |range: MinMax<u64>| protocol::CountRange { min: range.min, max: range.max };
         let time = |range: MinMax<Duration>| protocol::TimeRange { min: range.min, max: range.max };
         let PetSettings { sum, update, sum2 } = &self.pet;
-        protocol::Settings {
-            sum: protocol::SumSettings {
-                prob: sum.prob,
-                count: count(sum.count),
-                time: time(sum.time),
-            },
-            update: protocol::UpdateSettings {
-                prob: update.prob,
-                count: count(update.count),
-                time: time(update.time),
-            },
-            sum2: protocol::Sum2Settings {
-                count: count(sum2.count),
-                time: time(sum2.time),
-                quorum: sum2.quorum,
-            },
-            mask: self.mask.into(),
-            model_length: self.model.length,
-            reassembly: self.reassembly(),
-        }
+        let mut settings = protocol::Settings::new(
+            protocol::SumSettings::new(sum.prob, count(sum.count), time(sum.time)),
+            protocol::UpdateSettings::new(update.prob, count(update.count), time(update.time)),
+            protocol::Sum2Settings::new(count(sum2.count), time(sum2.time)),
+            self.mask,
+            self.model.length,
+        );
+        settings.sum2.quorum = sum2.quorum;
+        settings.with_reassembly(self.reassembly())
     }
 
     /// Room for the parts of at least a few messages, however long the model.
     fn reassembly(&self) -> ReassemblyLimits {
         let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let message = self.mask_object_len();
-        ReassemblyLimits {
-            proven_bytes: bytes(self.limits.multipart_bytes).max(message.saturating_mul(8)),
-            unproven_bytes: bytes(self.limits.multipart_unproven_bytes),
-            messages: bytes(self.limits.multipart_messages),
-            idle: self.limits.multipart_time,
-        }
+        let proven = bytes(self.limits.multipart_bytes).max(message.saturating_mul(8));
+        let unproven = bytes(self.limits.multipart_unproven_bytes);
+        let mut limits = ReassemblyLimits::default().with_bytes(proven, unproven);
+        limits.messages = bytes(self.limits.multipart_messages);
+        limits.idle = self.limits.multipart_time;
+        limits
     }
 
     /// The length of a masked model or mask in bytes; the largest number where it cannot be counted,

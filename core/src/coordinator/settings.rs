@@ -33,6 +33,7 @@ pub struct TimeRange {
 
 /// The sum phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SumSettings {
     /// The probability of being a sum participant.
     pub prob: f64,
@@ -42,8 +43,16 @@ pub struct SumSettings {
     pub time: TimeRange,
 }
 
+impl SumSettings {
+    /// For so many summers, chosen with this probability.
+    pub fn new(prob: f64, count: CountRange, time: TimeRange) -> Self {
+        Self { prob, count, time }
+    }
+}
+
 /// The update phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UpdateSettings {
     /// The probability of being an update participant, for those who do not sum.
     pub prob: f64,
@@ -53,8 +62,16 @@ pub struct UpdateSettings {
     pub time: TimeRange,
 }
 
+impl UpdateSettings {
+    /// For so many updates, of participants chosen with this probability.
+    pub fn new(prob: f64, count: CountRange, time: TimeRange) -> Self {
+        Self { prob, count, time }
+    }
+}
+
 /// The sum2 phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Sum2Settings {
     /// How many aggregated masks are counted.
     pub count: CountRange,
@@ -62,6 +79,13 @@ pub struct Sum2Settings {
     pub time: TimeRange,
     /// How many votes the mask that is taken off needs.
     pub quorum: Quorum,
+}
+
+impl Sum2Settings {
+    /// For so many masks, of which the majority's is taken off.
+    pub fn new(count: CountRange, time: TimeRange) -> Self {
+        Self { count, time, quorum: Quorum::default() }
+    }
 }
 
 /// How many sum participants must have sent the same mask for it to be taken off. It must also have more votes than
@@ -93,6 +117,7 @@ impl Quorum {
 
 /// All settings of a coordinator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Settings {
     /// The sum phase.
     pub sum: SumSettings,
@@ -106,6 +131,26 @@ pub struct Settings {
     pub model_length: u64,
     /// Limits for incomplete multipart messages.
     pub reassembly: ReassemblyLimits,
+}
+
+impl Settings {
+    /// For models of so many weights, with the default limits for incomplete messages.
+    pub fn new(
+        sum: SumSettings,
+        update: UpdateSettings,
+        sum2: Sum2Settings,
+        mask: impl Into<MaskConfigPair>,
+        model_length: u64,
+    ) -> Self {
+        let (mask, reassembly) = (mask.into(), ReassemblyLimits::default());
+        Self { sum, update, sum2, mask, model_length, reassembly }
+    }
+
+    /// With these limits for incomplete messages.
+    #[must_use]
+    pub fn with_reassembly(self, reassembly: ReassemblyLimits) -> Self {
+        Self { reassembly, ..self }
+    }
 }
 
 #[cfg(test)]

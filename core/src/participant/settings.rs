@@ -9,6 +9,7 @@ use crate::model::Scalar;
 
 /// The settings of a participant. They are not part of its saved state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Settings {
     /// The weight of this participant's models: the global model is `sum(s_i * w_i) / sum(s_i)`.
     pub scalar: Scalar,
@@ -24,6 +25,32 @@ pub struct Settings {
     /// [`Event::ModelOutdated`](super::Event::ModelOutdated): the model was trained for the round before.
     /// One that was set before the first round of all is for that.
     pub keep_models: bool,
+}
+
+impl Settings {
+    /// With this weight of the participant's models.
+    #[must_use]
+    pub fn with_scalar(self, scalar: Scalar) -> Self {
+        Self { scalar, ..self }
+    }
+
+    /// With messages split that are longer.
+    #[must_use]
+    pub fn with_max_message_size(self, max_message_size: MessageSize) -> Self {
+        Self { max_message_size, ..self }
+    }
+
+    /// With no part taken in rounds of longer models.
+    #[must_use]
+    pub fn with_max_model_length(self, max_model_length: u64) -> Self {
+        Self { max_model_length, ..self }
+    }
+
+    /// With the coordinator asked this often.
+    #[must_use]
+    pub fn with_polling(self, polling: Polling) -> Self {
+        Self { polling, ..self }
+    }
 }
 
 impl Default for Settings {
@@ -42,6 +69,7 @@ impl Default for Settings {
 
 /// The pauses between two looks at the coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Polling {
     /// The pause after progress was made.
     pub after_progress: Duration,

@@ -256,10 +256,8 @@ fn settings(
     polling: Option<(f64, f64, f64, f64)>,
 ) -> PyResult<Settings> {
     let wrong = |error: String| ParticipantInit::new_err(error);
-    let mut settings = Settings {
-        scalar: Scalar::from_f64(scalar).map_err(|error| wrong(error.to_string()))?,
-        ..Settings::default()
-    };
+    let scalar = Scalar::from_f64(scalar).map_err(|error| wrong(error.to_string()))?;
+    let mut settings = Settings::default().with_scalar(scalar);
     settings.max_message_size = message_size(max_message_size)?;
     if let Some(length) = max_model_length {
         settings.max_model_length = length;

@@ -84,11 +84,9 @@ impl Client {
         };
         let quarters = random.pick(&[1u32, 2, 4]);
         let scalar = Scalar::from_ratio(BigUint::from(quarters), BigUint::from(4u32));
-        let settings = participant::Settings {
-            scalar: scalar.expect("not negative"),
-            max_message_size,
-            ..Default::default()
-        };
+        let settings = participant::Settings::default()
+            .with_scalar(scalar.expect("not negative"))
+            .with_max_message_size(max_message_size);
         Self {
             driver: None,
             watch: Watch::default(),

@@ -168,30 +168,14 @@ impl Scenario {
             participants: 40,
             liars: 30,
             splitters: 30,
-            settings: Settings {
-                sum: SumSettings {
-                    prob: 0.2,
-                    count: CountRange { min: 3, max: 12 },
-                    time: seconds(5, 60),
-                },
-                update: UpdateSettings {
-                    prob: 0.8,
-                    count: CountRange { min: 5, max: 60 },
-                    time: seconds(15, 90),
-                },
-                sum2: Sum2Settings {
-                    count: CountRange { min: 2, max: 12 },
-                    time: seconds(10, 90),
-                    quorum: Default::default(),
-                },
-                mask: config("Prime/F32/B0/M3").into(),
-                model_length: 8,
-                reassembly: ReassemblyLimits {
-                    proven_bytes: 1 << 17,
-                    unproven_bytes: 1 << 14,
-                    ..ReassemblyLimits::default()
-                },
-            },
+            settings: Settings::new(
+                SumSettings::new(0.2, CountRange { min: 3, max: 12 }, seconds(5, 60)),
+                UpdateSettings::new(0.8, CountRange { min: 5, max: 60 }, seconds(15, 90)),
+                Sum2Settings::new(CountRange { min: 2, max: 12 }, seconds(10, 90)),
+                config("Prime/F32/B0/M3"),
+                8,
+            )
+            .with_reassembly(ReassemblyLimits::default().with_bytes(1 << 17, 1 << 14)),
             storm: Duration::from_secs(600),
             calm_rounds: 2,
             faults: Faults::some_of_everything(),
@@ -243,11 +227,7 @@ impl Scenario {
         scenario.settings.sum2.time = seconds(15, 120);
         scenario.settings.mask = config("Prime/F32/B0/M6").into();
         scenario.settings.model_length = 100;
-        scenario.settings.reassembly = ReassemblyLimits {
-            proven_bytes: 1 << 22,
-            unproven_bytes: 1 << 18,
-            ..ReassemblyLimits::default()
-        };
+        scenario.settings.reassembly = ReassemblyLimits::default().with_bytes(1 << 22, 1 << 18);
         scenario.storm = Duration::from_secs(300);
         scenario.faults = Faults::of(&[
             (Fault::LoseRequest, 0.01),

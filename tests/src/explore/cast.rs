@@ -99,19 +99,15 @@ impl Cast {
         let time = TimeRange { min, max: MAX_TIME };
         let count = CountRange { min: plan.summers_needed as u64, max: plan.summers as u64 };
         let config: MaskConfig = "Prime/F32/B0/M3".parse().expect("a known config");
-        let settings = Settings {
-            sum: SumSettings { prob: 0.5, count, time },
-            update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 9 }, time },
-            sum2: Sum2Settings { count, time, quorum: Default::default() },
-            mask: config.into(),
-            model_length: 1,
-            // Small, so that what is stored has a bound that means something.
-            reassembly: ReassemblyLimits {
-                proven_bytes: 1 << 12,
-                unproven_bytes: 1 << 12,
-                ..ReassemblyLimits::default()
-            },
-        };
+        // Small limits, so that what is stored has a bound that means something.
+        let settings = Settings::new(
+            SumSettings::new(0.5, count, time),
+            UpdateSettings::new(1.0, CountRange { min: 3, max: 9 }, time),
+            Sum2Settings::new(count, time),
+            config,
+            1,
+        )
+        .with_reassembly(ReassemblyLimits::default().with_bytes(1 << 12, 1 << 12));
         let root = RootSeed::new([77; 32]);
         let parameters = parameters(&settings, &root, plan.rounds + 1);
         let roles = [(Task::Sum, plan.summers), (Task::Update, plan.updaters)];

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pet_core::participant::{
-    self, Event, Input, Output, Participant, Polling, Settings, TransportFault,
-};
+use pet_core::participant::{self, Event, Input, Output, Participant, Settings, TransportFault};
 use pet_core::request::{Call, RequestId, Response};
 use pet_core::time::Timestamp;
 
@@ -72,7 +70,7 @@ impl Clients {
         crashes: u8,
     ) -> Result<ClientId, String> {
         let member = &cast.members[who];
-        let settings = Settings { polling: Polling::default(), ..Settings::default() };
+        let settings = Settings::default();
         let machine = Participant::new(member.keys.clone(), member.root.clone(), settings);
         self.settle(cast, letters, machine, Timestamp::ZERO, who, crashes)
     }

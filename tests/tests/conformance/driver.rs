@@ -28,15 +28,13 @@ pub struct Start {
 impl Start {
     /// A participant that polls quickly.
     pub fn new(url: &str) -> Self {
-        let polling = Polling {
-            after_progress: Duration::from_millis(1),
-            initial: Duration::from_millis(2),
-            max: Duration::from_millis(20),
-            ..Polling::default()
-        };
+        let mut polling = Polling::default();
+        polling.after_progress = Duration::from_millis(1);
+        polling.initial = Duration::from_millis(2);
+        polling.max = Duration::from_millis(20);
         Self {
             url: url.into(),
-            settings: Settings { polling, ..Settings::default() },
+            settings: Settings::default().with_polling(polling),
             limits: RequestLimits::default(),
             state: None,
             environment: Environment::default(),

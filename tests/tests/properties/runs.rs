@@ -55,12 +55,11 @@ impl Fate for Weather {
 
 fn run(seed: u8, weather: Weather) -> World<Weather> {
     let config: MaskConfig = "Prime/F32/B0/M3".parse().unwrap();
-    let participants = (0..8).map(|index| Settings {
-        max_message_size: match index % 2 {
+    let participants = (0..8).map(|index| {
+        Settings::default().with_max_message_size(match index % 2 {
             0 => MessageSize::UNLIMITED,
             _ => MessageSize::at_most(230).unwrap(),
-        },
-        ..Settings::default()
+        })
     });
     let mut settings = settings(config.into(), 3);
     // Longer than the longest pause between two looks: whoever has a task gets to do it, restored or not.

@@ -44,17 +44,15 @@ impl Choice {
     }
 
     fn participant(&self, index: u8) -> Settings {
-        let polling = Polling {
-            after_progress: Duration::from_millis(1),
-            initial: Duration::from_millis(2),
-            max: Duration::from_millis(10),
-            ..Polling::default()
-        };
+        let mut polling = Polling::default();
+        polling.after_progress = Duration::from_millis(1);
+        polling.initial = Duration::from_millis(2);
+        polling.max = Duration::from_millis(10);
         let max_message_size = match index % 2 {
             0 => MessageSize::UNLIMITED,
             _ => MessageSize::at_most(self.size).unwrap(),
         };
-        Settings { polling, max_message_size, ..Settings::default() }
+        Settings::default().with_polling(polling).with_max_message_size(max_message_size)
     }
 
     /// As [`World::new`] makes them.

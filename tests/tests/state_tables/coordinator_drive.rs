@@ -24,18 +24,13 @@ const LENGTH: usize = 4;
 
 fn settings() -> Settings {
     let time = TimeRange { min: MIN_TIME, max: MAX_TIME };
-    Settings {
-        sum: SumSettings { prob: 0.5, count: CountRange { min: 1, max: 3 }, time },
-        update: UpdateSettings { prob: 1.0, count: CountRange { min: 3, max: 4 }, time },
-        sum2: Sum2Settings {
-            count: CountRange { min: 1, max: 2 },
-            time,
-            quorum: Default::default(),
-        },
-        mask: config().into(),
-        model_length: LENGTH as u64,
-        reassembly: Default::default(),
-    }
+    Settings::new(
+        SumSettings::new(0.5, CountRange { min: 1, max: 3 }, time),
+        UpdateSettings::new(1.0, CountRange { min: 3, max: 4 }, time),
+        Sum2Settings::new(CountRange { min: 1, max: 2 }, time),
+        config(),
+        LENGTH as u64,
+    )
 }
 
 fn config() -> MaskConfig {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Limits for incomplete messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ReassemblyLimits {
     /// The most bytes kept of messages whose sender has proven the right to send them.
     pub proven_bytes: usize,
@@ -16,6 +17,14 @@ pub struct ReassemblyLimits {
     /// A message of which no chunk has come for so long gives way to others, once they send. Not before:
     /// its chunks are acknowledged, so a late sender goes on with the rest and could not begin again.
     pub idle: Duration,
+}
+
+impl ReassemblyLimits {
+    /// With so many bytes for messages whose sender has proven the right to send them, and for all others.
+    #[must_use]
+    pub fn with_bytes(self, proven_bytes: usize, unproven_bytes: usize) -> Self {
+        Self { proven_bytes, unproven_bytes, ..self }
+    }
 }
 
 impl Default for ReassemblyLimits {

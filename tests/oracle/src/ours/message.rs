@@ -94,6 +94,7 @@ pub fn read(message: &[u8]) -> Result<Plain, String> {
                 mask: object(&sum2.mask),
             },
             Payload::Chunk(chunk) => chunk_body(view.tag, &chunk),
+            other => return Err(format!("the old crate has no {other:?}")),
         },
     })
 }
@@ -166,6 +167,7 @@ fn chunk_body(tag: Tag, chunk: &Chunk<'_>) -> Body {
             Tag::Sum => Task::Sum,
             Tag::Update => Task::Update,
             Tag::Sum2 => Task::Sum2,
+            other => unreachable!("the old crate has no {other} message"),
         },
         id: chunk.id,
         message_id: chunk.message_id.0,

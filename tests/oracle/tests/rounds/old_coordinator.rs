@@ -148,13 +148,13 @@ impl Serve for OldCoordinator {
             Call::Seeds(pk) if self.phase == Phase::Sum2 => {
                 self.seeds.get(pk.as_bytes()).map(old::write_seeds)
             }
-            Call::Sums | Call::Seeds(_) => None,
             Call::Model(_) => self.model.clone(),
             Call::Message(sealed) => {
                 let outcome = self.message(sealed);
                 assert_eq!(outcome, Ok(()));
                 Some(Vec::new())
             }
+            _ => None,
         };
         body.map_or_else(Response::no_content, Response::ok)
     }

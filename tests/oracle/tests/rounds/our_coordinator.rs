@@ -1,6 +1,6 @@
 //! Our coordinator's state machine, driven.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use pet_core::{
     coordinator::{
@@ -26,14 +26,13 @@ impl OurCoordinator {
         let config = |bytes| MaskConfig::from_bytes(bytes).expect("the four bytes of a config");
         let count = |min| CountRange { min, max: 100 };
         let time = TimeRange { min: PHASE, max: Duration::from_secs(60) };
-        let settings = Settings {
-            sum: SumSettings { prob: SUM_PROBABILITY, count: count(1), time },
-            update: UpdateSettings { prob: 1.0, count: count(MIN_UPDATES as u64), time },
-            sum2: Sum2Settings { count: count(1), time, quorum: Default::default() },
-            mask: MaskConfigPair { vect: config(pair.vect), unit: config(pair.unit) },
-            model_length: len as u64,
-            reassembly: Default::default(),
-        };
+        let settings = Settings::new(
+            SumSettings::new(SUM_PROBABILITY, count(1), time),
+            UpdateSettings::new(1.0, count(MIN_UPDATES as u64), time),
+            Sum2Settings::new(count(1), time),
+            MaskConfigPair { vect: config(pair.vect), unit: config(pair.unit) },
+            len as u64,
+        );
         let machine = Coordinator::new(settings, RootSeed::new(seed), Timestamp::ZERO)
             .expect("legal settings");
         Self { machine, front: Front::new() }

@@ -19,13 +19,12 @@ pub struct OurParticipant {
 
 impl OurParticipant {
     pub fn new(member: &Member) -> Self {
-        let settings = Settings {
-            scalar: Scalar::from_f64(member.scalar).expect("a legal scalar"),
-            max_message_size: member
-                .max_message_size
-                .map_or(MessageSize::UNLIMITED, |size| MessageSize::at_most(size).unwrap()),
-            ..Settings::default()
-        };
+        let size = member
+            .max_message_size
+            .map_or(MessageSize::UNLIMITED, |size| MessageSize::at_most(size).unwrap());
+        let settings = Settings::default()
+            .with_scalar(Scalar::from_f64(member.scalar).expect("a legal scalar"))
+            .with_max_message_size(size);
         let keys = SigningKeyPair::from_seed(&Seed::new(member.seed));
         Self {
             machine: Participant::new(keys, RootSeed::new(member.seed), settings),
