@@ -1,4 +1,4 @@
-//! Saved coordinators.
+//! Saved coordinators, and machines that go on from them.
 
 use std::time::Duration;
 
@@ -6,14 +6,18 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::clock::Clock;
 use super::io::PersistId;
+use super::machine::{Coordinator, Standing};
 use super::phases::Stage;
-use super::settings::InvalidSettings;
-use super::state::Round;
-use super::GlobalModel;
+use super::settings::{InvalidSettings, Settings};
+use super::state::{Round, State};
+use super::underway::Split;
+use super::{GlobalModel, Record};
 use crate::crypto::{RootSeed, SnapshotKey};
 use crate::message::Reassembly;
 use crate::snapshot::{Envelope, EnvelopeError};
+use crate::time::Timestamp;
 
 /// What a coordinator's snapshots begin with.
 const ENVELOPE: Envelope = Envelope { magic: *b"PETc", sealed_magic: *b"PETd", version: 1 };
@@ -78,5 +82,83 @@ impl Saved {
 
     pub(super) fn unseal(bytes: &[u8], key: &SnapshotKey) -> Result<Self, EnvelopeError> {
         ENVELOPE.unseal(bytes, key)
+    }
+}
+
+impl Coordinator {
+    /// Restores a saved coordinator: in the same round and phase, with the phase's clock where it
+    /// stood. What is published is put out again. Messages that were in the middle of being
+    /// processed are gone: they were not acknowledged.
+    ///
+    /// Settings that are part of the round's parameters hold from the next round on. Always restore the
+    /// latest snapshot: an older one repeats rounds, with the same keys.
+    ///
+    /// # Errors
+    /// If the bytes are not a coordinator's snapshot or of a version that is not known, or the
+    /// settings break a rule.
+    pub fn restore(
+        snapshot: &[u8],
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, RestoreError> {
+        settings.validate()?;
+        Ok(Self::from_saved(Saved::from_bytes(snapshot)?, settings, now))
+    }
+
+    /// Like [`Coordinator::restore`], from a sealed snapshot.
+    ///
+    /// # Errors
+    /// As [`Coordinator::restore`], and if the key is another one.
+    pub fn restore_sealed(
+        snapshot: &[u8],
+        key: &SnapshotKey,
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, RestoreError> {
+        settings.validate()?;
+        Ok(Self::from_saved(Saved::unseal(snapshot, key)?, settings, now))
+    }
+
+    /// The settings are valid.
+    pub(super) fn from_saved(saved: Saved, settings: Settings, now: Timestamp) -> Self {
+        let (elapsed, is_failure_stored) = (saved.elapsed, saved.is_failure_stored());
+        let state = State::restored(saved);
+        let mut machine = Self::with(state, settings, Clock::new(now, elapsed));
+        machine.state.restart(now);
+        if let Stage::Idle = machine.state.stage() {
+            machine.begin_round();
+        }
+        machine.assemble_again();
+        // Nobody knows what was seen before.
+        machine.show();
+        machine.unmask();
+        if !is_failure_stored {
+            // The confirmation was for the machine that was saved.
+            machine.record(Record::RoundFailed { round_id: machine.round_id() });
+        }
+        machine.advance();
+        machine
+    }
+
+    /// Takes a snapshot: all that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared;
+    /// what is copied is small for each participant: keys, and references to their seeds.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut saved = self.state.saved(self.elapsed());
+        match (self.standing, &mut saved.stage) {
+            (Standing::Stopped, stage) => *stage = Stage::Shutdown,
+            (Standing::BetweenRounds, stage) => *stage = Stage::Idle,
+            (Standing::InRound, Stage::Failure(failure)) => {
+                failure.record = self.outbox.last_record();
+            }
+            (Standing::InRound, _) => {}
+        }
+        // Split messages that are not accepted yet: all but their last chunks were acknowledged.
+        for (participant, Split { round_id, message_id, complete }) in self.under_way.splits() {
+            let is_due = self.phase().accepts() == Some(complete.tag);
+            if is_due && *round_id == self.round_id() {
+                saved.reassembly.keep_complete(*participant, *message_id, complete);
+            }
+        }
+        Snapshot::new(saved)
     }
 }
