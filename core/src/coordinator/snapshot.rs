@@ -140,8 +140,9 @@ impl Coordinator {
         machine
     }
 
-    /// Takes a snapshot: all that is needed to go on later (take it before [`Input::Stop`]). The aggregate, masks and models are shared;
-    /// what is copied is small for each participant: keys, and references to their seeds.
+    /// Takes a snapshot: all that is needed to go on later (take it before
+    /// [`Input::Stop`](super::Input::Stop)). The aggregate, masks and models are shared; what is copied is small
+    /// for each participant: keys, and references to their seeds.
     pub fn snapshot(&self) -> Snapshot {
         let mut saved = self.state.saved(self.elapsed());
         match (self.standing, &mut saved.stage) {
