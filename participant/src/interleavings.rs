@@ -19,7 +19,7 @@ use crate::mailbox::Stage;
 use crate::{Driver, Gone, News};
 
 /// How many schedules are tried, by each of two schedulers.
-const SCHEDULES: usize = 1000;
+const SCHEDULES: usize = 3000;
 
 fn check(run: impl Fn() + Send + Sync + Copy + 'static) {
     try_all(RandomScheduler::new(SCHEDULES), run);

@@ -19,7 +19,7 @@ fn participant() -> Participant {
     let mut config = Config::new("http://coordinator").expect("a URL");
     config.threads = std::num::NonZeroUsize::MIN;
     let machine = core::Participant::from_seed(RootSeed::new([1; 32]), Settings::default());
-    Participant::drive(machine, config)
+    Participant::drive(machine, config).expect("the client takes everything")
 }
 
 /// A thread that works until the participant is stopped.
