@@ -1,6 +1,8 @@
 //! Starts and stops all parts: machine, driver and HTTP.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod limits;
+
+use std::{io, net::SocketAddr, sync::Arc};
 
 use pet_core::{
     coordinator::{Coordinator as Machine, InvalidSettings, ResumeError},
@@ -10,23 +12,25 @@ use pet_core::{
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    sync::{oneshot, watch, Semaphore},
+    sync::{oneshot, watch},
     task::{spawn_blocking, JoinHandle},
 };
 use tracing::info;
 
+pub(crate) use self::limits::{answer_limits, upload_limits};
+use self::limits::{connection_limits, count, rate_limit};
 use crate::{
     admin::{self, AdminError, Listeners, Token},
     board::Board,
     driver::{Clock, Driver, DriverError},
-    http::{self, AnswerLimits, Answers, ConnectionLimits, Proxies, RateLimit, UploadLimits},
+    http::{self, Answers, ConnectionLimits, Proxies},
     intake::Intake,
     key,
     log::DroppedLines,
     metrics::{Counters, Metrics},
     models::Library,
     panics,
-    settings::{LimitsSettings, Settings, SettingsError},
+    settings::{Settings, SettingsError},
     status::{self, Keepers, Status, View},
     store::{Models, Restored, Store, StoreError, Volatile},
     tls::{Tls, TlsError, TlsFiles},
@@ -368,50 +372,6 @@ async fn run(
     }
     drop(stop_driver);
     driver.await
-}
-
-fn count(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// The limits of uploads, where no message is longer than `max_message_len`.
-pub(crate) fn upload_limits(settings: &Settings, max_message_len: usize) -> UploadLimits {
-    let limits = &settings.limits;
-    UploadLimits {
-        memory: count(limits.message_bytes).max(max_message_len.saturating_mul(4)),
-        messages: count(limits.messages),
-        halves: limits.half_per_address,
-        queue: limits.queue_time,
-        start: limits.body_start_time,
-        patience: limits.body_time,
-        rate: limits.upload_rate,
-        linger: Duration::from_secs(2),
-    }
-}
-
-/// The limits of answers.
-pub(crate) fn answer_limits(limits: &LimitsSettings) -> AnswerLimits {
-    AnswerLimits { memory: count(limits.answer_bytes), halves: limits.half_per_address }
-}
-
-fn connection_limits(limits: &LimitsSettings) -> ConnectionLimits {
-    ConnectionLimits {
-        open: count(limits.connections).min(Semaphore::MAX_PERMITS),
-        of_one: match limits.connections_per_address {
-            0 => usize::MAX,
-            most => count(most),
-        },
-        head_bytes: count(limits.header_bytes),
-        handshake: limits.handshake_time,
-        head: limits.header_time,
-        write: limits.write_time,
-        grace: Duration::from_secs(10),
-    }
-}
-
-fn rate_limit(limits: &LimitsSettings) -> Option<RateLimit> {
-    let LimitsSettings { requests_per_second: per_second, request_burst, .. } = *limits;
-    (per_second > 0.0).then_some(RateLimit { per_second, burst: request_burst as f64 })
 }
 
 fn random_seed() -> Result<RootSeed, StartError> {

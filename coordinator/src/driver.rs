@@ -6,36 +6,30 @@
 //! others.
 
 mod command;
+mod jobs;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
-    thread,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Job, JobResult, Output, Phase, Rejection, Ticket,
-        Verified, Why,
+        Coordinator, Event, Idle, Input, JobResult, Output, Phase, Rejection, Ticket, Verified, Why,
     },
-    job::JobClass,
     message::Tag,
     record::Recorded,
     time::Timestamp,
 };
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot, watch, Semaphore},
-    task::spawn_blocking,
+    sync::{mpsc, oneshot, watch},
     time::{interval, sleep_until, Duration, Instant, MissedTickBehavior},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-pub(crate) use self::command::{Command, Situation};
+use self::jobs::Jobs;
+pub(crate) use self::{
+    command::{Command, Situation},
+    jobs::cores,
+};
 use crate::{
     board::Board,
     failure,
@@ -114,11 +108,7 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     command: mpsc::Sender<Command>,
     jobs_done: mpsc::UnboundedReceiver<Input>,
-    job_results: mpsc::UnboundedSender<Input>,
-    /// As many places as there are cores, for the jobs that there may be any number of.
-    small_jobs: Arc<Semaphore>,
-    /// Set once no job's result is wanted any more.
-    cancelled: Arc<AtomicBool>,
+    jobs: Jobs,
     waiting: BTreeMap<Ticket, Waiting>,
     /// The store is to be told how long the phase has been going on.
     clock_due: bool,
@@ -141,7 +131,7 @@ impl Driver {
         let (deliver, deliveries) = mpsc::channel(WAITING_MESSAGES);
         let (confirmations, confirmed) = Confirmations::channel();
         let (command, commands) = Command::channel();
-        let (job_results, jobs_done) = mpsc::unbounded_channel();
+        let (jobs, jobs_done) = Jobs::channel();
         let driver = Self {
             machine: machine.into(),
             clock,
@@ -155,9 +145,7 @@ impl Driver {
             commands,
             command,
             jobs_done,
-            job_results,
-            small_jobs: Arc::new(Semaphore::new(cores())),
-            cancelled: Arc::default(),
+            jobs,
             waiting: BTreeMap::new(),
             clock_due: false,
             last_ticket: 0,
@@ -247,7 +235,7 @@ impl Driver {
                         self.observer.model(&model);
                     }
                 }
-                Output::Job(job) => self.start(job),
+                Output::Job(job) => self.jobs.start(job),
                 Output::Persist { id, record } => {
                     self.observer.storing(id);
                     self.store.persist(id, record, &self.confirmations);
@@ -294,36 +282,6 @@ impl Driver {
         let _ = reply.send(outcome);
     }
 
-    fn start(&self, job: Job) {
-        let results = self.job_results.clone();
-        let cancelled = Arc::clone(&self.cancelled);
-        let small_jobs = Arc::clone(&self.small_jobs);
-        tokio::spawn(async move {
-            let name = job.name();
-            let turn = match job.class() {
-                // A round waits for it.
-                JobClass::Parallel => None,
-                // The semaphore is never closed.
-                _ => small_jobs.acquire_owned().await.ok(),
-            };
-            let run = move || {
-                let result = run_job(job, &cancelled);
-                drop(turn);
-                result
-            };
-            let done = match spawn_blocking(run).await {
-                Ok(Some(result)) => Input::JobDone(result),
-                Ok(None) => return,
-                // The machine sees that it is lost.
-                Err(error) => {
-                    error!(job = name, %error, "a job was lost; please report this");
-                    Input::Tick
-                }
-            };
-            let _ = results.send(done);
-        });
-    }
-
     fn report(&mut self, event: Event) {
         let rejected = matches!(&event, Event::RoundCompleted { .. } | Event::RoundFailed { .. })
             .then(|| self.rejected_in_round());
@@ -358,20 +316,9 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Whether a message is turned down only because the coordinator is about to end.
 pub(crate) fn is_for_shutdown(rejection: &Rejection) -> bool {
     matches!(rejection, Rejection::WrongPhase { phase: Phase::Shutdown, .. })
-}
-
-/// How many cores there are to compute on.
-pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 async fn wait(until: Option<Instant>) {
@@ -379,15 +326,6 @@ async fn wait(until: Option<Instant>) {
         Some(until) => sleep_until(until).await,
         None => std::future::pending().await,
     }
-}
-
-/// Runs a job on this thread, and what it has to share out on the process's rayon threads. `None` if it was
-/// cancelled.
-fn run_job(job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
-    let cancelled = || cancelled.load(Ordering::Relaxed);
-    job.run(cores(), cancelled, |parts| {
-        parts.into_par_iter().map(|part| part.run(cancelled)).collect()
-    })
 }
 
 #[cfg(test)]

@@ -131,8 +131,20 @@ struct Open {
     last: u64,
 }
 
+/// A test beside this one may be starting a program: until that runs, its process has a copy of every lock here, and a
+/// store that was closed is still in use for a moment.
+fn open_soon(dir: &TempDir, secret: Option<&[u8]>) -> Result<DiskStore, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DiskStore::open(dir.path(), secret, 2) {
+            Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
 fn open(dir: &TempDir, secret: Option<&[u8]>) -> Result<(Open, Restored), StoreError> {
-    let mut store = DiskStore::open(dir.path(), secret, 2)?;
+    let mut store = open_soon(dir, secret)?;
     let restored = store.restore(RootSeed::new(ROOT))?;
     let (confirmations, confirmed) = Confirmations::channel();
     Ok((Open { store, confirmations, confirmed, last: 0 }, restored))
@@ -317,7 +329,7 @@ fn the_clock_is_the_phases_own() {
 fn a_directory_has_one_coordinator_at_a_time() {
     let dir = private_dir();
     let (store, _) = open(&dir, None).unwrap();
-    let error = open(&dir, None).err().unwrap();
+    let error = DiskStore::open(dir.path(), None, 2).err().unwrap();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("--data-dir"), "{error}");
     drop(store);
