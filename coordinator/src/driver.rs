@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, JobResult, Output, Phase, Rejection, Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Output, Phase, Rejection, Ticket, Verified, Why,
     },
     message::Tag,
     record::Recorded,
