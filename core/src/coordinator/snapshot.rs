@@ -16,11 +16,12 @@ use super::underway::Split;
 use super::{GlobalModel, Record};
 use crate::crypto::{RootSeed, SnapshotKey};
 use crate::message::Reassembly;
-use crate::snapshot::{Envelope, EnvelopeError};
+use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
 use crate::time::Timestamp;
 
 /// What a coordinator's snapshots begin with.
-const ENVELOPE: Envelope = Envelope { magic: *b"PETc", sealed_magic: *b"PETd", version: 1 };
+const ENVELOPE: Envelope<Saved> =
+    Envelope { magic: *b"PETc", sealed_magic: *b"PETd", readers: &[read_bincode], writes: 1 };
 
 /// All of a coordinator that outlives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

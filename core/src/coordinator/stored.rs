@@ -17,11 +17,14 @@ use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey
 use crate::mask::Aggregation;
 use crate::message::{LocalSeedDict, MessageId, OwnedChunk, Tag};
 use crate::round::RoundParameters;
-use crate::snapshot::{Envelope, EnvelopeError};
+use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
 
-const RECORD: Envelope = Envelope { magic: *b"PETe", sealed_magic: *b"PETf", version: 1 };
-const AGGREGATE: Envelope = Envelope { magic: *b"PETg", sealed_magic: *b"PETh", version: 1 };
-const MODEL: Envelope = Envelope { magic: *b"PETm", sealed_magic: *b"PETn", version: 1 };
+const RECORD: Envelope<Small> =
+    Envelope { magic: *b"PETe", sealed_magic: *b"PETf", readers: &[read_bincode], writes: 1 };
+const AGGREGATE: Envelope<Aggregation> =
+    Envelope { magic: *b"PETg", sealed_magic: *b"PETh", readers: &[read_bincode], writes: 1 };
+const MODEL: Envelope<GlobalModel> =
+    Envelope { magic: *b"PETm", sealed_magic: *b"PETn", readers: &[read_bincode], writes: 1 };
 
 /// A change that must outlive the process. From the records since a round began
 /// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
@@ -293,7 +296,7 @@ impl Record {
     /// # Errors
     /// If the bytes are something else.
     pub fn from_bytes(bytes: &[u8], large: Option<Bytes>) -> Result<Self, EnvelopeError> {
-        Ok(match RECORD.read::<Small>(bytes)? {
+        Ok(match RECORD.read(bytes)? {
             Small::RoundBegan { round_id, parameters, secret } => {
                 Self::RoundBegan { round_id, parameters, secret }
             }

@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 use super::stage::{Round, Stage};
 use crate::crypto::{RootSeed, SecretSigningKey, SnapshotKey};
 use crate::model::Model;
-use crate::snapshot::{Envelope, EnvelopeError};
+use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
 
 /// What a participant's snapshots begin with.
-const ENVELOPE: Envelope = Envelope { magic: *b"PETp", sealed_magic: *b"PETs", version: 1 };
+const ENVELOPE: Envelope<State> =
+    Envelope { magic: *b"PETp", sealed_magic: *b"PETs", readers: &[read_bincode], writes: 1 };
 
 /// All of a participant that outlives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

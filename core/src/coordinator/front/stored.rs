@@ -10,9 +10,10 @@ use crate::coordinator::context::RoundContext;
 use crate::coordinator::{GlobalModel, Phase};
 use crate::crypto::{EncryptKeyPair, SecretEncryptKey, SnapshotKey};
 use crate::round::{RoundParameters, SeedDict, SumDict};
-use crate::snapshot::{Envelope, EnvelopeError};
+use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
 
-const FRONT: Envelope = Envelope { magic: *b"PETa", sealed_magic: *b"PETb", version: 1 };
+const FRONT: Envelope<Saved> =
+    Envelope { magic: *b"PETa", sealed_magic: *b"PETb", readers: &[read_bincode], writes: 1 };
 
 /// A front, as it is written. The order of the fields is the form: change it together with the version.
 #[derive(Serialize, Deserialize)]
