@@ -141,10 +141,10 @@ mod tests {
     #[test]
     fn older_programs_refuse_newer_versions_by_name() {
         let key = SnapshotKey::new([1; 32]);
-        let newer = Err(EnvelopeError::Version { found: 2, known: 1 });
-        assert_eq!(FIRST.read(&LAST.write(&7)), newer);
-        assert_eq!(FIRST.unseal(&LAST.seal(&7, &key), &key), newer);
-        let text = newer.unwrap_err().to_string();
+        let newer = EnvelopeError::Version { found: 2, known: 1 };
+        assert_eq!(FIRST.read(&LAST.write(&7)).as_ref(), Err(&newer));
+        assert_eq!(FIRST.unseal(&LAST.seal(&7, &key), &key).as_ref(), Err(&newer));
+        let text = newer.to_string();
         assert!(text.contains("version 2") && text.contains("or a newer one"), "{text}");
     }
 
