@@ -68,6 +68,9 @@ impl Problem {
     /// The media type of problems.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
+    /// The name for a message that the coordinator has given up.
+    pub(crate) const NOT_PROCESSED: &'static str = "not_processed";
+
     /// One of a round that is not said. `name` is in lower case, with digits and underscores.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
@@ -93,17 +96,21 @@ impl Problem {
     }
 
     /// Reads a definite rejection: an answer with a status of the client's fault, a problem of
-    /// this protocol's, and no reason to try again. `None` for everything else: a request that came too
-    /// fast or too slowly, or was answered by a proxy.
+    /// this protocol's, and no reason to try again; or that the coordinator has given the message up. `None` for
+    /// everything else: a request that came too fast or too slowly, or was answered by a proxy.
     pub fn of(response: &Response) -> Option<Self> {
         let Response { status, ref body, .. } = *response;
-        if !matches!(status, 400..=499) || matches!(status, 408 | 425 | 429) {
+        if !matches!(status, 400..=499 | 500) || matches!(status, 408 | 425 | 429) {
             return None;
         }
         let document: Document<'_> = serde_json::from_slice(body).ok()?;
         let name = document.kind.strip_prefix(TYPE)?;
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if name.is_empty() || name.len() > MOST_NAME || !name.bytes().all(is_name) {
+            return None;
+        }
+        // Of the chunks of such a message only the last would be sent again: it would never be whole.
+        if status == 500 && name != Self::NOT_PROCESSED {
             return None;
         }
         Some(Self {
@@ -152,6 +159,15 @@ mod tests {
             let response = Response::new(problem.status, problem.to_json());
             assert_eq!(Problem::of(&response), Some(problem));
         }
+    }
+
+    #[test]
+    fn a_message_that_was_given_up_is_not_sent_again() {
+        let given_up = Problem::new("not_processed", 500, "Not processed", "its job was lost");
+        assert_eq!(Problem::of(&Response::new(500, given_up.to_json())), Some(given_up));
+        // Another fault of the coordinator's may be over the next time.
+        let fault = Problem::new("internal_error", 500, "A fault", "");
+        assert_eq!(Problem::of(&Response::new(500, fault.to_json())), None);
     }
 
     #[test]

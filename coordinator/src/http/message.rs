@@ -87,6 +87,10 @@ impl Told {
     fn unprocessed(self, error: Unprocessed) -> Response {
         match error {
             Unprocessed::Rejected(problem) if self.0 => document(&problem),
+            // Not the message's fault: with a 200 its sender would believe it delivered.
+            Unprocessed::Rejected(problem) if problem.status >= 500 => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", problem.detail)).into_response()
+            }
             Unprocessed::Rejected(_) => StatusCode::OK.into_response(),
             Unprocessed::Stopped => self.later("stopping", "The coordinator ends", &error),
             Unprocessed::NoRoom => self.later("chunks_no_room", "There is no room now", &error),

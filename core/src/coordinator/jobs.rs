@@ -35,6 +35,19 @@ pub enum Outcome {
     Released,
 }
 
+impl Outcome {
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Aggregated(sum) => sum.len() * sum.config().vect.bytes_per_number(),
+            Self::Unmasked(Ok(unmasked)) => {
+                unmasked.ratios.len() + unmasked.model.as_ref().map_or(0, |model| model.len() * 8)
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// Adds masked models to a copy of an aggregate. The aggregate itself stays as it is until the
 /// machine replaces it, so that a lost job loses nothing and a snapshot can be taken at any time.
 pub(super) struct Aggregate {

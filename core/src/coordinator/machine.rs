@@ -231,7 +231,7 @@ impl Coordinator {
     }
 
     pub(super) fn next_output(&mut self) -> Output {
-        let output = self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle()));
+        let output = self.outbox.poll().unwrap_or_else(|| Output::Idle(self.idle_with_jobs()));
         if let Output::Front(front) = &output {
             self.shown(front.clone());
         }
@@ -259,6 +259,16 @@ impl Coordinator {
             return self.idle_until_done();
         }
         Idle { wake_at: Some(self.clock.at(time.max)), why: Why::Messages(phase) }
+    }
+
+    /// Comes back earlier while a job runs: it may be lost, and nobody may say so.
+    fn idle_with_jobs(&self) -> Idle {
+        let mut idle = self.idle();
+        if self.under_way.jobs() > 0 && self.standing != Standing::Stopped {
+            let look = self.clock.now() + LOOK_EVERY;
+            idle.wake_at = idle.wake_at.map(|wake_at| wake_at.min(look));
+        }
+        idle
     }
 
     /// While the phase waits for a job.

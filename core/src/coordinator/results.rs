@@ -51,7 +51,11 @@ impl Coordinator {
         if let Outcome::Released = outcome {
             return Ok(());
         }
-        let running = self.under_way.done(id, &outcome).ok_or(Reject::UnknownJob(id))?;
+        let Some(running) = self.under_way.done(id, &outcome) else {
+            // What is no longer waited for may be as large as a model.
+            self.release(outcome.bytes(), outcome);
+            return Err(Reject::UnknownJob(id));
+        };
         match (running, outcome) {
             (Running::Aggregate(updates), Outcome::Aggregated(sum)) => {
                 self.under_way.not_lost();

@@ -104,8 +104,9 @@ impl Coordinator {
 
     pub(super) fn fail(&mut self, failure: RoundFailure) {
         let (round_id, phase) = (self.round_id(), self.phase());
-        self.outbox.event(Event::RoundFailed { round_id, phase, failure });
+        // Nobody is told before it is stored: after a crash the round might end otherwise.
         self.record(Record::RoundFailed { round_id });
+        self.outbox.event(Event::RoundFailed { round_id, phase, failure });
         self.begun_phase();
     }
 

@@ -172,6 +172,11 @@ impl UnderWay {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn watched(&self) -> usize {
+        self.watch.len()
+    }
+
     /// How many jobs run.
     pub(super) fn jobs(&self) -> usize {
         self.running.len()
@@ -225,19 +230,22 @@ impl UnderWay {
         self.updating.clear();
         self.losses = 0;
         let mut late = std::mem::take(&mut self.queue);
-        self.running.retain(|_, running| match running {
-            Running::Aggregate(updates) => {
-                late.append(updates);
-                false
+        let watch = &mut self.watch;
+        self.running.retain(|id, running| {
+            match running {
+                Running::Aggregate(updates) => late.append(updates),
+                Running::Unmask => {}
+                Running::Assemble { .. } => return true,
             }
-            Running::Unmask => false,
-            Running::Assemble { .. } => true,
+            watch.end(*id);
+            false
         });
         late
     }
 
     /// Nothing is waited for any more. Gives what was.
     pub(super) fn end(&mut self) -> impl Iterator<Item = Running> {
+        self.watch = Watch::default();
         std::mem::take(&mut self.running).into_values()
     }
 

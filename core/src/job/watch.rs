@@ -41,6 +41,11 @@ impl Watch {
         self.under_way.remove(&id);
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// The jobs that were lost since the last look.
     pub(crate) fn take_lost(&mut self) -> Vec<JobId> {
         let losses = self.losses.load(Ordering::Acquire);

@@ -315,7 +315,11 @@ impl Participant {
                 return self.next_output();
             }
             Activity::Waiting(until) => Idle {
-                wake_at: Some(until),
+                // The global model may be read meanwhile.
+                wake_at: Some(match self.fetch {
+                    Fetch::Job(..) => until.min(self.now + LOOK_EVERY),
+                    _ => until,
+                }),
                 why: match self.stage {
                     Stage::Mask { .. } if self.model.is_none() => Why::LocalModel,
                     _ => Why::Poll,

@@ -88,6 +88,9 @@ impl Participant {
                 self.wait_longer();
             }
             error => {
+                if let Some(model) = self.masking.take() {
+                    self.release(model.len() * 8, model);
+                }
                 self.set_stage(Stage::Awaiting);
                 self.event(Event::GaveUp(error));
                 self.wait_longer();

@@ -74,9 +74,10 @@ impl Update {
 
     /// As if a disk had made something else of it.
     #[cfg(test)]
-    pub(in crate::coordinator) fn damage(&mut self, length: usize) {
+    pub(in crate::coordinator) fn damage(&mut self, length: usize, models: u64) {
         if let Some(aggregation) = &mut self.aggregation {
-            *aggregation = Arc::new(Aggregation::new(aggregation.config(), length));
+            let nothing = Aggregation::new(aggregation.config(), length).object().clone();
+            *aggregation = Arc::new(Aggregation::with_nb_models(nothing, models));
         }
     }
 
@@ -138,7 +139,7 @@ impl Collected for Update {
     }
 
     fn is_sound(&self, round: &Round) -> bool {
-        self.aggregation().map_or(self.seeds.is_empty(), |sum| round.fits(sum))
+        self.check_aggregate(round).is_ok()
     }
 
     fn end(&self, _: &Settings) -> Option<Result<Record, RoundFailure>> {

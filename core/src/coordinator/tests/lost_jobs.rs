@@ -1,5 +1,7 @@
 //! Jobs that nobody finishes.
 
+use std::time::Duration;
+
 use super::fixture::{quick, Fixture, TIME};
 use super::sender::{mask_of, Sender};
 use crate::coordinator::*;
@@ -70,13 +72,25 @@ fn assembling() -> (Fixture, Vec<u8>) {
 #[test]
 fn updates_whose_job_is_lost_are_added_again() {
     let (mut fixture, updaters) = aggregating();
-    assert_eq!(fixture.idle.unwrap().why, Why::Messages(Phase::Update));
+    let idle = fixture.idle.unwrap();
+    assert_eq!(idle.why, Why::Messages(Phase::Update));
+    // Long before the phase's end: all senders wait for this job, and nobody else may call.
+    assert!(idle.wake_at.unwrap() <= fixture.now + Duration::from_secs(10));
     lose(&mut fixture, JobKind::Aggregate, MAX_LOSSES - 1);
     finish(&mut fixture);
     assert_eq!(fixture.machine.accepted(), updaters.len() as u64);
     assert_eq!(fixture.replies.iter().filter(|(_, outcome)| outcome.is_ok()).count(), 4);
     fixture.wait(TIME);
     assert_eq!(fixture.machine.phase(), Phase::Sum2);
+}
+
+/// A phase that ends leaves nothing behind of the jobs that it was not to wait for.
+#[test]
+fn jobs_that_are_no_longer_waited_for_are_not_watched() {
+    let (mut fixture, _) = aggregating();
+    assert_eq!(fixture.machine.under_way.watched(), 1);
+    fixture.input(Input::Skip).unwrap();
+    assert_eq!(fixture.machine.under_way.watched(), 0);
 }
 
 /// A job that panics each time must not keep the machine busy for ever.

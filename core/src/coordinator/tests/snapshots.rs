@@ -48,12 +48,13 @@ fn what_is_restored_is_gone_on_with_if_it_is_sound() {
     let in_update = Fixture::restore(&saved, fixture.now);
     assert_eq!((in_update.machine.round_id(), in_update.machine.accepted()), (1, 1));
 
-    for (length, round_id) in [(4, 1), (5, 2)] {
+    // With another number of models than of seeds, it is none either.
+    for (length, models, round_id) in [(4, 1, 1), (5, 1, 2), (4, 2, 2)] {
         let mut damaged = Saved::from_bytes(&saved).unwrap();
         let Stage::Update(update) = &mut damaged.stage else {
             panic!("it was in the update phase");
         };
-        update.damage(length);
+        update.damage(length, models);
         let damaged = Fixture::restore(&Snapshot::new(damaged).to_bytes(), fixture.now);
         assert_eq!(damaged.machine.round_id(), round_id, "{length}");
     }
