@@ -100,7 +100,7 @@ impl Problem {
     /// everything else: a request that came too fast or too slowly, or was answered by a proxy.
     pub fn of(response: &Response) -> Option<Self> {
         let Response { status, ref body, .. } = *response;
-        if !matches!(status, 400..=499 | 500) || matches!(status, 408 | 425 | 429) {
+        if !matches!(status, 400..=500) || matches!(status, 408 | 425 | 429) {
             return None;
         }
         let document: Document<'_> = serde_json::from_slice(body).ok()?;
