@@ -373,7 +373,7 @@ impl Simulation<'_> {
         }
         let round = self.server.front.round_id().unwrap_or(0);
         // Half of the participants do not want to know why.
-        let wants_to_know = sender.life.client % 2 == 0;
+        let wants_to_know = sender.life.client.is_multiple_of(2);
         let response = match rejection {
             Rejection::Chunk(ReassemblyError::NoRoom)
             | Rejection::InProgress(_)
