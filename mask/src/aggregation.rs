@@ -184,6 +184,10 @@ impl Aggregation {
     /// If it does not fit, or is one too many.
     pub fn validate_shape(&self, view: &MaskObjectView<'_>) -> Result<(), AggregationError> {
         let (expected, found) = (self.config(), view.config());
+        // In the order of deployed coordinators: both configs come before the length.
+        if found.vect == expected.vect && found.unit != expected.unit {
+            return Err(AggregationError::ScalarMismatch { expected, found });
+        }
         if found.vect != expected.vect || view.len() != self.len() {
             return Err(AggregationError::ModelMismatch {
                 expected,
@@ -191,9 +195,6 @@ impl Aggregation {
                 found,
                 found_len: view.len(),
             });
-        }
-        if found.unit != expected.unit {
-            return Err(AggregationError::ScalarMismatch { expected, found });
         }
         let [vect_max, unit_max] = [expected.vect, expected.unit].map(|c| c.max_nb_models());
         if self.nb_models >= vect_max {
