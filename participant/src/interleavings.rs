@@ -129,6 +129,23 @@ fn a_model_that_is_no_good_is_told_of_whenever_it_is_set() {
     });
 }
 
+/// Whoever sees the round sees what is wrong with the model, and does not wait for another event.
+#[test]
+fn a_round_is_counted_together_with_what_is_wrong_with_the_model() {
+    check(|| {
+        let driver = start("updates");
+        let checked = driver.model_check().unwrap().check(Model::F64(vec![0.5; 5]));
+        let is_set = checked.is_ok_and(|checked| driver.set_model(checked).is_ok());
+        let mut seen = 0;
+        while driver.view().unwrap().rounds == 0 {
+            assert!(driver.wait_beyond(seen, Duration::MAX).unwrap());
+            seen = driver.view().unwrap().happened;
+        }
+        assert_eq!(driver.take_model_error().unwrap().is_some(), is_set);
+        end(&driver);
+    });
+}
+
 #[test]
 fn stopping_reaches_everyone_and_one_gets_the_state() {
     check(|| {

@@ -43,26 +43,28 @@ impl Thread {
         let _span = tracing::error_span!("participant", key = %self.name).entered();
         let guard = BrokenOnPanic(self.mailbox.clone());
         // It ends with an error, once the participant was stopped.
-        while let Ok(event) = self.participant.next_event(None) {
-            if let Some(event) = event {
-                trace(&event);
-                let begins = matches!(event, Event::NewRound { .. });
-                self.take_in(event);
-                if begins {
-                    self.rounds.look();
-                }
+        while let Ok(events) = self.participant.next_events(None) {
+            events.iter().for_each(trace);
+            let begins = events.iter().any(|event| matches!(event, Event::NewRound { .. }));
+            self.take_in(events);
+            if begins {
+                self.rounds.look();
             }
         }
         std::mem::forget(guard);
     }
 
-    fn take_in(&self, event: Event) {
+    /// Takes in what has happened at one moment, under one lock: nobody sees that a round has begun and not what it
+    /// means for the local model.
+    fn take_in(&self, events: Vec<Event>) {
         let mut contents = self.mailbox.lock();
         let inbox = &mut contents.inbox;
-        if inbox.take_in(event) {
-            // Under the lock, so that no newer model is taken for it; there is something to do once in a
-            // participant's life.
-            inbox.look_over(self.handle.local_model().as_deref(), &self.scalar);
+        for event in events {
+            if inbox.take_in(event) {
+                // Under the lock, so that no newer model is taken for it; there is something to do once in a
+                // participant's life.
+                inbox.look_over(self.handle.local_model().as_deref(), &self.scalar);
+            }
         }
         drop(contents);
         self.mailbox.notify();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
-use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
+use pet_core::participant::{self as core, Event, FetchError, Input, Output, Snapshot};
 use pet_core::record::Recorded;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) machine: Recorded<core::Participant>,
     /// Events that came while the caller waited for something else.
     pub(crate) events: VecDeque<Event>,
+    /// What comes after the events that were taken together: it is to be done next.
+    ahead: Option<Output>,
     /// Who gets the answers about the global model: they come in the order of the wishes.
     wishes: VecDeque<Wish>,
 }
@@ -49,7 +51,7 @@ enum Wish {
 impl Shared {
     pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
         let machine = machine.into();
-        let state = State { machine, events: VecDeque::new(), wishes: VecDeque::new() };
+        let state = State { machine, events: VecDeque::new(), ahead: None, wishes: VecDeque::new() };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -102,6 +104,28 @@ impl Shared {
 }
 
 impl State {
+    /// What the machine wants next.
+    pub(crate) fn next_output(&mut self) -> Output {
+        self.ahead.take().unwrap_or_else(|| self.machine.poll_output())
+    }
+
+    /// All events that are there without anything being done for them.
+    pub(crate) fn take_events(&mut self) -> VecDeque<Event> {
+        while self.ahead.is_none() {
+            match self.machine.poll_output() {
+                Output::Event(event) => {
+                    if let Some(event) = self.deliver(event) {
+                        self.events.push_back(event);
+                    }
+                }
+                // It is asked for again: time goes on.
+                Output::Idle(_) => break,
+                output => self.ahead = Some(output),
+            }
+        }
+        std::mem::take(&mut self.events)
+    }
+
     /// Gives an answer about the global model to whose wish it is; other events are given back.
     pub(crate) fn deliver(&mut self, event: Event) -> Option<Event> {
         if !matches!(event, Event::GlobalModel(_) | Event::GlobalModelFailed(_)) {

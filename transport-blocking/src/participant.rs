@@ -113,6 +113,18 @@ impl Participant {
         }
     }
 
+    /// As [`Participant::next_event`], with all that has happened at the same moment, in its order: a new round comes
+    /// together with what it means for the local model. Empty if `timeout` is over.
+    ///
+    /// # Errors
+    /// As [`Participant::next_event`].
+    pub fn next_events(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, Error> {
+        let Some(first) = self.next_event(timeout)? else { return Ok(Vec::new()) };
+        let mut events = vec![first];
+        events.append(&mut self.shared.lock().take_events().into());
+        Ok(events)
+    }
+
     /// Fetches the global model; `None` while there is none. It is the current one after the call was made,
     /// whatever was asked for before. Events that come in the meantime are given by
     /// [`Participant::next_event`] later.
@@ -143,7 +155,7 @@ impl Participant {
             let now = self.shared.now();
             let mut state = self.shared.lock();
             state.machine.handle_input(now, Input::Tick)?;
-            let input = match state.machine.poll_output() {
+            let input = match state.next_output() {
                 Output::Request { id, call } => {
                     drop(state);
                     match self.client.send(&call) {
