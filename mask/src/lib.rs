@@ -21,6 +21,7 @@ mod pack;
 mod seed;
 mod simd;
 mod sum;
+pub mod tree;
 mod unmask;
 mod wire;
 mod word;
@@ -30,6 +31,7 @@ pub use config::{
     BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
     MaskConfigPair, ModelType, Precision, UnknownMaskConfigName,
 };
+pub use keystream::KeyStream;
 pub use masker::{mask_model, mask_ratios, MaskError, MaskPart, MaskReport, Masker};
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
 pub use seed::{MaskSeed, WrongSeedLength};

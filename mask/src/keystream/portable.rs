@@ -1,19 +1,21 @@
 //! ChaCha20 in plain Rust, four blocks at a time, for processors that have no code of their own.
 
-use super::{Key, BLOCK};
+use zeroize::Zeroize;
+
+use super::{Combine, Key, BLOCK};
 
 const LANES: usize = 4;
 
 /// The same word of several blocks.
 type Lane = [u32; LANES];
 
-pub(super) fn blocks(key: &Key, first: u64, out: &mut [u8]) {
+pub(super) fn blocks<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(LANES * BLOCK).enumerate() {
-        four(key, first.wrapping_add((i * LANES) as u64), out);
+        four::<C>(key, first.wrapping_add((i * LANES) as u64), out);
     }
 }
 
-fn four(key: &Key, first: u64, out: &mut [u8]) {
+fn four<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     let counters: [u64; LANES] = std::array::from_fn(|lane| first.wrapping_add(lane as u64));
     let mut initial = [[0; LANES]; 16];
     for (lanes, word) in initial.iter_mut().zip(key.0) {
@@ -30,13 +32,16 @@ fn four(key: &Key, first: u64, out: &mut [u8]) {
             quarter_round(&mut state, i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4);
         }
     }
+    let mut stream = [0; LANES * BLOCK];
     for (word, (lanes, initial)) in state.iter().zip(&initial).enumerate() {
         for lane in 0..LANES {
             let at = lane * BLOCK + 4 * word;
             let sum = lanes[lane].wrapping_add(initial[lane]);
-            out[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+            stream[at..at + 4].copy_from_slice(&sum.to_le_bytes());
         }
     }
+    C::combine(out, &stream);
+    stream.zeroize();
 }
 
 #[inline(always)]

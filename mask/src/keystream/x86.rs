@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Key, BLOCK};
+use super::combine::{ADD32, ADD64, WRITE, XOR};
+use super::{Combine, Key, BLOCK};
 use crate::simd::{Avx2, Avx512};
 
 /// A double round on a state of vectors.
@@ -28,58 +29,58 @@ macro_rules! double_round {
 
 /// For any processor of this kind.
 #[allow(unsafe_code)]
-pub(super) fn blocks_sse2(key: &Key, first: u64, out: &mut [u8]) {
+pub(super) fn blocks_sse2<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     // SAFETY: all x86-64 processors have SSE2.
-    unsafe { blocks4(key, first, out) }
+    unsafe { blocks4::<C>(key, first, out) }
 }
 
 #[allow(unsafe_code)]
-pub(super) fn blocks_avx512(_: Avx512, key: &Key, first: u64, out: &mut [u8]) {
+pub(super) fn blocks_avx512<C: Combine>(_: Avx512, key: &Key, first: u64, out: &mut [u8]) {
     // SAFETY: the witness shows that the processor has the instructions.
-    unsafe { blocks16(key, first, out) }
+    unsafe { blocks16::<C>(key, first, out) }
 }
 
 #[allow(unsafe_code)]
-pub(super) fn blocks_avx2(_: Avx2, key: &Key, first: u64, out: &mut [u8]) {
+pub(super) fn blocks_avx2<C: Combine>(_: Avx2, key: &Key, first: u64, out: &mut [u8]) {
     // SAFETY: the witness shows that the processor has the instructions.
-    unsafe { blocks8(key, first, out) }
+    unsafe { blocks8::<C>(key, first, out) }
 }
 
 #[target_feature(enable = "sse2")]
-fn blocks4(key: &Key, first: u64, out: &mut [u8]) {
+fn blocks4<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(4 * BLOCK).enumerate() {
         let words = state4(key, first.wrapping_add(4 * i as u64));
         for (column, words) in words.chunks_exact(4).enumerate() {
             let (a, b) = (words[0], words[1]);
             let (c, d) = (words[2], words[3]);
             let (ab, cd) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
-            store128(&mut out[16 * column..], _mm_unpacklo_epi64(ab, cd));
-            store128(&mut out[BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
+            store128::<C>(&mut out[16 * column..], _mm_unpacklo_epi64(ab, cd));
+            store128::<C>(&mut out[BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
             let (ab, cd) = (_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d));
-            store128(&mut out[2 * BLOCK + 16 * column..], _mm_unpacklo_epi64(ab, cd));
-            store128(&mut out[3 * BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
+            store128::<C>(&mut out[2 * BLOCK + 16 * column..], _mm_unpacklo_epi64(ab, cd));
+            store128::<C>(&mut out[3 * BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
         }
     }
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
-fn blocks16(key: &Key, first: u64, out: &mut [u8]) {
+fn blocks16<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(16 * BLOCK).enumerate() {
         let words = state16(key, first.wrapping_add(16 * i as u64));
         for (out, block) in out.chunks_exact_mut(BLOCK).zip(transpose16(words)) {
-            store512(out, block);
+            store512::<C>(out, block);
         }
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn blocks8(key: &Key, first: u64, out: &mut [u8]) {
+fn blocks8<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(8 * BLOCK).enumerate() {
         let [low, high] = halves(state8(key, first.wrapping_add(8 * i as u64)));
         let (low, high) = (transpose8(low), transpose8(high));
         for ((out, low), high) in out.chunks_exact_mut(BLOCK).zip(low).zip(high) {
-            store256(&mut out[..32], low);
-            store256(&mut out[32..], high);
+            store256::<C>(&mut out[..32], low);
+            store256::<C>(&mut out[32..], high);
         }
     }
 }
@@ -257,29 +258,59 @@ fn transpose8(s: [__m256i; 8]) -> [__m256i; 8] {
     blocks
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-#[allow(unsafe_code)]
-fn store512(out: &mut [u8], value: __m512i) {
-    let out = &mut out[..64];
-    // SAFETY: there is room for 64 bytes, and the instruction needs no alignment.
-    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), value) }
+/// Combines a vector of the stream with what is there.
+macro_rules! store {
+    ($name:ident, $features:literal, $vector:ty, $len:literal, $load:ident, $store:ident, $xor:ident, $add32:ident, $add64:ident) => {
+        #[inline]
+        #[target_feature(enable = $features)]
+        #[allow(unsafe_code)]
+        fn $name<C: Combine>(out: &mut [u8], value: $vector) {
+            let out = out[..$len].as_mut_ptr();
+            // SAFETY: there are so many bytes, and the instructions need no alignment.
+            unsafe {
+                let value = match C::KIND {
+                    WRITE => value,
+                    XOR => $xor($load(out.cast()), value),
+                    ADD32 => $add32($load(out.cast()), value),
+                    ADD64 => $add64($load(out.cast()), value),
+                    _ => unreachable!("there is no other way to combine"),
+                };
+                $store(out.cast(), value);
+            }
+        }
+    };
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-#[allow(unsafe_code)]
-fn store256(out: &mut [u8], value: __m256i) {
-    let out = &mut out[..32];
-    // SAFETY: there is room for 32 bytes, and the instruction needs no alignment.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), value) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-#[allow(unsafe_code)]
-fn store128(out: &mut [u8], value: __m128i) {
-    let out = &mut out[..16];
-    // SAFETY: there is room for 16 bytes, and the instruction needs no alignment.
-    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), value) }
-}
+store!(
+    store512,
+    "avx512f",
+    __m512i,
+    64,
+    _mm512_loadu_si512,
+    _mm512_storeu_si512,
+    _mm512_xor_si512,
+    _mm512_add_epi32,
+    _mm512_add_epi64
+);
+store!(
+    store256,
+    "avx2",
+    __m256i,
+    32,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    _mm256_xor_si256,
+    _mm256_add_epi32,
+    _mm256_add_epi64
+);
+store!(
+    store128,
+    "sse2",
+    __m128i,
+    16,
+    _mm_loadu_si128,
+    _mm_storeu_si128,
+    _mm_xor_si128,
+    _mm_add_epi32,
+    _mm_add_epi64
+);
