@@ -3,7 +3,7 @@
 
 use pet_transport_blocking::core::crypto::RootSeed;
 use pet_transport_blocking::core::participant::{
-    Event, Input, ModelMismatch, Output, Participant, Reject, Settings, Snapshot,
+    self as core, Event, Input, ModelMismatch, Output, Reject, Settings, Snapshot,
 };
 use pet_transport_blocking::core::time::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::saved::{self, StateError};
 /// A participant without a thread. Times never run backwards in it, whatever it is told.
 #[derive(Debug)]
 pub struct Machine {
-    machine: Participant,
+    machine: core::Machine,
     now: Timestamp,
     /// A local model that was set before its round was known.
     unchecked: Unchecked,
@@ -56,7 +56,7 @@ impl From<Reject> for Refused {
 impl Machine {
     /// A new participant, of which everything random follows from the seed.
     pub fn new(seed: RootSeed, settings: Settings) -> Self {
-        Self::of(Participant::from_seed(seed, settings))
+        Self::of(core::Machine::from_seed(seed, settings))
     }
 
     /// Restores a saved participant.
@@ -65,7 +65,7 @@ impl Machine {
     /// If the bytes are no saved state.
     pub fn restore(state: &[u8], settings: Settings) -> Result<Self, StateError> {
         let (core, waiting) = saved::read(state)?;
-        let mut this = Self::of(Participant::restore(core, settings)?);
+        let mut this = Self::of(core::Machine::restore(core, settings)?);
         if let Some(model) = waiting {
             // Before a look at the coordinator any model is taken.
             let _ = this.machine.handle_input(this.now, Input::SetModel(model));
@@ -74,14 +74,14 @@ impl Machine {
         Ok(this)
     }
 
-    fn of(machine: Participant) -> Self {
+    fn of(machine: core::Machine) -> Self {
         let mut unchecked = Unchecked::default();
         unchecked.set(machine.parameters().is_some() || !machine.has_model());
         Self { machine, now: Timestamp::ZERO, unchecked, rejected: None, foreseen: None }
     }
 
     /// Core's machine.
-    pub fn core(&self) -> &Participant {
+    pub fn core(&self) -> &core::Machine {
         &self.machine
     }
 

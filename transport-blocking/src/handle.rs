@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Output, Snapshot};
-use pet_core::record::Recorded;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 
+use crate::clock::Clock;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -21,14 +21,14 @@ use crate::Error;
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    epoch: Instant,
+    clock: Clock,
     /// Seen by running jobs, without the lock.
     stopped: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) machine: Recorded<core::Participant>,
+    pub(crate) machine: core::Machine,
     /// Events that came while the caller waited for something else.
     pub(crate) events: VecDeque<Event>,
     /// What comes after the events that were taken together: it is to be done next.
@@ -49,13 +49,14 @@ enum Wish {
 }
 
 impl Shared {
-    pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
-        let machine = machine.into();
-        let state = State { machine, events: VecDeque::new(), ahead: None, wishes: VecDeque::new() };
+    pub(crate) fn new(machine: core::Machine) -> Arc<Self> {
+        let clock = Clock::new(machine.needs_time_of_day());
+        let state =
+            State { machine, events: VecDeque::new(), ahead: None, wishes: VecDeque::new() };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            epoch: Instant::now(),
+            clock,
             stopped: AtomicBool::new(false),
         })
     }
@@ -66,7 +67,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_duration(self.epoch.elapsed())
+        self.clock.now()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -80,7 +81,7 @@ impl Shared {
         wake_at: Option<Timestamp>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, State> {
-        let wake = wake_at.map(|at| self.epoch + at.as_duration());
+        let wake = wake_at.map(|at| self.clock.instant(at));
         let until = match (wake, deadline) {
             (Some(wake), Some(deadline)) => Some(wake.min(deadline)),
             (wake, deadline) => wake.or(deadline),

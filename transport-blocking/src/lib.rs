@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod config;
 mod error;
 mod handle;

@@ -33,7 +33,7 @@ impl Participant {
     /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Network`] if the environment
     /// names a proxy that cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let machine = core::Participant::from_seed(random_seed()?, config.settings.clone());
+        let machine = core::Machine::from_seed(random_seed()?, config.settings.clone());
         Self::drive(machine, config)
     }
 
@@ -43,7 +43,7 @@ impl Participant {
     /// # Errors
     /// [`Error::Network`] if the environment names a proxy that cannot be used.
     pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Result<Self, Error> {
-        Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
+        Self::drive(core::Machine::new(keys, seed, config.settings.clone()), config)
     }
 
     /// Restores a stopped participant from its saved state, with new settings.
@@ -52,7 +52,7 @@ impl Participant {
     /// [`Error::Restore`] if the bytes are no saved state; [`Error::Network`] if the environment names a proxy that
     /// cannot be used.
     pub fn restore(config: Config, state: &[u8]) -> Result<Self, Error> {
-        let machine = core::Participant::restore(state, config.settings.clone())?;
+        let machine = core::Machine::restore(state, config.settings.clone())?;
         Self::drive(machine, config)
     }
 
@@ -61,11 +61,11 @@ impl Participant {
     /// # Errors
     /// As [`Participant::restore`], and if the key is another one.
     pub fn restore_sealed(config: Config, state: &[u8], key: &SnapshotKey) -> Result<Self, Error> {
-        let machine = core::Participant::restore_sealed(state, key, config.settings.clone())?;
+        let machine = core::Machine::restore_sealed(state, key, config.settings.clone())?;
         Self::drive(machine, config)
     }
 
-    pub(crate) fn drive(machine: core::Participant, config: Config) -> Result<Self, Error> {
+    pub(crate) fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
         let threads = config.threads.get();
         Ok(Self { shared: Shared::new(machine), client: Client::new(config)?, threads })
     }

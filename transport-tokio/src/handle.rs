@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
-use pet_core::record::Recorded;
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 use tokio::sync::{oneshot, Notify};
-use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::Error;
 
 /// What the driver and its handles share. The machine's calls are short, so nobody waits long.
@@ -20,14 +19,14 @@ use crate::Error;
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) changed: Notify,
-    pub(crate) epoch: Instant,
+    pub(crate) clock: Clock,
     /// Seen by running jobs, without the lock.
     stopped: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) machine: Recorded<core::Participant>,
+    pub(crate) machine: core::Machine,
     /// Who gets the answers about the global model: they come in the order of the wishes.
     wishes: VecDeque<Wish>,
 }
@@ -44,11 +43,12 @@ enum Wish {
 }
 
 impl Shared {
-    pub(crate) fn new(machine: core::Participant) -> Arc<Self> {
+    pub(crate) fn new(machine: core::Machine) -> Arc<Self> {
+        let clock = Clock::new(machine.needs_time_of_day());
         Arc::new(Self {
-            state: Mutex::new(State { machine: machine.into(), wishes: VecDeque::new() }),
+            state: Mutex::new(State { machine, wishes: VecDeque::new() }),
             changed: Notify::new(),
-            epoch: Instant::now(),
+            clock,
             stopped: AtomicBool::new(false),
         })
     }
@@ -59,7 +59,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_duration(self.epoch.elapsed())
+        self.clock.now()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

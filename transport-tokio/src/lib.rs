@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod config;
 mod error;
 mod handle;

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
 use pet_core::model::Model;
@@ -42,7 +41,7 @@ impl Participant {
     /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Client`] if no
     /// HTTP client can be made.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let machine = core::Participant::from_seed(random_seed()?, config.settings.clone());
+        let machine = core::Machine::from_seed(random_seed()?, config.settings.clone());
         Self::drive(machine, config)
     }
 
@@ -52,7 +51,7 @@ impl Participant {
     /// # Errors
     /// [`Error::Client`] if no HTTP client can be made.
     pub fn with_keys(config: Config, keys: SigningKeyPair, seed: RootSeed) -> Result<Self, Error> {
-        Self::drive(core::Participant::new(keys, seed, config.settings.clone()), config)
+        Self::drive(core::Machine::new(keys, seed, config.settings.clone()), config)
     }
 
     /// Restores a stopped participant from its saved state, with new settings.
@@ -61,7 +60,7 @@ impl Participant {
     /// [`Error::Restore`] if the bytes are no saved state; [`Error::Client`] if no HTTP client can be
     /// made.
     pub fn restore(config: Config, state: &[u8]) -> Result<Self, Error> {
-        let machine = core::Participant::restore(state, config.settings.clone())?;
+        let machine = core::Machine::restore(state, config.settings.clone())?;
         Self::drive(machine, config)
     }
 
@@ -70,11 +69,11 @@ impl Participant {
     /// # Errors
     /// As [`Participant::restore`], and if the key is another one.
     pub fn restore_sealed(config: Config, state: &[u8], key: &SnapshotKey) -> Result<Self, Error> {
-        let machine = core::Participant::restore_sealed(state, key, config.settings.clone())?;
+        let machine = core::Machine::restore_sealed(state, key, config.settings.clone())?;
         Self::drive(machine, config)
     }
 
-    fn drive(machine: core::Participant, config: Config) -> Result<Self, Error> {
+    fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
         let threads = config.threads.get();
         Ok(Self {
             shared: Shared::new(machine),
@@ -150,7 +149,7 @@ impl Participant {
             let input = tokio::select! {
                 Some(finished) = self.tasks.join_next_with_id() => self.finished(finished),
                 () = self.shared.changed.notified() => Input::Tick,
-                () = sleep_until(wake_at.map(|at| self.shared.epoch + at)) => Input::Tick,
+                () = sleep_until(wake_at.map(|at| self.shared.clock.instant(at))) => Input::Tick,
             };
             let now = self.shared.now();
             // Any other rejection: the input came too late, nothing is wrong.
@@ -205,8 +204,7 @@ impl Participant {
                     }
                 }
                 Output::Idle(idle) => {
-                    let wake_at = idle.wake_at.map(Timestamp::as_duration);
-                    return Ok(Drained::Idle(wake_at));
+                    return Ok(Drained::Idle(idle.wake_at));
                 }
                 // An output of a newer core that this driver does not know.
                 _ => {}
@@ -225,8 +223,8 @@ impl Drop for Participant {
 
 enum Drained {
     Event(Event),
-    /// Nothing is due before this time after the epoch.
-    Idle(Option<Duration>),
+    /// Nothing is due before this time.
+    Idle(Option<Timestamp>),
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {

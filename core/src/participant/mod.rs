@@ -32,6 +32,7 @@ mod snapshot;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use crate::snapshot::EnvelopeError as RestoreError;
 pub use io::{
@@ -42,6 +43,7 @@ pub use jobs::{ComposeError, Outcome};
 pub use machine::Participant;
 pub use settings::{Polling, Settings};
 pub use snapshot::Snapshot;
+pub use versions::Machine;
 
 /// A participant's job.
 pub type Job = crate::job::Job<Outcome>;

@@ -18,7 +18,7 @@ const SCHEDULES: usize = 3000;
 fn participant() -> Participant {
     let mut config = Config::new("http://coordinator").expect("a URL");
     config.threads = std::num::NonZeroUsize::MIN;
-    let machine = core::Participant::from_seed(RootSeed::new([1; 32]), Settings::default());
+    let machine = core::Machine::from_seed(RootSeed::new([1; 32]), Settings::default());
     Participant::drive(machine, config).expect("the client takes everything")
 }
 
