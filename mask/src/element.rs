@@ -7,6 +7,7 @@
 use num_bigint::BigUint;
 use zeroize::Zeroize;
 
+use super::keystream::{self, Key};
 use super::pack;
 use crate::simd::Level;
 
@@ -36,6 +37,13 @@ pub(crate) trait Element:
 
     /// Writes every element in `width` bytes, which it fits in; `bytes` has room for exactly those.
     fn pack(level: Level, numbers: &[Self], width: usize, bytes: &mut [u8]);
+
+    /// Adds the bytes of a key stream from byte `at` on, as numbers, where an element's width is that of a machine word
+    /// and `at` a multiple of it. False, with nothing changed, for anything else.
+    fn add_stream(level: Level, key: &Key, at: u64, sums: &mut [Self]) -> bool {
+        let _ = (level, key, at, sums);
+        false
+    }
 
     /// `self <= max`, without a branch or an early exit: `self` may be secret.
     fn at_most(self, max: Self) -> bool;
@@ -87,6 +95,19 @@ macro_rules! short_arithmetic {
             } else {
                 difference
             }
+        }
+    };
+}
+
+/// For what the key stream is added to in the registers that it is made in.
+macro_rules! add_stream {
+    () => {
+        fn add_stream(level: Level, key: &Key, at: u64, sums: &mut [Self]) -> bool {
+            let whole = at.is_multiple_of(Self::BYTES as u64);
+            if whole {
+                keystream::apply(level, key, at, sums);
+            }
+            whole
         }
     };
 }
@@ -211,8 +232,8 @@ macro_rules! primitive_element {
     };
 }
 
-primitive_element!(u32, 4, short_arithmetic!(i32););
-primitive_element!(u64, 8, short_arithmetic!(i64););
+primitive_element!(u32, 4, short_arithmetic!(i32); add_stream!(););
+primitive_element!(u64, 8, short_arithmetic!(i64); add_stream!(););
 primitive_element!(u128, 16, long_arithmetic!(););
 
 /// `N` 64-bit words, least significant first.

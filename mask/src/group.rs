@@ -67,6 +67,12 @@ impl<E: Element> Group<E> {
         self.draws_accepted >> 32 != 0
     }
 
+    /// Is every word of the key stream a number, and every sum modulo the word's length right? Then masks need not be drawn: the
+    /// key stream is one.
+    pub(crate) fn is_word(&self) -> bool {
+        self.accepts_all() && self.draw_bytes == E::BYTES && self.order == E::default()
+    }
+
     #[inline(always)]
     pub(crate) fn add(&self, a: E, b: E) -> E {
         a.add_mod(b, self.order)

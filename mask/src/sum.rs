@@ -337,6 +337,9 @@ impl Window {
 
 /// Adds a stream's next numbers.
 fn add_masks<E: Element>(group: &Group<E>, draws: &mut Draws, sums: &mut [E]) {
+    if draws.add(group, sums) {
+        return;
+    }
     let level = Level::detected();
     let piece = (PIECE_BYTES / std::mem::size_of::<E>()).max(1);
     let mut masks = Zeroizing::new(vec![group.max; piece.min(sums.len())]);

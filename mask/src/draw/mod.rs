@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::element::Element;
 use super::group::{with_elements, Elements, Group};
-use super::keystream::Key;
+use super::keystream::{Key, BLOCK};
 use super::seed::MaskSeed;
 use crate::simd::Level;
 
@@ -63,6 +63,21 @@ impl Draws {
             filled += drawn.numbers;
             self.word = self.word.wrapping_add(drawn.candidates.wrapping_mul(words(group)));
         }
+    }
+
+    /// Adds the next numbers to sums, of a [word group](Group::is_word). False, with nothing changed, for any other and
+    /// where the numbers begin in the middle of a word.
+    pub(crate) fn add<E: Element>(&mut self, group: &Group<E>, sums: &mut [E]) -> bool {
+        self.add_at(Level::detected(), group, sums)
+    }
+
+    fn add_at<E: Element>(&mut self, level: Level, group: &Group<E>, sums: &mut [E]) -> bool {
+        let at = self.word.wrapping_mul(4);
+        let added = group.is_word() && E::add_stream(level, &Key::new(&self.seed), at, sums);
+        if added {
+            self.word = self.word.wrapping_add(words(group).wrapping_mul(sums.len() as u64));
+        }
+        added
     }
 
     /// Appends the numbers that a range of candidates gives; those from the present place on are counted
@@ -124,6 +139,17 @@ impl MaskStream {
     /// inside of a batch of key stream, the rest of which is made in vain.
     pub(crate) fn fill<E: Element>(&mut self, group: &Group<E>, out: &mut [E]) {
         self.next.fill(group, out);
+    }
+
+    /// Adds the next numbers of the vector to sums, if that can be done without drawing them: see [`Draws::add`]. No
+    /// key stream is made in vain for pieces of whole KiB from [`Self::into_block`] on.
+    pub(crate) fn add<E: Element>(&mut self, group: &Group<E>, sums: &mut [E]) -> bool {
+        self.next.add(group, sums)
+    }
+
+    /// How many bytes of its block of the key stream lie before the vector's next number.
+    pub(crate) fn into_block(&self) -> usize {
+        (self.next.word.wrapping_mul(4) % BLOCK as u64) as usize
     }
 
     /// How many of the vector's candidates are used up.

@@ -29,6 +29,8 @@ pub(super) struct Recipe<E: Element, W: Weight> {
 pub(super) struct Masks<E: Element> {
     pub(super) drawn: VecDeque<Drawn<E>>,
     pub(super) stream: MaskStream,
+    /// More streams, whose masks are added as well; only in a word group, where nothing is ever drawn ahead.
+    pub(super) more: Vec<MaskStream>,
 }
 
 /// Masks that are drawn already.
@@ -82,6 +84,33 @@ impl<E: Element> Masks<E> {
         self.drawn.iter().map(Drawn::len).sum()
     }
 
+    /// The same streams, without what is drawn.
+    pub(super) fn undrawn(&self) -> Self {
+        Masks { drawn: VecDeque::new(), stream: self.stream.clone(), more: self.more.clone() }
+    }
+
+    /// Goes on with another candidate, in all streams.
+    pub(super) fn seek(&mut self, group: &Group<E>, candidate: u64) {
+        self.stream.seek(group, candidate);
+        for stream in &mut self.more {
+            stream.seek(group, candidate);
+        }
+    }
+
+    /// Adds the next masks of all streams to numbers; `block` is room for as many.
+    fn add(&mut self, level: Level, group: &Group<E>, numbers: &mut [E], block: &mut [E]) {
+        if !(self.drawn.is_empty() && self.stream.add(group, numbers)) {
+            self.fill(group, block);
+            group.add_all(level, numbers, block);
+        }
+        for stream in &mut self.more {
+            if !stream.add(group, numbers) {
+                stream.fill(group, block);
+                group.add_all(level, numbers, block);
+            }
+        }
+    }
+
     fn fill(&mut self, group: &Group<E>, mut out: &mut [E]) {
         while let Some(drawn) = self.drawn.front_mut() {
             let len = drawn.len().min(out.len());
@@ -120,8 +149,13 @@ impl<E: Element, W: Weight> Line<E, W> {
     ) -> Result<(), MaskError> {
         let Recipe { group, encoder, model, level } = &*self.recipe;
         let own = W::of(model);
-        for start in range.clone().step_by(self.block.len()) {
-            let end = range.end.min(start + self.block.len());
+        let mut next = range.start;
+        while next < range.end {
+            let start = next;
+            // Shorter where the key stream is in the middle of a block, so that the next one begins with a block of it.
+            let skipped = self.masks.stream.into_block() / E::BYTES;
+            let end = range.end.min(start + self.block.len() - skipped);
+            next = end;
             let weights = match own {
                 Some(weights) => &weights[start..end],
                 None => {
@@ -132,11 +166,10 @@ impl<E: Element, W: Weight> Line<E, W> {
             };
             let block = &mut self.block[..weights.len()];
             let numbers = &mut self.numbers[..weights.len()];
-            self.masks.fill(group, block);
             encoder
                 .encode(*level, weights, numbers, clamped)
                 .map_err(|index| MaskError::NotFinite { index: start + index })?;
-            group.add_all(*level, numbers, block);
+            self.masks.add(*level, group, numbers, block);
             let end = out.len();
             out.resize(end + weights.len() * group.wire_bytes, 0);
             E::pack(*level, numbers, group.wire_bytes, &mut out[end..]);
@@ -158,7 +191,11 @@ mod tests {
         let group = Group::<u64>::new(config);
         let drawn = |range: Range<u64>| Drawn::new(Zeroizing::new(range.collect()));
         let stream = MaskStream::new(&MaskSeed::new([1; 32]), Elements::zeros(config, 1));
-        let mut masks = Masks { drawn: [drawn(0..3), drawn(3..3), drawn(3..10)].into(), stream };
+        let mut masks = Masks {
+            drawn: [drawn(0..3), drawn(3..3), drawn(3..10)].into(),
+            stream,
+            more: Vec::new(),
+        };
         assert_eq!(masks.ready(), 10);
         let mut out = [0; 5];
         masks.fill(&group, &mut out);

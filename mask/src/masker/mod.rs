@@ -2,6 +2,8 @@
 
 mod blocks;
 mod parts;
+#[cfg(test)]
+mod several;
 
 use std::fmt;
 use std::ops::Range;
@@ -46,6 +48,17 @@ pub enum MaskError {
     /// A model that no message can hold.
     #[error("a model of {0} weights cannot be sent (the limit is 4294967295)")]
     TooLong(usize),
+    /// Several masks, with a config that has one only. The round's settings are at fault.
+    #[error("the masks of {seeds} groups can only be added up with a word group, and the round has {config}: its settings need the group type Word32 or Word64")]
+    NoWordGroup {
+        /// The round's configs.
+        config: MaskConfigPair,
+        /// How many seeds there are.
+        seeds: usize,
+    },
+    /// Without a mask the model would be sent for all to read.
+    #[error("there is no seed to mask the model with")]
+    NoSeed,
 }
 
 impl From<CastError> for MaskError {
@@ -145,6 +158,25 @@ impl Masker {
         scalar: &Scalar,
         model: Arc<Model>,
     ) -> Result<Self, MaskError> {
+        Self::behind_all(beginning, more, std::slice::from_ref(seed), config, scalar, model)
+    }
+
+    /// Like [`behind`](Self::behind), under the sum of the masks of several seeds: to take it off takes all of them, or
+    /// the sum of a [`MaskSum`](crate::MaskSum) for each. More than one take a word group, where adding masks costs
+    /// no more than making them; with one seed the bytes are those of `behind`.
+    ///
+    /// # Errors
+    /// As for `new`; if there is no seed; and if there are several, and vector or unit has another group than Word32 or
+    /// Word64.
+    pub fn behind_all(
+        beginning: &[u8],
+        more: usize,
+        seeds: &[MaskSeed],
+        config: MaskConfigPair,
+        scalar: &Scalar,
+        model: Arc<Model>,
+    ) -> Result<Self, MaskError> {
+        let streams = Streams::new(seeds, config)?;
         castable(model.data_type(), config.vect.data_type())?;
         let length = model.len();
         let too_long = MaskError::TooLong(length);
@@ -155,14 +187,13 @@ impl Masker {
         out.extend_from_slice(beginning);
         out.extend_from_slice(&header);
         let (scalar, scalar_clamped) = clamp_scalar(scalar, config.unit);
-        let stream = MaskStream::new(seed, Elements::zeros(config.unit, 1));
         Ok(Masker {
             config,
             length,
             scalar: crate::model::convert::nearest_f64(&scalar),
             scalar_clamped,
-            unit: mask_unit(&scalar, &stream, config.unit),
-            blocks: blocks(stream, config.vect, &scalar, model),
+            unit: mask_unit(&scalar, streams.all(), config.unit),
+            blocks: blocks(streams, config.vect, &scalar, model),
             out,
             tail: BytesMut::new(),
             parts: 0,
@@ -244,9 +275,35 @@ impl Masker {
     }
 }
 
-fn mask_unit(scalar: &BigRational, stream: &MaskStream, config: MaskConfig) -> Elements {
+/// The masks of all seeds: there is at least one.
+struct Streams {
+    first: MaskStream,
+    more: Vec<MaskStream>,
+}
+
+impl Streams {
+    fn new(seeds: &[MaskSeed], config: MaskConfigPair) -> Result<Self, MaskError> {
+        let [first, more @ ..] = seeds else { return Err(MaskError::NoSeed) };
+        let words = config.vect.group_type().is_word() && config.unit.group_type().is_word();
+        if !more.is_empty() && !words {
+            return Err(MaskError::NoWordGroup { config, seeds: seeds.len() });
+        }
+        let stream = |seed| MaskStream::new(seed, Elements::zeros(config.unit, 1));
+        Ok(Streams { first: stream(first), more: more.iter().map(stream).collect() })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &MaskStream> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+}
+
+fn mask_unit<'a>(
+    scalar: &BigRational,
+    streams: impl Iterator<Item = &'a MaskStream>,
+    config: MaskConfig,
+) -> Elements {
     let mut unit = Elements::one(config, &encode_unit(scalar, config));
-    unit.add(stream.unit());
+    streams.for_each(|stream| unit.add(stream.unit()));
     unit
 }
 
@@ -273,24 +330,24 @@ impl<E: Element, W: Weight> Blocks for Line<E, W> {
 }
 
 fn blocks(
-    stream: MaskStream,
+    streams: Streams,
     config: MaskConfig,
     scalar: &BigRational,
     model: Arc<Model>,
 ) -> Box<dyn Blocks> {
     fn line<E: Element, W: Weight>(
-        stream: MaskStream,
+        streams: Streams,
         config: MaskConfig,
         scalar: &BigRational,
         model: Arc<Model>,
     ) -> Box<dyn Blocks> {
-        Box::new(Line::<E, W>::begin(Recipe::new(config, scalar, model), stream))
+        Box::new(Line::<E, W>::begin(Recipe::new(config, scalar, model), streams))
     }
     with_element_type!(config, E => match config.data_type() {
-        DataType::F32 => line::<E, f32>(stream, config, scalar, model),
-        DataType::F64 => line::<E, f64>(stream, config, scalar, model),
-        DataType::I32 => line::<E, i32>(stream, config, scalar, model),
-        DataType::I64 => line::<E, i64>(stream, config, scalar, model),
+        DataType::F32 => line::<E, f32>(streams, config, scalar, model),
+        DataType::F64 => line::<E, f64>(streams, config, scalar, model),
+        DataType::I32 => line::<E, i32>(streams, config, scalar, model),
+        DataType::I64 => line::<E, i64>(streams, config, scalar, model),
     })
 }
 
@@ -337,7 +394,7 @@ pub fn mask_ratios(
             group.write(&[group.add(E::from_biguint(&number), mask[0])], &mut out);
         }
     });
-    write_unit(config.unit, &mask_unit(&scalar, &stream, config.unit), &mut out);
+    write_unit(config.unit, &mask_unit(&scalar, std::iter::once(&stream), config.unit), &mut out);
     Ok((out, report))
 }
 

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use zeroize::Zeroizing;
 
-use super::super::draw::MaskStream;
 use super::super::element::Element;
 use super::super::encode::{Clamped, Weight};
 use super::blocks::{Drawn, Line, Masks, Recipe};
-use super::MaskError;
+use super::{MaskError, Streams};
 
 /// Memory for the masks of one part and turn.
 const PART_BYTES: usize = 2 << 20;
@@ -174,15 +173,16 @@ impl<E: Element, W: Weight> Line<E, W> {
         let group = self.recipe.group;
         let turn = left.len().min(parts * per_part::<E>(parts));
         let share = turn.div_ceil(parts).max(1);
+        // All streams are at the same number: none ever leaves a candidate out.
         let first = self.masks.stream.place(&group);
         let part = |start: usize| {
-            let mut stream = self.masks.stream.clone();
-            stream.seek(&group, first + (start - left.start) as u64);
-            let masks = Masks { drawn: Default::default(), stream };
+            let place = first + (start - left.start) as u64;
+            let mut masks = self.masks.undrawn();
+            masks.seek(&group, place);
             self.part(start..(left.start + turn).min(start + share), masks, 0..0, tail)
         };
         let parts = (left.start..left.start + turn).step_by(share).map(part).collect();
-        self.masks.stream.seek(&group, first + turn as u64);
+        self.masks.seek(&group, first + turn as u64);
         parts
     }
 
@@ -230,8 +230,7 @@ impl<E: Element, W: Weight> Split for Line<E, W> {
         for i in 0..count {
             let drawn = self.masks.drawn.pop_front();
             let end = left.end.min(start + drawn.as_ref().map_or(0, Drawn::len));
-            let masks =
-                Masks { drawn: drawn.into_iter().collect(), stream: self.masks.stream.clone() };
+            let masks = Masks { drawn: drawn.into_iter().collect(), ..self.masks.undrawn() };
             let candidates = candidates.get(i).cloned().unwrap_or_default();
             works.push(self.part(start..end, masks, candidates, tail));
             start = end;
@@ -248,8 +247,9 @@ impl<E: Element, W: Weight> Split for Line<E, W> {
 }
 
 impl<E: Element, W: Weight> Line<E, W> {
-    pub(super) fn begin(recipe: Recipe<E, W>, stream: MaskStream) -> Self {
-        Line::new(Arc::new(recipe), Masks { drawn: Default::default(), stream })
+    pub(super) fn begin(recipe: Recipe<E, W>, streams: Streams) -> Self {
+        let Streams { first: stream, more } = streams;
+        Line::new(Arc::new(recipe), Masks { drawn: Default::default(), stream, more })
     }
 }
 
