@@ -103,7 +103,7 @@ macro_rules! short_arithmetic {
 macro_rules! add_stream {
     () => {
         fn add_stream(level: Level, key: &Key, at: u64, sums: &mut [Self]) -> bool {
-            let whole = at.is_multiple_of(Self::BYTES as u64);
+            let whole = at % Self::BYTES as u64 == 0;
             if whole {
                 keystream::apply(level, key, at, sums);
             }

@@ -142,13 +142,13 @@ impl MaskStream {
     }
 
     /// Adds the next numbers of the vector to sums, if that can be done without drawing them: see [`Draws::add`]. No
-    /// key stream is made in vain for pieces of whole KiB from [`Self::into_block`] on.
+    /// key stream is made in vain for pieces of whole KiB from [`Self::offset_in_block`] on.
     pub(crate) fn add<E: Element>(&mut self, group: &Group<E>, sums: &mut [E]) -> bool {
         self.next.add(group, sums)
     }
 
     /// How many bytes of its block of the key stream lie before the vector's next number.
-    pub(crate) fn into_block(&self) -> usize {
+    pub(crate) fn offset_in_block(&self) -> usize {
         (self.next.word.wrapping_mul(4) % BLOCK as u64) as usize
     }
 

@@ -153,7 +153,7 @@ impl<E: Element, W: Weight> Line<E, W> {
         while next < range.end {
             let start = next;
             // Shorter where the key stream is in the middle of a block, so that the next one begins with a block of it.
-            let skipped = self.masks.stream.into_block() / E::BYTES;
+            let skipped = self.masks.stream.offset_in_block() / E::BYTES;
             let end = range.end.min(start + self.block.len() - skipped);
             next = end;
             let weights = match own {
