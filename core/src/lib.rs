@@ -158,6 +158,7 @@ pub mod request;
 pub mod round;
 mod snapshot;
 pub mod time;
+pub mod v2;
 
 #[doc(no_inline)]
 pub use pet_mask as mask;

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::crypto::PublicSigningKey;
 use crate::model::{array, DataType};
 use crate::problem::Problem;
+use crate::v2;
 
 /// The id of one request of one participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -183,7 +184,7 @@ impl CoordinatorUrl {
     }
 }
 
-/// One of the five calls that a coordinator answers.
+/// One of the calls that a coordinator answers.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {
@@ -197,6 +198,8 @@ pub enum Call {
     Model(DataType),
     /// Deliver a sealed message.
     Message(Bytes),
+    /// A call of version 2 of the protocol.
+    V2(v2::Call),
 }
 
 /// Shows the length of a message only.
@@ -204,6 +207,7 @@ impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(body) => write!(f, "Message({} bytes)", body.len()),
+            Self::V2(call) => call.fmt(f),
             call => f.write_str(&call.path_and_query()),
         }
     }
@@ -227,6 +231,7 @@ impl Call {
     pub fn method(&self) -> &'static str {
         match self {
             Self::Message(_) => "POST",
+            Self::V2(call) => call.method(),
             _ => "GET",
         }
     }
@@ -243,6 +248,7 @@ impl Call {
             }
             Self::Model(_) => "/model".into(),
             Self::Message(_) => "/message".into(),
+            Self::V2(call) => call.path_and_query(),
         }
     }
 
@@ -260,14 +266,16 @@ impl Call {
                 DataType::I32 => accept_model!("i32"),
                 DataType::I64 => accept_model!("i64"),
             },
+            Self::V2(call) => call.headers(),
             _ => &[],
         }
     }
 
-    /// The body to send; empty for all but messages.
+    /// The body to send; empty for all that only ask.
     pub fn body(&self) -> Bytes {
         match self {
             Self::Message(body) => body.clone(),
+            Self::V2(call) => call.body(),
             _ => Bytes::new(),
         }
     }
@@ -316,6 +324,9 @@ impl RequestLimits {
         match call {
             Call::Params | Call::Message(_) => self.max_body.min(1 << 16),
             Call::Sums | Call::Seeds(_) | Call::Model(_) => self.max_body,
+            Call::V2(call) => {
+                call.max_answer().map_or(self.max_body, |most| self.max_body.min(most))
+            }
         }
     }
 }

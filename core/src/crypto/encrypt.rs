@@ -211,6 +211,16 @@ pub(super) fn shared_key(
     Ok(secretbox::Key(key.0))
 }
 
+/// The same, for what is derived from it.
+pub(crate) fn shared_secret(
+    public: &PublicEncryptKey,
+    secret: &SecretEncryptKey,
+) -> Result<Seed, CryptoError> {
+    Seed::try_fill(|to| {
+        wiping_stack(|| shared_key(public, secret).map(|key| to.copy_from_slice(&key.0)))
+    })
+}
+
 pub(super) fn nonce(
     ephemeral: &PublicEncryptKey,
     recipient: &PublicEncryptKey,

@@ -32,8 +32,8 @@ mod wipe;
 
 pub use derive::{Purpose, RootSeed};
 pub use eligibility::{is_eligible, Task, TaskSignatures};
+pub(crate) use encrypt::{shared_secret, OwnBox, OWN_BOX_PIECE};
 pub use encrypt::{EncryptKeyPair, PublicEncryptKey, SecretEncryptKey, SEAL_OVERHEAD};
-pub(crate) use encrypt::{OwnBox, OWN_BOX_PIECE};
 pub use hash::{sha256, Blake2b, Digest};
 pub use seal::{MasterKey, SealingKey, Stretching};
 pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};

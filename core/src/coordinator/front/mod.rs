@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::context::RoundContext;
 use super::{GlobalModel, Phase, Rejection, Verified};
+use crate::problem::Problem;
 use crate::request::{Call, Response};
 use crate::round::{RoundParameters, SeedDict, SumDict};
 
@@ -112,6 +113,7 @@ impl Front {
                 .map(|column| column.to_bytes().into()),
             Call::Model(_) => self.model().map(|model| model.rationals.clone()),
             Call::Message(_) => return None,
+            Call::V2(_) => return Some(no_version_2()),
         };
         Some(body.map_or_else(Response::no_content, Response::ok))
     }
@@ -137,4 +139,12 @@ impl Front {
         };
         round + model
     }
+}
+
+/// What a call of version 2 is told.
+fn no_version_2() -> Response {
+    let (name, status) = ("version_1_only", 404);
+    let detail = "this coordinator runs rounds of version 1 of the protocol only";
+    let problem = Problem::new(name, status, "No version 2 here", detail);
+    Response::new(status, problem.to_json())
 }

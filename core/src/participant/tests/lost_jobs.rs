@@ -95,7 +95,7 @@ impl Scene {
                 Call::Sums => sums(),
                 Call::Seeds(_) => self.seeds.clone(),
                 Call::Model(_) => Response::ok(vec![7; 100]),
-                Call::Message(_) => panic!("no message is due"),
+                Call::Message(_) | Call::V2(_) => panic!("no message is due"),
             };
             self.fixture.input(Input::Response { id, response }).unwrap();
         }
