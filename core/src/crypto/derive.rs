@@ -31,6 +31,10 @@ pub enum Purpose {
     FirstRoundSeed,
     /// The root seed of the next round.
     Ratchet,
+    /// The key pair that seeds are sealed for, of one member in one round.
+    MemberKey,
+    /// The key pair that one member votes with in one round.
+    VoteKey,
 }
 
 impl Purpose {
@@ -45,6 +49,8 @@ impl Purpose {
             Self::RoundKey => b"round key",
             Self::FirstRoundSeed => b"first round seed",
             Self::Ratchet => b"ratchet",
+            Self::MemberKey => b"member key",
+            Self::VoteKey => b"vote key",
         }
     }
 }

@@ -27,6 +27,18 @@ pub enum JobKind {
     Unmask,
     /// Frees much memory at once.
     FreeMemory,
+    /// Reads the roster.
+    CheckRoster,
+    /// Checks the announcements of the members of all groups.
+    CheckAnnouncements,
+    /// Checks updates: credentials, statements, and the boxes for a member.
+    CheckEntries,
+    /// Checks the set of updates that is to be voted for.
+    CheckSet,
+    /// Checks votes.
+    CheckVotes,
+    /// Adds up the masks of a group.
+    AddGroupMasks,
 }
 
 /// The class of a job, which says how to run it.
@@ -48,7 +60,7 @@ pub enum JobClass {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::MakeSum,
         Self::MaskModel,
         Self::AddMasks,
@@ -59,6 +71,12 @@ impl JobKind {
         Self::Aggregate,
         Self::Unmask,
         Self::FreeMemory,
+        Self::CheckRoster,
+        Self::CheckAnnouncements,
+        Self::CheckEntries,
+        Self::CheckSet,
+        Self::CheckVotes,
+        Self::AddGroupMasks,
     ];
 
     /// The job's class, which says how to run it.
@@ -69,8 +87,17 @@ impl JobKind {
             | Self::SplitMessage
             | Self::ReadModel
             | Self::Assemble
-            | Self::FreeMemory => JobClass::Serial,
-            Self::MaskModel | Self::AddMasks | Self::Aggregate | Self::Unmask => JobClass::Parallel,
+            | Self::FreeMemory
+            | Self::CheckRoster
+            | Self::CheckAnnouncements
+            | Self::CheckSet
+            | Self::CheckVotes => JobClass::Serial,
+            Self::MaskModel
+            | Self::AddMasks
+            | Self::Aggregate
+            | Self::Unmask
+            | Self::CheckEntries
+            | Self::AddGroupMasks => JobClass::Parallel,
         }
     }
 
@@ -87,6 +114,12 @@ impl JobKind {
             Self::Aggregate => "aggregate updates",
             Self::Unmask => "unmask global model",
             Self::FreeMemory => "free memory",
+            Self::CheckRoster => "check roster",
+            Self::CheckAnnouncements => "check announcements",
+            Self::CheckEntries => "check updates",
+            Self::CheckSet => "check set of updates",
+            Self::CheckVotes => "check votes",
+            Self::AddGroupMasks => "add up group's masks",
         }
     }
 
@@ -103,6 +136,12 @@ impl JobKind {
             Self::Aggregate => "aggregate",
             Self::Unmask => "unmask",
             Self::FreeMemory => "free_memory",
+            Self::CheckRoster => "check_roster",
+            Self::CheckAnnouncements => "check_announcements",
+            Self::CheckEntries => "check_entries",
+            Self::CheckSet => "check_set",
+            Self::CheckVotes => "check_votes",
+            Self::AddGroupMasks => "add_group_masks",
         }
     }
 }

@@ -211,7 +211,7 @@ pub enum TroubleReason {
 }
 
 /// What to do about an unexpected status.
-fn advice(status: u16) -> &'static str {
+pub(crate) fn advice(status: u16) -> &'static str {
     match status {
         300..=399 => {
             ": it sends participants elsewhere, and what they send would be lost; give the URL that it sends them to"

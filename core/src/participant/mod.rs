@@ -34,6 +34,8 @@ mod stage;
 mod tests;
 mod versions;
 
+pub(crate) use io::advice;
+
 pub use crate::snapshot::EnvelopeError as RestoreError;
 pub use io::{
     Event, FetchError, Idle, Input, ModelMismatch, Output, Reject, TransportFault, Trouble,

@@ -95,7 +95,7 @@ impl Default for Polling {
 
 impl Polling {
     /// The pause after `misses` looks in a row without progress, the last one included.
-    pub(super) fn pause(&self, misses: u32) -> Duration {
+    pub(crate) fn pause(&self, misses: u32) -> Duration {
         if misses == 0 {
             return self.after_progress.min(self.max);
         }

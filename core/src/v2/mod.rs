@@ -31,6 +31,7 @@ mod error;
 mod hash;
 pub mod hex;
 mod mask_digest;
+pub mod member;
 pub mod merkle;
 mod model;
 mod pin;
