@@ -46,6 +46,9 @@ mod view;
 mod vote;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use announcement::{Announcement, AnnouncementError, Announcements, AnnouncementsError};
 pub use call::{Call, InvalidCall, Post, PREFIX};
 pub use certificate::{Certificate, CertificateError};

@@ -1,0 +1,6 @@
+//! The values of a whole round, and what liars make of them.
+
+mod certificates;
+mod checks;
+mod codecs;
+mod fixture;
