@@ -1,5 +1,6 @@
 //! The command line of the binary: what it accepts.
 
+mod roster;
 mod settings;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -7,6 +8,9 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::roster::{
+    Admit, Collect, Create, Keys, KeysAction, Roster, RosterAction, Show, Sign,
+};
 use self::settings::key_value;
 pub use self::settings::SettingsArgs;
 
@@ -42,6 +46,8 @@ pub enum Command {
     ExportModel(ExportModel),
     Backup(Backup),
     Admin(Admin),
+    Keys(Keys),
+    Roster(Roster),
     Completions(Completions),
 }
 

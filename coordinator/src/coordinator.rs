@@ -117,6 +117,9 @@ pub enum StartError {
     /// The stored state cannot be restored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Rounds of v2 are wanted.
+    #[error("this build has no rounds of v2 yet: leave {} out", key!(pet.v2.roster_file))]
+    V2,
     /// A coordinator cannot go on from what is stored.
     #[error("the coordinator cannot go on from what is stored: {0}")]
     Resume(ResumeError),
@@ -152,6 +155,9 @@ impl Coordinator {
     /// If the settings break rules or the address cannot be listened on.
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
+        if settings.pet.v2.is_on() {
+            return Err(StartError::V2);
+        }
         panics::count();
         let given = options.seed.map(RootSeed::new);
         let seed = given.clone().map_or_else(random_seed, Ok)?;

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Output, Phase, Rejection, Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Output, Phase, Reject, Rejection, Ticket, Verified, Why,
     },
     message::Tag,
     record::Recorded,
@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 
 use self::jobs::Jobs;
 pub(crate) use self::{
-    command::{Command, Situation},
+    command::{Action, Command, Refused, Situation},
     jobs::cores,
 };
 use crate::{
@@ -207,15 +207,27 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, Command { input, reply }: Command) {
+    fn obey(&mut self, Command { action, reply }: Command) {
+        let input = match action {
+            Action::Pause => Input::Pause,
+            Action::Resume => Input::Resume,
+            Action::Skip => Input::Skip,
+            Action::ChangeSettings(settings) => {
+                Input::ChangeSettings(Box::new(settings.protocol()))
+            }
+        };
         let told = self.machine.handle_input(self.clock.now(), input);
         let situation = Situation {
             round_id: self.machine.round_id(),
-            phase: self.machine.phase(),
+            phase: self.machine.phase().to_string(),
             paused: self.machine.is_paused(),
         };
+        let told = told.map(|()| situation).map_err(|reject| match reject {
+            Reject::Stopped => Refused::Stopped,
+            reject => Refused::Because(reject.to_string()),
+        });
         // Whoever has hung up does not want to know.
-        let _ = reply.send(told.map(|()| situation));
+        let _ = reply.send(told);
     }
 
     fn admit(&mut self, Delivery { message, reply }: Delivery) -> Input {

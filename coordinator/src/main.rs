@@ -62,6 +62,8 @@ fn main() -> ExitCode {
         Command::Rounds(args) => commands::rounds(&args),
         Command::ExportModel(args) => commands::export_model(&args),
         Command::Admin(args) => commands::admin(&args),
+        Command::Keys(args) => commands::keys(&args),
+        Command::Roster(args) => commands::roster(&args),
         Command::Backup(args) => commands::backup(&args),
         Command::Completions(args) => commands::completions(&args),
     };

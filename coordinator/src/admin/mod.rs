@@ -15,7 +15,6 @@ use axum::{
     routing::{get, post},
     Json, Router,
 };
-use pet_core::coordinator::{Input, Reject};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, Mutex};
@@ -24,7 +23,7 @@ use tracing::{error, info, warn, Instrument};
 pub use self::listen::AdminError;
 pub(crate) use self::{listen::Listeners, token::Token};
 use crate::{
-    driver::{Command, Situation},
+    driver::{Action, Command, Refused, Situation},
     key,
     settings::{self, Settings},
 };
@@ -51,15 +50,15 @@ struct Answer {
 /// The routes of the operator's listener.
 pub(crate) fn router(commands: mpsc::Sender<Command>, token: Token, settings: Settings) -> Router {
     let desk = Arc::new(Desk { commands, token, settings: Mutex::new(settings) });
-    let act = |name, input: fn() -> Input| {
+    let act = |name, action: fn() -> Action| {
         post(move |State(desk): State<Arc<Desk>>| {
-            to_its_end(async move { desk.act(name, input()).await })
+            to_its_end(async move { desk.act(name, action()).await })
         })
     };
     Router::new()
-        .route("/admin/pause", act("pause", || Input::Pause))
-        .route("/admin/resume", act("resume", || Input::Resume))
-        .route("/admin/skip", act("skip", || Input::Skip))
+        .route("/admin/pause", act("pause", || Action::Pause))
+        .route("/admin/resume", act("resume", || Action::Resume))
+        .route("/admin/skip", act("skip", || Action::Skip))
         .route("/admin/settings", get(show).post(change))
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), authenticate))
         .with_state(desk)
@@ -125,7 +124,7 @@ fn json(value: String) -> Value {
 
 fn answer(situation: Situation, next_settings: Option<Map<String, Value>>) -> Answer {
     let Situation { round_id, phase, paused } = situation;
-    Answer { round_id, phase: phase.to_string(), paused, next_settings }
+    Answer { round_id, phase, paused, next_settings }
 }
 
 impl Desk {
@@ -140,8 +139,8 @@ impl Desk {
             Ok(changed) => changed,
             Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         };
-        let input = Input::ChangeSettings(Box::new(changed.protocol()));
-        match self.tell("change settings", input).await {
+        let action = Action::ChangeSettings(Box::new(changed.clone()));
+        match self.tell("change settings", action).await {
             Ok(situation) => {
                 *settings = changed;
                 for (key, value) in &changes {
@@ -153,28 +152,30 @@ impl Desk {
         }
     }
 
-    async fn act(&self, name: &'static str, input: Input) -> Response {
+    async fn act(&self, name: &'static str, action: Action) -> Response {
         let _in_turn = self.settings.lock().await;
-        match self.tell(name, input).await {
+        match self.tell(name, action).await {
             Ok(situation) => Json(answer(situation, None)).into_response(),
             Err(refused) => refused,
         }
     }
 
-    async fn tell(&self, action: &'static str, input: Input) -> Result<Situation, Response> {
+    async fn tell(&self, name: &'static str, action: Action) -> Result<Situation, Response> {
         let (reply, outcome) = oneshot::channel();
         let stopped = || {
             let reason = "the coordinator is shutting down\n";
             (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
         };
-        self.commands.send(Command { input, reply }).await.map_err(|_| stopped())?;
+        self.commands.send(Command { action, reply }).await.map_err(|_| stopped())?;
         match outcome.await.map_err(|_| stopped())? {
             Ok(situation) => {
-                info!(action, round = situation.round_id, "an action of the operator");
+                info!(action = name, round = situation.round_id, "an action of the operator");
                 Ok(situation)
             }
-            Err(Reject::Stopped) => Err(stopped()),
-            Err(reject) => Err((StatusCode::CONFLICT, format!("{reject}\n")).into_response()),
+            Err(Refused::Stopped) => Err(stopped()),
+            Err(Refused::Because(why)) => {
+                Err((StatusCode::CONFLICT, format!("{why}\n")).into_response())
+            }
         }
     }
 }
@@ -184,7 +185,6 @@ mod tests {
     use axum::{body::Body, http::Request as HttpRequest};
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
-    use pet_core::coordinator::Phase;
 
     use super::*;
 
@@ -215,11 +215,12 @@ mod tests {
         let next = tokio::spawn(change(router, r#"{"pet.sum.count.min": 7}"#));
         tokio::task::yield_now().await;
         assert!(machine.try_recv().is_err());
-        let situation = Situation { round_id: 1, phase: Phase::Sum, paused: false };
-        reply.send(Ok(situation)).expect("somebody still wants to know");
-        let Command { input, reply } = machine.recv().await.unwrap();
-        let Input::ChangeSettings(settings) = input else { panic!("{input:?}") };
-        assert_eq!((settings.sum.prob, settings.sum.count.min), (0.125, 7));
+        let situation = Situation { round_id: 1, phase: "sum".to_owned(), paused: false };
+        reply.send(Ok(situation.clone())).expect("somebody still wants to know");
+        let Command { action, reply } = machine.recv().await.unwrap();
+        let Action::ChangeSettings(settings) = action else { panic!("{action:?}") };
+        let sum = settings.pet.sum;
+        assert_eq!((sum.prob, sum.count.min), (0.125, 7));
         reply.send(Ok(situation)).unwrap();
         assert_eq!(next.await.unwrap(), StatusCode::OK);
     }

@@ -8,6 +8,8 @@ mod completions;
 mod data_dir;
 mod exit;
 mod export_model;
+mod keys;
+mod roster;
 mod rounds;
 mod status;
 mod watch;
@@ -19,6 +21,8 @@ pub use self::{
     completions::completions,
     exit::{Exit, Failed},
     export_model::export_model,
+    keys::keys,
+    roster::roster,
     rounds::rounds,
     status::status,
 };

@@ -1,16 +1,27 @@
-//! What the driver can be asked to tell the machine.
+//! What a driver can be asked to tell its machine, of whichever version of the protocol.
 
-use pet_core::coordinator::{Input, Phase, Reject};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::settings::Settings;
 
 /// How many commands may wait for the machine.
 const WAITING: usize = 16;
 
+/// What the operator can do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Pause,
+    Resume,
+    Skip,
+    /// From the next round on.
+    ChangeSettings(Box<Settings>),
+}
+
 /// Something for the machine to be told, and the way back for what came of it.
 #[derive(Debug)]
 pub(crate) struct Command {
-    pub input: Input,
-    pub reply: oneshot::Sender<Result<Situation, Reject>>,
+    pub action: Action,
+    pub reply: oneshot::Sender<Result<Situation, Refused>>,
 }
 
 impl Command {
@@ -21,9 +32,18 @@ impl Command {
 }
 
 /// Where the coordinator is after a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Situation {
     pub round_id: u64,
-    pub phase: Phase,
+    pub phase: String,
     pub paused: bool,
+}
+
+/// Why a command was not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The coordinator was stopped.
+    Stopped,
+    /// For this reason.
+    Because(String),
 }

@@ -20,6 +20,7 @@ mod limits;
 mod networks;
 mod schema;
 mod storage;
+mod v2;
 
 use std::{
     collections::BTreeSet,
@@ -45,6 +46,7 @@ pub use self::networks::{InvalidNetworks, Networks};
 pub(crate) use self::schema::{change, effective};
 pub use self::storage::StorageSettings;
 pub(crate) use self::storage::MODELS_KEPT;
+pub use self::v2::{NoiseSettings, V2PhaseSettings, V2Settings, V2UpdateSettings};
 
 /// Everything that can be set. The field names are the keys of the TOML file.
 ///
@@ -101,6 +103,8 @@ pub struct PetSettings {
     pub update: TaskSettings,
     /// `[pet.sum2]`. Default: count 1 to `pet.sum.count.max`, time 1 to 60 seconds.
     pub sum2: PhaseSettings,
+    /// `[pet.v2]`: rounds of PET v2. Default: off.
+    pub v2: V2Settings,
 }
 
 /// A phase whose participants are drawn by lot: `[pet.sum]`, `[pet.update]`.
@@ -212,6 +216,7 @@ impl Settings {
                     time: seconds(1, 60),
                     quorum: Quorum::default(),
                 },
+                v2: V2Settings::default(),
             },
             mask: DEFAULT_MASK,
             model: ModelSettings { length },
@@ -225,7 +230,7 @@ impl Settings {
     pub fn protocol(&self) -> protocol::Settings {
         let count = |range: MinMax<u64>| protocol::CountRange { min: range.min, max: range.max };
         let time = |range: MinMax<Duration>| protocol::TimeRange { min: range.min, max: range.max };
-        let PetSettings { sum, update, sum2 } = &self.pet;
+        let PetSettings { sum, update, sum2, .. } = &self.pet;
         let mut settings = protocol::Settings::new(
             protocol::SumSettings::new(sum.prob, count(sum.count), time(sum.time)),
             protocol::UpdateSettings::new(update.prob, count(update.count), time(update.time)),

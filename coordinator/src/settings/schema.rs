@@ -22,6 +22,7 @@ use super::{
     layers::{variable, Entry, Layers, Raw},
     Loaded, LogFormat, Settings,
 };
+use crate::key;
 
 pub(super) use self::rules::{check, from_core};
 
@@ -63,7 +64,8 @@ pub(crate) fn change(
     let keys = keys();
     names(&layers, &keys, &mut problems);
     for (key, Entry { raw, origin }) in layers.iter() {
-        if keys.contains(&key) && !is_below(key, "pet") {
+        let is_fixed = !is_below(key, "pet") || FIXED.contains(&key);
+        if keys.contains(&key) && is_fixed {
             problems.push(Problem {
                 key: key.to_owned(),
                 value: Some(shown(raw)),
@@ -77,6 +79,9 @@ pub(crate) fn change(
         false => Err(SettingsError::Invalid(problems)),
     }
 }
+
+/// Settings of the phases that belong to the coordinator's store.
+const FIXED: [&str; 2] = [key!(pet.v2.roster_file), key!(pet.v2.rounds_audited)];
 
 /// The keys of everything that can be set: what the reader asks for, in order.
 pub(super) fn keys() -> Vec<&'static str> {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    observer::unix,
+    history::unix,
     view::{resident_bytes, View},
     Now, PastRound, Sample, Status, Throughput,
 };

@@ -5,14 +5,19 @@
 //! of a model, is computed elsewhere and added later.
 
 mod feed;
+mod history;
 mod measure;
 mod observer;
+mod v2;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::v2::{
+    CertificateStatus, Excluded, GroupStatus, MemberStatus, NoiseStatus, Note, V2Status,
+};
 pub(crate) use self::{
     feed::{Subscription, SUBSCRIBERS},
     observer::{channel, Observer},
@@ -58,6 +63,9 @@ pub struct Now {
     pub throughput: Throughput,
     /// The process's memory.
     pub memory: Memory,
+    /// The groups and what they do, of rounds of v2; left out for rounds of v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2: Option<V2Status>,
 }
 
 /// The current round.
@@ -78,7 +86,8 @@ pub struct CurrentRound {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CurrentPhase {
-    /// `idle`, `sum`, `update`, `sum2`, `unmask`, `failure` or `shutdown`.
+    /// `idle`, `sum`, `update`, `sum2`, `unmask`, `failure` or `shutdown`; of rounds of v2 `announce`, `check` and `agree` as
+    /// well, and not `sum`.
     pub name: String,
     /// How long it has been going on.
     pub seconds: f64,
@@ -177,6 +186,10 @@ pub struct PastRound {
     pub norm: Option<f64>,
     /// The Euclidean norm of the difference from the global model before.
     pub change: Option<f64>,
+    /// What proves that its global model is what the members have agreed on, of rounds of v2; left out for those of v1, and
+    /// for those that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
 }
 
 /// How a round ended.

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch, Semaphore};
 
 use super::{
     feed::{self, Gauges, Published, Subscription, SUBSCRIBERS},
+    history::{labelled, unix},
     measure::measure,
-    observer::{labelled, unix, Shared},
+    observer::Shared,
     Memory, Messages, Now, Status, Totals,
 };
 use crate::metrics::{exposition, Histograms};
@@ -98,6 +99,7 @@ impl View {
             },
             throughput,
             memory: Memory { resident_bytes },
+            v2: state.federation.as_ref().map(|federation| federation.shown.clone()),
         };
         Status { now, rounds: state.rounds(), samples }
     }

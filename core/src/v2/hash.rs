@@ -12,6 +12,8 @@ use crate::crypto::{public_bytes, wiping_stack, Blake2b, Digest};
 pub enum Label {
     /// A roster.
     Roster,
+    /// A member's agreement to a roster, signed with its roster key.
+    Consent,
     /// An updater's admission, signed by the authority.
     Credential,
     /// The context of a round.
@@ -51,6 +53,7 @@ impl Label {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Roster => "pet v2 roster",
+            Self::Consent => "pet v2 consent",
             Self::Credential => "pet v2 credential",
             Self::Context => "pet v2 context",
             Self::Announcement => "pet v2 announcement",

@@ -66,7 +66,7 @@ pub use pin::{Budget, Pin, PinError};
 pub use publication::{Statement, StatementsPage};
 pub use report::{Report, ReportError};
 pub use roster::{
-    Admission, Group, InvalidRoster, Lacking, MemberId, Roster, MOST_GROUPS, MOST_LISTED,
+    consent, Admission, Group, InvalidRoster, Lacking, MemberId, Roster, MOST_GROUPS, MOST_LISTED,
     MOST_MEMBERS,
 };
 pub use seeds::{commitment, stream_seed, GroupSeed, SealedGroupSeed};

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::error::DecodeError;
 use super::hash::{hash, Label, RosterHash};
 use super::wire::{is_rising, serde_as_bytes, Reader, Writer};
-use crate::crypto::PublicSigningKey;
+use crate::crypto::{Digest, PublicSigningKey};
 
 /// The most groups of a roster.
 pub const MOST_GROUPS: usize = 16;
@@ -294,6 +294,12 @@ impl Roster {
 }
 
 serde_as_bytes!(Roster);
+
+/// What a member signs with its roster key to agree to a roster, and to prove that it has the key: no part of a round, but of
+/// how organisations come to a roster.
+pub fn consent(roster: &RosterHash) -> Digest {
+    hash(Label::Consent, &[roster.as_bytes()])
+}
 
 /// A group without a majority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,6 +93,7 @@ impl Reader<'_> {
         );
         let rule = "must be majority, or a number: a share of the sum dictionary";
         read!(self, s, rule, quorum; pet.sum2.quorum);
+        self.v2(s);
 
         self.mask(&mut s.mask);
 
@@ -130,6 +131,26 @@ impl Reader<'_> {
         read!(self, s, BOOLEAN, boolean; storage.ephemeral);
         read!(self, s, "must be a whole number, 1 or more", one_or_more; storage.models_kept);
         read!(self, s, "must be a file", some_path; storage.secret_file);
+    }
+
+    fn v2(&mut self, s: &mut Settings) {
+        read!(self, s, "must be a file", path_or_nothing; pet.v2.roster_file);
+        read!(self, s, WHOLE, parsed; pet.v2.n_min);
+        if self.from_defaults {
+            s.pet.v2.update.count.min = s.pet.v2.n_min;
+        }
+        read!(self, s, WHOLE, parsed; pet.v2.update.count.min, pet.v2.update.count.max);
+        read!(
+            self, s, SECONDS, seconds;
+            pet.v2.announce.time.min, pet.v2.announce.time.max,
+            pet.v2.update.time.min, pet.v2.update.time.max,
+            pet.v2.check.time.min, pet.v2.check.time.max,
+            pet.v2.agree.time.min, pet.v2.agree.time.max,
+            pet.v2.sum2.time.min, pet.v2.sum2.time.max,
+        );
+        let rule = "must be a number, or nothing";
+        read!(self, s, rule, or_nothing; pet.v2.noise.multiplier, pet.v2.noise.clip);
+        read!(self, s, "must be a whole number, 1 or more", one_or_more; pet.v2.rounds_audited);
     }
 
     fn mask(&mut self, slot: &mut MaskConfig) {
@@ -233,6 +254,11 @@ fn one_or_more(text: &str) -> Option<usize> {
 
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
+}
+
+/// An empty text is nothing.
+fn path_or_nothing(text: &str) -> Option<Option<PathBuf>> {
+    Some(path(text))
 }
 
 fn some_path(text: &str) -> Option<Option<PathBuf>> {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pet_core::coordinator::{self as protocol, Field};
+use pet_core::{
+    coordinator::{self as protocol, Field},
+    mask::{BoundType, DataType, GroupType},
+};
 use tracing_subscriber::EnvFilter;
 
 use super::{filter, is_below, origin, shorten, Layers, Problem, Settings, Warning};
@@ -64,6 +67,7 @@ pub(super) fn check_except(
             problems.push(problem(key, Some(value), rule));
         }
     }
+    problems.extend(check_v2(s, layers, unreadable));
     if let Err(error) = EnvFilter::builder().parse(s.log.directives()) {
         problems.push(problem(
             key!(log.filter),
@@ -77,6 +81,54 @@ pub(super) fn check_except(
         }
     }
     problems
+}
+
+/// The rules for rounds of v2, also those that look at the mask.
+fn check_v2(s: &Settings, layers: Option<&Layers>, unreadable: &BTreeSet<String>) -> Vec<Problem> {
+    let v2 = &s.pet.v2;
+    let mut broken = v2.check();
+    let (group, bound, data) = (s.mask.group_type(), s.mask.bound_type(), s.mask.data_type());
+    let unreadable_mask = unreadable.iter().any(|key| is_below(key, "mask"));
+    if v2.is_on() && !unreadable_mask {
+        let given = |name: &str| Some(format!("{name:?}"));
+        if !matches!(group, GroupType::Word32 | GroupType::Word64) {
+            let rule = format!(
+                "must be Word32 or Word64 with {}: rounds of v2 have no other masks",
+                key!(pet.v2.roster_file)
+            );
+            broken.push((key!(mask.group_type), given(group.name()), rule));
+        }
+        let with_noise = v2.noise.multiplier.is_some();
+        if with_noise && bound != BoundType::B0 {
+            let rule = format!(
+                "must be B0 with {}: what is clipped is at most 1",
+                key!(pet.v2.noise.multiplier)
+            );
+            broken.push((key!(mask.bound_type), given(bound.name()), rule));
+        }
+        if with_noise && !matches!(data, DataType::F32 | DataType::F64) {
+            let rule = format!("must be F32 or F64 with {}", key!(pet.v2.noise.multiplier));
+            broken.push((key!(mask.data_type), given(data.name()), rule));
+        }
+        let most = s.mask.max_nb_models();
+        if v2.update.count.min > most {
+            let rule = format!(
+                "must be at most {most}: {} {} allows no more models",
+                key!(mask.model_type),
+                s.mask.model_type()
+            );
+            let value = Some(v2.update.count.min.to_string());
+            broken.push((key!(pet.v2.update.count.min), value, rule));
+        }
+    }
+    let is_known = |(key, ..): &(&str, _, _)| !unreadable.contains(*key);
+    let problem = |(key, value, rule): (&str, Option<String>, String)| Problem {
+        key: key.to_owned(),
+        value,
+        origin: origin(layers, key),
+        rule,
+    };
+    broken.into_iter().filter(is_known).map(problem).collect()
 }
 
 /// The rules of the protocol are core's. What they say where a value could not be read means

@@ -128,6 +128,99 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn every_key_of_v2_is_read() {
+    let s = load(
+        r#"
+        mask.group_type = "Word32"
+        pet.v2.roster_file = "roster.toml"
+        pet.v2.n_min = 5
+        pet.v2.rounds_audited = 7
+        pet.v2.announce.time = { min = 2, max = 20 }
+        pet.v2.update = { count = { min = 6, max = 60 }, time = { min = 3, max = 30 } }
+        pet.v2.check.time = { min = 4, max = 40 }
+        pet.v2.agree.time = { min = 5, max = 50 }
+        pet.v2.sum2.time = { min = 6, max = 60.5 }
+        pet.v2.noise = { multiplier = 8.125, clip = 0.5 }
+        "#,
+    );
+    let secs = |min, max| MinMax { min: Duration::from_secs(min), max: Duration::from_secs(max) };
+    let v2 = s.pet.v2;
+    assert!(v2.is_on());
+    assert_eq!(v2.roster_file, Some("roster.toml".into()));
+    assert_eq!((v2.n_min, v2.rounds_audited), (5, 7));
+    assert_eq!(v2.announce.time, secs(2, 20));
+    assert_eq!((v2.update.count, v2.update.time), (MinMax { min: 6, max: 60 }, secs(3, 30)));
+    assert_eq!((v2.check.time, v2.agree.time), (secs(4, 40), secs(5, 50)));
+    assert_eq!(v2.sum2.time.max, Duration::from_millis(60_500));
+    assert_eq!(v2.noise.thousandths(), Some(8125));
+    assert_eq!(v2.noise.clip, Some(0.5));
+    // The fewest updates to wait for are the fewest that may be.
+    let s = load("mask.group_type = \"Word64\"\npet.v2 = { roster_file = \"r\", n_min = 9 }");
+    assert_eq!(s.pet.v2.update.count.min, 9);
+    assert!(!load("pet.v2.roster_file = \"\"").pet.v2.is_on());
+}
+
+#[test]
+fn every_rule_of_v2_holds_and_names_key_and_rule() {
+    let on = "mask.group_type = \"Word32\"\npet.v2.roster_file = \"r\"\n";
+    for (extra, key, rule) in [
+        ("pet.v2.n_min = 2\npet.v2.update.count.min = 3", "pet.v2.n_min", "at least 3"),
+        (
+            "pet.v2.n_min = 5\npet.v2.update.count.min = 4",
+            "pet.v2.update.count.min",
+            "pet.v2.n_min",
+        ),
+        ("pet.v2.update.count.max = 2", "pet.v2.update.count.max", "pet.v2.update.count.min"),
+        (
+            "pet.v2.check.time = { min = 2, max = 1 }",
+            "pet.v2.check.time.max",
+            "pet.v2.check.time.min",
+        ),
+        (
+            "pet.v2.agree.time = { min = 0, max = 0 }",
+            "pet.v2.agree.time.max",
+            "more than 0 seconds",
+        ),
+        ("pet.v2.noise.multiplier = 8", "pet.v2.noise.multiplier", "needs pet.v2.noise.clip"),
+        ("pet.v2.noise.clip = 1", "pet.v2.noise.clip", "needs pet.v2.noise.multiplier"),
+        ("pet.v2.noise = { multiplier = 0.05, clip = 1 }", "pet.v2.noise.multiplier", "from 0.1"),
+        ("pet.v2.noise = { multiplier = 8, clip = -1 }", "pet.v2.noise.clip", "more than 0"),
+        ("pet.v2.noise = { multiplier = 8, clip = inf }", "pet.v2.noise.clip", "more than 0"),
+        (
+            "pet.v2.noise = { multiplier = 8, clip = 1 }\nmask.bound_type = \"B2\"",
+            "mask.bound_type",
+            "must be B0",
+        ),
+        ("pet.v2.rounds_audited = 0", "pet.v2.rounds_audited", "1 or more"),
+        (
+            "pet.v2.update.count = { min = 2000, max = 3000 }\nmask.model_type = \"M3\"",
+            "pet.v2.update.count.min",
+            "allows no more models",
+        ),
+    ] {
+        let problems = problems(&format!("{on}{extra}"));
+        let [problem] = &problems[..] else { panic!("{extra}: {problems:?}") };
+        assert_eq!(problem.key, key, "{extra}");
+        assert!(problem.rule.contains(rule), "{extra}: {}", problem.rule);
+    }
+    let problems = problems("pet.v2.roster_file = \"r\"");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.key, "mask.group_type");
+    assert!(problem.rule.contains("Word32 or Word64"), "{}", problem.rule);
+}
+
+#[test]
+fn what_belongs_to_the_store_does_not_change_while_it_runs() {
+    let settings = Settings::for_model_length(10);
+    let change =
+        |key: &str, value: &str| super::change(&settings, &[(key.to_owned(), value.to_owned())]);
+    for (key, value) in [("pet.v2.roster_file", "other"), ("pet.v2.rounds_audited", "3")] {
+        assert!(change(key, value).unwrap_err().to_string().contains("cannot be changed"), "{key}");
+    }
+    assert_eq!(change("pet.v2.check.time.max", "90").unwrap().pet.v2.check.time.max.as_secs(), 90);
+}
+
+#[test]
 fn numbers_may_be_written_as_text_as_they_always_could() {
     let s = load("pet.sum.prob = \"0.25\"\npet.sum.count.min = \" 2 \"");
     assert_eq!((s.pet.sum.prob, s.pet.sum.count.min), (0.25, 2));
