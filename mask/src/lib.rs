@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod accounting;
 mod aggregation;
 mod config;
 mod draw;
@@ -16,6 +17,7 @@ mod group;
 mod keystream;
 mod masker;
 pub mod model;
+pub mod noise;
 mod object;
 mod pack;
 mod seed;

@@ -3,14 +3,19 @@
 use std::ops::BitXor;
 
 /// The ways to combine, as constants that loops are compiled for.
+#[cfg(vector_instructions)]
 pub(super) const WRITE: u8 = 0;
+#[cfg(vector_instructions)]
 pub(super) const XOR: u8 = 1;
+#[cfg(vector_instructions)]
 pub(super) const ADD32: u8 = 2;
+#[cfg(vector_instructions)]
 pub(super) const ADD64: u8 = 3;
 
 /// A way to combine the bytes of a stream with those of a buffer.
 pub(crate) trait Combine {
     /// Its constant.
+    #[cfg(vector_instructions)]
     const KIND: u8;
 
     /// The same in plain Rust. Both are as long, and whole numbers.
@@ -22,6 +27,7 @@ pub(crate) trait Combine {
 pub(crate) struct Write;
 
 impl Combine for Write {
+    #[cfg(vector_instructions)]
     const KIND: u8 = WRITE;
 
     fn combine(out: &mut [u8], stream: &[u8]) {
@@ -35,6 +41,7 @@ macro_rules! combine {
         pub(crate) struct $name;
 
         impl Combine for $name {
+            #[cfg(vector_instructions)]
             const KIND: u8 = $kind;
 
             fn combine(out: &mut [u8], stream: &[u8]) {
