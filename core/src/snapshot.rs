@@ -60,6 +60,17 @@ pub enum EnvelopeError {
         /// The newest version that is read.
         known: u16,
     },
+    /// It is of a participant of the other version of the protocol.
+    #[error(
+        "the saved state is of a participant of version {found} of the protocol, and version {wanted} is asked for: \
+         restore it {}", if *.found == 2 { "with the pin of its roster" } else { "without a pin (roster)" }
+    )]
+    OtherProtocol {
+        /// The version of the protocol that it took part in.
+        found: u8,
+        /// The version that the settings ask for.
+        wanted: u8,
+    },
     /// It is damaged.
     #[error("the saved state is damaged: {0}")]
     Damaged(String),

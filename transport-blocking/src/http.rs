@@ -52,10 +52,10 @@ impl Client {
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
         let url = self.url.of(call);
         let headers = call.headers().iter();
-        let answer = match call {
-            Call::Message(body) => headers
+        let answer = match call.method() {
+            "POST" => headers
                 .fold(self.agent.post(url), |request, (name, value)| request.header(*name, *value))
-                .send(&body[..]),
+                .send(&call.body()[..]),
             _ => headers
                 .fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value))
                 .call(),

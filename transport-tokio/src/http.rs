@@ -43,8 +43,8 @@ impl Client {
         let limit = self.limits.max_body_of(&call);
         let (url, path) = (self.url.of(&call), call.path_and_query());
         let headers = call.headers();
-        let request = match call {
-            Call::Message(body) => self.client.post(url).body(body),
+        let request = match call.method() {
+            "POST" => self.client.post(url).body(call.body()),
             _ => self.client.get(url),
         };
         let request =

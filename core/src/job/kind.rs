@@ -19,6 +19,8 @@ pub enum JobKind {
     SplitMessage,
     /// Reads the global model.
     ReadModel,
+    /// Checks the certificate of a round.
+    CheckCertificate,
     /// Puts a message together that came in parts, and checks it.
     Assemble,
     /// Adds updates to the aggregate.
@@ -60,13 +62,14 @@ pub enum JobClass {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MakeSum,
         Self::MaskModel,
         Self::AddMasks,
         Self::SealChunk,
         Self::SplitMessage,
         Self::ReadModel,
+        Self::CheckCertificate,
         Self::Assemble,
         Self::Aggregate,
         Self::Unmask,
@@ -86,6 +89,7 @@ impl JobKind {
             Self::SealChunk
             | Self::SplitMessage
             | Self::ReadModel
+            | Self::CheckCertificate
             | Self::Assemble
             | Self::FreeMemory
             | Self::CheckRoster
@@ -110,6 +114,7 @@ impl JobKind {
             Self::SealChunk => "seal chunk",
             Self::SplitMessage => "split message",
             Self::ReadModel => "read global model",
+            Self::CheckCertificate => "check certificate",
             Self::Assemble => "assemble multipart message",
             Self::Aggregate => "aggregate updates",
             Self::Unmask => "unmask global model",
@@ -132,6 +137,7 @@ impl JobKind {
             Self::SealChunk => "seal_chunk",
             Self::SplitMessage => "split_message",
             Self::ReadModel => "read_model",
+            Self::CheckCertificate => "check_certificate",
             Self::Assemble => "assemble",
             Self::Aggregate => "aggregate",
             Self::Unmask => "unmask",

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::{DecodeError, RoundParameters};
 use crate::time::Timestamp;
+use crate::v2::Refusal;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -166,6 +167,36 @@ pub enum Event {
     GlobalModel(Option<Arc<Model>>),
     /// The global model could not be fetched: ask again later.
     GlobalModelFailed(FetchError),
+    /// Version 2: this participant does not go on as things are. The coordinator is asked again: it may be put right.
+    Refused(Refusal),
+    /// Version 2: a round has ended with a global model, and its certificate holds.
+    Certified {
+        /// The number of the round.
+        round: u64,
+        /// How many models were added up.
+        count: u64,
+        /// Whether this participant's is one of them: proven, or it was left out; `None` if it has sent none in that
+        /// round.
+        included: Option<bool>,
+    },
+    /// Version 2: a round in which this participant has made its statement has ended without a certificate.
+    NotCertified {
+        /// The number of the round.
+        round: u64,
+        /// Why, as far as the coordinator says.
+        reason: Option<String>,
+    },
+    /// Version 2: a model was masked for a round with noise, which costs privacy whether the round ends well or not.
+    BudgetSpent {
+        /// The number of the round.
+        round: u64,
+        /// What was spent in all rounds so far, as an epsilon.
+        spent: f64,
+        /// For this delta.
+        delta: f64,
+        /// The epsilon of the budget, if there is one.
+        budget: Option<f64>,
+    },
 }
 
 /// An unsuccessful request to the coordinator.
@@ -173,7 +204,8 @@ pub enum Event {
 #[error("{call}: {reason}")]
 #[non_exhaustive]
 pub struct Trouble {
-    /// What was asked: `params`, `sums`, `seeds`, `model` or `message`.
+    /// What was asked: `params`, `sums`, `seeds`, `model` or `message`; in version 2 `round`, `roster`, `announcements`,
+    /// `certificate`, `proof`, `model` or `update`.
     pub call: &'static str,
     /// What went wrong.
     pub reason: TroubleReason,
@@ -208,6 +240,15 @@ pub enum TroubleReason {
     /// The answer is malformed.
     #[error("the coordinator's answer is malformed: {0}")]
     Malformed(#[from] DecodeError),
+    /// An answer of version 2 is malformed.
+    #[error("the coordinator's answer is malformed: {0}")]
+    V2(crate::v2::DecodeError),
+    /// The coordinator says why it does not answer now.
+    #[error("the coordinator refuses the request: {0}")]
+    Problem(Problem),
+    /// The global model that it gives is none.
+    #[error(transparent)]
+    Model(Box<FetchError>),
 }
 
 /// What to do about an unexpected status.
@@ -252,6 +293,9 @@ pub enum FetchError {
     /// Its short form is not what was asked for.
     #[error("the global model cannot be read: {0}")]
     Array(#[from] ArrayError),
+    /// Version 2: it must not be relied on, or this participant takes no part.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// A request that was not answered.

@@ -21,7 +21,7 @@
 
 mod answers;
 mod io;
-mod jobs;
+pub(crate) mod jobs;
 mod machine;
 mod models;
 mod record;
@@ -43,7 +43,10 @@ pub use io::{
 };
 pub use jobs::{ComposeError, Outcome};
 pub use machine::Participant;
+pub(crate) use models::fits;
+pub(crate) use record::{read_input, write_input, Written};
 pub use settings::{Polling, Settings};
+pub(crate) use snapshot::is_snapshot;
 pub use snapshot::Snapshot;
 pub use versions::Machine;
 

@@ -165,7 +165,7 @@ impl Participant {
     }
 }
 
-pub(super) fn fits(model: &Model, parameters: &RoundParameters) -> Result<(), ModelMismatch> {
+pub(crate) fn fits(model: &Model, parameters: &RoundParameters) -> Result<(), ModelMismatch> {
     let (expected, actual) = (parameters.mask_config.vect.data_type(), model.data_type());
     castable(actual, expected).map_err(|_| ModelMismatch::DataType { expected, actual })?;
     let (expected, actual) = (parameters.model_length, model.len() as u64);

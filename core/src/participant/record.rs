@@ -1,5 +1,6 @@
 //! Recorded participants.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -125,54 +126,11 @@ impl Machine for Participant {
     }
 
     fn write(input: &Input) -> Written {
-        match input {
-            Input::Tick => Written::Tick,
-            Input::Response { id, response } => {
-                let Response { status, ref body, retry_after, model_form } = *response;
-                let (id, body) = (*id, body.clone());
-                match (model_form, retry_after) {
-                    (ModelForm::Array(data_type), retry_after) => {
-                        Written::Array { id, status, body, retry_after, data_type }
-                    }
-                    (ModelForm::Rationals, None) => Written::Response { id, status, body },
-                    (ModelForm::Rationals, Some(retry_after)) => {
-                        Written::Later { id, status, body, retry_after }
-                    }
-                }
-            }
-            Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
-            Input::JobDone(result) => Written::JobDone(result.id()),
-            Input::JobLost(id) => Written::JobLost(*id),
-            Input::SetModel(model) => Written::SetModel(model.clone()),
-            Input::FetchModel => Written::FetchModel,
-            Input::Stop => Written::Stop,
-        }
+        write_input(input)
     }
 
     fn read(written: Written, jobs: &mut Jobs<Self>) -> Option<Input> {
-        Some(match written {
-            Written::Tick => Input::Tick,
-            Written::Response { id, status, body } => {
-                Input::Response { id, response: Response::new(status, body) }
-            }
-            Written::Later { id, status, body, retry_after } => {
-                let response = Response::new(status, body).retry_after(Some(retry_after));
-                Input::Response { id, response }
-            }
-            Written::Array { id, status, body, retry_after, data_type } => {
-                let response = Response::new(status, body).retry_after(retry_after);
-                Input::Response { id, response: response.model_form(ModelForm::Array(data_type)) }
-            }
-            Written::Fault { id, fault } => Input::Fault { id, fault },
-            Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),
-            Written::JobLost(id) => {
-                jobs.remove(&id);
-                Input::JobLost(id)
-            }
-            Written::SetModel(model) => Input::SetModel(model),
-            Written::FetchModel => Input::FetchModel,
-            Written::Stop => Input::Stop,
-        })
+        read_input(written, jobs)
     }
 
     fn content(output: &Output) -> Vec<u8> {
@@ -191,4 +149,57 @@ impl Machine for Participant {
             _ => None,
         }
     }
+}
+
+/// How an input is written, of either version's machine.
+pub(crate) fn write_input(input: &Input) -> Written {
+    match input {
+        Input::Tick => Written::Tick,
+        Input::Response { id, response } => {
+            let Response { status, ref body, retry_after, model_form } = *response;
+            let (id, body) = (*id, body.clone());
+            match (model_form, retry_after) {
+                (ModelForm::Array(data_type), retry_after) => {
+                    Written::Array { id, status, body, retry_after, data_type }
+                }
+                (ModelForm::Rationals, None) => Written::Response { id, status, body },
+                (ModelForm::Rationals, Some(retry_after)) => {
+                    Written::Later { id, status, body, retry_after }
+                }
+            }
+        }
+        Input::Fault { id, fault } => Written::Fault { id: *id, fault: fault.clone() },
+        Input::JobDone(result) => Written::JobDone(result.id()),
+        Input::JobLost(id) => Written::JobLost(*id),
+        Input::SetModel(model) => Written::SetModel(model.clone()),
+        Input::FetchModel => Written::FetchModel,
+        Input::Stop => Written::Stop,
+    }
+}
+
+/// What was written; nothing if it is the result of a job that was never given out.
+pub(crate) fn read_input(written: Written, jobs: &mut BTreeMap<JobId, Job>) -> Option<Input> {
+    Some(match written {
+        Written::Tick => Input::Tick,
+        Written::Response { id, status, body } => {
+            Input::Response { id, response: Response::new(status, body) }
+        }
+        Written::Later { id, status, body, retry_after } => {
+            let response = Response::new(status, body).retry_after(Some(retry_after));
+            Input::Response { id, response }
+        }
+        Written::Array { id, status, body, retry_after, data_type } => {
+            let response = Response::new(status, body).retry_after(retry_after);
+            Input::Response { id, response: response.model_form(ModelForm::Array(data_type)) }
+        }
+        Written::Fault { id, fault } => Input::Fault { id, fault },
+        Written::JobDone(id) => Input::JobDone(jobs.remove(&id)?.finish()),
+        Written::JobLost(id) => {
+            jobs.remove(&id);
+            Input::JobLost(id)
+        }
+        Written::SetModel(model) => Input::SetModel(model),
+        Written::FetchModel => Input::FetchModel,
+        Written::Stop => Input::Stop,
+    })
 }

@@ -70,6 +70,7 @@ impl Participant {
             | Outcome::MaskSum(_)
             | Outcome::Leaves(_)
             | Outcome::MaskPart(_)
+            | Outcome::V2(_)
             | Outcome::Released => self.go_on(),
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::MessageSize;
 use crate::model::Scalar;
+use crate::v2::{Credential, Pin};
 
 /// The settings of a participant. They are not part of its saved state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,19 @@ pub struct Settings {
     /// [`Event::ModelOutdated`](super::Event::ModelOutdated): the model was trained for the round before.
     /// One that was set before the first round of all is for that.
     pub keep_models: bool,
+    /// What this participant insists on: with a pin it takes part in rounds of version 2 and no others.
+    #[serde(skip)]
+    pub pin: Option<Pin>,
+    /// Version 2: what the admission authority has given to this participant, where the roster has an authority.
+    #[serde(skip)]
+    pub credential: Option<Credential>,
+    /// Version 2: how far in the future of the clock here a round may have been opened.
+    #[serde(skip, default = "clock_tolerance")]
+    pub clock_tolerance: Duration,
+}
+
+fn clock_tolerance() -> Duration {
+    Duration::from_secs(60 * 60)
 }
 
 impl Settings {
@@ -46,6 +60,18 @@ impl Settings {
         Self { max_model_length, ..self }
     }
 
+    /// With this pin: for rounds of version 2.
+    #[must_use]
+    pub fn with_pin(self, pin: Pin) -> Self {
+        Self { pin: Some(pin), ..self }
+    }
+
+    /// With what the admission authority has given.
+    #[must_use]
+    pub fn with_credential(self, credential: Credential) -> Self {
+        Self { credential: Some(credential), ..self }
+    }
+
     /// With the coordinator asked this often.
     #[must_use]
     pub fn with_polling(self, polling: Polling) -> Self {
@@ -55,7 +81,7 @@ impl Settings {
 
 impl Default for Settings {
     /// Scalar 1, messages of any size, models of up to 268,435,456 weights, polling and keeping local
-    /// models as the existing clients do it.
+    /// models as the existing clients do it; no pin, and with one a tolerance of an hour.
     fn default() -> Self {
         Self {
             scalar: Scalar::one(),
@@ -63,6 +89,9 @@ impl Default for Settings {
             max_model_length: 1 << 28,
             polling: Polling::default(),
             keep_models: true,
+            pin: None,
+            credential: None,
+            clock_tolerance: clock_tolerance(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::stage::{Round, Stage};
 use crate::crypto::{RootSeed, SecretSigningKey, SnapshotKey};
 use crate::model::Model;
 use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
+use crate::v2::updater;
 
 /// What a participant's snapshots begin with.
 const ENVELOPE: Envelope<State> =
@@ -30,31 +31,62 @@ pub(super) struct State {
 /// or [`Snapshot::seal`] it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    state: State,
+    kept: Kept,
+}
+
+/// What is kept, of either version.
+#[derive(Debug, Clone)]
+enum Kept {
+    V1(Box<State>),
+    V2(Box<updater::State>),
 }
 
 impl Snapshot {
     pub(super) fn new(state: State) -> Self {
-        Self { state }
+        Self { kept: Kept::V1(Box::new(state)) }
+    }
+
+    pub(crate) fn of_updater(state: updater::State) -> Self {
+        Self { kept: Kept::V2(Box::new(state)) }
     }
 
     /// Versioned bytes, secrets in the clear; wiped from memory when dropped.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        ENVELOPE.write(&self.state)
+        match &self.kept {
+            Kept::V1(state) => ENVELOPE.write(state),
+            Kept::V2(state) => updater::ENVELOPE.write(state),
+        }
     }
 
     /// Versioned bytes that only the key opens.
     pub fn seal(&self, key: &SnapshotKey) -> Vec<u8> {
-        ENVELOPE.seal(&self.state, key)
+        match &self.kept {
+            Kept::V1(state) => ENVELOPE.seal(state, key),
+            Kept::V2(state) => updater::ENVELOPE.seal(state, key),
+        }
     }
 }
 
 impl State {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        is_v1(bytes)?;
         ENVELOPE.read(bytes)
     }
 
     pub(super) fn unseal(bytes: &[u8], key: &SnapshotKey) -> Result<Self, EnvelopeError> {
+        is_v1(bytes)?;
         ENVELOPE.unseal(bytes, key)
     }
+}
+
+fn is_v1(bytes: &[u8]) -> Result<(), EnvelopeError> {
+    match updater::is_snapshot(bytes) {
+        true => Err(EnvelopeError::OtherProtocol { found: 2, wanted: 1 }),
+        false => Ok(()),
+    }
+}
+
+/// Whether these bytes are a participant's snapshot of version 1, sealed or not.
+pub(crate) fn is_snapshot(bytes: &[u8]) -> bool {
+    bytes.starts_with(&ENVELOPE.magic) || bytes.starts_with(&ENVELOPE.sealed_magic)
 }

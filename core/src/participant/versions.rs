@@ -9,6 +9,8 @@ use crate::record::{Recorded, Sink};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
+use crate::v2::updater::Ledger;
+use crate::v2::Updater;
 
 /// A participant, of one version of the protocol or the other: what drivers drive. Both take the same inputs and
 /// give the same outputs.
@@ -19,7 +21,9 @@ use crate::time::Timestamp;
 #[non_exhaustive]
 pub enum Machine {
     /// v1: the deployed protocol.
-    V1(Recorded<Participant>),
+    V1(Box<Recorded<Participant>>),
+    /// v2: sealed groups.
+    V2(Box<Recorded<Updater>>),
 }
 
 /// Does the same with the machine of either version.
@@ -27,13 +31,20 @@ macro_rules! either {
     ($this:expr, $machine:ident => $action:expr) => {
         match $this {
             Machine::V1($machine) => $action,
+            Machine::V2($machine) => $action,
         }
     };
 }
 
 impl From<Participant> for Machine {
     fn from(machine: Participant) -> Self {
-        Self::V1(machine.into())
+        Self::V1(Box::new(machine.into()))
+    }
+}
+
+impl From<Updater> for Machine {
+    fn from(machine: Updater) -> Self {
+        Self::V2(Box::new(machine.into()))
     }
 }
 
@@ -41,21 +52,31 @@ impl Machine {
     /// A participant with an identity and a seed for everything random that it makes. The seed must be
     /// unpredictable, and no other participant may have it.
     pub fn new(keys: SigningKeyPair, root: RootSeed, settings: Settings) -> Self {
-        Participant::new(keys, root, settings).into()
+        match settings.pin {
+            None => Participant::new(keys, root, settings).into(),
+            Some(pin) => Updater::new(keys, root, pin, settings).into(),
+        }
     }
 
     /// A participant whose identity, too, follows from the seed. The seed must be unpredictable, and no other
     /// participant may have it.
     pub fn from_seed(root: RootSeed, settings: Settings) -> Self {
-        Participant::from_seed(root, settings).into()
+        match settings.pin {
+            None => Participant::from_seed(root, settings).into(),
+            Some(pin) => Updater::from_seed(root, pin, settings).into(),
+        }
     }
 
     /// Goes on where a saved participant was, with other settings if need be.
     ///
     /// # Errors
-    /// If the bytes are not a snapshot of a participant, or of a version that is not known.
+    /// If the bytes are not a snapshot of a participant, or of a version that is not known;
+    /// [`EnvelopeError::OtherProtocol`] if it was one of v1 and the settings have a pin, or the other way round.
     pub fn restore(snapshot: &[u8], settings: Settings) -> Result<Self, EnvelopeError> {
-        Participant::restore(snapshot, settings).map(Self::from)
+        match settings.pin {
+            None => Participant::restore(snapshot, settings).map(Self::from),
+            Some(pin) => Updater::restore(snapshot, pin, settings).map(Self::from),
+        }
     }
 
     /// Like [`Machine::restore`], from a sealed snapshot.
@@ -67,7 +88,10 @@ impl Machine {
         key: &SnapshotKey,
         settings: Settings,
     ) -> Result<Self, EnvelopeError> {
-        Participant::restore_sealed(snapshot, key, settings).map(Self::from)
+        match settings.pin {
+            None => Participant::restore_sealed(snapshot, key, settings).map(Self::from),
+            Some(pin) => Updater::restore_sealed(snapshot, key, pin, settings).map(Self::from),
+        }
     }
 
     /// Records from now on all that the participant is told, **its secrets included**. It goes on from its saved
@@ -95,6 +119,15 @@ impl Machine {
     pub fn needs_time_of_day(&self) -> bool {
         match self {
             Self::V1(_) => false,
+            Self::V2(_) => true,
+        }
+    }
+
+    /// What a participant of v2 has spent of its privacy; `None` for one of v1.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(machine) => Some(machine.ledger()),
         }
     }
 

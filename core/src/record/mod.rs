@@ -35,8 +35,8 @@ const VERSION: u16 = 2;
 /// Takes the bytes of a record. Called with whole entries.
 pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
-/// A machine that can be recorded: a [`Participant`](crate::participant::Participant) or a
-/// [`Coordinator`](crate::coordinator::Coordinator).
+/// A machine that can be recorded: a [`Participant`](crate::participant::Participant), an
+/// [`Updater`](crate::v2::Updater) or a [`Coordinator`](crate::coordinator::Coordinator).
 pub trait Recordable: Machine {}
 
 /// One input.

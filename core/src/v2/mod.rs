@@ -41,6 +41,7 @@ mod roster;
 mod seeds;
 mod statement;
 mod terms;
+pub mod updater;
 mod upload;
 mod view;
 mod vote;
@@ -74,6 +75,7 @@ pub use statement::{
     leaf_count, model_root, statement_digest, UpdateHeader, UpdateRefusal, TREE_LEAF,
 };
 pub use terms::{InvalidTerms, NoiseTerms, Terms, LEAST_UPDATES, MOST_AGE};
+pub use updater::{Refusal, Updater};
 pub use upload::UploadKey;
 pub use view::{Phase, RoundView, SetView};
 pub use vote::{Vote, Votes, VotesError};

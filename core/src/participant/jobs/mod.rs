@@ -2,6 +2,7 @@
 
 mod decode;
 mod deliver;
+pub(crate) mod digest;
 mod small;
 mod split;
 mod sum2;
@@ -30,6 +31,7 @@ use crate::message::{ChunkError, MessageSize, SeedOpenError};
 use crate::model::{CastError, DataType, Model, Scalar};
 use crate::participant::FetchError;
 use crate::round::{DecodeError, RoundParameters};
+use crate::v2::updater::{DifferenceError, UpdaterOutcome};
 
 /// How many numbers a step takes: about a millisecond's work.
 const NUMBERS_PER_STEP: usize = 8192;
@@ -90,9 +92,21 @@ pub enum ComposeError {
         /// How often it was given out.
         times: u32,
     },
+    /// Version 2, with noise: there is no difference that could be masked.
+    #[error(transparent)]
+    Difference(DifferenceError),
     /// There are so few masks to add up that their sum would give one of them away.
     #[error("the coordinator gives only {0} mask seeds to add up, at least {MIN_SEEDS} are due: the sum would give single models away")]
     TooFewSeeds(usize),
+}
+
+impl From<DifferenceError> for ComposeError {
+    fn from(error: DifferenceError) -> Self {
+        match error {
+            DifferenceError::Mask(error) => error.into(),
+            error => Self::Difference(error),
+        }
+    }
 }
 
 impl From<MaskError> for ComposeError {
@@ -124,18 +138,21 @@ pub enum Outcome {
     #[doc(hidden)]
     Model(Result<Arc<Model>, FetchError>),
     #[doc(hidden)]
+    V2(UpdaterOutcome),
+    #[doc(hidden)]
     Released,
 }
 
 impl Outcome {
     /// About how much memory it holds.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Composed(Ok(upload)) | Self::Masked(Ok((upload, _))) => upload.bytes(),
             Self::Sealed(Ok(sealed)) => sealed.len(),
             Self::MaskPart(part) => part.bytes(),
             Self::MaskSum(part) => part.bytes(),
             Self::Model(Ok(model)) => model.len() * 8,
+            Self::V2(outcome) => outcome.bytes(),
             _ => 0,
         }
     }

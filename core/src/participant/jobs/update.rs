@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::super::stage::Upload;
 use super::deliver::Deliver;
+use super::digest::{hash_leaf, hash_model, leaf_count, HashLeaves};
 use super::{ComposeError, Composer, Outcome, BOXES_PER_STEP, ENTRIES_PER_STEP, NUMBERS_PER_STEP};
-use crate::crypto::{Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose};
+use crate::crypto::{Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Purpose};
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::{MaskPart, MaskReport, MaskSeed, Masker};
 use crate::message::{EncryptedMaskSeed, Frame, LocalSeedDict, Tag};
-use crate::model::{CastError, DataType, Model, Weights};
+use crate::model::Model;
 use crate::round::{DecodeError, DictSteps, SumDict};
-
-/// How many weights are hashed in a step, and make a leaf of the model's hash.
-const LEAF: usize = 1 << 17;
 
 /// Masks the local model and makes an update message.
 pub(super) struct ComposeUpdate {
@@ -192,17 +189,8 @@ impl Work<Outcome> for ComposeUpdate {
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
         match &mut self.stage {
             UpdateStage::Hash { leaves, .. } => {
-                let all = leaf_count(&self.model);
-                let share = (all - leaves.len().min(all)).div_ceil(parts.max(1)).max(1);
-                (leaves.len()..all)
-                    .step_by(share)
-                    .map(|first| HashLeaves {
-                        model: self.model.clone(),
-                        wanted: self.composer.data_type(),
-                        next: first,
-                        end: all.min(first + share),
-                        leaves: Ok(Vec::new()),
-                    })
+                let wanted = self.composer.data_type();
+                HashLeaves::share_out(&self.model, wanted, leaves.len(), parts)
                     .map(|part| Box::new(part) as Box<dyn Work<Outcome>>)
                     .collect()
             }
@@ -235,43 +223,6 @@ impl Work<Outcome> for ComposeUpdate {
     }
 }
 
-/// Hashes some leaves of a model.
-struct HashLeaves {
-    model: Arc<Model>,
-    wanted: DataType,
-    next: usize,
-    end: usize,
-    leaves: Result<Vec<Digest>, CastError>,
-}
-
-impl Work<Outcome> for HashLeaves {
-    fn kind(&self) -> JobKind {
-        JobKind::MaskModel
-    }
-
-    fn step(&mut self) -> bool {
-        if self.next < self.end {
-            match (&mut self.leaves, hash_leaf(&self.model, self.wanted, self.next)) {
-                (Ok(leaves), Ok(leaf)) => leaves.push(leaf),
-                (leaves, Err(error)) => *leaves = Err(error),
-                (Err(_), Ok(_)) => {}
-            }
-            self.next += 1;
-        }
-        // After an error nothing else matters.
-        self.leaves.is_err() || self.next == self.end
-    }
-
-    fn progress(&self) -> Progress {
-        let done = self.leaves.as_ref().map_or(0, Vec::len) as u64;
-        Progress { done, total: done + (self.end - self.next) as u64 }
-    }
-
-    fn finish(self: Box<Self>) -> Outcome {
-        Outcome::Leaves(self.leaves.map_err(ComposeError::from))
-    }
-}
-
 /// Masks some of the weights, and draws the masks of others.
 struct MaskWeights(MaskPart);
 
@@ -292,46 +243,4 @@ impl Work<Outcome> for MaskWeights {
     fn finish(self: Box<Self>) -> Outcome {
         Outcome::MaskPart(Box::new(self.0))
     }
-}
-
-fn leaf_count(model: &Model) -> usize {
-    model.len().div_ceil(LEAF)
-}
-
-/// The root of the hash tree of a model: all leaves but the last are as long, so that type, length and leaves
-/// tell the model. Leaves and root cannot be mistaken for each other, as they begin differently.
-///
-/// It is the model as it is masked, in the round's type, whatever the type that it was set in.
-fn hash_model(length: usize, data_type: DataType, leaves: &[Digest]) -> Digest {
-    let mut hash = Blake2b::default();
-    hash.update(&[1, data_type as u8]);
-    hash.update(&(length as u64).to_le_bytes());
-    for leaf in leaves {
-        hash.update(leaf.as_bytes());
-    }
-    hash.finish()
-}
-
-fn hash_leaf(model: &Model, wanted: DataType, index: usize) -> Result<Digest, CastError> {
-    let range = index * LEAF..model.len().min((index + 1) * LEAF);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * Model::BLOCK));
-    let mut hash = Blake2b::default();
-    hash.update(&[0]);
-    macro_rules! write_all {
-        ($weights:expr) => {
-            $weights.iter().for_each(|weight| bytes.extend_from_slice(&weight.to_le_bytes()))
-        };
-    }
-    model.blocks(wanted, range, |weights| {
-        bytes.clear();
-        match weights {
-            Weights::F32(weights) => write_all!(weights),
-            Weights::F64(weights) => write_all!(weights),
-            Weights::I32(weights) => write_all!(weights),
-            Weights::I64(weights) => write_all!(weights),
-        }
-        hash.update(&bytes);
-        Ok::<_, CastError>(())
-    })?;
-    Ok(hash.finish())
 }

@@ -1,0 +1,103 @@
+//! An updater's long work: checking what others have signed, reading the global model, making an update.
+
+mod certificate;
+mod difference;
+mod list;
+mod mask;
+mod model;
+
+use std::sync::Arc;
+
+pub(super) use certificate::{CheckCertificate, Checked};
+pub use difference::DifferenceError;
+pub(super) use list::CheckList;
+pub(super) use mask::{MakeUpdate, Recipe};
+pub(super) use model::ReadModel;
+
+use super::delivery::Delivery;
+use super::Refusal;
+use crate::crypto::Digest;
+use crate::mask::MaskReport;
+use crate::model::Model;
+use crate::participant::{ComposeError, FetchError, Outcome};
+use crate::v2::{Announcements, AnnouncementsHash, DecodeError, ModelHash};
+
+/// What an updater's job has done. Opaque: it is handed back to the machine.
+pub struct UpdaterOutcome(Done);
+
+pub(super) enum Done {
+    List(Result<Arc<Announcements>, Flaw>),
+    Certificate(Result<Checked, Flaw>),
+    Model(Result<Read, FetchError>),
+    Made(Box<Result<Made, ComposeError>>),
+    Part(Part),
+}
+
+/// A part of a job that was shared out.
+pub(super) enum Part {
+    Stretches(Result<difference::Stretches, DifferenceError>),
+    Leaves(Box<mask::SomeLeaves>),
+}
+
+/// What is wrong with what the coordinator has given.
+#[derive(Debug)]
+pub(super) enum Flaw {
+    /// It cannot be read.
+    Malformed(DecodeError),
+    /// It must not be relied on.
+    Refused(Refusal),
+}
+
+impl<E: Into<Refusal>> From<E> for Flaw {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// A global model that was read.
+pub(super) struct Read {
+    pub(super) model: Arc<Model>,
+    pub(super) hash: ModelHash,
+}
+
+/// An update that was made: a promise, as soon as the machine has it.
+pub(super) struct Made {
+    pub(super) delivery: Delivery,
+    pub(super) list: AnnouncementsHash,
+    pub(super) statement: Digest,
+    pub(super) report: MaskReport,
+}
+
+impl UpdaterOutcome {
+    pub(super) fn into_done(self) -> Done {
+        self.0
+    }
+
+    fn into_part(self) -> Option<Part> {
+        match self.0 {
+            Done::Part(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    /// About how much memory it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.0 {
+            Done::Model(Ok(read)) => read.model.len() * 8,
+            Done::Made(made) => made.as_ref().as_ref().map_or(0, |made| made.delivery.bytes()),
+            _ => 0,
+        }
+    }
+}
+
+fn done(done: Done) -> Outcome {
+    Outcome::V2(UpdaterOutcome(done))
+}
+
+fn part(part: Part) -> Outcome {
+    done(Done::Part(part))
+}
+
+fn made(result: Result<Made, ComposeError>) -> Outcome {
+    done(Done::Made(Box::new(result)))
+}
