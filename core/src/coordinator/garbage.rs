@@ -1,15 +1,15 @@
 //! Memory that is given up. Freeing much of it takes time, so it is left to jobs.
 
 /// Values at least this large are freed in a job, not in a call of the machine.
-pub(super) const RELEASE_FROM: usize = 1 << 16;
+pub(crate) const RELEASE_FROM: usize = 1 << 16;
 
 /// Large values that nothing needs any more.
 #[derive(Default)]
-pub(super) struct Garbage(Vec<Box<dyn Send>>);
+pub(crate) struct Garbage(Vec<Box<dyn Send>>);
 
 impl Garbage {
     /// Takes a value of about so many bytes. A small one is freed at once.
-    pub(super) fn add(&mut self, bytes: usize, value: impl Send + 'static) {
+    pub(crate) fn add(&mut self, bytes: usize, value: impl Send + 'static) {
         if bytes >= RELEASE_FROM {
             self.0.push(Box::new(value));
         }

@@ -50,7 +50,7 @@ impl Outcome {
 
 /// Adds masked models to a copy of an aggregate. The aggregate itself stays as it is until the
 /// machine replaces it, so that a lost job loses nothing and a snapshot can be taken at any time.
-pub(super) struct Aggregate {
+pub(crate) struct Aggregate {
     models: Models,
     sum: RangeSum,
 }
@@ -89,7 +89,7 @@ impl Models {
 }
 
 impl Aggregate {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: MaskConfigPair,
         length: usize,
         base: Option<Arc<Aggregation>>,

@@ -22,14 +22,14 @@
 // tells of yet, and `outbox` keeps back what depends on records that are not stored.
 
 mod assemble;
-mod clock;
+pub(crate) mod clock;
 mod context;
 mod control;
 mod front;
-mod garbage;
+pub(crate) mod garbage;
 mod global_model;
 mod io;
-mod jobs;
+pub(crate) mod jobs;
 mod machine;
 mod messages;
 mod outbox;

@@ -41,6 +41,8 @@ pub enum JobKind {
     CheckVotes,
     /// Adds up the masks of a group.
     AddGroupMasks,
+    /// Makes the decision that the members of all groups vote for.
+    Decide,
 }
 
 /// The class of a job, which says how to run it.
@@ -80,6 +82,7 @@ impl JobKind {
         Self::CheckSet,
         Self::CheckVotes,
         Self::AddGroupMasks,
+        Self::Decide,
     ];
 
     /// The job's class, which says how to run it.
@@ -95,7 +98,8 @@ impl JobKind {
             | Self::CheckRoster
             | Self::CheckAnnouncements
             | Self::CheckSet
-            | Self::CheckVotes => JobClass::Serial,
+            | Self::CheckVotes
+            | Self::Decide => JobClass::Serial,
             Self::MaskModel
             | Self::AddMasks
             | Self::Aggregate
@@ -125,6 +129,7 @@ impl JobKind {
             Self::CheckSet => "check set of updates",
             Self::CheckVotes => "check votes",
             Self::AddGroupMasks => "add up group's masks",
+            Self::Decide => "make decision",
         }
     }
 
@@ -148,6 +153,7 @@ impl JobKind {
             Self::CheckSet => "check_set",
             Self::CheckVotes => "check_votes",
             Self::AddGroupMasks => "add_group_masks",
+            Self::Decide => "decide",
         }
     }
 }

@@ -24,6 +24,7 @@
 mod announcement;
 mod call;
 mod certificate;
+pub mod coordinator;
 mod credential;
 mod decision;
 mod entry;

@@ -1,0 +1,112 @@
+//! The rules that settings keep.
+
+use std::fmt;
+
+use super::{Field, InvalidSettings, Rule, Settings, TimeRange, Violation};
+use crate::mask::{BoundType, DataType};
+use crate::v2::coordinator::shape::Shape;
+
+/// A hiding set of fewer tells too much of each.
+const LEAST_N_MIN: u64 = 3;
+
+impl Settings {
+    /// Checks every rule.
+    ///
+    /// # Errors
+    /// All violations together.
+    pub fn validate(&self) -> Result<(), InvalidSettings> {
+        let mut check = Check(Vec::new());
+        let Self { mask, model_length, n_min, count, times, limits, .. } = self;
+
+        let is_word = mask.vect.group_type().is_word() && mask.unit.group_type().is_word();
+        check.rule(is_word, Field::Mask, mask, &[], || Rule::WordGroup);
+        check.least(Field::ModelLength, *model_length, 1);
+        let most = u64::from(u32::MAX);
+        check.rule(*model_length <= most, Field::ModelLength, model_length, &[], || {
+            Rule::AtMost(most)
+        });
+        check.least(Field::FirstRound, self.first_round, 1);
+        check.least(Field::NMin, *n_min, LEAST_N_MIN);
+        check.not_below(Field::CountMin, count.min, Field::NMin, *n_min);
+        check.not_below(Field::CountMax, count.max, Field::CountMin, count.min);
+        let room = mask.max_nb_models();
+        check.rule(count.max <= room, Field::CountMax, count.max, &[Field::Mask], || {
+            Rule::MaskHasRoom { most: room }
+        });
+        for (min, max, time) in [
+            (Field::AnnounceTimeMin, Field::AnnounceTimeMax, times.announce),
+            (Field::UpdateTimeMin, Field::UpdateTimeMax, times.update),
+            (Field::CheckTimeMin, Field::CheckTimeMax, times.check),
+            (Field::AgreeTimeMin, Field::AgreeTimeMax, times.agree),
+            (Field::Sum2TimeMin, Field::Sum2TimeMax, times.sum2),
+        ] {
+            check.time(min, max, time);
+        }
+        check.least(Field::Uploads, limits.uploads, 1);
+        check.least(Field::WaitingAnswers, limits.waiting_answers as u64, 1);
+        check.least(Field::Page, limits.page as u64, 1);
+        if let Some(shape) = Shape::new(*mask, *model_length) {
+            let header = shape.header_len(&self.roster);
+            let least = header.saturating_mul(count.min);
+            check.least(Field::HeaderBytes, limits.header_bytes, least);
+            check.least(Field::UploadBytes, limits.upload_bytes, shape.object_len());
+            let chunk = shape.chunk_len(0) as u64;
+            check.least(Field::UnstoredBytes, limits.unstored_bytes, chunk);
+        }
+        self.check_noise(&mut check);
+        match check.0 {
+            violations if violations.is_empty() => Ok(()),
+            violations => Err(InvalidSettings(violations)),
+        }
+    }
+
+    fn check_noise(&self, check: &mut Check) {
+        let Some(noise) = &self.noise else { return };
+        let config = self.mask.vect;
+        let is_difference = matches!(config.data_type(), DataType::F32 | DataType::F64)
+            && config.bound_type() == BoundType::B0;
+        check.rule(is_difference, Field::Mask, self.mask, &[], || Rule::NoiseConfig);
+        let is_positive = noise.clip.is_finite() && noise.clip > 0.0;
+        check.rule(is_positive, Field::NoiseClip, noise.clip, &[], || Rule::Positive);
+        let thousandths = u64::from(noise.multiplier_thousandths);
+        check.least(Field::NoiseMultiplier, thousandths, 1);
+    }
+}
+
+/// Collects violations.
+struct Check(Vec<Violation>);
+
+impl Check {
+    fn rule(
+        &mut self,
+        holds: bool,
+        field: Field,
+        value: impl fmt::Display,
+        depends_on: &[Field],
+        rule: impl FnOnce() -> Rule,
+    ) {
+        if !holds {
+            let depends_on = [&[field], depends_on].concat();
+            self.0.push(Violation { field, value: value.to_string(), rule: rule(), depends_on });
+        }
+    }
+
+    fn least(&mut self, field: Field, value: u64, least: u64) {
+        self.rule(value >= least, field, value, &[], || Rule::AtLeast(least));
+    }
+
+    fn not_below(&mut self, field: Field, value: u64, other: Field, least: u64) {
+        self.rule(value >= least, field, value, &[other], || Rule::NotBelow {
+            field: other,
+            is: least.to_string(),
+        });
+    }
+
+    fn time(&mut self, min: Field, max: Field, time: TimeRange) {
+        let value = format!("{:?}", time.max);
+        self.rule(time.max >= time.min, max, value, &[min], || Rule::NotBelow {
+            field: min,
+            is: format!("{:?}", time.min),
+        });
+    }
+}
