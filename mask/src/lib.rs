@@ -14,6 +14,7 @@ mod draw;
 mod element;
 mod encode;
 mod group;
+mod group_mask;
 mod keystream;
 mod masker;
 pub mod model;
@@ -33,6 +34,7 @@ pub use config::{
     BoundType, DataType, GroupType, InvalidMaskConfig, MaskConfig, MaskConfigNameError,
     MaskConfigPair, ModelType, Precision, UnknownMaskConfigName,
 };
+pub use group_mask::{GroupMask, GroupMaskError, GroupMaskPart};
 pub use keystream::KeyStream;
 pub use masker::{mask_model, mask_ratios, MaskError, MaskPart, MaskReport, Masker};
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};

@@ -86,6 +86,21 @@ impl MaskSum {
         }
     }
 
+    /// The configs.
+    pub fn config(&self) -> MaskConfigPair {
+        self.config
+    }
+
+    /// The number of weights of the models.
+    pub fn len(&self) -> usize {
+        self.vector.sums.len()
+    }
+
+    /// Whether the models have no weights.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Queues the masks of these seeds; [`step`](Self::step) adds them. Those that come while others are
     /// half added make a pass of their own over the vector, until they are as far.
     pub fn add_seeds(&mut self, seeds: impl IntoIterator<Item = MaskSeed>) {
