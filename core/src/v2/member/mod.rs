@@ -45,6 +45,8 @@ mod snapshot;
 mod status;
 mod steps;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 pub use crate::participant::Polling;
 pub use crate::snapshot::EnvelopeError as RestoreError;
