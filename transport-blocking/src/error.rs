@@ -35,4 +35,10 @@ pub enum Error {
         "the global model did not come in time: call next_event on some thread, or wait longer"
     )]
     NotDriven,
+    /// A member's state cannot be stored: it waits with everything that depends on it.
+    #[error("the member's state cannot be stored, and it signs nothing before it is: {0}")]
+    Store(String),
+    /// The member was stopped.
+    #[error("the member was stopped: restore it from its stored state to go on")]
+    MemberStopped,
 }

@@ -29,6 +29,8 @@
 //! # Ok::<(), pet_transport_blocking::Error>(())
 //! ```
 //!
+//! A [`Member`] of version 2 is driven in the same way; its states go to a [`MemberStore`].
+//!
 //! # Proxies
 //! [`Config::new`] takes `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and the like from the
 //! process's environment, and they mean what they mean for curl: see [`network`]. Redirections are not followed;
@@ -47,6 +49,7 @@ mod http;
 mod http;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod member;
 mod observer;
 mod participant;
 mod sync;
@@ -55,6 +58,7 @@ mod tls;
 pub use config::Config;
 pub use error::Error;
 pub use handle::Handle;
+pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use observer::Observer;
 pub use participant::Participant;
 pub use pet_core as core;

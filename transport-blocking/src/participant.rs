@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
+use pet_core::job::{Job, JobResult};
 use pet_core::model::Model;
-use pet_core::participant::{self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot};
+use pet_core::participant::{self as core, Event, Input, Output, Reject, Snapshot};
 use pet_core::record::Sink;
 use pet_network::Proxy;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
@@ -165,7 +166,7 @@ impl Participant {
                 }
                 Output::Job(job) => {
                     drop(state);
-                    match run(job, self.threads, &self.shared) {
+                    match run_on(job, self.threads, || self.shared.is_stopped()) {
                         Some(result) => Input::JobDone(result),
                         None => return Err(Reject::Stopped.into()),
                     }
@@ -203,12 +204,15 @@ enum Worked {
     TimedOut,
 }
 
-/// Runs a job on some threads; gives up, and gives nothing, once the participant is stopped.
+/// Runs a job on some threads; gives up, and gives nothing, once it is stopped.
 ///
 /// The threads end with the job: a process that forks afterwards, as Python programs do, loses none that
 /// somebody waits for.
-fn run(job: Job, threads: usize, shared: &Shared) -> Option<JobResult> {
-    let stopped = || shared.is_stopped();
+pub(crate) fn run_on<R: Send>(
+    job: Job<R>,
+    threads: usize,
+    stopped: impl Fn() -> bool + Copy + Sync + Send,
+) -> Option<JobResult<R>> {
     let pool = LazyCell::new(|| ThreadPoolBuilder::new().num_threads(threads).build().ok());
     job.run(threads, stopped, |parts| match &*pool {
         Some(pool) => {

@@ -30,4 +30,10 @@ pub enum Error {
     /// The global model could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A member's state cannot be stored: it waits with everything that depends on it.
+    #[error("the member's state cannot be stored, and it signs nothing before it is: {0}")]
+    Store(String),
+    /// The member was stopped.
+    #[error("the member was stopped: restore it from its stored state to go on")]
+    MemberStopped,
 }

@@ -30,6 +30,8 @@
 //! # }
 //! ```
 //!
+//! A [`Member`] of version 2 is driven in the same way; its states go to a [`MemberStore`].
+//!
 //! # Proxies
 //! [`Config::new`] takes `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and the like from the
 //! process's environment, and they mean what they mean for curl: see [`network`]. Redirections are not followed;
@@ -42,11 +44,13 @@ mod config;
 mod error;
 mod handle;
 mod http;
+mod member;
 mod participant;
 
 pub use config::Config;
 pub use error::Error;
 pub use handle::Handle;
+pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use participant::Participant;
 pub use pet_core as core;
 pub use pet_network as network;

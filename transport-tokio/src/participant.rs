@@ -4,10 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
+use pet_core::job::{Job, JobResult};
 use pet_core::model::Model;
-use pet_core::participant::{
-    self as core, Event, Input, Job, JobResult, Output, Reject, Snapshot, TransportFault,
-};
+use pet_core::participant::{self as core, Event, Input, Output, Reject, Snapshot, TransportFault};
 use pet_core::record::Sink;
 use pet_core::request::RequestId;
 use pet_core::time::Timestamp;
@@ -195,7 +194,8 @@ impl Participant {
                 Output::Job(job) => {
                     let (shared, threads) = (self.shared.clone(), self.threads);
                     self.tasks.spawn(async move {
-                        run(job, threads, shared).await.map_or(Input::Tick, Input::JobDone)
+                        let result = run_on(job, threads, move || shared.is_stopped()).await;
+                        result.map_or(Input::Tick, Input::JobDone)
                     });
                 }
                 Output::Event(event) => {
@@ -227,7 +227,7 @@ enum Drained {
     Idle(Option<Timestamp>),
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
@@ -236,9 +236,13 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 
 /// Runs a job on a blocking thread, and its parts on the process's rayon threads; gives nothing if it was
 /// cancelled or has panicked.
-async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult> {
+pub(crate) async fn run_on<R: Send + 'static>(
+    job: Job<R>,
+    threads: usize,
+    stopped: impl Fn() -> bool + Send + Sync + 'static,
+) -> Option<JobResult<R>> {
     let work = move || {
-        let stopped = || shared.is_stopped();
+        let stopped = &stopped;
         job.run(threads, stopped, |parts| {
             parts.into_par_iter().map(|part| part.run(stopped)).collect()
         })
@@ -248,7 +252,7 @@ async fn run(job: Job, threads: usize, shared: Arc<Shared>) -> Option<JobResult>
 }
 
 /// What a task has given, nothing if it was cancelled. A panic is a bug, and is passed on.
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> {
+pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
