@@ -64,7 +64,7 @@ pub enum JobClass {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MakeSum,
         Self::MaskModel,
         Self::AddMasks,
