@@ -17,11 +17,13 @@
 //! | [`Decision`], [`Votes`] | which updates are added up, and that every group agrees |
 //! | [`GroupMaskHeader`], [`MaskDigests`] | what members say about the masks of their groups |
 //! | [`Certificate`] | all of that, as it is published with a global model |
+//! | [`Audit`] | a round, recomputed from what is published |
 //! | [`Call`], [`RoundView`] | what is asked of a coordinator, and how the round stands |
 //!
 //! Errors say who is to blame: see [`Blame`].
 
 mod announcement;
+mod audit;
 mod call;
 mod certificate;
 pub mod coordinator;
@@ -52,6 +54,7 @@ pub mod wire;
 mod tests;
 
 pub use announcement::{Announcement, AnnouncementError, Announcements, AnnouncementsError};
+pub use audit::{Audit, AuditError, Audited, Needs};
 pub use call::{Call, InvalidCall, Post, PREFIX};
 pub use certificate::{Certificate, CertificateError};
 pub use credential::{AdmissionError, Credential};

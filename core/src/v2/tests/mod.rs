@@ -1,5 +1,6 @@
 //! The values of a whole round, and what liars make of them.
 
+mod audit;
 mod certificates;
 mod checks;
 mod codecs;
