@@ -59,13 +59,17 @@ dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a man
 
 # Testing it.
 
-.PHONY: test test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies
-test: lint test-rust test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies ## run every check and test
+.PHONY: test test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies
+test: lint test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies ## run every check and test
 	$(call say,all checks and tests have passed)
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
 	$(call say,Rust tests)
 	$(CARGO) test --locked --quiet --no-fail-fast --workspace
+
+check-vectors: $(VENV)/test.stamp ## the vectors of version 2, recomputed with other libraries
+	$(call say,vectors of version 2)
+	$(BIN)/python tests/vectors/v2/check.py
 
 test-oracle: ## property tests against the published xaynet-core
 	$(call say,property tests against the published xaynet-core)
@@ -234,8 +238,8 @@ msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacke
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python site tests/interop tests/monitoring tests/proxies
-	$(BIN)/ruff format --quiet --check bench demo python site tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff check --quiet bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet --check bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
@@ -266,8 +270,8 @@ docs: doc doc-python ## all pages and the documentation of the code as one site:
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python site tests/interop tests/monitoring tests/proxies
-	$(BIN)/ruff format --quiet bench demo python site tests/interop tests/monitoring tests/proxies
+	$(BIN)/ruff check --quiet --fix bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
 
 .PHONY: clean
 clean: ## remove everything that was built or installed

@@ -6,6 +6,8 @@ mod bincode_forms;
 mod cryptography;
 mod messages;
 mod numbers;
+mod v2;
+mod v2_made;
 
 use std::path::{Path, PathBuf};
 
