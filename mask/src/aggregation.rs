@@ -59,6 +59,9 @@ pub enum UnmaskError {
     /// More models than the unit's config allows.
     #[error("more than the {0} scalars that the unit config allows were added up")]
     TooManyScalars(u64),
+    /// There is nothing to unmask it with.
+    #[error("there is no mask to take off")]
+    NoMask,
     /// The mask's vector has another config or length.
     #[error("the mask does not fit: {found} with {found_len} numbers, the round has {expected} with {expected_len}")]
     MaskManyMismatch {

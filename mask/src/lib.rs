@@ -40,7 +40,10 @@ pub use masker::{mask_model, mask_ratios, MaskError, MaskPart, MaskReport, Maske
 pub use object::{MaskObject, MaskObjectError, MaskObjectPart, MaskObjectView};
 pub use seed::{MaskSeed, WrongSeedLength};
 pub use sum::{derive_mask, MaskSum, MaskSumPart, SumMismatch};
-pub use unmask::{unmask_ratios, UnmaskPart, Unmasked, Unmasker, WeightOutOfRange};
+pub use unmask::{
+    unmask_ratios, NoisyUnmaskError, NoisyUnmaskPart, NoisyUnmasker, UnmaskPart, Unmasked,
+    Unmasker, WeightOutOfRange,
+};
 pub use word::UnusableMaskConfig;
 
 #[cfg(doctest)]

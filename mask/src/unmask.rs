@@ -5,8 +5,11 @@
 //! terms is the same for all weights.
 
 mod factors;
+#[cfg(test)]
+mod groups;
 mod lowest;
 mod nearest;
+mod noisy;
 mod number;
 
 use std::fmt;
@@ -20,6 +23,7 @@ use num_rational::BigRational;
 use self::factors::Factors;
 use self::lowest::Ratios;
 use self::nearest::{Scale, BLOCK};
+pub use self::noisy::{NoisyUnmaskError, NoisyUnmaskPart, NoisyUnmasker};
 use self::number::Number;
 use super::aggregation::{Aggregation, UnmaskError};
 use super::group::{with_elements, Group, Numbers};
@@ -84,7 +88,8 @@ pub struct UnmaskPart {
 /// What is read.
 struct Source {
     aggregation: Arc<Aggregation>,
-    mask: Bytes,
+    /// At least one.
+    masks: Vec<Bytes>,
     factors: Factors,
     scale: Scale,
     /// None if only the model is wanted.
@@ -127,7 +132,7 @@ impl Unmasker {
         aggregation: impl Into<Arc<Aggregation>>,
         mask: impl Into<Bytes>,
     ) -> Result<Self, UnmaskError> {
-        Self::with_forms(aggregation.into(), mask.into(), true, Level::detected())
+        Self::with_forms(aggregation.into(), vec![mask.into()], true, Level::detected())
     }
 
     /// Begins to unmask to the model alone, which takes a small part of the time: [`Unmasked::ratios`] will
@@ -139,23 +144,33 @@ impl Unmasker {
         aggregation: impl Into<Arc<Aggregation>>,
         mask: impl Into<Bytes>,
     ) -> Result<Self, UnmaskError> {
-        Self::with_forms(aggregation.into(), mask.into(), false, Level::detected())
+        Self::with_forms(aggregation.into(), vec![mask.into()], false, Level::detected())
+    }
+
+    /// Begins to unmask to the model alone what is under the masks of several groups: each is the sum of one group's masks of the
+    /// same models. (If groups have added noise: [`NoisyUnmasker`].)
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), for each of the masks; and if there is none.
+    pub fn of_groups(
+        aggregation: impl Into<Arc<Aggregation>>,
+        masks: Vec<Bytes>,
+    ) -> Result<Self, UnmaskError> {
+        Self::with_forms(aggregation.into(), masks, false, Level::detected())
     }
 
     fn with_forms(
         aggregation: Arc<Aggregation>,
-        mask: Bytes,
+        masks: Vec<Bytes>,
         ratios: bool,
         level: Level,
     ) -> Result<Self, UnmaskError> {
-        let view = MaskObjectView::parse_exact(&mask)?;
-        aggregation.validate_mask_shape(&view)?;
-        view.check_unit()?;
-        let factors = Factors::new(&aggregation, &view)?;
+        let views = check_masks(&aggregation, &masks)?;
+        let factors = Factors::new(&aggregation, &views)?;
         let ratios = ratios.then(|| Ratios::new(&factors));
         let scale = Scale::new(&factors);
         let len = aggregation.len();
-        let source = Source { aggregation, mask, factors, scale, ratios, level };
+        let source = Source { aggregation, masks, factors, scale, ratios, level };
         let mut output = source.output(0..len)?;
         if source.ratios.is_some() {
             write_count(len, &mut output.ratios);
@@ -214,6 +229,23 @@ impl Unmasker {
             None => Ok(Unmasked { model: self.output.model, ratios: self.output.ratios }),
         }
     }
+}
+
+/// Checks that masks fit an aggregate, as far as that takes no time.
+fn check_masks<'a>(
+    aggregation: &Aggregation,
+    masks: &'a [Bytes],
+) -> Result<Vec<MaskObjectView<'a>>, UnmaskError> {
+    if masks.is_empty() {
+        return Err(UnmaskError::NoMask);
+    }
+    let check = |mask: &'a Bytes| {
+        let view = MaskObjectView::parse_exact(mask)?;
+        aggregation.validate_mask_shape(&view)?;
+        view.check_unit()?;
+        Ok(view)
+    };
+    masks.iter().map(check).collect()
 }
 
 impl UnmaskPart {
@@ -289,29 +321,42 @@ impl Source {
     }
 
     fn unmask(&self, range: Range<usize>, output: &mut Output) -> Result<(), UnmaskError> {
-        let view = MaskObjectView::parse_exact(&self.mask)?;
+        let views = self.masks.iter().map(|mask| MaskObjectView::parse_exact(mask));
+        let masks =
+            views.map(|view| Ok(view?.vector())).collect::<Result<Vec<_>, UnmaskError>>()?;
         with_elements!(&self.aggregation.object().vector, sums => {
-            self.unmask_numbers(sums, view.vector(), range, output)
+            self.unmask_numbers(sums, &masks, range, output)
         })
     }
 
     fn unmask_numbers<E: Number>(
         &self,
         sums: &Numbers<E>,
-        masks: &[u8],
+        masks: &[&[u8]],
         range: Range<usize>,
         output: &mut Output,
     ) -> Result<(), UnmaskError> {
-        let mut block = [E::default(); BLOCK];
+        let (mut block, mut loaded) = ([E::default(); BLOCK], [E::default(); BLOCK]);
         let most = E::from_biguint(&self.factors.most);
+        let [mask, more @ ..] = masks else { return Err(UnmaskError::NoMask) };
         for start in range.clone().step_by(BLOCK) {
             let sums_range = start..range.end.min(start + BLOCK);
             let (sums, group) = (&sums.vector[sums_range.clone()], *sums.group);
             let numbers = &mut block[..sums.len()];
-            let masks =
-                &masks[sums_range.start * group.wire_bytes..sums_range.end * group.wire_bytes];
-            if !E::run(self.level, Subtract { group, most, sums, masks, numbers }) {
-                return Err(self.first_error(start, group, most, masks, numbers));
+            let bytes = sums_range.start * group.wire_bytes..sums_range.end * group.wire_bytes;
+            // What is left is looked at once the last mask is off.
+            let last = |is_last: bool| if is_last { most } else { group.max };
+            let masks = &mask[bytes.clone()];
+            let first = Subtract { group, most: last(more.is_empty()), sums, masks, numbers };
+            let mut good = E::run(self.level, first);
+            for (i, mask) in more.iter().enumerate() {
+                let (most, masks) = (last(i + 1 == more.len()), &mask[bytes.clone()]);
+                let loaded = &mut loaded[..sums.len()];
+                good &= E::run(self.level, SubtractMore { group, most, masks, loaded, numbers });
+            }
+            if !good {
+                let masks: Vec<_> = masks_in(masks, more, bytes).collect();
+                return Err(self.first_error(start, group, most, &masks, numbers));
             }
             if let Ok(model) = &mut output.model {
                 let pushed = with_weights!(model, weights => {
@@ -337,11 +382,11 @@ impl Source {
         start: usize,
         group: Group<E>,
         most: E,
-        masks: &[u8],
+        masks: &[&[u8]],
         numbers: &[E],
     ) -> UnmaskError {
         let part = MaskObjectPart::Vector;
-        let below = |index: usize| group.load(masks, index) <= group.max;
+        let below = |index: usize| masks.iter().all(|masks| group.load(masks, index) <= group.max);
         let good = |index: &usize| below(*index) && numbers[*index] <= most;
         let at = (0..numbers.len()).take_while(good).count();
         let index = start + at;
@@ -386,6 +431,46 @@ impl<E: Number> Kernel for Subtract<'_, E> {
     }
 }
 
+/// The same numbers of all masks.
+fn masks_in<'a>(
+    first: &'a [u8],
+    more: &'a [&'a [u8]],
+    bytes: Range<usize>,
+) -> impl Iterator<Item = &'a [u8]> {
+    std::iter::once(first).chain(more.iter().map(move |mask| &mask[bytes.clone()]))
+}
+
+/// Takes more masks off.
+struct SubtractMore<'a, E> {
+    group: Group<E>,
+    /// The largest number that may be left.
+    most: E,
+    masks: &'a [u8],
+    /// Room for as many numbers.
+    loaded: &'a mut [E],
+    numbers: &'a mut [E],
+}
+
+impl<E: Number> Kernel for SubtractMore<'_, E> {
+    /// Are all masks below the order, and all that is left possible?
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { group, most, masks, loaded, numbers } = self;
+        for (index, number) in loaded.iter_mut().enumerate() {
+            *number = group.load(masks, index);
+        }
+        let mut good = true;
+        for (number, mask) in numbers.iter_mut().zip(loaded) {
+            good &= mask.at_most(group.max);
+            *number = group.sub(*number, *mask);
+            good &= number.at_most(most);
+        }
+        good
+    }
+}
+
 /// Unmasks to exact weights at once (slow: for tests and tools).
 ///
 /// # Errors
@@ -395,7 +480,7 @@ pub fn unmask_ratios(
     mask: &MaskObjectView<'_>,
 ) -> Result<Vec<BigRational>, UnmaskError> {
     aggregation.validate_unmasking(mask)?;
-    let factors = Factors::new(aggregation, mask)?;
+    let factors = Factors::new(aggregation, std::slice::from_ref(mask))?;
     let group_order = aggregation.config().vect.order();
     let numbers = aggregation.object().numbers();
     let chunks = mask.vector().chunks_exact(mask.config().vect.bytes_per_number());
@@ -568,7 +653,8 @@ mod tests {
             .map_err(|source| WeightOutOfRange { index: model.len(), source });
         for level in Level::available() {
             let begin = |ratios| {
-                Unmasker::with_forms(aggregation.clone(), mask.clone(), ratios, *level).unwrap()
+                Unmasker::with_forms(aggregation.clone(), vec![mask.clone()], ratios, *level)
+                    .unwrap()
             };
             let both = begin(true).finish().unwrap();
             assert_eq!(both.model, model, "{config} {level:?}");
@@ -598,7 +684,7 @@ mod tests {
     ) -> Vec<BigUint> {
         let (aggregation, mask) = chosen(config, &[], unit.clone(), count);
         let view = MaskObjectView::parse_exact(&mask).unwrap();
-        let factors = Factors::new(&aggregation, &view).unwrap();
+        let factors = Factors::new(&aggregation, &[view]).unwrap();
         let [offset, p, q] =
             [&factors.offset, &factors.p, &factors.q].map(|n| BigInt::from(n.clone()));
         let largest = BigRational::new(BigInt::from(factors.max_numer()), q.clone());
@@ -778,7 +864,7 @@ mod tests {
                     for level in Level::available() {
                         let begin = |ratios| {
                             let (sum, mask) = (aggregation.clone(), mask.clone());
-                            Unmasker::with_forms(sum, mask, ratios, *level)
+                            Unmasker::with_forms(sum, vec![mask], ratios, *level)
                         };
                         let found = begin(false).and_then(Unmasker::finish).map(|_| ());
                         assert_eq!(found, exact, "{config} {count} {level:?}");

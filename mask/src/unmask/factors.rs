@@ -26,12 +26,14 @@ pub(super) struct Factors {
 impl Factors {
     pub(super) fn new(
         aggregation: &Aggregation,
-        mask: &MaskObjectView<'_>,
+        masks: &[MaskObjectView<'_>],
     ) -> Result<Self, UnmaskError> {
         let (config, count) = (aggregation.config(), aggregation.nb_models());
         let (e, e1) = (config.vect.exp_shift(), config.unit.exp_shift());
         let order = config.unit.order();
-        let unit = (aggregation.object().unit() + &order - mask.unit_number()) % order;
+        let unit = masks.iter().fold(aggregation.object().unit(), |unit, mask| {
+            (unit + &order - mask.unit_number()) % &order
+        });
         // Each scalar is from 0 to A1, shifted by A1.
         let zero = config.unit.add_shift_integer() * &e1 * count;
         if unit < zero || unit > &zero * 2u32 {
