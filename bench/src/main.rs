@@ -6,10 +6,9 @@
 //! ```
 //!
 //! Criterion measures; the table is made of the medians that it estimates. How each number is taken is said where it
-//! is taken: [`limits`] for the machine, [`ours`] and (PET v2) [`groups`] for one thread, [`jobs`] for all cores, [`old`] for the old crate,
+//! is taken: [`limits`] for the machine, [`ours`] for one thread, [`jobs`] for all cores, [`old`] for the old crate,
 //! [`memory`] for memory.
 
-mod groups;
 mod jobs;
 mod limits;
 mod machine;
@@ -61,7 +60,6 @@ fn main() -> ExitCode {
     };
     limits::measure(&mut runner);
     ours::measure(&mut runner);
-    groups::measure(&mut runner);
     jobs::measure(&mut runner);
     old::measure(&mut runner);
 

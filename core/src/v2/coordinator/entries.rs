@@ -1,6 +1,7 @@
 //! The updates of a round, once no more are taken.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,13 @@ pub(super) struct Entries {
     headers: BTreeMap<PublicSigningKey, Arc<UpdateHeader>>,
     /// The same by their places: made by the first who asks for a page, on its own thread.
     sorted: OnceLock<Vec<Arc<UpdateHeader>>>,
+}
+
+/// Shows what is there, and not how it was asked for.
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(&self.headers).finish()
+    }
 }
 
 impl Entries {

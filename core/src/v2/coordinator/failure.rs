@@ -100,6 +100,9 @@ pub enum RoundFailure {
     /// The masks cannot be taken off.
     #[error("the sum of the updates cannot be unmasked: {0}")]
     Unmask(#[from] UnmaskError),
+    /// The sum has noise, and cannot be made a model of.
+    #[error("no global model can be made of the sum with noise: {0}")]
+    Noise(String),
     /// The mean is beyond the range of the weights' type.
     #[error("a weight of the new global model is beyond the range of its type")]
     WeightOutOfRange,
@@ -107,18 +110,19 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 17] = [
+    pub const LABELS: [&'static str; 18] = [
         "job_lost",
         "mask_not_sent",
         "no_mask_majority",
+        "noise",
         "object_lost",
         "out_of_memory",
         "scalar_sum_zero",
         "skipped",
         "too_few_after_exclusions",
+        "too_few_agree",
         "too_few_announce",
         "too_few_check",
-        "too_few_agree",
         "too_few_members",
         "too_few_sum2",
         "too_few_updates",
@@ -148,6 +152,7 @@ impl RoundFailure {
             }
             Self::Unmask(UnmaskError::OutOfMemory { .. }) => "out_of_memory",
             Self::Unmask(_) => "unmask",
+            Self::Noise(_) => "noise",
             Self::WeightOutOfRange => "weight_out_of_range",
         }
     }

@@ -118,6 +118,11 @@ impl Recovery {
         self.state.as_ref().map_or(self.last.as_ref(), State::last)
     }
 
+    #[cfg(test)]
+    pub(super) fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
     /// Applies the next record. After an error the recovery is unusable.
     ///
     /// # Errors

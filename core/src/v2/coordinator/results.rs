@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::io::{Event, Reject};
-use super::jobs::{Add, Outcome, Unmask};
+use super::jobs::{Add, Leaves, Noisy, Outcome, Stored, Unmask};
 use super::machine::Coordinator;
 use super::phases::{Agreed, Stage};
 use super::underway::{Running, Source};
@@ -13,6 +13,7 @@ use super::{Completed, JobResult, Object, ObjectKind, Record, RoundFailure};
 use crate::job::{JobId, JobKind, MAX_LOSSES};
 use crate::mask::MaskObjectView;
 use crate::time::Timestamp;
+use crate::v2::Terms;
 
 impl Coordinator {
     /// Goes on with what the phase needs and no message brings: objects are asked for, jobs given out, and who does not
@@ -56,7 +57,7 @@ impl Coordinator {
     fn add(&mut self) {
         let Some(models) = self.under_way.sums.next() else { return };
         let sum = self.under_way.sums.sum().cloned();
-        let work = Add::new(&self.state.round().shape, sum, models.clone());
+        let work = Add::new(self.state.round().shape, sum, models.clone());
         self.job(work, Running::Add(models));
     }
 
@@ -71,13 +72,38 @@ impl Coordinator {
         if winners.iter().all(|(group, _)| sums.masks().contains_key(group)) {
             let masks = sums.masks().values().cloned().collect();
             let Some(sum) = sums.sum().cloned() else { return };
-            self.job(Unmask::new(sum, masks), Running::Unmask);
+            self.job(Unmask::new(sum, masks, self.noisy()), Running::Unmask);
             return;
         }
         for (group, digest) in winners {
             let (kind, sums) = (ObjectKind::Mask { group, digest }, &self.under_way.sums);
             if !sums.masks().contains_key(&group) && !sums.asks_for(&kind) {
                 self.ask(kind, 1);
+            }
+        }
+    }
+
+    /// What the round starts from, if it has noise.
+    fn noisy(&self) -> Option<Noisy> {
+        let Terms { noise, model, .. } = &**self.terms();
+        let last = self.state.last().filter(|last| Some(last.model_hash) == *model);
+        let previous = last.map(|last| last.model.clone());
+        noise.map(|noise| Noisy { clip: noise.clip, previous })
+    }
+
+    /// The hashes that an object must have.
+    fn leaves(&self, kind: &ObjectKind) -> Option<Leaves> {
+        let (agreed, masks) = match self.state.stage() {
+            Stage::Sum2(stage) => (stage.agreed(), stage.masks()),
+            Stage::Unmask(stage) => (stage.agreed(), stage.masks()),
+            _ => return None,
+        };
+        match kind {
+            ObjectKind::Update(updater) => {
+                agreed.checked.entries.get(updater).cloned().map(Leaves::Update)
+            }
+            ObjectKind::Mask { group, digest } => {
+                masks.get(&(*group, *digest)).map(|mask| Leaves::Mask(mask.leaves.clone()))
             }
         }
     }
@@ -96,8 +122,9 @@ impl Coordinator {
             MaskObjectView::parse_exact(bytes)
                 .is_ok_and(|view| view.matches(shape.mask, shape.length))
         };
-        match bytes.filter(is_sound) {
-            Some(bytes) => sums.loaded(object, bytes),
+        let kind = object.kind;
+        match bytes.filter(is_sound).zip(self.leaves(&kind)) {
+            Some((bytes, leaves)) => self.under_way.sums.loaded(Stored { kind, bytes, leaves }),
             None if times < MAX_LOSSES => self.ask(object.kind, times + 1),
             None => self.fail(RoundFailure::ObjectLost { object }),
         }
@@ -118,7 +145,7 @@ impl Coordinator {
         match (running, outcome) {
             (Running::Decide, Outcome::Decided(ruling)) => self.decided(*ruling),
             (Running::Add(models), Outcome::Added(sum)) => {
-                let bytes = models.iter().map(Bytes::len).sum();
+                let bytes = models.iter().map(|model| model.bytes.len()).sum();
                 let old = self.under_way.sums.added(sum);
                 self.release(bytes, (models, old));
             }
@@ -131,6 +158,10 @@ impl Coordinator {
                 }
             }
             (Running::Unmask, Outcome::Unmasked(Err(failure))) => self.fail(failure),
+            (_, Outcome::Damaged(kind)) => {
+                let object = Object { round: self.round(), kind };
+                self.fail(RoundFailure::ObjectLost { object });
+            }
             // No job gives the result of another kind.
             _ => {}
         }

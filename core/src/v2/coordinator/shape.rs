@@ -66,7 +66,6 @@ impl Shape {
         let unit_at = self.object_len - self.mask.unit.bytes_per_number() - UNIT_HEADER;
         chunk.len() == range.len()
             && [(0, &vector[..]), (unit_at, &unit[..])].iter().all(|(at, expected)| {
-                // The headers may lie across the border of two chunks.
                 expected.iter().zip(*at..).all(|(byte, at)| {
                     !range.contains(&at) || chunk.get(at - range.start) == Some(byte)
                 })

@@ -178,6 +178,16 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    /// All of it that counts, to be compared.
+    pub(super) fn to_text(&self) -> String {
+        let Self { round, stage, last, failure, .. } = self;
+        let last = last.as_ref().map(|last| (last.round(), last.model_hash, last.excluded()));
+        format!("{:?}\n{:?}\n{last:?}\n{failure:?}", round.terms, stage)
+    }
+}
+
 /// The keys of a round, if its terms name them.
 fn keys_of(root: &RootSeed, terms: &Terms) -> Result<EncryptKeyPair, RecoveryError> {
     let keys = round_keys(root, terms.round);

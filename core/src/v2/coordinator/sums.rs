@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Object, ObjectKind};
+use super::jobs::Stored;
+use super::ObjectKind;
 use crate::crypto::PublicSigningKey;
 use crate::mask::Aggregation;
 
@@ -20,12 +19,12 @@ pub(super) struct Sums {
     /// What the store is asked for, and how often it was.
     asked: BTreeMap<ObjectKind, u32>,
     /// What waits to be added.
-    loaded: Vec<Bytes>,
+    loaded: Vec<Stored>,
     /// How many are being added.
     adding: u64,
     sum: Option<Arc<Aggregation>>,
     added: u64,
-    masks: BTreeMap<u8, Bytes>,
+    masks: BTreeMap<u8, Stored>,
 }
 
 impl Sums {
@@ -59,15 +58,15 @@ impl Sums {
     }
 
     /// An object is here.
-    pub(super) fn loaded(&mut self, object: Object, bytes: Bytes) {
-        match object.kind {
-            ObjectKind::Update(_) => self.loaded.push(bytes),
-            ObjectKind::Mask { group, .. } => drop(self.masks.insert(group, bytes)),
+    pub(super) fn loaded(&mut self, stored: Stored) {
+        match stored.kind {
+            ObjectKind::Update(_) => self.loaded.push(stored),
+            ObjectKind::Mask { group, .. } => drop(self.masks.insert(group, stored)),
         }
     }
 
     /// What is to be added next; nothing while something is being added.
-    pub(super) fn next(&mut self) -> Option<Vec<Bytes>> {
+    pub(super) fn next(&mut self) -> Option<Vec<Stored>> {
         if self.adding > 0 || self.loaded.is_empty() {
             return None;
         }
@@ -88,7 +87,7 @@ impl Sums {
     }
 
     /// These were lost with their job: they are the next ones.
-    pub(super) fn add_again(&mut self, mut models: Vec<Bytes>) {
+    pub(super) fn add_again(&mut self, mut models: Vec<Stored>) {
         self.adding = 0;
         models.append(&mut self.loaded);
         self.loaded = models;
@@ -100,7 +99,7 @@ impl Sums {
     }
 
     /// The masks that are here, in the order of the groups.
-    pub(super) fn masks(&self) -> &BTreeMap<u8, Bytes> {
+    pub(super) fn masks(&self) -> &BTreeMap<u8, Stored> {
         &self.masks
     }
 
@@ -112,6 +111,7 @@ impl Sums {
     /// About how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
         let objects = self.loaded.iter().chain(self.masks.values());
-        objects.map(Bytes::len).sum::<usize>() + self.sum.as_ref().map_or(0, |sum| sum.len() * 8)
+        objects.map(|object| object.bytes.len()).sum::<usize>()
+            + self.sum.as_ref().map_or(0, |sum| sum.len() * 8)
     }
 }

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
-use super::jobs::Outcome;
+use super::jobs::{Outcome, Stored};
 use super::sums::Sums;
 use super::{Conflict, Job};
 use crate::crypto::{Digest, PublicSigningKey};
@@ -17,7 +15,7 @@ use crate::v2::MemberId;
 #[derive(Clone)]
 pub(super) enum Running {
     Decide,
-    Add(Vec<Bytes>),
+    Add(Vec<Stored>),
     Unmask,
 }
 
@@ -29,6 +27,7 @@ impl Running {
             (Self::Decide, Outcome::Decided(_))
                 | (Self::Add(_), Outcome::Added(_))
                 | (Self::Unmask, Outcome::Unmasked(_))
+                | (Self::Add(_) | Self::Unmask, Outcome::Damaged(_))
         )
     }
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::intact::{Intact, Stored};
 use super::Outcome;
 use crate::crypto::Digest;
 use crate::job::{JobKind, Progress, Work};
-use crate::mask::{Aggregation, MaskObjectView, UnmaskError, UnmaskPart, Unmasker};
+use crate::mask::{
+    Aggregation, NoisyUnmaskError, NoisyUnmaskPart, NoisyUnmasker, UnmaskPart, Unmasker,
+};
 use crate::model::Model;
 use crate::v2::coordinator::RoundFailure;
 use crate::v2::{model_hash_of, model_leaf, model_leaves};
@@ -15,43 +18,123 @@ use crate::v2::{model_hash_of, model_leaf, model_leaves};
 /// How many weights are unmasked in a step.
 const PER_STEP: usize = 4096;
 
+/// What a round with noise starts from.
+#[derive(Clone)]
+pub(in crate::v2::coordinator) struct Noisy {
+    /// The norm that differences were clipped to.
+    pub(in crate::v2::coordinator) clip: f64,
+    /// The global model that the mean difference is added to.
+    pub(in crate::v2::coordinator) previous: Option<Arc<Model>>,
+}
+
 /// Takes the masks off, and hashes the model.
 pub(in crate::v2::coordinator) struct Unmask {
-    total: usize,
+    sum: Arc<Aggregation>,
+    noisy: Option<Noisy>,
     stage: Stage,
 }
 
 enum Stage {
-    Begin { sum: Arc<Aggregation>, masks: Vec<Bytes> },
-    Run(Box<Unmasker>),
+    Check(Intact),
+    Run(Run),
     Hash { model: Arc<Model>, leaves: Vec<Digest> },
+    Damaged(crate::v2::coordinator::ObjectKind),
     Failed(RoundFailure),
 }
 
+/// The masks of a sum without noise, or with.
+enum Run {
+    Exact(Box<Unmasker>),
+    Noisy(Box<NoisyUnmasker>),
+}
+
+impl From<NoisyUnmaskError> for RoundFailure {
+    fn from(error: NoisyUnmaskError) -> Self {
+        match error {
+            NoisyUnmaskError::Unmask(error) => error.into(),
+            NoisyUnmaskError::NotFinite { .. } => Self::WeightOutOfRange,
+            error => Self::Noise(error.to_string()),
+        }
+    }
+}
+
+impl Run {
+    fn new(
+        sum: &Arc<Aggregation>,
+        masks: Vec<Bytes>,
+        noisy: Option<&Noisy>,
+    ) -> Result<Self, RoundFailure> {
+        Ok(match noisy {
+            None => Self::Exact(Box::new(Unmasker::of_groups(sum.clone(), masks)?)),
+            Some(Noisy { clip, previous }) => {
+                let unmasker = NoisyUnmasker::new(sum.clone(), masks, *clip, previous.clone())?;
+                Self::Noisy(Box::new(unmasker))
+            }
+        })
+    }
+
+    fn step(&mut self) -> bool {
+        match self {
+            Self::Exact(unmasker) => unmasker.step(PER_STEP),
+            Self::Noisy(unmasker) => unmasker.step(PER_STEP),
+        }
+    }
+
+    fn progress(&self) -> (usize, usize) {
+        match self {
+            Self::Exact(unmasker) => unmasker.progress(),
+            Self::Noisy(unmasker) => unmasker.progress(),
+        }
+    }
+
+    fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
+        let (done, total) = self.progress();
+        let parts = parts.min((total - done) / PER_STEP);
+        if parts < 2 {
+            return Vec::new();
+        }
+        let exact = |part| -> Box<dyn Work<Outcome>> { Box::new(UnmaskRange::Exact(part)) };
+        let noisy = |part| -> Box<dyn Work<Outcome>> { Box::new(UnmaskRange::Noisy(part)) };
+        match self {
+            Self::Exact(unmasker) => unmasker.split(parts).into_iter().map(exact).collect(),
+            Self::Noisy(unmasker) => unmasker.split(parts).into_iter().map(noisy).collect(),
+        }
+    }
+
+    fn absorb(&mut self, part: Outcome) {
+        match (self, part) {
+            (Self::Exact(unmasker), Outcome::UnmaskedRange(part)) => unmasker.absorb(part),
+            (Self::Noisy(unmasker), Outcome::NoisyRange(part)) => unmasker.absorb(part),
+            _ => {}
+        }
+    }
+
+    fn finish(self) -> Result<Model, RoundFailure> {
+        match self {
+            Self::Exact(unmasker) => {
+                let unmasked = unmasker.finish()?;
+                unmasked.model.map_err(|_| RoundFailure::WeightOutOfRange)
+            }
+            Self::Noisy(unmasker) => Ok(unmasker.finish()?),
+        }
+    }
+}
+
 impl Unmask {
-    pub(in crate::v2::coordinator) fn new(sum: Arc<Aggregation>, masks: Vec<Bytes>) -> Self {
-        Self { total: sum.len(), stage: Stage::Begin { sum, masks } }
+    pub(in crate::v2::coordinator) fn new(
+        sum: Arc<Aggregation>,
+        masks: Vec<Stored>,
+        noisy: Option<Noisy>,
+    ) -> Self {
+        Self { sum, noisy, stage: Stage::Check(Intact::new(masks)) }
     }
 
-    fn begin(sum: &Arc<Aggregation>, masks: &[Bytes]) -> Result<Unmasker, UnmaskError> {
-        let mut all = Aggregation::new(sum.config(), sum.len());
-        for mask in masks {
-            let view = MaskObjectView::parse_exact(mask)?;
-            sum.validate_mask_shape(&view)?;
-            all.add_range(&view, 0..sum.len());
-            all.add_unit(&view);
+    fn begin(&self, intact: &Intact) -> Stage {
+        if let Some(kind) = intact.damaged() {
+            return Stage::Damaged(kind);
         }
-        Unmasker::model_only(sum.clone(), all.object().to_bytes()?)
-    }
-
-    fn unmasked(unmasker: Unmasker) -> Stage {
-        match unmasker.finish() {
-            Err(error) => Stage::Failed(error.into()),
-            Ok(unmasked) => match unmasked.model {
-                Ok(model) => Stage::Hash { model: Arc::new(model), leaves: Vec::new() },
-                Err(_) => Stage::Failed(RoundFailure::WeightOutOfRange),
-            },
-        }
+        let masks = intact.objects().iter().map(|mask| mask.bytes.clone()).collect();
+        Run::new(&self.sum, masks, self.noisy.as_ref()).map_or_else(Stage::Failed, Stage::Run)
     }
 }
 
@@ -61,75 +144,78 @@ impl Work<Outcome> for Unmask {
     }
 
     fn step(&mut self) -> bool {
-        match &mut self.stage {
-            Stage::Begin { sum, masks } => {
-                self.stage = match Self::begin(sum, masks) {
-                    Ok(unmasker) => Stage::Run(Box::new(unmasker)),
-                    Err(error) => Stage::Failed(error.into()),
-                };
-                false
-            }
-            Stage::Run(unmasker) => {
-                if unmasker.step(PER_STEP) {
-                    let failed = Stage::Failed(RoundFailure::WeightOutOfRange);
-                    if let Stage::Run(unmasker) = std::mem::replace(&mut self.stage, failed) {
-                        self.stage = Self::unmasked(*unmasker);
-                    }
-                }
-                false
-            }
+        let is_over = match &mut self.stage {
+            Stage::Check(intact) => intact.step(),
+            Stage::Run(run) => run.step(),
             Stage::Hash { model, leaves } => {
                 if leaves.len() < model_leaves(model) {
                     leaves.push(model_leaf(model, leaves.len()));
                 }
-                leaves.len() >= model_leaves(model)
+                return leaves.len() >= model_leaves(model);
             }
-            Stage::Failed(_) => true,
+            Stage::Damaged(_) | Stage::Failed(_) => return true,
+        };
+        if is_over {
+            // Overwritten at once.
+            let failed = Stage::Failed(RoundFailure::WeightOutOfRange);
+            self.stage = match std::mem::replace(&mut self.stage, failed) {
+                Stage::Check(intact) => self.begin(&intact),
+                Stage::Run(run) => match run.finish() {
+                    Ok(model) => Stage::Hash { model: Arc::new(model), leaves: Vec::new() },
+                    Err(failure) => Stage::Failed(failure),
+                },
+                stage => stage,
+            };
         }
+        false
     }
 
     fn progress(&self) -> Progress {
+        let total = self.sum.len();
         let done = match &self.stage {
-            Stage::Begin { .. } => 0,
-            Stage::Run(unmasker) => unmasker.progress().0,
-            Stage::Hash { .. } | Stage::Failed(_) => self.total,
+            Stage::Check(_) => 0,
+            Stage::Run(run) => run.progress().0,
+            Stage::Hash { .. } | Stage::Damaged(_) | Stage::Failed(_) => total,
         };
-        Progress { done: done as u64, total: self.total as u64 }
+        Progress { done: done as u64, total: total as u64 }
     }
 
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
-        let Stage::Run(unmasker) = &mut self.stage else { return Vec::new() };
-        let (done, total) = unmasker.progress();
-        let parts = parts.min((total - done) / PER_STEP);
-        if parts < 2 {
-            return Vec::new();
+        match &mut self.stage {
+            Stage::Check(intact) => intact.split(parts, JobKind::Unmask),
+            Stage::Run(run) => run.split(parts),
+            _ => Vec::new(),
         }
-        let boxed = |part| -> Box<dyn Work<Outcome>> { Box::new(UnmaskRange(part)) };
-        unmasker.split(parts).into_iter().map(boxed).collect()
     }
 
     fn absorb(&mut self, part: Outcome) {
-        if let (Stage::Run(unmasker), Outcome::UnmaskedRange(part)) = (&mut self.stage, part) {
-            unmasker.absorb(part);
+        match (&mut self.stage, part) {
+            (Stage::Check(intact), Outcome::Intact(damaged)) => intact.absorb(damaged),
+            (Stage::Run(run), part) => run.absorb(part),
+            _ => {}
         }
     }
 
     fn finish(mut self: Box<Self>) -> Outcome {
         while !self.step() {}
-        Outcome::Unmasked(match self.stage {
+        match self.stage {
             Stage::Hash { model, leaves } => {
                 let hash = model_hash_of(model.data_type(), model.len() as u64, &leaves);
-                Ok((model, hash))
+                Outcome::Unmasked(Ok((model, hash)))
             }
-            Stage::Failed(failure) => Err(failure),
+            Stage::Damaged(kind) => Outcome::Damaged(kind),
+            Stage::Failed(failure) => Outcome::Unmasked(Err(failure)),
             // `step` leaves these stages.
-            Stage::Begin { .. } | Stage::Run(_) => unreachable!("the job is not done"),
-        })
+            Stage::Check(_) | Stage::Run(_) => unreachable!("the job is not done"),
+        }
     }
 }
 
 /// Does that for a range of the weights.
-struct UnmaskRange(UnmaskPart);
+enum UnmaskRange {
+    Exact(UnmaskPart),
+    Noisy(NoisyUnmaskPart),
+}
 
 impl Work<Outcome> for UnmaskRange {
     fn kind(&self) -> JobKind {
@@ -137,15 +223,24 @@ impl Work<Outcome> for UnmaskRange {
     }
 
     fn step(&mut self) -> bool {
-        self.0.step(PER_STEP)
+        match self {
+            Self::Exact(part) => part.step(PER_STEP),
+            Self::Noisy(part) => part.step(PER_STEP),
+        }
     }
 
     fn progress(&self) -> Progress {
-        let (done, total) = self.0.progress();
+        let (done, total) = match self {
+            Self::Exact(part) => part.progress(),
+            Self::Noisy(part) => part.progress(),
+        };
         Progress { done: done as u64, total: total as u64 }
     }
 
     fn finish(self: Box<Self>) -> Outcome {
-        Outcome::UnmaskedRange(self.0)
+        match *self {
+            Self::Exact(part) => Outcome::UnmaskedRange(part),
+            Self::Noisy(part) => Outcome::NoisyRange(part),
+        }
     }
 }

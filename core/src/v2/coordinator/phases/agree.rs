@@ -12,10 +12,12 @@ use crate::v2::{Decision, DecisionHash, MemberId, Vote, Votes};
 
 /// The decision, and the votes for it so far.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Agree(Agreed);
 
 /// What is voted for, and what a majority of every group has voted for in the end.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Agreed {
     pub(in crate::v2::coordinator) checked: Arc<Checked>,
     pub(in crate::v2::coordinator) decision: Decision,

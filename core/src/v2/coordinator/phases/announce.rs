@@ -10,6 +10,7 @@ use crate::v2::{Announcement, Announcements, MemberId};
 
 /// The announcements so far, sorted by member. There are at most as many as the roster has members.
 #[derive(Clone, Default)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Announce {
     list: Arc<Vec<Announcement>>,
 }

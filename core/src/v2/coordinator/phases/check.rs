@@ -16,6 +16,7 @@ pub(in crate::v2::coordinator) type Reports = BTreeMap<MemberId, Arc<Report>>;
 
 /// The updates, and the reports so far.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Check {
     entries: Arc<Entries>,
     reports: Arc<Reports>,
@@ -23,6 +24,7 @@ pub(in crate::v2::coordinator) struct Check {
 
 /// The updates, what members have against them, and what follows from that.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Checked {
     pub(in crate::v2::coordinator) entries: Arc<Entries>,
     pub(in crate::v2::coordinator) reports: Arc<Reports>,

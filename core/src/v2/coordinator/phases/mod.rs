@@ -29,6 +29,7 @@ use crate::v2::{MemberId, Roster};
 
 /// A phase and what was collected in it.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Stage {
     /// Between two rounds.
     Idle,

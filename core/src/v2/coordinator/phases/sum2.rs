@@ -35,6 +35,7 @@ pub(in crate::v2::coordinator) type Masks = BTreeMap<(u8, Digest), Mask>;
 
 /// The masks so far.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Sum2 {
     agreed: Arc<Agreed>,
     masks: Arc<Masks>,

@@ -12,6 +12,7 @@ use crate::v2::{Certificate, MaskDigests};
 
 /// What a majority of every group has voted for, and signed the masks of.
 #[derive(Clone)]
+#[cfg_attr(test, derive(Debug))]
 pub(in crate::v2::coordinator) struct Unmask {
     agreed: Arc<Agreed>,
     masks: Arc<Masks>,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Field, InvalidSettings, Rule, Settings, TimeRange, Violation};
+use crate::mask::noise::{HeadRoom, Noise};
 use crate::mask::{BoundType, DataType};
 use crate::v2::coordinator::shape::Shape;
 
@@ -70,6 +71,22 @@ impl Settings {
         check.rule(is_positive, Field::NoiseClip, noise.clip, &[], || Rule::Positive);
         let thousandths = u64::from(noise.multiplier_thousandths);
         check.least(Field::NoiseMultiplier, thousandths, 1);
+        let length = usize::try_from(self.model_length).unwrap_or(usize::MAX);
+        if !is_difference || thousandths == 0 {
+            return;
+        }
+        let (field, value) = (Field::NoiseMultiplier, noise.multiplier_thousandths);
+        let depends_on = &[Field::Mask, Field::ModelLength, Field::CountMax];
+        let room = match Noise::new(config, length, noise.multiplier_thousandths) {
+            Err(error) => Err(error.to_string()),
+            Ok(noise) => {
+                let room = HeadRoom::new(noise, self.roster.groups().len());
+                room.check(self.count.max).map_err(|error| error.to_string())
+            }
+        };
+        if let Err(why) = room {
+            check.rule(false, field, value, depends_on, || Rule::HeadRoom { why });
+        }
     }
 }
 

@@ -1,1 +1,11 @@
 //! Tests of the machine as a whole.
+
+mod any_inputs;
+mod failures;
+mod fixture;
+mod groups;
+mod limits;
+mod messages;
+mod people;
+mod restarts;
+mod rounds;
