@@ -1,5 +1,6 @@
 //! The command line of the binary: what it accepts.
 
+mod audit;
 mod roster;
 mod settings;
 
@@ -8,6 +9,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::audit::{Audit, Pinned};
 pub use self::roster::{
     Admit, Collect, Create, Keys, KeysAction, Roster, RosterAction, Show, Sign,
 };
@@ -46,6 +48,7 @@ pub enum Command {
     ExportModel(ExportModel),
     Backup(Backup),
     Admin(Admin),
+    Audit(Audit),
     Keys(Keys),
     Roster(Roster),
     Completions(Completions),
@@ -100,7 +103,7 @@ pub struct CheckConfig {
 }
 
 /// Which coordinator to ask.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Remote {
     /// The coordinator's URL.
     #[arg(

@@ -1,38 +1,40 @@
 //! Starts and stops all parts: machine, driver and HTTP.
 
 mod limits;
+mod rounds;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use pet_core::{
-    coordinator::{Coordinator as Machine, InvalidSettings, ResumeError},
+    coordinator::{InvalidSettings, ResumeError},
     crypto::RootSeed,
-    record::{Recorded, Sink},
+    record::Sink,
 };
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
-    task::{spawn_blocking, JoinHandle},
+    task::JoinHandle,
 };
 use tracing::info;
 
 pub(crate) use self::limits::{answer_limits, upload_limits};
-use self::limits::{connection_limits, count, rate_limit};
+pub use self::rounds::RosterError;
+use self::{
+    limits::{connection_limits, count, rate_limit},
+    rounds::{rounds_of_v1, rounds_of_v2, Around, Driving, Rounds},
+};
 use crate::{
     admin::{self, AdminError, Listeners, Token},
-    board::Board,
-    driver::{Clock, Driver, DriverError},
+    driver::DriverError,
     http::{self, Answers, ConnectionLimits, Proxies},
-    intake::Intake,
     key,
     log::DroppedLines,
     metrics::{Counters, Metrics},
-    models::Library,
     panics,
     settings::{Settings, SettingsError},
     status::{self, Keepers, Status, View},
-    store::{Models, Restored, Store, StoreError, Volatile},
+    store::{rounds::RoundStore, Models, Store, StoreError},
     tls::{Tls, TlsError, TlsFiles},
 };
 
@@ -78,6 +80,9 @@ pub struct Options {
     /// The store for records; the coordinator goes on from what is in it: [`open_store`](crate::open_store) gives the one
     /// that the settings name. Default: nowhere, the state lives in memory.
     pub store: Option<Box<dyn Store>>,
+    /// The store for rounds of version 2: [`open_round_store`](crate::open_round_store) gives the one that the settings name.
+    /// Default: nowhere, the state lives in memory.
+    pub round_store: Option<Box<dyn RoundStore>>,
     /// The seed that everything random is derived from, all keys included. Default: the operating
     /// system's randomness. Give it in tests only, and never twice the same one to coordinators
     /// whose keys matter.
@@ -117,12 +122,18 @@ pub enum StartError {
     /// The stored state cannot be restored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Rounds of v2 are wanted.
-    #[error("this build has no rounds of v2 yet: leave {} out", key!(pet.v2.roster_file))]
-    V2,
+    /// The roster of a federation cannot be used.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
+    /// A federation's coordinator cannot be recorded.
+    #[error("rounds of version 2 cannot be recorded: leave --record out")]
+    RecordOfFederation,
     /// A coordinator cannot go on from what is stored.
     #[error("the coordinator cannot go on from what is stored: {0}")]
     Resume(ResumeError),
+    /// A coordinator of version 2 cannot go on from what is stored.
+    #[error("the coordinator cannot go on from what is stored: {0}")]
+    ResumeOfV2(pet_core::v2::coordinator::ResumeError),
     /// Only a coordinator that begins anew can be recorded.
     #[error("a record must begin with the first round: use a new data directory, or --ephemeral")]
     RecordOfRestored,
@@ -155,9 +166,6 @@ impl Coordinator {
     /// If the settings break rules or the address cannot be listened on.
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
-        if settings.pet.v2.is_on() {
-            return Err(StartError::V2);
-        }
         panics::count();
         let given = options.seed.map(RootSeed::new);
         let seed = given.clone().map_or_else(random_seed, Ok)?;
@@ -173,39 +181,15 @@ impl Coordinator {
         let admin_listeners = Listeners::bind(&settings.admin).await?;
         let admin_addr = admin_listeners.local_addr();
 
-        let store = options.store.unwrap_or_else(|| Box::new(Volatile::default()));
-        let (store, Restored { recovery, elapsed }) = restore(store, seed).await?;
-        if given.is_some_and(|given| given != *recovery.root()) {
-            return Err(StoreError::OtherSeed.into());
-        }
-        let models = store.models();
-        let clock = Clock::start();
-        let machine = match options.record {
-            Some(_) if recovery.round_id().is_some() => return Err(StartError::RecordOfRestored),
-            Some(sink) => {
-                let root = recovery.root().clone();
-                Recorded::<Machine>::record(settings.protocol(), root, clock.now(), sink)?
-            }
-            None => Machine::resume(recovery, elapsed, settings.protocol(), clock.now())?.into(),
-        };
-        let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
-        let library = Arc::new(Library::new(count(settings.limits.answer_bytes)));
-        let (board, read_board) = watch::channel(Board::new(max_message_len, Arc::clone(&library)));
-        let counters = Arc::new(Counters::new(options.log_lines_dropped));
+        let counters = Arc::new(Counters::new(options.log_lines_dropped.clone()));
         let (stop, stopped) = watch::channel(false);
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
-        let (driver, deliver) =
-            Driver::new(machine, clock, board, Arc::clone(&counters), observer, store);
-        let intake = Intake::new(
-            read_board,
-            Arc::clone(&counters),
-            deliver,
-            models.clone(),
-            library,
-            stopped.clone(),
-        );
+        let around = Around { counters: Arc::clone(&counters), observer, stopped: stopped.clone() };
+        let Rounds { driving, router, models } = match &settings.pet.v2.roster_file {
+            None => rounds_of_v1(&settings, options, given, seed, around).await?,
+            Some(path) => rounds_of_v2(&settings, path, options, given, seed, around).await?,
+        };
         let connections = connection_limits(&settings.limits);
-        let router = http::router(intake, upload_limits(&settings, max_message_len));
         let held = counters.histograms.answer_bytes.clone();
         let answers = Answers::new(answer_limits(&settings.limits), held);
         let mut router = http::visible(router, view.clone(), answers);
@@ -222,7 +206,7 @@ impl Coordinator {
             Http { router: panics::caught(router), tls: tls.clone(), limits: connections, proxies };
         let operator = token.map(|token| Operator {
             listeners: admin_listeners,
-            router: panics::caught(admin::router(driver.commands(), token, settings.clone())),
+            router: panics::caught(admin::router(driving.commands(), token, settings.clone())),
         });
 
         info!(
@@ -230,9 +214,10 @@ impl Coordinator {
             tls = tls.is_some(),
             model_length = settings.model.length,
             mask = %settings.mask,
+            version = if settings.pet.v2.is_on() { 2 } else { 1 },
             "the coordinator listens"
         );
-        let running = tokio::spawn(run(driver, keepers, listener, http, operator, stopped));
+        let running = tokio::spawn(run(driving, keepers, listener, http, operator, stopped));
         Ok(Self {
             local_addr,
             admin_addr,
@@ -303,19 +288,6 @@ impl Coordinator {
     }
 }
 
-/// Reads what a store has, which may take a while.
-async fn restore(
-    mut store: Box<dyn Store>,
-    seed: RootSeed,
-) -> Result<(Box<dyn Store>, Restored), StoreError> {
-    let read = spawn_blocking(move || {
-        let restored = store.restore(seed)?;
-        Ok((store, restored))
-    });
-    // It fails only with a panic.
-    read.await.unwrap_or_else(|error| Err(StoreError::Panicked(error.to_string())))
-}
-
 /// How the server answers.
 struct Http {
     router: axum::Router,
@@ -339,7 +311,7 @@ impl Operator {
 }
 
 async fn run(
-    driver: Driver,
+    driving: Driving,
     keepers: Keepers,
     listener: TcpListener,
     http: Http,
@@ -347,7 +319,7 @@ async fn run(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), DriverError> {
     let (stop_driver, driver_stopped) = oneshot::channel();
-    let driver = driver.run(driver_stopped);
+    let driver = driving.run(driver_stopped);
     let (halt, halted) = watch::channel(false);
     let serving = http::serve(listener, http.router, http.tls, http.limits, http.proxies, halted);
     let listen = Operator::serve(operator, stopped.clone());

@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Output, Phase, Reject, Rejection, Ticket, Verified, Why,
+        Coordinator, Event, Idle, Input, Outcome, Output, Phase, Reject, Rejection, Ticket,
+        Verified, Why,
     },
     message::Tag,
     record::Recorded,
@@ -25,10 +26,9 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::jobs::Jobs;
 pub(crate) use self::{
     command::{Action, Command, Refused, Situation},
-    jobs::cores,
+    jobs::{cores, Done, Jobs},
 };
 use crate::{
     board::Board,
@@ -107,8 +107,8 @@ pub(crate) struct Driver {
     deliveries: mpsc::Receiver<Delivery>,
     commands: mpsc::Receiver<Command>,
     command: mpsc::Sender<Command>,
-    jobs_done: mpsc::UnboundedReceiver<Input>,
-    jobs: Jobs,
+    jobs_done: mpsc::UnboundedReceiver<Done<Outcome>>,
+    jobs: Jobs<Outcome>,
     waiting: BTreeMap<Ticket, Waiting>,
     /// The store is to be told how long the phase has been going on.
     clock_due: bool,
@@ -183,7 +183,8 @@ impl Driver {
                 }
                 () = wait(give_up_at) => return Err(DriverError::StoreStuck),
                 // The machine's own affairs before new messages: they are what makes room for more.
-                Some(done) = self.jobs_done.recv() => done,
+                // The machine sees by itself that one is lost.
+                Some(done) = self.jobs_done.recv() => done.map_or(Input::Tick, Input::JobDone),
                 Some(confirmed) = self.confirmed.recv() => {
                     let id = confirmed?;
                     self.observer.stored(id);
@@ -304,7 +305,7 @@ impl Driver {
                 info!(round = round_id, %phase, "phase begins");
             }
             Event::PhaseEnded { round_id, phase, accepted, took } => {
-                self.counters.phase_took(phase, took);
+                self.counters.phase_took(&phase, took);
                 info!(round = round_id, %phase, accepted, took = ?took, "phase ends");
             }
             Event::RoundCompleted { round_id, models, votes } => {
@@ -312,7 +313,7 @@ impl Driver {
                 info!(round = round_id, models, votes, %rejected, "round completed: new global model");
             }
             Event::RoundFailed { round_id, phase, failure } => {
-                self.counters.round_failed(&failure);
+                self.counters.round_failed(failure.label());
                 warn!(round = round_id, %phase, reason = failure::in_words(&failure), %rejected, "round failed");
             }
             other => info!(event = ?other, "event"),

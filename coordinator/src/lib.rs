@@ -18,6 +18,7 @@ mod board;
 mod coordinator;
 mod driver;
 mod failure;
+mod federation;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
@@ -36,12 +37,14 @@ mod summary;
 mod tls;
 
 pub use admin::AdminError;
-pub use coordinator::{Coordinator, Options, RunError, StartError};
+pub use coordinator::{Coordinator, Options, RosterError, RunError, StartError};
 pub use driver::DriverError;
 pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
 pub use store::{
-    open_store, Confirmations, DiskStore, Models, Restored, Store, StoreError, Volatile,
+    open_round_store, open_store,
+    rounds::{Archive, Kept, RestoredRounds, RoundMemory, RoundStore, Spent},
+    Confirmations, DiskStore, Models, Restored, RoundDisk, Store, StoreError, Volatile,
     SECRET_VARIABLE,
 };
 pub use tls::TlsError;

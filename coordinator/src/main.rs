@@ -16,8 +16,8 @@ use std::{
 
 use clap::Parser;
 use pet_coordinator::{
-    log::DroppedLines, open_store, settings::Loaded, Coordinator, Options, RunError, StartError,
-    SECRET_VARIABLE,
+    log::DroppedLines, open_round_store, open_store, settings::Loaded, Coordinator, Kept, Options,
+    RunError, StartError, SECRET_VARIABLE,
 };
 use pet_core::record::Sink;
 use thiserror::Error;
@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         Command::Rounds(args) => commands::rounds(&args),
         Command::ExportModel(args) => commands::export_model(&args),
         Command::Admin(args) => commands::admin(&args),
+        Command::Audit(args) => commands::audit(&args),
         Command::Keys(args) => commands::keys(&args),
         Command::Roster(args) => commands::roster(&args),
         Command::Backup(args) => commands::backup(&args),
@@ -132,8 +133,14 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
     let secret =
         std::env::var_os(SECRET_VARIABLE).map(|secret| Zeroizing::new(secret.into_encoded_bytes()));
     let secret = secret.as_ref().map(|secret| &secret[..]);
-    let store = open_store(&loaded.settings.storage, secret).map_err(StartError::from)?;
-    options.store = Some(store);
+    let (storage, v2) = (&loaded.settings.storage, &loaded.settings.pet.v2);
+    if v2.is_on() {
+        let kept = Kept { rounds: storage.models_kept, audited: v2.rounds_audited };
+        let store = open_round_store(storage, kept, secret).map_err(StartError::from)?;
+        options.round_store = Some(store);
+    } else {
+        options.store = Some(open_store(storage, secret).map_err(StartError::from)?);
+    }
     let mut coordinator = Coordinator::start_with(loaded.settings, options).await?;
     if let Some(path) = &args.port_file {
         write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;

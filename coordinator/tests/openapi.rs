@@ -114,7 +114,10 @@ fn target(document: &Value, path: &str, operation: &Value) -> String {
         let example = parameter["example"].as_str().unwrap_or_default();
         match parameter["in"].as_str().unwrap() {
             "path" => target = target.replace(&format!("{{{name}}}"), example),
-            "query" => target = format!("{target}?{name}={example}"),
+            "query" => {
+                let separator = if target.contains('?') { '&' } else { '?' };
+                target = format!("{target}{separator}{name}={example}");
+            }
             _ => {}
         }
     }

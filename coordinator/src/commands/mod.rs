@@ -1,6 +1,7 @@
 //! What the binary's commands do, but for `serve`.
 
 mod admin;
+mod audit;
 mod backup;
 mod check_config;
 mod client;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use self::{
     admin::admin,
+    audit::audit,
     backup::backup,
     check_config::check_config,
     completions::completions,

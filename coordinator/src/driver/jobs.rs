@@ -1,4 +1,4 @@
-//! The machine's jobs, on blocking threads and on all cores.
+//! A machine's jobs, on blocking threads and on all cores.
 
 use std::{
     sync::{
@@ -8,10 +8,7 @@ use std::{
     thread,
 };
 
-use pet_core::{
-    coordinator::{Input, Job, JobResult},
-    job::JobClass,
-};
+use pet_core::job::{Job, JobClass, JobResult};
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::{
     sync::{mpsc, Semaphore},
@@ -19,25 +16,28 @@ use tokio::{
 };
 use tracing::error;
 
-/// Runs jobs. Once it is dropped, no result is wanted any more.
-pub(super) struct Jobs {
-    results: mpsc::UnboundedSender<Input>,
+/// What became of a job: nothing if it was lost, which its machine sees by itself.
+pub(crate) type Done<R> = Option<JobResult<R>>;
+
+/// Runs jobs with results of one kind. Once it is dropped, no result is wanted any more.
+pub(crate) struct Jobs<R> {
+    results: mpsc::UnboundedSender<Done<R>>,
     /// As many places as there are cores, for the jobs that there may be any number of.
     small: Arc<Semaphore>,
     /// Set once no job's result is wanted any more.
     cancelled: Arc<AtomicBool>,
 }
 
-impl Jobs {
+impl<R: Send + 'static> Jobs<R> {
     /// Gives as well where results arrive.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Input>) {
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Done<R>>) {
         let (results, done) = mpsc::unbounded_channel();
         let small = Arc::new(Semaphore::new(cores()));
         (Self { results, small, cancelled: Arc::default() }, done)
     }
 
     /// Runs a job, once it is its turn.
-    pub fn start(&self, job: Job) {
+    pub fn start(&self, job: Job<R>) {
         let results = self.results.clone();
         let cancelled = Arc::clone(&self.cancelled);
         let small_jobs = Arc::clone(&self.small);
@@ -55,12 +55,11 @@ impl Jobs {
                 result
             };
             let done = match spawn_blocking(run).await {
-                Ok(Some(result)) => Input::JobDone(result),
+                Ok(Some(result)) => Some(result),
                 Ok(None) => return,
-                // The machine sees that it is lost.
                 Err(error) => {
                     error!(job = name, %error, "a job was lost; please report this");
-                    Input::Tick
+                    None
                 }
             };
             let _ = results.send(done);
@@ -68,7 +67,7 @@ impl Jobs {
     }
 }
 
-impl Drop for Jobs {
+impl<R> Drop for Jobs<R> {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -81,7 +80,7 @@ pub(crate) fn cores() -> usize {
 
 /// Runs a job on this thread, and what it has to share out on the process's rayon threads. `None` if it was
 /// cancelled.
-fn run_job(job: Job, cancelled: &AtomicBool) -> Option<JobResult> {
+fn run_job<R: Send>(job: Job<R>, cancelled: &AtomicBool) -> Option<JobResult<R>> {
     let cancelled = || cancelled.load(Ordering::Relaxed);
     job.run(cores(), cancelled, |parts| {
         parts.into_par_iter().map(|part| part.run(cancelled)).collect()

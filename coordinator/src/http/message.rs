@@ -64,10 +64,15 @@ fn accepts_problems(headers: &HeaderMap) -> bool {
 
 /// Whether the sender is told what is wrong with its message.
 #[derive(Clone, Copy, Debug)]
-struct Told(bool);
+pub(super) struct Told(bool);
 
 impl Told {
-    fn refusal(self, refusal: &Refusal) -> Response {
+    /// Told all of it.
+    pub fn all() -> Self {
+        Self(true)
+    }
+
+    pub fn refusal(self, refusal: &Refusal) -> Response {
         let (status, title) = match refusal {
             // Like every message that is rejected.
             Refusal::TooLong { .. } if !self.0 => return StatusCode::OK.into_response(),
@@ -84,7 +89,7 @@ impl Told {
         self.answer(status, refusal.label(), title, refusal.to_string())
     }
 
-    fn unprocessed(self, error: Unprocessed) -> Response {
+    pub fn unprocessed(self, error: Unprocessed) -> Response {
         match error {
             Unprocessed::Rejected(problem) if self.0 => document(&problem),
             // Not the message's fault: with a 200 its sender would believe it delivered.
@@ -133,13 +138,16 @@ pub(super) fn retry_after(response: &mut Response, pause: Duration) {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }
 
-fn document(problem: &Problem) -> Response {
+pub(super) fn document(problem: &Problem) -> Response {
     let mut response = Response::new(Body::from(problem.to_json()));
     // The statuses of problems are legal ones.
     *response.status_mut() =
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = HeaderValue::from_static(Problem::MEDIA_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if problem.status == 503 {
+        retry_after(&mut response, SOON);
+    }
     response
 }
 

@@ -24,6 +24,7 @@ mod rates;
 mod serve;
 mod socket;
 mod upload;
+mod v2;
 mod visible;
 mod write_timeout;
 
@@ -58,6 +59,7 @@ pub(crate) use self::proxies::identified;
 pub(crate) use self::rates::limited;
 pub(crate) use self::serve::{serve, ConnectionLimits, Proxies};
 pub(crate) use self::upload::{Upload, UploadLimits};
+pub(crate) use self::v2::{Federation, Fetched};
 pub(crate) use self::visible::visible;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::{proxies::Address, proxy_header::read as proxy_header};
@@ -157,9 +159,20 @@ impl<R: Rounds> Api<R> {
     }
 }
 
-/// The routes; every path also with a slash at its end, as the old coordinator took it.
+/// The routes of a coordinator of version 1.
 pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
     let api = Arc::new(Api { rounds, uploads: Uploads::new(limits) });
+    routes().merge(v2::none()).with_state(api)
+}
+
+/// The routes of a coordinator of version 2, with those of version 1 for participants that know no other.
+pub(crate) fn router_v2<R: Federation>(rounds: R, limits: UploadLimits) -> Router {
+    let api = Arc::new(Api { rounds, uploads: Uploads::new(limits) });
+    routes().merge(v2::routes()).with_state(api)
+}
+
+/// The calls of version 1; every path also with a slash at its end, as the old coordinator took it.
+fn routes<R: Rounds>() -> Router<Arc<Api<R>>> {
     let mut router = Router::new();
     for (path, route) in [
         ("/params", get(params::params::<R>)),
@@ -173,7 +186,7 @@ pub(crate) fn router<R: Rounds>(rounds: R, limits: UploadLimits) -> Router {
     ] {
         router = router.route(path, route.clone()).route(&format!("{path}/"), route);
     }
-    router.with_state(api)
+    router
 }
 
 async fn sums<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {

@@ -128,7 +128,7 @@ impl Choice {
     }
 }
 
-fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) -> Response {
+pub(super) fn answer(model: &Arc<Published>, method: &Method, request: &HeaderMap) -> Response {
     let Some(choice) = Choice::of(request, model) else {
         return not_acceptable(model);
     };

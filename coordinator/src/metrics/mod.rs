@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pet_core::{
-    coordinator::{Phase, RoundFailure},
-    message::Tag,
-};
+use pet_core::message::Tag;
 
 use crate::log::DroppedLines;
 
@@ -115,9 +112,14 @@ impl Counters {
     }
 
     pub fn accepted(&self, tag: Tag) {
+        self.accepted_as(tag.name());
+    }
+
+    /// A message of this kind was accepted.
+    pub fn accepted_as(&self, kind: &'static str) {
         let mut metrics = self.lock();
         metrics.messages_accepted += 1;
-        *metrics.accepted.entry(tag.name()).or_default() += 1;
+        *metrics.accepted.entry(kind).or_default() += 1;
     }
 
     pub fn rejected(&self, label: &'static str) {
@@ -128,14 +130,15 @@ impl Counters {
         self.lock().rounds_completed += 1;
     }
 
-    pub fn round_failed(&self, failure: &RoundFailure) {
+    /// A round has failed for the reason with this name.
+    pub fn round_failed(&self, reason: &'static str) {
         let mut metrics = self.lock();
         metrics.rounds_failed += 1;
-        *metrics.failures.entry(failure.label()).or_default() += 1;
+        *metrics.failures.entry(reason).or_default() += 1;
     }
 
     /// A phase has ended well.
-    pub fn phase_took(&self, phase: Phase, took: Duration) {
+    pub fn phase_took(&self, phase: &dyn fmt::Display, took: Duration) {
         self.histograms.phase(phase, took);
     }
 

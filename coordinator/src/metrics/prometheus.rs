@@ -86,7 +86,7 @@ impl Default for Histograms {
 
 impl Histograms {
     /// A phase has ended well.
-    pub fn phase(&self, phase: Phase, took: Duration) {
+    pub fn phase(&self, phase: &dyn std::fmt::Display, took: Duration) {
         let label = PhaseLabel { phase: phase.to_string() };
         self.phase_seconds.get_or_create(&label).observe(took.as_secs_f64());
     }

@@ -35,6 +35,7 @@ use pet_core::{
     coordinator::{self as protocol, Quorum},
     mask::{BoundType, DataType, GroupType, MaskConfig, MaskObjectView, ModelType},
     message::ReassemblyLimits,
+    v2 as rounds_of_v2,
 };
 
 pub use self::admin::AdminSettings;
@@ -377,5 +378,13 @@ impl Loader {
 impl From<protocol::InvalidSettings> for SettingsError {
     fn from(protocol::InvalidSettings(violations): protocol::InvalidSettings) -> Self {
         Self::Invalid(schema::from_core(violations, None, &BTreeSet::new()))
+    }
+}
+
+impl From<rounds_of_v2::coordinator::InvalidSettings> for SettingsError {
+    fn from(
+        rounds_of_v2::coordinator::InvalidSettings(violations): rounds_of_v2::coordinator::InvalidSettings,
+    ) -> Self {
+        Self::Invalid(schema::from_core_v2(violations))
     }
 }

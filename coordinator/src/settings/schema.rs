@@ -24,7 +24,7 @@ use super::{
 };
 use crate::key;
 
-pub(super) use self::rules::{check, from_core};
+pub(super) use self::rules::{check, from_core, from_core_v2};
 
 /// Makes settings of what was given.
 pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
@@ -81,7 +81,8 @@ pub(crate) fn change(
 }
 
 /// Settings of the phases that belong to the coordinator's store.
-const FIXED: [&str; 2] = [key!(pet.v2.roster_file), key!(pet.v2.rounds_audited)];
+const FIXED: [&str; 3] =
+    [key!(pet.v2.roster_file), key!(pet.v2.rounds_audited), key!(pet.v2.first_round)];
 
 /// The keys of everything that can be set: what the reader asks for, in order.
 pub(super) fn keys() -> Vec<&'static str> {

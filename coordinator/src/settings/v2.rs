@@ -22,6 +22,9 @@ pub struct V2Settings {
     /// The fewest updates that a global model may be made of, 3 at least; participants that want more refuse the
     /// round. Default: 3.
     pub n_min: u64,
+    /// The number of the first round of a new data directory, at least 1. Members and updaters take part in no round whose number
+    /// is not above the last that they know: after a loss of data it has to be above that. Default: 1.
+    pub first_round: u64,
     /// Of how many rounds the updates, masks and statements are kept, so that anyone can check the global model
     /// (`pet-coordinator audit`); 1 at least. Default: 2.
     pub rounds_audited: usize,
@@ -83,6 +86,7 @@ impl Default for V2Settings {
         Self {
             roster_file: None,
             n_min: LEAST_UPDATES,
+            first_round: 1,
             rounds_audited: 2,
             announce: phase(1, 60),
             update: V2UpdateSettings {
@@ -117,6 +121,12 @@ impl V2Settings {
             key!(pet.v2.n_min),
             &n_min,
             format!("must be at least {LEAST_UPDATES}: the sum of fewer models would tell too much about each"),
+        );
+        rule(
+            self.first_round >= 1,
+            key!(pet.v2.first_round),
+            &self.first_round,
+            "must be at least 1".to_owned(),
         );
         let count = self.update.count;
         rule(

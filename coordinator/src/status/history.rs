@@ -11,8 +11,8 @@ use pet_core::coordinator::{CountRange, PersistId, TimeRange};
 use tokio::time::Instant;
 
 use super::{
-    measure::Measure, v2::Federation, CurrentPhase, CurrentRound, Failure, ModelForm, Outcome,
-    PastPhase, PastRound,
+    federation::Federation, measure::Measure, CurrentPhase, CurrentRound, Failure, ModelForm,
+    Outcome, PastPhase, PastRound,
 };
 use crate::metrics::Rejections;
 

@@ -4,10 +4,12 @@
 //! through a `View`: the status now, or a feed of its changes. What takes longer, such as the norm
 //! of a model, is computed elsewhere and added later.
 
+mod federation;
 mod feed;
 mod history;
 mod measure;
 mod observer;
+mod observer_v2;
 mod v2;
 mod view;
 
@@ -19,6 +21,7 @@ pub use self::v2::{
     CertificateStatus, Excluded, GroupStatus, MemberStatus, NoiseStatus, Note, V2Status,
 };
 pub(crate) use self::{
+    federation::note,
     feed::{Subscription, SUBSCRIBERS},
     observer::{channel, Observer},
     view::{Keepers, View},

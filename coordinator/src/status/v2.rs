@@ -1,7 +1,5 @@
 //! What there is to see of rounds of v2: the groups, who has done what, what was excluded, and the certificates.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 /// A federation of v2: its groups and the round so far.
@@ -112,21 +110,4 @@ pub struct CertificateStatus {
     pub excluded: u64,
     /// The members that have voted for it, by group.
     pub signers: Vec<String>,
-}
-
-/// What is known of a federation: what the observer keeps, beside what it shows.
-#[derive(Debug)]
-pub(crate) struct Federation {
-    pub(super) shown: V2Status,
-    certificates: BTreeMap<u64, CertificateStatus>,
-}
-
-impl Federation {
-    /// Takes the certificate of a round that has just ended.
-    pub(super) fn take_certificate(&mut self, round: u64) -> Option<CertificateStatus> {
-        let certificate = self.certificates.remove(&round);
-        // Those of rounds whose end was lost.
-        self.certificates.retain(|other, _| *other > round);
-        certificate
-    }
 }

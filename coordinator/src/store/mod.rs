@@ -4,6 +4,7 @@ mod disk;
 mod error;
 mod models;
 mod open;
+pub(crate) mod rounds;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +16,10 @@ use tokio::sync::mpsc;
 
 use self::models::MemoryModels;
 pub use self::{
-    disk::DiskStore,
+    disk::{rounds::RoundDisk, DiskStore},
     error::StoreError,
     models::Models,
-    open::{open_store, SECRET_VARIABLE},
+    open::{open_round_store, open_store, SECRET_VARIABLE},
 };
 use crate::settings::MODELS_KEPT;
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{DiskStore, Store, StoreError, Volatile};
+use super::{
+    rounds::{Kept, RoundMemory, RoundStore},
+    DiskStore, RoundDisk, Store, StoreError, Volatile,
+};
 use crate::{private::read_secret, settings::StorageSettings};
 
 /// The environment variable with the secret of the binary's store, if there is no file for it.
@@ -20,6 +23,35 @@ pub fn open_store(
     if settings.ephemeral {
         return Ok(Box::new(Volatile::keeping(settings.models_kept)));
     }
+    with_secret(settings, secret, |secret| {
+        Ok(Box::new(DiskStore::open(&settings.data_dir, secret, settings.models_kept)?) as Box<_>)
+    })
+}
+
+/// Opens the store of rounds of version 2 that the settings name, which keeps so many of them. Takes a while, as
+/// [`open_store`] does.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_round_store(
+    settings: &StorageSettings,
+    kept: Kept,
+    secret: Option<&[u8]>,
+) -> Result<Box<dyn RoundStore>, StoreError> {
+    if settings.ephemeral {
+        return Ok(Box::new(RoundMemory::keeping(kept)));
+    }
+    with_secret(settings, secret, |secret| {
+        Ok(Box::new(RoundDisk::open(&settings.data_dir, secret, kept)?) as Box<_>)
+    })
+}
+
+/// With the secret of the settings' file, or if there is none with this one.
+fn with_secret<T>(
+    settings: &StorageSettings,
+    secret: Option<&[u8]>,
+    open: impl FnOnce(Option<&[u8]>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let from_file = match &settings.secret_file {
         None => None,
         Some(path) => Some(read_secret(path).map_err(|error| StoreError::SecretFile {
@@ -29,6 +61,5 @@ pub fn open_store(
     };
     let secret = from_file.as_ref().map(|secret| &secret[..]).or(secret);
     // Whoever writes a secret into a file ends the line.
-    let secret = secret.map(<[u8]>::trim_ascii_end);
-    Ok(Box::new(DiskStore::open(&settings.data_dir, secret, settings.models_kept)?))
+    open(secret.map(<[u8]>::trim_ascii_end))
 }

@@ -93,9 +93,9 @@ impl Reader<'_> {
         );
         let rule = "must be majority, or a number: a share of the sum dictionary";
         read!(self, s, rule, quorum; pet.sum2.quorum);
-        self.v2(s);
 
         self.mask(&mut s.mask);
+        self.v2(s);
 
         read!(
             self, s, WHOLE, parsed;
@@ -135,9 +135,13 @@ impl Reader<'_> {
 
     fn v2(&mut self, s: &mut Settings) {
         read!(self, s, "must be a file", path_or_nothing; pet.v2.roster_file);
-        read!(self, s, WHOLE, parsed; pet.v2.n_min);
+        read!(self, s, WHOLE, parsed; pet.v2.n_min, pet.v2.first_round);
         if self.from_defaults {
             s.pet.v2.update.count.min = s.pet.v2.n_min;
+        }
+        if self.from_defaults && s.pet.v2.is_on() {
+            let most = s.mask.max_nb_models();
+            s.pet.v2.update.count.max = s.pet.v2.update.count.max.min(most);
         }
         read!(self, s, WHOLE, parsed; pet.v2.update.count.min, pet.v2.update.count.max);
         read!(

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use pet_core::{
     coordinator::{self as protocol, Field},
     mask::{BoundType, DataType, GroupType},
+    v2::coordinator as v2,
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{filter, is_below, origin, shorten, Layers, Problem, Settings, Warning};
+use super::{filter, is_below, origin, shorten, Layers, Origin, Problem, Settings, Warning};
 use crate::key;
 
 /// The rules of section 7 of the protocol description, over settings built in code.
@@ -85,11 +86,11 @@ pub(super) fn check_except(
 
 /// The rules for rounds of v2, also those that look at the mask.
 fn check_v2(s: &Settings, layers: Option<&Layers>, unreadable: &BTreeSet<String>) -> Vec<Problem> {
-    let v2 = &s.pet.v2;
-    let mut broken = v2.check();
+    let of_v2 = &s.pet.v2;
+    let mut broken = of_v2.check();
     let (group, bound, data) = (s.mask.group_type(), s.mask.bound_type(), s.mask.data_type());
     let unreadable_mask = unreadable.iter().any(|key| is_below(key, "mask"));
-    if v2.is_on() && !unreadable_mask {
+    if of_v2.is_on() && !unreadable_mask {
         let given = |name: &str| Some(format!("{name:?}"));
         if !matches!(group, GroupType::Word32 | GroupType::Word64) {
             let rule = format!(
@@ -98,7 +99,7 @@ fn check_v2(s: &Settings, layers: Option<&Layers>, unreadable: &BTreeSet<String>
             );
             broken.push((key!(mask.group_type), given(group.name()), rule));
         }
-        let with_noise = v2.noise.multiplier.is_some();
+        let with_noise = of_v2.noise.multiplier.is_some();
         if with_noise && bound != BoundType::B0 {
             let rule = format!(
                 "must be B0 with {}: what is clipped is at most 1",
@@ -111,14 +112,14 @@ fn check_v2(s: &Settings, layers: Option<&Layers>, unreadable: &BTreeSet<String>
             broken.push((key!(mask.data_type), given(data.name()), rule));
         }
         let most = s.mask.max_nb_models();
-        if v2.update.count.min > most {
+        if of_v2.update.count.max > most {
             let rule = format!(
                 "must be at most {most}: {} {} allows no more models",
                 key!(mask.model_type),
                 s.mask.model_type()
             );
-            let value = Some(v2.update.count.min.to_string());
-            broken.push((key!(pet.v2.update.count.min), value, rule));
+            let value = Some(of_v2.update.count.max.to_string());
+            broken.push((key!(pet.v2.update.count.max), value, rule));
         }
     }
     let is_known = |(key, ..): &(&str, _, _)| !unreadable.contains(*key);
@@ -151,6 +152,43 @@ pub(in crate::settings) fn from_core(
             rule: violation.rule.in_words(key_of),
         })
         .collect()
+}
+
+/// The same for the rules of rounds of v2, which need the roster: they are looked at when the coordinator starts.
+pub(in crate::settings) fn from_core_v2(violations: Vec<v2::Violation>) -> Vec<Problem> {
+    let problem = |violation: v2::Violation| Problem {
+        key: key_of_v2(violation.field).to_owned(),
+        value: Some(violation.value),
+        origin: Origin::Nowhere,
+        rule: violation.rule.in_words(key_of_v2),
+    };
+    violations.into_iter().map(problem).collect()
+}
+
+/// The setting, or the section, that a field of core's settings for rounds of v2 is made from.
+pub(super) fn key_of_v2(field: v2::Field) -> &'static str {
+    match field {
+        v2::Field::Mask => "mask",
+        v2::Field::ModelLength => key!(model.length),
+        v2::Field::NMin => key!(pet.v2.n_min),
+        v2::Field::FirstRound => key!(pet.v2.first_round),
+        v2::Field::CountMin => key!(pet.v2.update.count.min),
+        v2::Field::CountMax => key!(pet.v2.update.count.max),
+        v2::Field::AnnounceTimeMin => key!(pet.v2.announce.time.min),
+        v2::Field::AnnounceTimeMax => key!(pet.v2.announce.time.max),
+        v2::Field::UpdateTimeMin => key!(pet.v2.update.time.min),
+        v2::Field::UpdateTimeMax => key!(pet.v2.update.time.max),
+        v2::Field::CheckTimeMin => key!(pet.v2.check.time.min),
+        v2::Field::CheckTimeMax => key!(pet.v2.check.time.max),
+        v2::Field::AgreeTimeMin => key!(pet.v2.agree.time.min),
+        v2::Field::AgreeTimeMax => key!(pet.v2.agree.time.max),
+        v2::Field::Sum2TimeMin => key!(pet.v2.sum2.time.min),
+        v2::Field::Sum2TimeMax => key!(pet.v2.sum2.time.max),
+        v2::Field::NoiseMultiplier => key!(pet.v2.noise.multiplier),
+        v2::Field::NoiseClip => key!(pet.v2.noise.clip),
+        // Limits, which this program sets itself, and a later core's.
+        field => field.name(),
+    }
 }
 
 /// The setting, or the section, that a field of core's settings is made from.

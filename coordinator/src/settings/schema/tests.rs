@@ -41,6 +41,19 @@ fn every_field_of_core_has_a_key() {
     }
 }
 
+/// The same for rounds of v2; limits are not set by their names.
+#[test]
+fn every_field_of_core_for_rounds_of_v2_has_a_key() {
+    use pet_core::v2::coordinator::Field;
+    let (keys, mut of_fields) = (super::keys(), BTreeSet::new());
+    for field in Field::ALL.iter().filter(|field| !field.name().starts_with("limits.")) {
+        let key = rules::key_of_v2(*field);
+        let is_section = keys.iter().any(|known| is_below(known, key));
+        assert!(keys.contains(&key) || is_section, "{field} has no key: {key}");
+        assert!(of_fields.insert(key), "two fields have the key {key}");
+    }
+}
+
 #[test]
 fn nothing_but_a_length_gives_the_defaults() {
     let loaded = interpret(&layers("")).unwrap();
@@ -135,6 +148,7 @@ fn every_key_of_v2_is_read() {
         pet.v2.roster_file = "roster.toml"
         pet.v2.n_min = 5
         pet.v2.rounds_audited = 7
+        pet.v2.first_round = 40
         pet.v2.announce.time = { min = 2, max = 20 }
         pet.v2.update = { count = { min = 6, max = 60 }, time = { min = 3, max = 30 } }
         pet.v2.check.time = { min = 4, max = 40 }
@@ -147,7 +161,7 @@ fn every_key_of_v2_is_read() {
     let v2 = s.pet.v2;
     assert!(v2.is_on());
     assert_eq!(v2.roster_file, Some("roster.toml".into()));
-    assert_eq!((v2.n_min, v2.rounds_audited), (5, 7));
+    assert_eq!((v2.n_min, v2.rounds_audited, v2.first_round), (5, 7, 40));
     assert_eq!(v2.announce.time, secs(2, 20));
     assert_eq!((v2.update.count, v2.update.time), (MinMax { min: 6, max: 60 }, secs(3, 30)));
     assert_eq!((v2.check.time, v2.agree.time), (secs(4, 40), secs(5, 50)));
@@ -191,10 +205,11 @@ fn every_rule_of_v2_holds_and_names_key_and_rule() {
             "mask.bound_type",
             "must be B0",
         ),
+        ("pet.v2.first_round = 0", "pet.v2.first_round", "at least 1"),
         ("pet.v2.rounds_audited = 0", "pet.v2.rounds_audited", "1 or more"),
         (
-            "pet.v2.update.count = { min = 2000, max = 3000 }\nmask.model_type = \"M3\"",
-            "pet.v2.update.count.min",
+            "pet.v2.update.count = { min = 200, max = 3000 }\nmask.model_type = \"M3\"",
+            "pet.v2.update.count.max",
             "allows no more models",
         ),
     ] {
@@ -203,6 +218,8 @@ fn every_rule_of_v2_holds_and_names_key_and_rule() {
         assert_eq!(problem.key, key, "{extra}");
         assert!(problem.rule.contains(rule), "{extra}: {}", problem.rule);
     }
+    // As many updates as the mask has room for is what is taken by default.
+    assert_eq!(load(on).pet.v2.update.count.max, 1000);
     let problems = problems("pet.v2.roster_file = \"r\"");
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     assert_eq!(problem.key, "mask.group_type");
@@ -214,7 +231,11 @@ fn what_belongs_to_the_store_does_not_change_while_it_runs() {
     let settings = Settings::for_model_length(10);
     let change =
         |key: &str, value: &str| super::change(&settings, &[(key.to_owned(), value.to_owned())]);
-    for (key, value) in [("pet.v2.roster_file", "other"), ("pet.v2.rounds_audited", "3")] {
+    for (key, value) in [
+        ("pet.v2.roster_file", "other"),
+        ("pet.v2.rounds_audited", "3"),
+        ("pet.v2.first_round", "9"),
+    ] {
         assert!(change(key, value).unwrap_err().to_string().contains("cannot be changed"), "{key}");
     }
     assert_eq!(change("pet.v2.check.time.max", "90").unwrap().pet.v2.check.time.max.as_secs(), 90);

@@ -2,6 +2,7 @@
 //! what files there are.
 
 mod opening;
+mod rounds;
 mod writing;
 
 use std::{
@@ -22,6 +23,7 @@ use pet_core::{
 };
 use redb::{Database as Redb, ReadableDatabase, ReadableTable, TableDefinition};
 
+pub(super) use self::rounds::RoundsDatabase;
 use super::{
     files::{FileRef, Files, MODELS},
     medium::Medium,

@@ -95,6 +95,13 @@ impl Files {
         Ok(FileRef { name, length: bytes.len() as u64, digest })
     }
 
+    /// The same for bytes that are checked in another way when they are read.
+    pub fn write_unchecked(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let written = self.medium.write(&path, bytes);
+        written.map_err(|error| StoreError::io("write", path, error))
+    }
+
     /// Makes what was written into these directories safe.
     pub fn sync<'a>(&self, dirs: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
         for dir in dirs {
@@ -167,7 +174,7 @@ fn is_of_round(name: &str, tag: &str) -> bool {
     name.strip_suffix(tag).is_some_and(|rest| rest.ends_with(['/', '-']))
 }
 
-/// Whether a file has a name such as this program gives: `7_SEED` is the model of a round,
+/// Whether a file has a name such as this program gives: `7_SEED` is the model of a round (of v2: `7_CONTEXT`),
 /// `mask-12-7_SEED` a part of it; earlier versions left the round away.
 fn is_ours(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
@@ -176,7 +183,7 @@ fn is_ours(name: &str) -> bool {
         text.split_once('_').is_some_and(|(round, seed)| is_number(round) && is_seed(seed))
     };
     match name.split_once('-') {
-        Some(("aggregate" | "mask", part)) => match part.split_once('-') {
+        Some(("aggregate" | "mask" | "chunks", part)) => match part.split_once('-') {
             Some((number, round)) => is_number(number) && is_round(round),
             None => is_number(part),
         },

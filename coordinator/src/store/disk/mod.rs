@@ -7,6 +7,7 @@ mod database;
 mod files;
 mod medium;
 mod migrate;
+pub(crate) mod rounds;
 #[cfg(test)]
 mod tests;
 mod vault;

@@ -1,5 +1,7 @@
 //! Sealing what is secret, if there is a secret to seal it with.
 
+use std::sync::Arc;
+
 use pet_core::crypto::{Blake2b, SealingKey, SnapshotKey, Stretching};
 use zeroize::Zeroizing;
 
@@ -59,12 +61,15 @@ pub(super) enum Place {
     Record(u64),
     /// Its large part, in the database or in a file.
     Part(u64),
+    /// Where its large part is, if that outlives the record.
+    Chunk(u64),
 }
 
-/// Closes what is written and opens what is read.
+/// Closes what is written and opens what is read. Clones share the key.
+#[derive(Clone)]
 pub(super) struct Vault {
-    secret: Option<Zeroizing<Vec<u8>>>,
-    key: Option<(SealingKey, [u8; 16])>,
+    secret: Option<Arc<Zeroizing<Vec<u8>>>>,
+    key: Option<Arc<(SealingKey, [u8; 16])>>,
 }
 
 /// Why bytes cannot be opened.
@@ -82,7 +87,8 @@ impl Vault {
         if secret.is_some_and(|secret| secret.len() < LEAST) {
             return Err(StoreError::ShortSecret { least: LEAST });
         }
-        Ok(Self { secret: secret.map(|secret| Zeroizing::new(secret.to_vec())), key: None })
+        let secret = secret.map(|secret| Arc::new(Zeroizing::new(secret.to_vec())));
+        Ok(Self { secret, key: None })
     }
 
     pub fn has_secret(&self) -> bool {
@@ -93,13 +99,13 @@ impl Vault {
     pub fn unlock(&mut self, header: &Header) -> Result<(), StoreError> {
         if let Some(secret) = &self.secret {
             let key = header.stretching.key(secret).map_err(StoreError::Key)?;
-            self.key = Some((key.sealing("a coordinator's store"), header.store));
+            self.key = Some(Arc::new((key.sealing("a coordinator's store"), header.store)));
         }
         Ok(())
     }
 
     pub fn close(&self, place: Place, bytes: &[u8]) -> Vec<u8> {
-        match &self.key {
+        match self.key.as_deref() {
             None => [&[PLAIN], bytes].concat(),
             Some((key, store)) => {
                 let mut closed = vec![SEALED];
@@ -110,7 +116,7 @@ impl Vault {
     }
 
     pub fn open(&self, place: Place, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Closed> {
-        match (bytes.split_first(), &self.key) {
+        match (bytes.split_first(), self.key.as_deref()) {
             (Some((&PLAIN, rest)), None) if !self.has_secret() => Ok(Zeroizing::new(rest.to_vec())),
             (Some((&PLAIN, _)), _) => Err(Closed::NotSealed),
             (Some((&(SEALED | SEALED_FIRST), _)), _) if !self.has_secret() => {
@@ -129,7 +135,7 @@ impl Vault {
     pub fn open_first(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Closed> {
         match (bytes.split_first(), &self.secret) {
             (Some((&SEALED_FIRST, rest)), Some(secret)) => {
-                let digest = Blake2b::hash(&[b"pet-coordinator: key of a store", secret]);
+                let digest = Blake2b::hash(&[b"pet-coordinator: key of a store", &secret[..]]);
                 let key = SnapshotKey::new(*digest.as_bytes());
                 key.open(rest).map(Zeroizing::new).map_err(|_| Closed::DoesNotOpen)
             }
@@ -146,7 +152,7 @@ impl Vault {
         match &self.secret {
             None => [&[PLAIN], bytes].concat(),
             Some(secret) => {
-                let digest = Blake2b::hash(&[b"pet-coordinator: key of a store", secret]);
+                let digest = Blake2b::hash(&[b"pet-coordinator: key of a store", &secret[..]]);
                 let sealed = SnapshotKey::new(*digest.as_bytes()).seal(bytes);
                 [&[SEALED_FIRST], &sealed[..]].concat()
             }
@@ -160,6 +166,7 @@ fn name(store: &[u8; 16], place: Place) -> Vec<u8> {
         Place::Root => (0u8, 0),
         Place::Record(number) => (1, number),
         Place::Part(number) => (2, number),
+        Place::Chunk(number) => (3, number),
     };
     [&store[..], &[kind], &number.to_le_bytes()].concat()
 }

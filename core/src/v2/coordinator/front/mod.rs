@@ -204,6 +204,12 @@ impl Front {
         self
     }
 
+    /// This front with another completed round: it answers what is asked about that one.
+    #[must_use]
+    pub fn with_completed(self, last: Option<Arc<Completed>>) -> Self {
+        Self { last, ..self }
+    }
+
     /// The current round's number; `None` before the first.
     pub fn round(&self) -> Option<u64> {
         self.terms().map(|terms| terms.round)
