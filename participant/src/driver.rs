@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pet_transport_blocking::core::crypto::{PublicSigningKey, Task};
+use pet_transport_blocking::core::crypto::{PublicSigningKey, SigningKeyPair, Task};
 use pet_transport_blocking::core::model::{Model, Scalar};
 use pet_transport_blocking::core::participant::Reject;
+use pet_transport_blocking::core::v2::updater::Ledger;
+use pet_transport_blocking::core::v2::Terms;
 use pet_transport_blocking::{Config, Error, Handle, Participant};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -62,9 +64,24 @@ impl Driver {
     /// # Errors
     /// [`StartError`].
     pub fn start(config: Config, state: Option<&[u8]>) -> Result<Arc<Self>, StartError> {
+        Self::start_as(config, None, state)
+    }
+
+    /// Like [`Driver::start`], for a new participant with an identity that it was given; a saved one has its own.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_as(
+        config: Config,
+        keys: Option<SigningKeyPair>,
+        state: Option<&[u8]>,
+    ) -> Result<Arc<Self>, StartError> {
         let scalar = config.settings.scalar.clone();
         let (participant, waiting) = match state {
-            None => (Participant::new(config)?, None),
+            None => match keys {
+                None => (Participant::new(config)?, None),
+                Some(keys) => (Participant::with_identity(config, keys)?, None),
+            },
             Some(bytes) => {
                 let (core, waiting) = saved::read(bytes)?;
                 let participant =
@@ -151,6 +168,24 @@ impl Driver {
     /// [`Gone`].
     pub fn take_model_error(&self) -> Result<Option<LocalModelError>, Gone> {
         self.with_inbox(Inbox::take_model_error)
+    }
+
+    /// What a participant of version 2 has spent of its privacy; nothing for one of version 1.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn ledger(&self) -> Result<Option<Ledger>, Gone> {
+        self.lock()?.check()?;
+        Ok(self.handle.ledger())
+    }
+
+    /// The terms of the round that a participant of version 2 is in; nothing before the first, or for one of version 1.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn terms(&self) -> Result<Option<Arc<Terms>>, Gone> {
+        self.lock()?.check()?;
+        Ok(self.handle.terms())
     }
 
     /// The participant's task in this round.

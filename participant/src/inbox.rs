@@ -10,6 +10,7 @@ use pet_transport_blocking::core::participant::{
     Event, FetchError, ModelMismatch, Trouble, TroubleReason,
 };
 use pet_transport_blocking::core::round::RoundParameters;
+use pet_transport_blocking::core::v2::Refusal;
 
 use crate::findings::Findings;
 use crate::local::{LocalModelError, ModelCheck, Shape, Unchecked};
@@ -24,7 +25,7 @@ const MAX_NOTICES: usize = 64;
 const MAX_TROUBLES: usize = 8;
 
 /// Something that concerns a local model that was set, or the round that it was for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum News {
     /// A round has begun.
@@ -46,6 +47,24 @@ pub enum News {
     GaveUp(String),
     /// A round is over.
     Over(Over),
+    /// Version 2: this participant does not go on as things are. The coordinator is asked again.
+    Refused(Refusal),
+    /// Version 2: a round has ended with a global model, and its certificate holds.
+    Certified {
+        /// The number of the round.
+        round: u64,
+        /// How many models were added up.
+        count: u64,
+        /// Whether this participant's is one of them; `None` if it has sent none in that round.
+        included: Option<bool>,
+    },
+    /// Version 2: a round in which this participant's model was sent has ended without a certificate.
+    NotCertified {
+        /// The number of the round.
+        round: u64,
+        /// Why, for people.
+        why: String,
+    },
 }
 
 /// What is known and what is due, at one moment.
@@ -70,7 +89,8 @@ pub struct View {
 /// Whether a message that was rejected for this reason came too late, or when there were enough: what happens in
 /// any round.
 pub(crate) fn is_late(name: &str) -> bool {
-    ["wrong_phase", "too_late", "full", "too_many_models", "in_progress"].contains(&name)
+    ["wrong_phase", "too_late", "full", "too_many_models", "in_progress", "other_round"]
+        .contains(&name)
 }
 
 /// The result of fetching the global model.
@@ -172,7 +192,7 @@ impl Inbox {
                 self.enter_round(parameters);
             }
         }
-        if !matches!(event, Event::Trouble(_) | Event::GlobalModelFailed(_)) {
+        if !matches!(event, Event::Trouble(_) | Event::Refused(_) | Event::GlobalModelFailed(_)) {
             self.troubles.clear();
         }
         match event {
@@ -240,6 +260,44 @@ impl Inbox {
                 self.news(News::GaveUp(error.to_string()));
             }
             Event::Trouble(trouble) => self.trouble(&trouble),
+            Event::Refused(refusal) => {
+                let text = format!(
+                    "this participant does not take part: {refusal} [to blame: {}]",
+                    refusal.blame()
+                );
+                self.notice(Level::Error, text);
+                self.news(News::Refused(refusal));
+            }
+            Event::Certified { round, count, included } => {
+                self.progress += 1;
+                let (level, mine) = match included {
+                    Some(true) => (Level::Info, ", this participant's among them"),
+                    Some(false) => (
+                        Level::Warning,
+                        ", and this participant's was left out: ask the coordinator's operator why (GET /v2/set has the \
+                         reports)",
+                    ),
+                    None => (Level::Info, ""),
+                };
+                let text =
+                    format!("round {round} is certified: {count} models were added up{mine}");
+                self.notice(level, text);
+                self.news(News::Certified { round, count, included });
+            }
+            Event::NotCertified { round, reason } => {
+                let why = reason.unwrap_or_else(|| "the coordinator does not say why".into());
+                self.notice(Level::Info, format!("round {round} has no certificate: {why}"));
+                self.news(News::NotCertified { round, why });
+            }
+            Event::BudgetSpent { round, spent, delta, budget } => {
+                let of = budget.map(|budget| format!(" of {}", Short(budget))).unwrap_or_default();
+                let text = format!(
+                    "round {round} costs privacy: epsilon {}{of} is spent at delta {}",
+                    Short(spent),
+                    Short(delta)
+                );
+                self.notice(Level::Info, text);
+            }
             Event::GlobalModel(model) => self.answered(Ok(model)),
             Event::GlobalModelFailed(error) => self.answered(Err(error)),
             // An event of a newer core, which nobody can ask about.

@@ -1,7 +1,7 @@
 //! The machine for bindings that drive it themselves: as core's, but a local model may be set whatever is known of
 //! the round, and its sender learns what is wrong with it.
 
-use pet_transport_blocking::core::crypto::RootSeed;
+use pet_transport_blocking::core::crypto::{RootSeed, SigningKeyPair};
 use pet_transport_blocking::core::participant::{
     self as core, Event, Input, ModelMismatch, Output, Reject, Settings, Snapshot,
 };
@@ -57,6 +57,11 @@ impl Machine {
     /// A new participant, of which everything random follows from the seed.
     pub fn new(seed: RootSeed, settings: Settings) -> Self {
         Self::of(core::Machine::from_seed(seed, settings))
+    }
+
+    /// A new participant with an identity that it was given, of which all else that is random follows from the seed.
+    pub fn with_keys(keys: SigningKeyPair, seed: RootSeed, settings: Settings) -> Self {
+        Self::of(core::Machine::new(keys, seed, settings))
     }
 
     /// Restores a saved participant.

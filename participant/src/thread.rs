@@ -114,6 +114,19 @@ fn trace(event: &Event) {
         }
         Event::GaveUp(error) => error!(%error, "out of this round"),
         Event::Trouble(trouble) => warn!(%trouble, "the coordinator is asked again later"),
+        Event::Refused(refusal) => {
+            error!(name = refusal.name(), blame = %refusal.blame(), %refusal, "not taking part");
+        }
+        Event::Certified { round, count, included: Some(false) } => {
+            warn!(round, count, "round certified, and this participant was left out");
+        }
+        Event::Certified { round, count, included } => {
+            info!(round, count, ?included, "round certified");
+        }
+        Event::NotCertified { round, reason } => info!(round, ?reason, "round not certified"),
+        Event::BudgetSpent { round, spent, delta, budget } => {
+            info!(round, spent, delta, ?budget, "privacy spent");
+        }
         Event::GlobalModel(model) => debug!(?model, "global model fetched"),
         Event::GlobalModelFailed(error) => warn!(%error, "global model not fetched"),
         event => debug!(?event, "other event"),

@@ -7,6 +7,7 @@ use pet_participant::{Findings, Gone, LocalModelError, SetError, StartError};
 use pet_transport_blocking::core::mask::MaskConfig;
 use pet_transport_blocking::core::model::RatioError;
 use pet_transport_blocking::core::participant::{FetchError, ModelMismatch, Reject};
+use pet_transport_blocking::core::v2::Refusal;
 use pet_transport_blocking::Error;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyUserWarning};
@@ -63,6 +64,62 @@ exceptions! {
     SealError: "The saved state does not open: it was sealed with another key or passphrase, or is damaged.",
     GlobalModelLengthMisMatch: "The global model has another number of weights than the models of this round.",
     GlobalModelDataTypeMisMatch: "The global model has weights that the coordinator's data type does not have.",
+}
+
+create_exception!(
+    xaynet_sdk,
+    Refused,
+    XaynetError,
+    "A participant of version 2 takes no part, or does not go on, as things are. It asks again: what is wrong may be put right. `name` is a short, stable name of the reason; `blame` says who is to blame, or has to do something about it."
+);
+
+/// The exceptions for what is refused: their names, those of the refusals, and what they mean.
+macro_rules! refusals {
+    ($($class:ident, [$($name:literal),+]: $doc:literal),* $(,)?) => {
+        $(create_exception!(xaynet_sdk, $class, Refused, $doc);)*
+
+        fn refused_class(name: &str, text: String) -> PyErr {
+            match name {
+                $($($name)|+ => $class::new_err(text),)*
+                _ => Refused::new_err(text),
+            }
+        }
+
+        /// Makes the exceptions importable from the module.
+        pub(crate) fn add_refusals_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+            module.add("Refused", module.py().get_type::<Refused>())?;
+            $(module.add(stringify!($class), module.py().get_type::<$class>())?;)*
+            Ok(())
+        }
+    };
+}
+
+refusals! {
+    CoordinatorWithoutV2, ["no_v2"]: "The coordinator offers no rounds of version 2, and a participant with a roster takes part in no others.",
+    UnknownVersion, ["unknown_version"]: "The coordinator speaks a version of the protocol that is not known here.",
+    WrongRoster, ["roster"]: "The coordinator has another roster than the pinned one.",
+    TooFewUpdates, ["too_few_updates"]: "The round may add up fewer models than the pin asks for.",
+    WrongTerms, ["terms", "mask_config", "time", "head_room", "pin"]: "The terms of the round make no sense, or its mask config is none for version 2, or it was not opened lately.",
+    SplitRound, ["other_terms", "round_not_above", "round_too_far_ahead", "second_statement"]: "The coordinator shows a round of which it has shown another one before, or has gone back, or far ahead.",
+    ForgedAnnouncements, ["announcements"]: "What members have announced is forged, or was made for other terms: the coordinator shows different rounds to different participants.",
+    MissingMajority, ["no_majority"]: "Too few members of a group have announced themselves.",
+    SplitModel, ["other_model"]: "The coordinator gives another global model than the round starts from.",
+    InvalidCertificate, ["no_certificate", "certificate", "other_certificate", "proof"]: "The global model has no certificate, or one that does not hold, or the proof that the own model is in the sum is wrong.",
+    NotAdmitted, ["not_admitted", "no_credential"]: "This participant has no credential, or one that does not admit it.",
+    CredentialExpired, ["credential_expired"]: "This participant's credential has expired: it must be renewed by the admission authority.",
+    BudgetSpent, ["budget"]: "The privacy budget is spent: the round would cost more than is left.",
+    NoNoise, ["no_noise"]: "There is a privacy budget, and the round has no noise.",
+    WrongScalar, ["scalar"]: "The round has noise, in which all models count the same, and this participant has a scalar of its own.",
+}
+
+/// What is refused, in Python.
+pub(crate) fn refused(py: Python<'_>, refusal: &Refusal) -> PyErr {
+    let error = refused_class(refusal.name(), refusal.to_string());
+    let value = error.value(py);
+    // Exceptions take attributes.
+    let _ = value.setattr("name", refusal.name());
+    let _ = value.setattr("blame", refusal.blame().to_string());
+    error
 }
 
 /// What is wrong with a local model, in Python.
@@ -125,6 +182,7 @@ pub(crate) fn fetch_error(error: &FetchError) -> PyErr {
         FetchError::Model(RatioError::OutOfRange { .. }) | FetchError::Array(_) => {
             GlobalModelDataTypeMisMatch::new_err(error.to_string())
         }
+        FetchError::Refused(refusal) => Python::attach(|py| refused(py, refusal)),
         FetchError::Length { .. } => GlobalModelLengthMisMatch::new_err(error.to_string()),
         error => GlobalModelUnavailable::new_err(error.to_string()),
     }

@@ -13,6 +13,7 @@ mod exit;
 mod logging;
 mod network;
 mod participant;
+mod pin;
 mod protocol;
 mod rounds;
 mod saved;
@@ -35,6 +36,10 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(logging::init_logging, module)?)?;
     module.add_class::<network::Network>()?;
     errors::add_to(module)?;
+    errors::add_refusals_to(module)?;
+    module.add_function(wrap_pyfunction!(pin::credential_of, module)?)?;
+    #[cfg(feature = "coordinator")]
+    module.add_function(wrap_pyfunction!(pin::roster_hash, module)?)?;
     protocol::add_to(module)?;
     seal::add_to(module)?;
     module.add_class::<rounds::RoundWatch>()?;

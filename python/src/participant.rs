@@ -7,6 +7,7 @@ use pet_participant::rounds::Over;
 use pet_participant::{CheckedModel, Driver, Gone, News, Short, View};
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::model::Scalar;
+use pet_transport_blocking::core::v2::Pin;
 use pet_transport_blocking::{Config, Tls};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::errors::{self, ParticipantInit};
+use crate::pin::{self, PinTuple, Spent};
 use crate::protocol::message_size;
 use crate::state_in::read_state;
 use crate::{exit, logging, weights_in, weights_out};
@@ -34,6 +36,7 @@ pub(crate) struct Participant {
     driver: Arc<Driver>,
     ticks: Mutex<Ticks>,
     told: errors::Told,
+    pin: Option<Pin>,
 }
 
 /// In PEM form: authorities to trust instead of the web's; a certificate to show, and its key.
@@ -51,7 +54,8 @@ struct Ticks {
 impl Participant {
     #[new]
     #[pyo3(signature = (
-        url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true, max_message_size=None
+        url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true, max_message_size=None,
+        pin=None, credential=None, identity=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
     fn new(
@@ -63,12 +67,17 @@ impl Participant {
         tls: Option<Certificates>,
         keep_models: bool,
         max_message_size: Option<usize>,
+        pin: Option<PinTuple>,
+        credential: Option<&[u8]>,
+        identity: Option<&[u8]>,
     ) -> PyResult<Self> {
         let mut config = Config::new(url).map_err(errors::participant_error)?;
         config.settings.scalar = Scalar::from_f64(scalar)
             .map_err(|error| ParticipantInit::new_err(error.to_string()))?;
         config.settings.keep_models = keep_models;
         config.settings.max_message_size = message_size(max_message_size)?;
+        pin::settle(&mut config.settings, pin, credential)?;
+        let (pin, identity) = (config.settings.pin, pin::identity(identity)?);
         let answer = Duration::try_from_secs_f64(timeout)
             .ok()
             .filter(|answer| !answer.is_zero())
@@ -82,10 +91,11 @@ impl Participant {
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
         let state = state.map(read_state).transpose()?;
-        let driver = py.detach(|| Driver::start(config, state.as_ref().map(|bytes| &bytes[..])));
+        let driver = py
+            .detach(|| Driver::start_as(config, identity, state.as_ref().map(|bytes| &bytes[..])));
         let driver = driver.map_err(errors::start_error)?;
         exit::remember(&driver);
-        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default() })
+        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default(), pin })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -171,6 +181,21 @@ impl Participant {
     #[pyo3(name = "_fetched_in")]
     fn fetched_in(&self) -> PyResult<u64> {
         Ok(self.view()?.fetched_in)
+    }
+
+    /// What a participant of version 2 has spent of its privacy: as an epsilon, for which delta, in how many rounds, and
+    /// the epsilon of its budget. None for one of version 1.
+    #[pyo3(name = "_spent")]
+    fn spent(&self) -> PyResult<Option<Spent>> {
+        let ledger = self.driver.ledger().map_err(errors::gone)?;
+        Ok(ledger.map(|ledger| pin::spent(&ledger, self.pin.as_ref())))
+    }
+
+    /// Multiplier and clip of the noise of the current round, if there is any.
+    #[pyo3(name = "_noise")]
+    fn noise(&self) -> PyResult<Option<(f64, f64)>> {
+        let terms = self.driver.terms().map_err(errors::gone)?;
+        Ok(terms.and_then(|terms| pin::noise(&terms)))
     }
 
     /// The news since the last call, about local models and rounds: a list of tuples of a name and what belongs
@@ -279,6 +304,13 @@ fn news_tuple(py: Python<'_>, news: News) -> PyResult<Bound<'_, PyTuple>> {
         News::Rejected { late, why } => ("rejected", late, why).into_pyobject(py),
         News::GaveUp(why) => ("gave_up", why).into_pyobject(py),
         News::Over(over) => over_tuple(py, over),
+        News::Refused(refusal) => {
+            ("refused", errors::refused(py, &refusal).into_value(py)).into_pyobject(py)
+        }
+        News::Certified { round, count, included } => {
+            ("certified", round, count, included).into_pyobject(py)
+        }
+        News::NotCertified { round, why } => ("not_certified", round, why).into_pyobject(py),
         // News of a newer participant, which nobody asks about.
         _ => ("other",).into_pyobject(py),
     }

@@ -47,6 +47,15 @@ impl Participant {
         Self::drive(core::Machine::new(keys, seed, config.settings.clone()), config)
     }
 
+    /// A participant with a given identity, such as one that an admission authority has given a credential to, and
+    /// a random seed for everything else.
+    ///
+    /// # Errors
+    /// As [`Participant::new`].
+    pub fn with_identity(config: Config, keys: SigningKeyPair) -> Result<Self, Error> {
+        Self::with_keys(config, keys, random_seed()?)
+    }
+
     /// Restores a stopped participant from its saved state, with new settings.
     ///
     /// # Errors

@@ -15,7 +15,8 @@ use crate::Error;
 pub struct Config {
     /// The coordinator.
     pub url: CoordinatorUrl,
-    /// Scalar, message size and polling.
+    /// Scalar, message size and polling; and, for rounds of version 2, a [pin](Settings::pin) and a
+    /// [credential](Settings::credential).
     pub settings: Settings,
     /// What a single request must not exceed.
     pub limits: RequestLimits,

@@ -9,6 +9,8 @@ use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, FetchError, Input, Snapshot};
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
+use pet_core::v2::updater::Ledger;
+use pet_core::v2::Terms;
 use tokio::sync::{oneshot, Notify};
 
 use crate::clock::Clock;
@@ -189,6 +191,16 @@ impl Handle {
     /// The participant's public key.
     pub fn public_key(&self) -> PublicSigningKey {
         self.shared.lock().machine.keys().public()
+    }
+
+    /// What a participant of v2 has spent of its privacy; `None` for one of v1.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.shared.lock().machine.ledger().copied()
+    }
+
+    /// The terms of the round that a participant of v2 is in; `None` before the first, and for one of v1.
+    pub fn terms(&self) -> Option<Arc<Terms>> {
+        self.shared.lock().machine.terms().cloned()
     }
 
     /// The participant's task in the current round.

@@ -10,7 +10,7 @@ use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
 use crate::v2::updater::Ledger;
-use crate::v2::Updater;
+use crate::v2::{Terms, Updater};
 
 /// A participant, of one version of the protocol or the other: what drivers drive. Both take the same inputs and
 /// give the same outputs.
@@ -128,6 +128,14 @@ impl Machine {
         match self {
             Self::V1(_) => None,
             Self::V2(machine) => Some(machine.ledger()),
+        }
+    }
+
+    /// The terms of the round that a participant of v2 is in; `None` before the first, and for one of v1.
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(machine) => machine.terms(),
         }
     }
 

@@ -29,6 +29,7 @@ from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._numbers import seconds, whole
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
+from xaynet_sdk.pin import Budget, Noise, Pin, PrivacyBudget, _Path
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
 from xaynet_sdk.xaynet_sdk import (
@@ -57,6 +58,8 @@ _SHORT = 1 << 16
 _LONG = 2 << 30
 # The statuses of messages that came too late, or that there is no room for.
 _TOO_LATE = (409, 503)
+# Those of them that have other reasons.
+_NOT_LATE = ("second_statement", "too_many_headers", "unknown_upload", "other_chunk")
 # How long a look at the coordinator's status may take, in seconds.
 _LOOK = 5.0
 # And how long it may be, in bytes.
@@ -98,6 +101,11 @@ def connect(
     executor: Executor | None = None,
     keep_models: bool = False,
     on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
+    roster: Pin | _Path | None = None,
+    credential: bytes | _Path | None = None,
+    identity: bytes | _Path | None = None,
+    budget: Budget | None = None,
+    on_refusal: Callable[[Exception], object] | None = None,
 ) -> Participant:
     """Connects a participant, for an ``async with`` block; it stops at the block's end.
 
@@ -120,6 +128,9 @@ def connect(
             :meth:`Participant.global_model` was asked in last, and for no other.
         on_update_outcome: What to call, in the event loop, with what has become of models: see
             :class:`xaynet_sdk.UpdateOutcome`.
+        roster, credential, identity, budget: As for :func:`xaynet_sdk.spawn_participant`: for rounds of version 2.
+        on_refusal: What to call, in the event loop, with a :class:`xaynet_sdk.Refused` that says why this participant does not
+            go on as things are (version 2). It is logged in any case, and asked again.
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
@@ -152,6 +163,10 @@ def connect(
         max_message_size=max_message_size,
         polling=polling or p.Polling(),
         keep_models=keep_models,
+        roster=roster,
+        credential=credential,
+        identity=identity,
+        budget=budget,
     )
     return Participant(
         machine,
@@ -163,6 +178,7 @@ def connect(
         threads or os.cpu_count() or 1,
         keep_models,
         on_update_outcome,
+        on_refusal,
     )
 
 
@@ -186,6 +202,21 @@ def _is_large(weights: object) -> bool:
         return hasattr(weights, "__array__")
 
 
+class _Clock:
+    """The machine's time: it never runs backwards. In version 2 it is the time of day."""
+
+    def __init__(self, of_day: bool) -> None:
+        self._ahead = 0.0 if of_day else None
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if self._ahead is None:
+            return now
+        # A computer that sleeps counts no time.
+        self._ahead = max(self._ahead, time.time() - now)
+        return now + self._ahead
+
+
 class Participant(NotCopied):
     """A running participant, made by :func:`connect`."""
 
@@ -200,8 +231,11 @@ class Participant(NotCopied):
         threads: int,
         keep_models: bool,
         on_update_outcome: Callable[[UpdateOutcome], object] | None,
+        on_refusal: Callable[[Exception], object] | None = None,
     ) -> None:
         self._machine = machine
+        self._clock = _Clock(machine._native.needs_time_of_day)
+        self._on_refusal = on_refusal
         self._log = ParticipantLog(machine.public_key)
         self._keep_models = keep_models
         self._on_update_outcome = on_update_outcome
@@ -271,6 +305,16 @@ class Participant(NotCopied):
         """The current round; None before the first contact with the coordinator."""
         return self._round
 
+    @property
+    def budget(self) -> PrivacyBudget | None:
+        """What was spent of the privacy of this participant's data, and what is left; None in version 1."""
+        return self._machine.budget
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of the current round, if there is any."""
+        return self._machine.noise
+
     async def rounds(self) -> AsyncIterator[Round]:
         """Yields every round that begins, the current one first.
 
@@ -298,11 +342,13 @@ class Participant(NotCopied):
             GlobalModelUnavailable: The coordinator cannot be reached; try again later.
             GlobalModelLengthMisMatch: The model is of another setup of the coordinator, or the coordinator lies.
             GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
+            Refused: Version 2: this participant does not go on as things are; a subclass says what is wrong, who is to
+                blame, and what to do.
             UninitializedParticipant: The participant was stopped.
         """
         self._check()
         self._trained_for = self._rounds
-        self._machine.handle_input(time.monotonic(), p.FetchModel())
+        self._machine.handle_input(self._clock(), p.FetchModel())
         return await self._answer(self._models)
 
     async def submit(self, weights: Weights) -> bool:
@@ -341,7 +387,7 @@ class Participant(NotCopied):
             self._outcomes.late("the round that it was trained for is over")
             return False
         # (It is here that a warning is raised, where the user's line can be named.)
-        self._machine._native._set_prepared(p._millis(time.monotonic()), prepared)
+        self._machine._native._set_prepared(p._millis(self._clock()), prepared)
         self._set_by = number
         self._outcomes.model_set()
         self._settle(self._next, lambda waiting: waiting.set_result(False))
@@ -391,13 +437,13 @@ class Participant(NotCopied):
         try:
             while True:
                 self._woken.clear()
-                self._machine.handle_input(time.monotonic(), p.Tick())
+                self._machine.handle_input(self._clock(), p.Tick())
                 idle = await self._drain()
                 if idle.wake_at is None:
                     await self._woken.wait()
                     continue
                 try:
-                    async with asyncio.timeout(max(0.0, idle.wake_at - time.monotonic())):
+                    async with asyncio.timeout(max(0.0, idle.wake_at - self._clock())):
                         await self._woken.wait()
                 except TimeoutError:
                     # It is time to go on.
@@ -425,7 +471,7 @@ class Participant(NotCopied):
 
     def _feed(self, input: p.ParticipantInput) -> None:
         try:
-            self._machine.handle_input(time.monotonic(), input)
+            self._machine.handle_input(self._clock(), input)
         except p.StaleInput as error:
             self._log.debug("%s", error)
         self._woken.set()
@@ -449,7 +495,8 @@ class Participant(NotCopied):
     async def _request(self, request: p.Request) -> None:
         import httpx
 
-        limit = _SHORT if request.path in ("/params", "/message") else _LONG
+        short = request.path in ("/params", "/message", "/v2/round") or request.method == "POST"
+        limit = _SHORT if short else _LONG
         upload = len(request.body) / _UPLOAD_RATE
         timeout = httpx.Timeout(self._timeout, write=self._timeout + upload)
         answer: p.ParticipantInput
@@ -512,6 +559,14 @@ class Participant(NotCopied):
         except Exception:
             self._log.exception("on_update_outcome has raised an exception")
 
+    def _refused(self, error: Exception) -> None:
+        if self._on_refusal is None:
+            return
+        try:
+            self._on_refusal(error)
+        except Exception:
+            self._log.exception("on_refusal has raised an exception")
+
     async def _look(self, watch: _RoundWatch) -> None:
         """What has become of the round before, if the coordinator tells: those of old do not."""
         import httpx
@@ -567,9 +622,27 @@ class Participant(NotCopied):
                 if tag == "update":
                     self._settle(self._sending, lambda waiting: waiting.set_result(True))
                     self._outcomes.take_in("sent")
-            case p.Rejected(tag, _, status, reason):
+            case p.Refusal(error):
+                self._log.error(
+                    "this participant does not take part: %s [to blame: %s]",
+                    error,
+                    getattr(error, "blame", ""),
+                )
+                self._refused(error)
+            case p.Certified(number, count, included):
+                mine = ""
+                if included is not None:
+                    mine = ", this participant's " + ("among them" if included else "left out")
+                level = logging.WARNING if included is False else logging.INFO
+                text = "round %d is certified: %d models were added up%s"
+                self._log.log(level, text, number, count, mine)
+                self._outcomes.take_in("certified", number, count, included)
+            case p.NotCertified(number, reason):
+                self._log.info("round %d has no certificate: %s", number, reason)
+                self._outcomes.take_in("not_certified", number, reason)
+            case p.Rejected(tag, label, status, reason):
                 # To be late is nothing unusual: a round ends once there are enough.
-                late = status in _TOO_LATE
+                late = status in _TOO_LATE and label not in _NOT_LATE
                 level = logging.INFO if late else logging.WARNING
                 self._log.log(level, "the coordinator has rejected the %s message: %s", tag, reason)
                 if tag == "update" and late:

@@ -14,6 +14,18 @@ from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
+from xaynet_sdk.pin import (
+    Budget,
+    Noise,
+    Pin,
+    PrivacyBudget,
+    _Path,
+    native_credential,
+    native_identity,
+    native_pin,
+    noise,
+    privacy_budget,
+)
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
 
@@ -42,6 +54,10 @@ class AsyncParticipant(NotCopied, threading.Thread):
         keep_models: bool = True,
         on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
         max_message_size: int | None = None,
+        roster: Pin | _Path | None = None,
+        credential: bytes | _Path | None = None,
+        identity: bytes | _Path | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self._native = xaynet_sdk.Participant(
@@ -52,6 +68,9 @@ class AsyncParticipant(NotCopied, threading.Thread):
             tls=None if tls is None else tls._files(),
             keep_models=keep_models,
             max_message_size=max_message_size,
+            pin=native_pin(roster, budget),
+            credential=native_credential(credential, roster),
+            identity=native_identity(identity, state),
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)
@@ -122,6 +141,8 @@ class AsyncParticipant(NotCopied, threading.Thread):
                 cleared nevertheless, so that a loop that waits for it does not spin.
             GlobalModelLengthMisMatch: The model is of another setup of the coordinator, or the coordinator lies.
             GlobalModelDataTypeMisMatch: The model has weights that its data type does not have.
+            Refused: Version 2: this participant does not go on as things are; a subclass says what is wrong, who is to
+                blame, and what to do.
             UninitializedParticipant: The participant was stopped.
             LocalModelLengthMisMatch, LocalModelDataTypeMisMatch: A local model that was set before
                 the first contact with the coordinator, or for another configuration of it, does not
@@ -171,6 +192,25 @@ class AsyncParticipant(NotCopied, threading.Thread):
                 self._outcomes.model_set()
         if not taken:
             self._outcomes.late("the round whose global model was fetched last is over")
+
+    @property
+    def budget(self) -> PrivacyBudget | None:
+        """What was spent of the privacy of this participant's data, and what is left; None in version 1. (Not in
+        Xaynet.)
+
+        Raises:
+            UninitializedParticipant: The participant was stopped.
+        """
+        return privacy_budget(self._native._spent())
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of the current round, if there is any. (Not in Xaynet.)
+
+        Raises:
+            UninitializedParticipant: The participant was stopped.
+        """
+        return noise(self._native._noise())
 
     def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> SavedState:
         """Stops the participant at once and gives its state, to be restored with: a list of integers, and bytes where

@@ -15,7 +15,8 @@ class UpdateOutcome:
     """What became of a local model.
 
     A model that was accepted counts in the round's global model, unless the round fails later on: then there is a
-    second outcome, ``round_failed``.
+    second outcome, ``round_failed``. In version 2 there is always a second one, once it is known: ``certified``,
+    ``left_out`` or ``round_failed``.
     """
 
     #: ``accepted``: the coordinator has it. (Coordinators of old do not tell: there it was sent.)
@@ -23,9 +24,14 @@ class UpdateOutcome:
     #: already; it was dropped.
     #: ``rejected``: the coordinator does not take it, or it could not be made into a message.
     #: ``round_failed``: it was accepted, and then the round failed. (Coordinators of old do not tell.)
-    kind: Literal["accepted", "late", "rejected", "round_failed"]
+    #: ``certified``: version 2: it was accepted, and it is proven to be in the global model, which has a certificate.
+    #: ``left_out``: version 2: it was accepted, and it is not in the global model: the round's reports say why.
+    kind: Literal["accepted", "late", "rejected", "round_failed", "certified", "left_out"]
     #: Why, for people; empty if it was accepted.
     reason: str = ""
+    #: Where it is certified or left out: the number of the round, and of how many models the global one is the mean.
+    round: int | None = None
+    count: int | None = None
 
 
 class OutcomeTracker:
@@ -84,6 +90,18 @@ class OutcomeTracker:
                         told = UpdateOutcome("round_failed", why)
                         self._model = "none"
                 case "completed", ():
+                    if self._model == "accepted":
+                        self._model = "none"
+                case "certified", (number, count, included):
+                    if included is True:
+                        told = UpdateOutcome("certified", "", number, count)
+                    elif included is False:
+                        why = "it is not among those that the groups have agreed on"
+                        told = UpdateOutcome("left_out", why, number, count)
+                    if included is not None and self._model == "accepted":
+                        self._model = "none"
+                case "not_certified", (number, why):
+                    told = UpdateOutcome("round_failed", why, number)
                     if self._model == "accepted":
                         self._model = "none"
                 case "over", (_, reason, why):

@@ -16,6 +16,18 @@ from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
+from xaynet_sdk.pin import (
+    Budget,
+    Noise,
+    Pin,
+    PrivacyBudget,
+    _Path,
+    native_credential,
+    native_identity,
+    native_pin,
+    noise,
+    privacy_budget,
+)
 from xaynet_sdk.sealing import sealer
 from xaynet_sdk.tls import Tls
 
@@ -116,6 +128,10 @@ class InternalParticipant(NotCopied, threading.Thread):
         tls: Tls | None = None,
         keep_models: bool = False,
         max_message_size: int | None = None,
+        roster: Pin | _Path | None = None,
+        credential: bytes | _Path | None = None,
+        identity: bytes | _Path | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self.error = None
@@ -127,6 +143,9 @@ class InternalParticipant(NotCopied, threading.Thread):
             tls=None if tls is None else tls._files(),
             keep_models=keep_models,
             max_message_size=max_message_size,
+            pin=native_pin(roster, budget),
+            credential=native_credential(credential, roster),
+            identity=native_identity(identity, state),
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)
@@ -152,6 +171,25 @@ class InternalParticipant(NotCopied, threading.Thread):
         error, self._construction_error = self._construction_error, None
         if error is not None:
             raise error
+
+    @property
+    def budget(self) -> PrivacyBudget | None:
+        """What was spent of the privacy of this participant's data, and what is left; None in version 1. (Not in
+        Xaynet.)
+
+        Raises:
+            UninitializedParticipant: The participant was stopped.
+        """
+        return privacy_budget(self._native._spent())
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of the current round, if there is any. (Not in Xaynet.)
+
+        Raises:
+            UninitializedParticipant: The participant was stopped.
+        """
+        return noise(self._native._noise())
 
     def stop(
         self,
@@ -329,6 +367,10 @@ class _Participation:
             self._native.tick(_TICK)
             self._report_earlier_model()
             for news in self._native._news():
+                if news[0] == "refused":
+                    # Once for each reason; the participant asks again by itself.
+                    with self._guard(self._participant):
+                        raise news[1]
                 self._outcomes.take_in(*news)
             # In this order, so that it is never asked for this round and answered with an older model.
             needs_model = self._native.should_set_model()
@@ -364,6 +406,9 @@ class _Participation:
             level = logging.DEBUG if self._unavailable else logging.WARNING
             self._log.log(level, "the global model cannot be fetched, trying again: %s", error)
             self._unavailable = True
+            return
+        except xaynet_sdk.Refused:
+            # The user was told, or is about to be; it is tried again, as it may be put right.
             return
         except (xaynet_sdk.LocalModelLengthMisMatch, xaynet_sdk.LocalModelDataTypeMisMatch):
             # About a local model of earlier: the global model comes next time.

@@ -15,7 +15,8 @@ How to drive a machine:
 3. Tell the machine with ``handle_input``, and begin again.
 
 Times are seconds of any clock that does not run backwards, such as ``time.monotonic()`` or
-``trio.current_time()``; begin a restored machine with any time that you like.
+``trio.current_time()``; begin a restored machine with any time that you like. (A participant with a roster, which is one of
+version 2, compares the time with what others have signed: give it ``time.time()``.)
 
 Example:
     A whole round in memory::
@@ -44,6 +45,12 @@ from xaynet_sdk import xaynet_sdk as _native
 from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._settings import flat_settings as _flat_settings
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.pin import Budget, Noise, Pin, PrivacyBudget, _Path
+from xaynet_sdk.pin import native_credential as _native_credential
+from xaynet_sdk.pin import native_identity as _native_identity
+from xaynet_sdk.pin import native_pin as _native_pin
+from xaynet_sdk.pin import noise as _noise
+from xaynet_sdk.pin import privacy_budget as _privacy_budget
 from xaynet_sdk.sealing import as_bytes as _as_bytes
 from xaynet_sdk.sealing import seal as _seal
 from xaynet_sdk.sealing import unseal as _unseal
@@ -52,10 +59,13 @@ from xaynet_sdk.xaynet_sdk import _Job as Job
 from xaynet_sdk.xaynet_sdk import _JobResult as JobResult
 
 if TYPE_CHECKING:
+    from xaynet_sdk._sealed import SealedCoordinator
+
     _Task: TypeAlias = Literal["none", "sum", "update"]
     _Tag: TypeAlias = Literal["sum", "update", "sum2"]
 
 __all__ = [
+    "Certified",
     "CoordinatorInput",
     "CoordinatorMachine",
     "CoordinatorOutput",
@@ -78,6 +88,7 @@ __all__ = [
     "ModelOutdated",
     "ModelRejected",
     "NewRound",
+    "NotCertified",
     "Other",
     "ParticipantInput",
     "ParticipantMachine",
@@ -85,7 +96,9 @@ __all__ = [
     "PhaseBegan",
     "PhaseEnded",
     "Polling",
+    "PrivacySpent",
     "Progress",
+    "Refusal",
     "Rejected",
     "Request",
     "Response",
@@ -353,6 +366,45 @@ class GlobalModelFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Version 2: this participant does not go on as things are. It asks again: what is wrong may be put right."""
+
+    #: A :class:`xaynet_sdk.Refused`: what is wrong, who is to blame, and what to do.
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """Version 2: a round has ended with a global model, and its certificate holds."""
+
+    round: int
+    #: How many models were added up.
+    count: int
+    #: Whether this participant's is one of them, which is proven; None if it has sent none in that round.
+    included: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotCertified:
+    """Version 2: a round for which this participant has made an update has ended without a certificate."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySpent:
+    """Version 2: a model was masked for a round with noise, which costs privacy whether the round ends well or not."""
+
+    round: int
+    #: What was spent in all rounds so far, as an epsilon for this delta.
+    spent: float
+    delta: float
+    #: The epsilon of the budget; None without one.
+    budget: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MessageAccepted:
     """A coordinator has accepted a participant's message."""
 
@@ -442,6 +494,10 @@ ParticipantOutput: TypeAlias = (
     | Trouble
     | GlobalModel
     | GlobalModelFailed
+    | Refusal
+    | Certified
+    | NotCertified
+    | PrivacySpent
     | Other
 )
 CoordinatorOutput: TypeAlias = (
@@ -472,6 +528,10 @@ _OUTPUTS: dict[str, Any] = {
     "trouble": Trouble,
     "global_model": GlobalModel,
     "global_model_failed": GlobalModelFailed,
+    "refused": Refusal,
+    "certified": Certified,
+    "not_certified": NotCertified,
+    "budget_spent": PrivacySpent,
     "message_accepted": MessageAccepted,
     "message_rejected": MessageRejected,
     "phase_began": PhaseBegan,
@@ -504,6 +564,8 @@ class ParticipantMachine(NotCopied):
         polling: How often the coordinator is asked.
         arrays: Whether global models are NumPy arrays (then NumPy is needed) or lists.
         keep_models: Whether a local model that was not used in the round that it was set in is kept for a later one.
+        roster, credential, identity, budget: As for :func:`xaynet_sdk.spawn_participant`: for rounds of version 2. The
+            machine's time is then the time of day, as ``time.time()`` gives it.
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
@@ -522,9 +584,14 @@ class ParticipantMachine(NotCopied):
         polling: Polling | None = None,
         arrays: bool = True,
         keep_models: bool = True,
+        roster: Pin | _Path | None = None,
+        credential: bytes | _Path | None = None,
+        identity: bytes | _Path | None = None,
+        budget: Budget | None = None,
     ) -> None:
         if seed is not None and state is not None:
             raise ValueError("a machine is made from a seed or from a state, not from both")
+        secret = _native_identity(identity, state)
         if state is not None:
             state = _unseal(state, key=key, passphrase=passphrase)
         self._arrays = arrays
@@ -537,6 +604,9 @@ class ParticipantMachine(NotCopied):
             max_model_length,
             (pauses.after_progress, pauses.initial, pauses.factor, pauses.max),
             keep_models,
+            _native_pin(roster, budget),
+            _native_credential(credential, roster),
+            secret,
         )
 
     def handle_input(self, now: float, input: ParticipantInput) -> None:
@@ -593,6 +663,16 @@ class ParticipantMachine(NotCopied):
     def public_key(self) -> bytes:
         """The public key by which the coordinator knows this participant."""
         return self._native.public_key
+
+    @property
+    def budget(self) -> PrivacyBudget | None:
+        """What was spent of its privacy, and what is left; None in version 1."""
+        return _privacy_budget(self._native.spent)
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of the current round, if there is any."""
+        return _noise(self._native.noise)
 
     @property
     def parameters(self) -> RoundParameters | None:
@@ -734,7 +814,7 @@ class CoordinatorMachine(NotCopied):
 
 
 def settle(
-    coordinator: CoordinatorMachine, now: float, *, threads: int = 1
+    coordinator: CoordinatorMachine | SealedCoordinator, now: float, *, threads: int = 1
 ) -> Iterator[CoordinatorOutput]:
     """Runs a coordinator's jobs until it is idle, and gives its other outputs, :class:`Idle` last."""
     while True:
@@ -749,7 +829,7 @@ def settle(
 
 def exchange(
     participant: ParticipantMachine,
-    coordinator: CoordinatorMachine,
+    coordinator: CoordinatorMachine | SealedCoordinator,
     now: float,
     *,
     threads: int = 1,

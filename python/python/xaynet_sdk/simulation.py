@@ -19,14 +19,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from xaynet_sdk import protocol
 from xaynet_sdk._numbers import whole
+from xaynet_sdk._sealed import BEGINNING, SealedCoordinator
 from xaynet_sdk._settings import with_defaults
 from xaynet_sdk._types import Weights
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.participant import ParticipantABC
+from xaynet_sdk.pin import Budget, Noise
 from xaynet_sdk.xaynet_sdk import XaynetError, _advice
 
 if TYPE_CHECKING:
@@ -180,6 +182,11 @@ def simulate(
     max_failures: int = 100,
     threads: int | None = None,
     resume: Simulation | None = None,
+    protocol: Literal["v1", "v2"] = "v1",
+    groups: int = 3,
+    members: int = 3,
+    noise: Noise | None = None,
+    budget: Budget | None = None,
 ) -> Simulation:
     """Runs a federation of this process's participants for some rounds.
 
@@ -215,12 +222,21 @@ def simulate(
         resume: What an earlier call has given, or an exception's ``simulation``: goes on from there, with the same
             participants (which keep what they have learnt), until there are ``rounds`` rounds in all. Length, mask and
             settings of the coordinator are those of the earlier call; scalars may be others.
+        protocol: ``v2`` for sealed groups: nobody is drawn, all participants train, and a committee that is simulated as
+            well takes the masks off. At least three participants; masks are ``Word32`` or ``Word64`` (by default
+            ``Word32/F32/B0/M3``). Neither ``settings`` nor ``resume`` are for it.
+        groups, members: Version 2: how many groups the committee has, and how many members a group (an odd number).
+        noise: Version 2: noise for differential privacy. What is masked is then the difference of a local model from
+            the global one, clipped; the bound has to be ``B0``, and scalars 1. It is useful only for many more participants
+            than ``sqrt(groups * model_length) * multiplier``.
+        budget: Version 2: each participant's privacy budget; when it is spent they stop, and the simulation with them.
 
     Raises:
         ValueError: A number makes no sense, or ``resume`` is of other participants.
         SimulationError: Rounds fail, ``max_failures`` in a row.
         Exception: Whatever a participant raises, unless its ``on_error`` returns True.
     """
+    sealed = _sealed(protocol, groups, members, noise, budget, settings, resume)
     whole("model_length", model_length, 1)
     whole("rounds", rounds, 0)
     whole("max_failures", max_failures, 1)
@@ -236,6 +252,7 @@ def simulate(
         seed,
         threads or os.cpu_count() or 1,
         result.state,
+        sealed,
     )
     if resume is not None and resume.state is None:
         raise ValueError("the simulation to be resumed has no state: give what simulate has given")
@@ -272,6 +289,46 @@ def simulate(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What there is to a simulation of version 2."""
+
+    groups: int
+    members: int
+    noise: Noise | None
+    budget: Budget | None
+
+
+def _sealed(
+    version: object,
+    groups: int,
+    members: int,
+    noise: Noise | None,
+    budget: Budget | None,
+    settings: object,
+    resume: object,
+) -> _Sealed | None:
+    if version not in ("v1", "v2"):
+        raise ValueError(f'protocol is "v1" or "v2", not {version!r}')
+    if version == "v1":
+        if noise is not None or budget is not None:
+            raise ValueError('noise and a budget are for protocol="v2"')
+        return None
+    whole("groups", groups, 1)
+    whole("members", members, 1)
+    if groups > 16 or members > 31 or members % 2 == 0:
+        raise ValueError(
+            f"a committee has 1 to 16 groups of an odd number of members, 31 at most: not {groups} of {members}"
+        )
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(f"noise is a xaynet_sdk.Noise(multiplier, clip), not {noise!r}")
+    if settings is not None:
+        raise ValueError('settings are for protocol="v1"')
+    if resume is not None:
+        raise ValueError('a simulation with protocol="v2" cannot be resumed')
+    return _Sealed(groups, members, noise, budget)
+
+
 def _metrics(found: Mapping[str, float] | float) -> dict[str, float]:
     try:
         if isinstance(found, Mapping):
@@ -291,6 +348,9 @@ class _Member:
         self.trainer = trainer
         self.wake_at: float | None = 0.0
         self.training_input: Any = None
+        # Version 2: whether it waits for the global model, and is asked to train meanwhile.
+        self.fetching = False
+        self.needed = False
         self.outcomes = OutcomeTracker(self._tell_outcome)
 
     def _tell_outcome(self, outcome: UpdateOutcome) -> None:
@@ -331,8 +391,14 @@ class _Federation:
         seed: int,
         threads: int,
         state: bytes | None = None,
+        sealed: _Sealed | None = None,
     ) -> None:
-        if len(trainers) < 4:
+        if sealed is not None and len(trainers) < 3:
+            raise ValueError(
+                f"a federation has at least 3 participants, and this one has {len(trainers)}: the sum of fewer models "
+                "hides nobody"
+            )
+        if sealed is None and len(trainers) < 4:
             raise ValueError(
                 f"a federation has at least 4 participants, and this one has {len(trainers)}: the "
                 "coordinator unmasks the sum of at least 3 models, and somebody has to sum the masks"
@@ -361,17 +427,27 @@ class _Federation:
                 "give the same ones, in the same order"
             )
         self._resumed = state is not None
-        self._now = saved.now
+        self._now = saved.now if sealed is None else BEGINNING
         prob = min(_SUM_PROB, _SUMMERS / len(trainers))
-        self._coordinator = protocol.CoordinatorMachine(
-            model_length,
-            mask=mask,
-            settings=with_defaults({**_PHASES, "pet.sum.prob": prob}, settings),
-            seed=None if self._resumed else _seed(seed, "coordinator"),
-            state=saved.coordinator if self._resumed else None,
-            now=self._now,
-        )
         polling = protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE)
+        self._sealed = sealed is not None
+        self.model: _Array | None = saved.model
+        self._told_of_precision = False
+        self._begin()
+        self._events: list[protocol.CoordinatorOutput] = []
+        if sealed is not None:
+            self._begin_sealed(sealed, trainers, weights, model_length, mask, seed)
+            return
+        self._coordinator: protocol.CoordinatorMachine | SealedCoordinator = (
+            protocol.CoordinatorMachine(
+                model_length,
+                mask=mask,
+                settings=with_defaults({**_PHASES, "pet.sum.prob": prob}, settings),
+                seed=None if self._resumed else _seed(seed, "coordinator"),
+                state=saved.coordinator if self._resumed else None,
+                now=self._now,
+            )
+        )
         self._members = [
             _Member(
                 protocol.ParticipantMachine(
@@ -385,10 +461,46 @@ class _Federation:
             )
             for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True))
         ]
-        self.model: _Array | None = saved.model
-        self._told_of_precision = False
-        self._begin()
-        self._events: list[protocol.CoordinatorOutput] = []
+
+    def _begin_sealed(
+        self,
+        sealed: _Sealed,
+        trainers: list[Trainer],
+        weights: list[float],
+        model_length: int,
+        mask: str | None,
+        seed: int,
+    ) -> None:
+        coordinator = SealedCoordinator(
+            model_length,
+            mask or "Word32/F32/B0/M3",
+            sealed.groups,
+            sealed.members,
+            len(trainers),
+            sealed.noise,
+            _seed(seed, "coordinator"),
+            self._now,
+            self._threads,
+        )
+        self._coordinator = coordinator
+        self._members = []
+        for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True)):
+            secret = _seed(seed, f"participant {index}")
+            # The credential is for its key, which follows from its identity.
+            key = protocol.ParticipantMachine(
+                secret, identity=secret, roster=coordinator.roster
+            ).public_key
+            machine = protocol.ParticipantMachine(
+                secret,
+                identity=secret,
+                scalar=scalar,
+                polling=protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE),
+                keep_models=False,
+                roster=coordinator.roster,
+                credential=coordinator.credential(key),
+                budget=sealed.budget,
+            )
+            self._members.append(_Member(machine, trainer))
 
     def begin(self) -> None:
         """Whoever goes on in the middle of a round has to have its global model."""
@@ -397,8 +509,10 @@ class _Federation:
                 if member.machine.parameters is not None:
                     member.new_round(self.model)
 
-    def state(self) -> bytes:
-        """All machines, and what time it is for them."""
+    def state(self) -> bytes | None:
+        """All machines, and what time it is for them. Nothing in version 2: the committee cannot be saved."""
+        if isinstance(self._coordinator, SealedCoordinator):
+            return None
         participants = [member.machine.snapshot() for member in self._members]
         return _Saved(self._now, self._coordinator.snapshot(), participants, self.model).write()
 
@@ -422,7 +536,7 @@ class _Federation:
             for event in events:
                 if isinstance(event, protocol.RoundFailed):
                     self.failures.append(event.reason)
-                    for member in self._members:
+                    for member in self._members if not self._sealed else ():
                         member.outcomes.take_in("failed", event.reason)
                     if len(self.failures) >= max_failures:
                         error = SimulationError(
@@ -433,7 +547,7 @@ class _Federation:
                         raise error
             for event in events:
                 if isinstance(event, protocol.RoundCompleted):
-                    for member in self._members:
+                    for member in self._members if not self._sealed else ():
                         member.outcomes.take_in("completed")
                     model = self._coordinator.global_model()
                     if model is None:
@@ -467,6 +581,28 @@ class _Federation:
         ):
             try:
                 match event:
+                    case protocol.NewRound() if self._sealed:
+                        # The model comes with its certificate, when the machine has checked it.
+                        member.outcomes.take_in("round")
+                        member.fetching, member.needed = True, False
+                        member.machine.handle_input(self._now, protocol.FetchModel())
+                    case protocol.GlobalModel(model) if self._sealed:
+                        member.fetching = False
+                        member.new_round(model)
+                        if member.needed:
+                            self._train(member)
+                    case protocol.GlobalModelFailed() if self._sealed and member.fetching:
+                        member.machine.handle_input(self._now, protocol.FetchModel())
+                    case protocol.ModelNeeded() if self._sealed:
+                        member.needed = True
+                        if not member.fetching:
+                            self._train(member)
+                    case protocol.Refusal(error):
+                        raise error
+                    case protocol.Certified(number, count, included):
+                        member.outcomes.take_in("certified", number, count, included)
+                    case protocol.NotCertified(number, reason):
+                        member.outcomes.take_in("not_certified", number, reason)
                     case protocol.NewRound():
                         # Of a round that this one knows nothing of, there may be a model already.
                         latest = self._coordinator.global_model()
@@ -476,11 +612,7 @@ class _Federation:
                         member.outcomes.take_in("round")
                         member.new_round(self.model)
                     case protocol.ModelNeeded():
-                        weights = member.train()
-                        if weights is not None:
-                            member.outcomes.model_set()
-                            member.machine.handle_input(self._now, protocol.SetModel(weights))
-                            self._tell_of_precision_once(member.machine)
+                        self._train(member)
                     case protocol.ModelRejected(error):
                         raise error
                     case protocol.ModelMasked(clamped, largest):
@@ -498,6 +630,14 @@ class _Federation:
             except Exception as error:
                 if not member.settled(error):
                     raise
+
+    def _train(self, member: _Member) -> None:
+        member.needed = False
+        weights = member.train()
+        if weights is not None:
+            member.outcomes.model_set()
+            member.machine.handle_input(self._now, protocol.SetModel(weights))
+            self._tell_of_precision_once(member.machine)
 
     def _tell_of_precision_once(self, machine: protocol.ParticipantMachine) -> None:
         """Thousands of participants would all give the same warning."""

@@ -10,6 +10,7 @@ from xaynet_sdk._types import State
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.outcome import UpdateOutcome
 from xaynet_sdk.participant import InternalParticipant, ParticipantABC
+from xaynet_sdk.pin import Budget, Pin, _Path
 from xaynet_sdk.sealing import unseal
 from xaynet_sdk.tls import Tls
 
@@ -28,6 +29,10 @@ def spawn_participant(
     tls: Tls | None = None,
     keep_models: bool = False,
     max_message_size: int | None = None,
+    roster: Pin | _Path | None = None,
+    credential: bytes | _Path | None = None,
+    identity: bytes | _Path | None = None,
+    budget: Budget | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -49,11 +54,21 @@ def spawn_participant(
         max_message_size: Longer messages are split into parts of at most so many bytes, for proxies that take no
             larger ones. (A participant that is refused with status 413 by a proxy finds a size by itself, at the
             price of some attempts.) (Not in Xaynet.)
+        roster: For rounds of version 2, in which no sum participant and coordinator together see a model: the roster to
+            insist on. A :class:`xaynet_sdk.Pin`, a roster file, or the roster's hash in hexadecimal digits. Such a
+            participant takes no part in rounds of version 1; what is wrong with a coordinator or a round is a
+            :class:`xaynet_sdk.Refused`, given to ``on_error``. (Not in Xaynet.)
+        credential: What the roster's admission authority has given for this participant's key, where it has an
+            authority: bytes, hexadecimal digits, or a file, as ``pet-coordinator roster admit`` writes them. (Not in
+            Xaynet.)
+        identity: The key that the credential is for: a key file, as ``pet-coordinator keys generate`` writes it, or its 32
+            secret bytes. By default a new participant has a new key. (Not in Xaynet.)
+        budget: The privacy budget: then only rounds with noise are taken part in, until it is spent. (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
-        ParticipantInit: The URL, the scalar, the time-out or the size is invalid, a certificate cannot be read, or
-            the environment names a proxy that cannot be used.
+        ParticipantInit: The URL, the scalar, the time-out or the size is invalid, a certificate cannot be read, the
+            environment names a proxy that cannot be used, or roster, credential, identity or budget are none.
         ParticipantRestore: The state cannot be read.
         SealError: The state does not open with this key or passphrase, or needs one.
         TypeError: It is an instance, not a class.
@@ -79,6 +94,10 @@ def spawn_participant(
         tls=tls,
         keep_models=keep_models,
         max_message_size=max_message_size,
+        roster=roster,
+        credential=credential,
+        identity=identity,
+        budget=budget,
     )
     internal.start()
     internal.wait_until_ready()
@@ -97,6 +116,10 @@ def spawn_async_participant(
     keep_models: bool = True,
     on_update_outcome: Callable[[UpdateOutcome], object] | None = None,
     max_message_size: int | None = None,
+    roster: Pin | _Path | None = None,
+    credential: bytes | _Path | None = None,
+    identity: bytes | _Path | None = None,
+    budget: Budget | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant that takes local models whenever they are ready.
 
@@ -124,6 +147,10 @@ def spawn_async_participant(
         keep_models=keep_models,
         on_update_outcome=on_update_outcome,
         max_message_size=max_message_size,
+        roster=roster,
+        credential=credential,
+        identity=identity,
+        budget=budget,
     )
     participant.start()
     return participant, notifier

@@ -7,6 +7,8 @@
 mod coordinator;
 mod job;
 mod participant;
+#[cfg(feature = "coordinator")]
+mod sealed;
 
 pub(crate) use participant::message_size;
 
@@ -25,6 +27,8 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::JobResult>()?;
     #[cfg(feature = "coordinator")]
     module.add_class::<coordinator::CoordinatorMachine>()?;
+    #[cfg(feature = "coordinator")]
+    module.add_class::<sealed::SealedCoordinator>()?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::job::{of_another, Job, JobResult, Outcome};
 use super::{parameters, seed, task_name, type_name};
 use crate::errors::{self, ParticipantInit, ParticipantRestore, StaleInput};
+use crate::pin::{self, PinTuple, Spent};
 use crate::state_in::read_state;
 use crate::{weights_in, weights_out};
 
@@ -37,7 +38,11 @@ pub(crate) struct PreparedModel(Mutex<Option<CheckedModel>>);
 #[pymethods]
 impl ParticipantMachine {
     #[new]
-    #[pyo3(signature = (seed_bytes, state, scalar, max_message_size, max_model_length, polling, keep_models))]
+    #[pyo3(signature = (
+        seed_bytes, state, scalar, max_message_size, max_model_length, polling, keep_models,
+        pin=None, credential=None, identity=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
     fn new(
         seed_bytes: Option<&[u8]>,
         state: Option<&Bound<'_, PyAny>>,
@@ -46,11 +51,22 @@ impl ParticipantMachine {
         max_model_length: Option<u64>,
         polling: Option<(f64, f64, f64, f64)>,
         keep_models: bool,
+        pin: Option<PinTuple>,
+        credential: Option<&[u8]>,
+        identity: Option<&[u8]>,
     ) -> PyResult<Self> {
         let mut settings = settings(scalar, max_message_size, max_model_length, polling)?;
         settings.keep_models = keep_models;
+        pin::settle(&mut settings, pin, credential)?;
+        let identity = pin::identity(identity)?;
         let machine = match state {
-            None => Machine::new(RootSeed::new(seed(seed_bytes)?), settings),
+            None => {
+                let root = RootSeed::new(seed(seed_bytes)?);
+                match identity {
+                    None => Machine::new(root, settings),
+                    Some(keys) => Machine::with_keys(keys, root, settings),
+                }
+            }
             Some(saved) => Machine::restore(&read_state(saved)?, settings)
                 .map_err(|error| ParticipantRestore::new_err(error.to_string()))?,
         };
@@ -200,6 +216,26 @@ impl ParticipantMachine {
         self.lock().has_model()
     }
 
+    /// What was spent of its privacy: see `Participant._spent`.
+    #[getter]
+    fn spent(&self) -> Option<Spent> {
+        let machine = self.lock();
+        let core = machine.core();
+        core.ledger().map(|ledger| pin::spent(ledger, core.settings().pin.as_ref()))
+    }
+
+    /// Multiplier and clip of the noise of the current round, if there is any.
+    #[getter]
+    fn noise(&self) -> Option<(f64, f64)> {
+        self.lock().core().terms().and_then(|terms| pin::noise(terms))
+    }
+
+    /// Whether its time is the time of day.
+    #[getter]
+    fn needs_time_of_day(&self) -> bool {
+        self.lock().core().needs_time_of_day()
+    }
+
     #[getter]
     fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let key = self.lock().core().keys().public();
@@ -338,6 +374,18 @@ fn event_tuple<'py>(
         }
         Event::GlobalModelFailed(error) => {
             ("global_model_failed", errors::fetch_error(&error).into_value(py)).into_pyobject(py)
+        }
+        Event::Refused(refusal) => {
+            ("refused", errors::refused(py, &refusal).into_value(py)).into_pyobject(py)
+        }
+        Event::Certified { round, count, included } => {
+            ("certified", round, count, included).into_pyobject(py)
+        }
+        Event::NotCertified { round, reason } => {
+            ("not_certified", round, reason.unwrap_or_default()).into_pyobject(py)
+        }
+        Event::BudgetSpent { round, spent, delta, budget } => {
+            ("budget_spent", round, spent, delta, budget).into_pyobject(py)
         }
         other => ("other", format!("{other:?}")).into_pyobject(py),
     }

@@ -26,12 +26,13 @@ use crate::crypto::{
     Signature, SigningKeyPair, TaskSignatures,
 };
 use crate::job::{JobKind, Work};
+use crate::mask::noise::ClipError;
 use crate::mask::{MaskError, MaskObjectError, MaskObjectView, MaskPart, MaskReport, MaskSumPart};
 use crate::message::{ChunkError, MessageSize, SeedOpenError};
 use crate::model::{CastError, DataType, Model, Scalar};
 use crate::participant::FetchError;
 use crate::round::{DecodeError, RoundParameters};
-use crate::v2::updater::{DifferenceError, UpdaterOutcome};
+use crate::v2::updater::UpdaterOutcome;
 
 /// How many numbers a step takes: about a millisecond's work.
 const NUMBERS_PER_STEP: usize = 8192;
@@ -94,17 +95,17 @@ pub enum ComposeError {
     },
     /// Version 2, with noise: there is no difference that could be masked.
     #[error(transparent)]
-    Difference(DifferenceError),
+    Clip(ClipError),
     /// There are so few masks to add up that their sum would give one of them away.
     #[error("the coordinator gives only {0} mask seeds to add up, at least {MIN_SEEDS} are due: the sum would give single models away")]
     TooFewSeeds(usize),
 }
 
-impl From<DifferenceError> for ComposeError {
-    fn from(error: DifferenceError) -> Self {
+impl From<ClipError> for ComposeError {
+    fn from(error: ClipError) -> Self {
         match error {
-            DifferenceError::Mask(error) => error.into(),
-            error => Self::Difference(error),
+            ClipError::NotFinite { index } => MaskError::NotFinite { index }.into(),
+            error => Self::Clip(error),
         }
     }
 }

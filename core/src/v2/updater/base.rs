@@ -195,7 +195,7 @@ impl Updater {
     fn give(&mut self, model: Option<(Arc<Model>, ModelHash)>) {
         if self.wishes > 0 {
             let (model, hash) = model.unzip();
-            self.given = hash;
+            self.given = Some(hash);
             self.answer_wishes(model);
         }
     }

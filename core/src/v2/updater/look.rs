@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::jobs::{CheckRoster, Flaw};
 use super::machine::{Activity, Asked, Updater, MAX_RETRY_AFTER};
 use super::refusal::{LARGEST_FIRST, LONGEST_LEAP};
 use super::state::{Round, Stage};
 use super::Refusal;
 use crate::crypto::Task;
+use crate::mask::noise::{HeadRoom, Noise};
 use crate::model::Scalar;
 use crate::participant::{Event, Reject, TransportFault, TroubleReason};
 use crate::problem::Problem;
 use crate::request::{RequestId, Response};
-use crate::v2::{Call, Context, DecodeError, Phase, Roster, RoundView, Terms};
+use crate::v2::{Budget, Call, Context, DecodeError, NoiseTerms, Phase, Roster, RoundView, Terms};
 
 /// What there is of something that was asked for.
 pub(super) enum Found {
@@ -54,7 +56,9 @@ impl Updater {
         match (asked, found) {
             (Asked::Round, Found::Nothing) => self.refuse(Refusal::NoV2),
             (Asked::Round, Found::Body(response)) => self.handle_round(&response.body),
-            (Asked::Roster, Found::Body(response)) => self.handle_roster(&response.body),
+            (Asked::Roster, Found::Body(response)) => {
+                self.job(CheckRoster::new(response.body, self.pin));
+            }
             (Asked::Announcements, Found::Body(response)) => self.check_list(response.body),
             (Asked::Certificate(round), found) => self.handle_certificate(round, found),
             (Asked::Proof, found) => self.handle_proof(found),
@@ -76,17 +80,14 @@ impl Updater {
         }
     }
 
-    fn handle_roster(&mut self, body: &Bytes) {
-        let roster = match Roster::from_bytes(body) {
-            Ok(roster) => roster,
-            Err(error) => return self.malformed("roster", error),
-        };
-        match self.pin.check_roster(&roster) {
-            Ok(()) => {
-                self.roster = Some(Arc::new(roster));
+    pub(super) fn roster_checked(&mut self, checked: Result<Arc<Roster>, Flaw>) {
+        match checked {
+            Ok(roster) => {
+                self.roster = Some(roster);
                 self.step();
             }
-            Err(error) => self.refuse(error.into()),
+            Err(Flaw::Malformed(error)) => self.malformed("roster", error),
+            Err(Flaw::Refused(refusal)) => self.refuse(refusal),
         }
     }
 
@@ -99,8 +100,9 @@ impl Updater {
 
     /// Does what is next, right after a look at the round.
     pub(super) fn step(&mut self) {
-        if let Err(refusal) = self.next_step() {
-            self.refuse(refusal);
+        match self.next_step() {
+            Ok(()) => self.is_troubled = false,
+            Err(refusal) => self.refuse(refusal),
         }
     }
 
@@ -172,10 +174,19 @@ impl Updater {
         }
         // Once it is masked for this round, that is paid.
         let is_paid = promise.is_some_and(|promise| promise.context == *context);
-        match &self.pin.budget {
-            Some(budget) if !is_paid => self.ledger.check(offered, noise, budget),
-            _ => Ok(()),
+        match self.pin.budget {
+            Some(budget) if !is_paid => self.check_budget(offered, noise, budget)?,
+            _ => {}
         }
+        check_room(roster, terms, noise)
+    }
+
+    /// Whether the budget allows a round with this noise.
+    fn check_budget(&self, round: u64, noise: NoiseTerms, budget: Budget) -> Result<(), Refusal> {
+        let Budget { epsilon, delta } = budget;
+        let checked = self.ledger.check(noise.multiplier_thousandths, epsilon, delta);
+        let spent = self.ledger.epsilon(delta);
+        checked.map_err(|over| Refusal::Budget { round, spent, next: over.epsilon, epsilon, delta })
     }
 
     fn begin_round(&mut self, terms: Terms, context: Context) {
@@ -201,6 +212,19 @@ impl Updater {
     pub(super) fn phase(&self) -> Phase {
         self.view.as_ref().map_or(Phase::Idle, |view| view.phase)
     }
+}
+
+/// Whether sum and noise fit the group, for as many models as there must be.
+fn check_room(roster: &Roster, terms: &Terms, noise: NoiseTerms) -> Result<(), Refusal> {
+    let round = terms.round;
+    let no_room =
+        |error: &dyn std::fmt::Display| Refusal::HeadRoom { round, reason: error.to_string() };
+    let length = usize::try_from(terms.parameters.model_length).unwrap_or(usize::MAX);
+    let config = terms.parameters.mask_config.vect;
+    let noise = Noise::new(config, length, noise.multiplier_thousandths);
+    let noise = noise.map_err(|error| no_room(&error))?;
+    let room = HeadRoom::new(noise, roster.groups().len());
+    room.check(terms.n_min).map_err(|error| no_room(&error))
 }
 
 /// What an answer has; what is wrong with it.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::base::{Base, Certified};
-use super::ledger::Ledger;
-use super::state::{Local, Promise, Round, Stage, State, ENVELOPE};
-use super::Refusal;
+use super::state::{Given, Local, Promise, Round, Stage, State, ENVELOPE};
+use super::{Ledger, Refusal};
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task};
 use crate::job::{JobId, JobKind, Release, Watch, Work, LOOK_EVERY};
 use crate::model::Model;
@@ -19,7 +18,7 @@ use crate::request::{self, RequestId};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
-use crate::v2::{Call, Context, ModelHash, Pin, Roster, RoundView};
+use crate::v2::{Call, Context, Pin, Roster, RoundView, Terms};
 
 /// Values at least this large, in bytes, are freed in a job.
 const RELEASE_FROM: usize = 1 << 16;
@@ -52,7 +51,7 @@ pub struct Updater {
     pub(super) base: Option<Base>,
     /// Of which round the certificate or the model is that a job has.
     pub(super) checking: u64,
-    pub(super) given: Option<ModelHash>,
+    pub(super) given: Option<Given>,
     pub(super) local: Option<Local>,
     /// The local model that is being masked: it is used up when that succeeds.
     pub(super) masking: Option<Arc<Model>>,
@@ -63,15 +62,19 @@ pub struct Updater {
     /// How many wishes for the global model are answered after the look that is under way, and how many after the next.
     pub(super) wishes: usize,
     pub(super) late_wishes: usize,
-    /// What was refused last: it is told once.
-    pub(super) told: Option<Refusal>,
+    /// The name of what was refused last: it is told once.
+    pub(super) told: Option<&'static str>,
+    /// Whether the latest look has ended in trouble or a refusal: whoever wishes for the global model then waits for the next
+    /// one, which is not taken any earlier for that.
+    pub(super) is_troubled: bool,
     /// How many looks at the coordinator in a row brought no progress.
     pub(super) misses: u32,
     /// How long the next pause is at least, and until when the coordinator is left alone whoever wishes for something.
     pub(super) least_pause: Duration,
     hold: Timestamp,
-    /// How often in a row a job was lost.
+    /// How often in a row a job of this kind was lost.
     pub(super) losses: u32,
+    pub(super) lost: Option<JobKind>,
     outputs: VecDeque<Output>,
     next_id: u64,
     pub(super) watch: Watch,
@@ -192,10 +195,12 @@ impl Updater {
             wishes: 0,
             late_wishes: 0,
             told: None,
+            is_troubled: false,
             misses: 0,
             least_pause: Duration::ZERO,
             hold: Timestamp::ZERO,
             losses: 0,
+            lost: None,
             outputs: VecDeque::new(),
             next_id: 0,
             watch: Watch::default(),
@@ -250,11 +255,13 @@ impl Updater {
             activity: self.activity,
             wishes: self.wishes,
             late_wishes: self.late_wishes,
-            told: self.told.clone(),
+            told: self.told,
+            is_troubled: self.is_troubled,
             misses: self.misses,
             least_pause: self.least_pause,
             hold: self.hold,
             losses: self.losses,
+            lost: self.lost,
             outputs: VecDeque::new(),
             next_id: self.next_id,
             // The jobs under way belong to the other one: a job is there once.
@@ -291,6 +298,11 @@ impl Updater {
     /// The parameters of the current round; `None` before the first.
     pub fn parameters(&self) -> Option<&Arc<RoundParameters>> {
         self.parameters.as_ref()
+    }
+
+    /// The terms of the current round; `None` before the first.
+    pub fn terms(&self) -> Option<&Arc<Terms>> {
+        self.round.as_ref().map(|round| &round.terms)
     }
 
     /// Whether a local model is there that was not yet used.
@@ -399,14 +411,15 @@ impl Updater {
         let trouble = Trouble { call, reason };
         self.event(Event::Trouble(trouble.clone()));
         self.fail_wishes(&trouble.into());
+        self.is_troubled = true;
         self.wait_longer();
     }
 
-    /// It is told once, until something else is: another look is taken later, as it may be put right.
+    /// It is told once, until something else is, or the next round begins: another look is taken later, as it may be put right.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.fail_wishes(&FetchError::Refused(refusal.clone()));
-        if self.told.as_ref() != Some(&refusal) {
-            self.told = Some(refusal.clone());
+        self.is_troubled = true;
+        if self.told.replace(refusal.name()) != Some(refusal.name()) {
             self.event(Event::Refused(refusal));
         }
         self.wait_longer();
@@ -416,7 +429,7 @@ impl Updater {
 
     fn wish(&mut self) {
         self.late_wishes = self.late_wishes.saturating_add(1);
-        if let Activity::Waiting(until) = self.activity {
+        if let (Activity::Waiting(until), false) = (self.activity, self.is_troubled) {
             self.activity = Activity::Waiting(until.min(self.hold.max(self.now)));
         }
     }
@@ -448,6 +461,9 @@ impl Updater {
     fn wait(&mut self) {
         self.hold = self.now + std::mem::take(&mut self.least_pause);
         let until = match self.late_wishes {
+            _ if self.is_troubled => {
+                self.hold.max(self.now + self.settings.polling.pause(self.misses))
+            }
             0 => self.hold.max(self.now + self.settings.polling.pause(self.misses)),
             _ => self.hold,
         };

@@ -22,7 +22,6 @@
 mod base;
 mod delivery;
 mod jobs;
-mod ledger;
 mod look;
 mod machine;
 mod record;
@@ -33,8 +32,11 @@ mod state;
 mod tests;
 mod update;
 
-pub use jobs::{DifferenceError, UpdaterOutcome};
-pub use ledger::{Ledger, DEFAULT_DELTA};
+pub use crate::mask::accounting::Ledger;
+pub use jobs::UpdaterOutcome;
 pub use machine::Updater;
 pub use refusal::{Refusal, LARGEST_FIRST, LONGEST_LEAP};
 pub(crate) use state::{is_snapshot, State, ENVELOPE};
+
+/// The delta that what was spent is told for where no budget says another.
+pub const DEFAULT_DELTA: f64 = 1e-5;

@@ -10,9 +10,13 @@ impl Updater {
         let (id, outcome) = result.handed_in();
         self.watch.end(id);
         match (self.activity, outcome) {
-            (Activity::Job(expected, _), Outcome::V2(outcome)) if expected == id => {
-                self.losses = 0;
+            (Activity::Job(expected, job), Outcome::V2(outcome)) if expected == id => {
+                // Others, which come before it each time, say nothing about one that is lost.
+                if self.lost == Some(job) {
+                    self.losses = 0;
+                }
                 match outcome.into_done() {
+                    Done::Roster(checked) => self.roster_checked(checked),
                     Done::List(checked) => self.list_checked(checked),
                     Done::Certificate(checked) => self.certificate_checked(checked),
                     Done::Model(read) => self.model_read(read),
@@ -21,7 +25,7 @@ impl Updater {
                         Err(error) => self.not_made(error),
                     },
                     // Parts are handed to their job.
-                    Done::Part(_) => self.go_on(),
+                    Done::Leaves(_) => self.go_on(),
                 }
                 Ok(())
             }
@@ -41,6 +45,9 @@ impl Updater {
             _ if self.has_given_out(id) => return Ok(()),
             _ => return Err(Reject::UnknownJob(id)),
         };
+        if self.lost.replace(job) != Some(job) {
+            self.losses = 0;
+        }
         self.losses += 1;
         if self.losses < MAX_LOSSES {
             // It is given out again after the next look.

@@ -30,8 +30,8 @@ pub(crate) struct State {
     pub(super) promise: Option<Promise>,
     /// The latest round whose certificate was told of.
     pub(super) certified: Option<u64>,
-    /// The global model that the user was given last, by its hash.
-    pub(super) given: Option<ModelHash>,
+    /// What the user was given last as the global model, by its hash, or that there is none.
+    pub(super) given: Option<Given>,
     pub(super) local: Option<Local>,
     pub(super) ledger: Ledger,
 }
@@ -47,9 +47,12 @@ pub(super) struct Round {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Local {
     pub(super) model: Arc<Model>,
-    /// The global model that its user had been given when it was set.
-    pub(super) trained_on: Option<ModelHash>,
+    /// What its user had been given when it was set; nothing if it never asked.
+    pub(super) trained_on: Option<Given>,
 }
+
+/// The answer to a wish for the global model: its hash, or that there is none yet.
+pub(super) type Given = Option<ModelHash>;
 
 /// What an updater has to do next in its round.
 #[derive(Debug, Clone, Serialize, Deserialize)]

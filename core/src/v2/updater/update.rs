@@ -71,13 +71,12 @@ impl Updater {
             }
             Stage::Train if !is_open => self.wait_longer(),
             Stage::Train => match &self.local {
-                // It was trained on another global model than this round starts from. (A user that never was given one has
+                // It was trained on another global model than this round starts from. (A user that never asks for one has
                 // trained on nothing of the coordinator's.)
-                Some(Local { trained_on: Some(trained_on), .. })
-                    if terms.model != Some(*trained_on) =>
-                {
+                Some(Local { trained_on: Some(trained_on), .. }) if terms.model != *trained_on => {
                     self.set_local(None);
                     self.event(Event::ModelOutdated);
+                    self.model_asked = false;
                     self.ask_for_training();
                 }
                 Some(_) if self.phase() == Phase::Update => {
@@ -165,7 +164,7 @@ impl Updater {
         self.use_up_model();
         self.event(Event::ModelMasked(report));
         if let Some(noise) = terms.noise {
-            self.ledger = self.ledger.with_round(noise);
+            self.ledger.charge(noise.multiplier_thousandths);
             let delta = self.pin.budget.map_or(super::DEFAULT_DELTA, |budget| budget.delta);
             self.event(Event::BudgetSpent {
                 round: terms.round,

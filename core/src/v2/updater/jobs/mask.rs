@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::difference::{Difference, Grid, Pair};
-use super::{part, Made, Outcome, Part};
+use super::difference::Difference;
+use super::{done, Done, Made, Outcome};
 use crate::crypto::{
     CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, Purpose, RootSeed, Signature,
     SigningKeyPair,
@@ -18,7 +18,7 @@ use crate::participant::ComposeError;
 use crate::v2::updater::delivery::Delivery;
 use crate::v2::{
     commitment, stream_seed, Announcements, AnnouncementsHash, Context, Credential, GroupSeed,
-    SealedGroupSeed, Terms, UpdateHeader, UploadKey, TREE_LEAF,
+    NoiseTerms, SealedGroupSeed, Terms, UpdateHeader, UploadKey, TREE_LEAF,
 };
 
 /// How many weights are masked in a step.
@@ -106,7 +106,7 @@ pub(in super::super) struct MakeUpdate {
 enum Stage {
     Begin,
     /// Making the difference, in a round with noise.
-    Difference(Box<Difference>),
+    Difference(Difference, NoiseTerms),
     /// Hashing what is masked, for its seeds: the first leaves.
     Hash(Vec<Digest>),
     Mask(Seeds, Box<Masker>),
@@ -147,17 +147,11 @@ impl MakeUpdate {
         Ok(match stage {
             Stage::Begin => match recipe.terms.noise {
                 None => Stage::Hash(Vec::new()),
-                Some(noise) => Stage::Difference(Box::new(Difference::new(Pair {
-                    local: self.model.clone(),
-                    global: recipe.global.clone(),
-                    data_type: wanted,
-                    clip: noise.clip,
-                    grid: Grid::new(recipe.terms.parameters.mask_config.vect, self.model.len()),
-                }))),
+                Some(noise) => Stage::Difference(Difference::new(&self.model, wanted), noise),
             },
-            Stage::Difference(mut difference) => match difference.step()? {
-                None => Stage::Difference(difference),
-                Some(model) => {
+            Stage::Difference(difference, noise) => match difference.step(recipe, noise)? {
+                Err(difference) => Stage::Difference(difference, noise),
+                Ok(model) => {
                     self.model = Arc::new(model);
                     Stage::Hash(Vec::new())
                 }
@@ -278,7 +272,7 @@ impl Work<Outcome> for MakeUpdate {
         let before = (passes - 1) * length;
         let done = match &self.stage {
             Stage::Begin => 0,
-            Stage::Difference(difference) => before.min(difference.done() as u64),
+            Stage::Difference(difference, _) => before.min(difference.progress().0 as u64),
             Stage::Hash(_) => before,
             Stage::Mask(_, masker) => before + masker.progress().0 as u64,
             Stage::Seal(..) | Stage::Boxes(..) | Stage::Done(_) => passes * length,
@@ -288,7 +282,6 @@ impl Work<Outcome> for MakeUpdate {
 
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
         match &mut self.stage {
-            Stage::Difference(difference) => difference.split(parts),
             Stage::Hash(leaves) => {
                 let wanted = self.recipe.data_type();
                 HashLeaves::share_out(&self.model, wanted, leaves.len(), parts)
@@ -314,18 +307,13 @@ impl Work<Outcome> for MakeUpdate {
                 masker.absorb(*part);
                 None
             }
-            (stage, Outcome::V2(outcome)) => match (stage, outcome.into_part()) {
-                (Stage::Difference(difference), Some(Part::Stretches(stretches))) => {
-                    let absorbed = stretches.and_then(|stretches| difference.absorb(stretches));
-                    absorbed.err().map(ComposeError::from)
-                }
-                (Stage::Seal(_, leaves), Some(Part::Leaves(part))) => {
+            (Stage::Seal(_, leaves), Outcome::V2(outcome)) => {
+                if let Some(part) = outcome.into_leaves() {
                     leaves.hashes.extend(part.hashes);
                     leaves.done.unsplit(part.done);
-                    None
                 }
-                _ => None,
-            },
+                None
+            }
             _ => None,
         };
         if let Some(error) = error {
@@ -419,6 +407,6 @@ impl Work<Outcome> for SomeLeaves {
     }
 
     fn finish(self: Box<Self>) -> Outcome {
-        part(Part::Leaves(self))
+        done(Done::Leaves(self))
     }
 }

@@ -5,14 +5,15 @@ mod difference;
 mod list;
 mod mask;
 mod model;
+mod roster;
 
 use std::sync::Arc;
 
 pub(super) use certificate::{CheckCertificate, Checked};
-pub use difference::DifferenceError;
 pub(super) use list::CheckList;
 pub(super) use mask::{MakeUpdate, Recipe};
 pub(super) use model::ReadModel;
+pub(super) use roster::CheckRoster;
 
 use super::delivery::Delivery;
 use super::Refusal;
@@ -20,22 +21,18 @@ use crate::crypto::Digest;
 use crate::mask::MaskReport;
 use crate::model::Model;
 use crate::participant::{ComposeError, FetchError, Outcome};
-use crate::v2::{Announcements, AnnouncementsHash, DecodeError, ModelHash};
+use crate::v2::{Announcements, AnnouncementsHash, DecodeError, ModelHash, Roster};
 
 /// What an updater's job has done. Opaque: it is handed back to the machine.
 pub struct UpdaterOutcome(Done);
 
 pub(super) enum Done {
+    Roster(Result<Arc<Roster>, Flaw>),
     List(Result<Arc<Announcements>, Flaw>),
     Certificate(Result<Checked, Flaw>),
     Model(Result<Read, FetchError>),
     Made(Box<Result<Made, ComposeError>>),
-    Part(Part),
-}
-
-/// A part of a job that was shared out.
-pub(super) enum Part {
-    Stretches(Result<difference::Stretches, DifferenceError>),
+    /// A part of making an update.
     Leaves(Box<mask::SomeLeaves>),
 }
 
@@ -73,9 +70,9 @@ impl UpdaterOutcome {
         self.0
     }
 
-    fn into_part(self) -> Option<Part> {
+    fn into_leaves(self) -> Option<Box<mask::SomeLeaves>> {
         match self.0 {
-            Done::Part(part) => Some(part),
+            Done::Leaves(leaves) => Some(leaves),
             _ => None,
         }
     }
@@ -92,10 +89,6 @@ impl UpdaterOutcome {
 
 fn done(done: Done) -> Outcome {
     Outcome::V2(UpdaterOutcome(done))
-}
-
-fn part(part: Part) -> Outcome {
-    done(Done::Part(part))
 }
 
 fn made(result: Result<Made, ComposeError>) -> Outcome {

@@ -1,1 +1,9 @@
-//! Tests of the machine.
+//! Tests of the machine, with a committee and a coordinator in memory.
+
+mod budget;
+mod certificates;
+mod delivery;
+mod promises;
+mod refusals;
+mod rounds;
+mod world;
