@@ -19,6 +19,15 @@ fn main() -> std::io::Result<()> {
     for (name, bytes) in snapshot_examples() {
         write(&folder.join("snapshots"), &name, &bytes)?;
     }
+    for (name, bytes) in pet_fuzz::v2_round::values() {
+        write(&folder.join("v2_values"), name, &bytes)?;
+        if CHECKED.contains(&name) {
+            write(&folder.join("v2_checks"), name, &bytes)?;
+        }
+    }
+    for (name, text) in V2_CALLS {
+        write(&folder.join("v2_calls"), name, text.as_bytes())?;
+    }
     write(&folder.join("rounds"), "calm", &[0; 80])?;
     write(&folder.join("rounds"), "step-by-step", &step_by_step())?;
     for seed in 0..12 {
@@ -60,3 +69,26 @@ fn mixed(seed: u64) -> Vec<u8> {
     }
     actions
 }
+
+/// The kinds of values that are checked against a round.
+const CHECKED: [&str; 7] = [
+    "Announcement",
+    "Announcements",
+    "UpdateHeader",
+    "EntriesPage",
+    "Report",
+    "GroupMaskHeader",
+    "Certificate",
+];
+
+const V2_CALLS: [(&str, &str); 9] = [
+    ("round", "GET\n/v2/round"),
+    ("entries", "GET\n/v2/entries?group=1&member=2&from=1024"),
+    ("model", "GET\n/v2/model?round=7"),
+    ("latest", "HEAD\n/v2/certificate"),
+    ("proof", "GET\n/v2/proof?round=7&pk=0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF"),
+    ("mask", "GET\n/v2/audit/mask?group=0&round=18446744073709551615"),
+    ("vote", "POST\n/v2/vote?round=0123456789abcdef\nbody"),
+    ("chunk", "POST\n/v2/update/chunk?index=3&pk=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\nbody"),
+    ("wrong", "POST\n/v2/mask/chunk?group=+1&member=256&index=-1&index=1&&=&x"),
+];

@@ -19,6 +19,10 @@ mod rounds;
 mod sealed_message;
 mod settings;
 mod snapshots;
+mod v2_calls;
+mod v2_checks;
+pub mod v2_round;
+mod v2_values;
 
 pub use http::{examples as http_examples, http};
 pub use multipart::multipart;
@@ -28,12 +32,15 @@ pub use rounds::{play, rounds};
 pub use sealed_message::{examples as sealed_examples, sealed_message};
 pub use settings::{examples as settings_examples, settings};
 pub use snapshots::{examples as snapshot_examples, snapshots};
+pub use v2_calls::v2_calls;
+pub use v2_checks::v2_checks;
+pub use v2_values::v2_values;
 
 /// A target's name, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 11] = [
     ("http", http),
     ("opened_message", opened_message),
     ("multipart", multipart),
@@ -42,4 +49,7 @@ pub const TARGETS: [Target; 8] = [
     ("sealed_message", sealed_message),
     ("settings", settings),
     ("snapshots", snapshots),
+    ("v2_calls", v2_calls),
+    ("v2_checks", v2_checks),
+    ("v2_values", v2_values),
 ];

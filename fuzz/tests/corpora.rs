@@ -6,7 +6,8 @@ use std::path::Path;
 fn mutations(name: &str) -> u64 {
     match name {
         "rounds" => 20,
-        "sealed_message" => 100,
+        // A certificate has 24 signatures.
+        "sealed_message" | "v2_checks" => 100,
         _ => 300,
     }
 }
