@@ -67,12 +67,16 @@ def is_job(row: Row) -> bool:
     return bool(row["step"].startswith("job: "))
 
 
+def is_piece(row: Row) -> bool:
+    return bool(row["step"].startswith("piece: "))
+
+
 def representatives(rows: list[Row]) -> list[Row]:
     """One row of each step and config on one thread: of a million weights, or else of the most."""
     best: dict[tuple[str, str], Row] = {}
     for row in rows:
         key = (row["step"], row["what"])
-        if row["threads"] != 1 or is_job(row):
+        if row["threads"] != 1 or is_job(row) or is_piece(row):
             continue
         old = best.get(key)
         if old is None or (old["weights"] != USUAL_WEIGHTS and row["weights"] > old["weights"]):
@@ -171,6 +175,18 @@ def describe(report: dict[str, Any], rounds: dict[str, Any] | None) -> str:
         parts += [
             "Memory, at most, counted by the allocator; the ratios include the inputs:\n",
             table(["step", "allocated", "target: reached"], memory),
+        ]
+
+    pieces = [
+        [label(row).removeprefix("piece: "), f"{short(row['ns_per_weight'] / 1e3)} us"]
+        for row in rows
+        if is_piece(row)
+    ]
+    if pieces:
+        parts += [
+            "What is checked in rounds of version 2, on one thread; an entry and a header should take at most "
+            "200 us:\n",
+            table(["piece", "time"], pieces),
         ]
 
     if rounds:

@@ -7,7 +7,7 @@
 //!
 //! Criterion measures; the table is made of the medians that it estimates. How each number is taken is said where it
 //! is taken: [`limits`] for the machine, [`ours`] for one thread, [`jobs`] for all cores, [`old`] for the old crate,
-//! [`memory`] for memory.
+//! [`memory`] for memory, [`v2`] for what is checked in version 2.
 
 mod jobs;
 mod limits;
@@ -17,6 +17,7 @@ mod old;
 mod ours;
 mod report;
 mod runner;
+mod v2;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     ours::measure(&mut runner);
     jobs::measure(&mut runner);
     old::measure(&mut runner);
+    v2::measure(&mut runner);
 
     let report = report::Report::new(runner, machine::describe());
     tell(&report.table());

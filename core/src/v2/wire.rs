@@ -196,7 +196,12 @@ impl<'a> Reader<'a> {
         mut read: impl FnMut(&mut Self) -> Read<T>,
     ) -> Read<Vec<T>> {
         let count = self.count(entry_length, most, field)?;
-        (0..count).map(|_| read(self)).collect()
+        // The bytes have room for them, so memory for them is no more than a small multiple of the bytes.
+        let mut list = Vec::with_capacity(count);
+        for _ in 0..count {
+            list.push(read(self)?);
+        }
+        Ok(list)
     }
 
     /// Bytes after their number.
