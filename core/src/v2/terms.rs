@@ -79,7 +79,7 @@ pub enum InvalidTerms {
     },
     /// Noise that is none, or a clip that is no length.
     #[error(
-        "the round's noise has a multiplier of {} and a clip of {}: both must be above 0 and finite",
+        "the round's noise has a multiplier of {} and a clip of {}: both must be above 0, and no extremes",
         .0.multiplier(), .0.clip
     )]
     Noise(NoiseTerms),
@@ -157,7 +157,7 @@ impl Terms {
             return Err(InvalidTerms::Updates { n_min, most });
         }
         let Some(noise) = self.noise else { return Ok(()) };
-        if noise.multiplier_thousandths == 0 || !(noise.clip.is_finite() && noise.clip > 0.0) {
+        if noise.multiplier_thousandths == 0 || !(noise.clip.is_normal() && noise.clip > 0.0) {
             return Err(InvalidTerms::Noise(noise));
         }
         let is_float = matches!(mask_config.vect.data_type(), DataType::F32 | DataType::F64);

@@ -115,7 +115,9 @@ fn terms_that_make_no_sense_are_refused_by_name() {
         Terms { noise, ..good.clone() }.check()
     };
     assert_eq!(noisy(1, 0.1), Ok(()));
-    for (multiplier, clip) in [(0, 1.0), (1, 0.0), (1, -1.0), (1, f64::INFINITY), (1, f64::NAN)] {
+    for (multiplier, clip) in
+        [(0, 1.0), (1, 0.0), (1, -1.0), (1, f64::INFINITY), (1, f64::NAN), (1, 1e-310)]
+    {
         assert!(
             matches!(noisy(multiplier, clip), Err(InvalidTerms::Noise(_))),
             "{multiplier} {clip}"
