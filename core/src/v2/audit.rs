@@ -5,6 +5,8 @@
 //! off. What it cannot show is whether a group's mask is the right one: that takes the group's seeds. A majority of *one* group
 //! that lies adds what it likes to the sum, in all of its members' names; a minority that lies is [named](Audited::dissenters).
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::certificate::{Certificate, CertificateError};
@@ -18,7 +20,8 @@ use super::roster::{MemberId, Roster};
 use super::statement::tree_root;
 use crate::crypto::{Digest, PublicSigningKey};
 use crate::mask::{
-    tree, Aggregation, AggregationError, MaskObjectView, UnmaskError, Unmasker, WeightOutOfRange,
+    tree, Aggregation, AggregationError, MaskObjectView, NoisyUnmaskError, NoisyUnmasker,
+    UnmaskError, Unmasker, WeightOutOfRange,
 };
 use crate::model::{DataType, Model};
 
@@ -141,6 +144,12 @@ pub enum AuditError {
         /// Their type.
         data_type: DataType,
     },
+    /// What the masks leave of a sum with noise is no model.
+    #[error("what the masks leave of the sum gives no next model, and yet one was published: {0}")]
+    Noisy(NoisyUnmaskError),
+    /// A round with noise changes the model that it starts from: without that there is nothing to compare.
+    #[error("the round has noise: the model that it started from is needed, which its terms name")]
+    NeedsStart,
     /// Another model than the one that the terms say the round starts from.
     #[error("the model that the round is said to start from is not the one that its terms name")]
     OtherStart,
@@ -151,7 +160,7 @@ impl AuditError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Certificate(error) => error.blame(),
-            Self::NotNow(_) => Blame::Settings,
+            Self::NotNow(_) | Self::NeedsStart => Blame::Settings,
             Self::NoMaskedModel { updater, .. } => Blame::Updater(*updater),
             Self::NoMask { signer, .. } => Blame::Member(*signer),
             Self::OtherPage(_)
@@ -162,6 +171,7 @@ impl AuditError {
             | Self::OtherMaskedModel(_)
             | Self::OtherMask(_)
             | Self::Unmask(_)
+            | Self::Noisy(_)
             | Self::OutOfRange(_)
             | Self::OtherModel { .. }
             | Self::OtherShape { .. }
@@ -317,11 +327,18 @@ impl Audit {
             return Err(AuditError::OtherStart);
         }
         let dissenters = self.dissenters();
-        let mask =
-            self.mask.object().to_bytes().map_err(|error| AuditError::Unmask(error.into()))?;
-        let mut unmasker = Unmasker::model_only(self.sum, mask).map_err(AuditError::Unmask)?;
-        while !unmasker.step(usize::MAX) {}
-        let computed = unmasker.finish().map_err(AuditError::Unmask)?.model?;
+        let mask = self.mask.object().to_bytes();
+        let mask = mask.map_err(|error| AuditError::Unmask(error.into()))?;
+        let computed = match self.certificate.terms.noise {
+            None => mean(self.sum, mask)?,
+            Some(_) if start.is_none() && self.certificate.terms.model.is_some() => {
+                return Err(AuditError::NeedsStart)
+            }
+            Some(noise) => {
+                let start = start.map(|start| Arc::new(start.clone()));
+                moved(self.sum, mask, noise.clip, start).map_err(AuditError::Noisy)?
+            }
+        };
         compare(published, &computed)?;
         let updates = self.certificate.decision.count;
         Ok(Audited { updates, model: model_hash(published), dissenters })
@@ -333,6 +350,25 @@ impl Audit {
             .filter(|mask| self.masks.get(usize::from(mask.member.group)) != Some(&mask.digest));
         dissents.map(|mask| mask.member).collect()
     }
+}
+
+/// The global model of a round without noise.
+fn mean(sum: Aggregation, mask: Vec<u8>) -> Result<Model, AuditError> {
+    let mut unmasker = Unmasker::model_only(sum, mask).map_err(AuditError::Unmask)?;
+    while !unmasker.step(usize::MAX) {}
+    Ok(unmasker.finish().map_err(AuditError::Unmask)?.model?)
+}
+
+/// That of a round with noise, whose updates are differences.
+fn moved(
+    sum: Aggregation,
+    mask: Vec<u8>,
+    clip: f64,
+    start: Option<Arc<Model>>,
+) -> Result<Model, NoisyUnmaskError> {
+    let mut unmasker = NoisyUnmasker::new(sum, vec![mask.into()], clip, start)?;
+    while !unmasker.step(usize::MAX) {}
+    unmasker.finish()
 }
 
 fn object_root(label: Label, bytes: &[u8]) -> Digest {

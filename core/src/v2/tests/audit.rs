@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::fixture::*;
 use crate::crypto::Digest;
-use crate::mask::{tree, MaskSeed, MaskSum, Masker};
+use crate::mask::noise::{Noise, NoiseSeed};
+use crate::mask::{tree, GroupMask, MaskSeed, Masker};
 use crate::model::{Model, Scalar};
 use crate::v2::*;
 
@@ -42,13 +43,35 @@ fn masked(round: &Round, number: u64) -> Vec<u8> {
     masker.finish().unwrap().0
 }
 
+/// A round with noise: its updates are differences from a start.
+fn noisy() -> Round {
+    let (roster, members) = roster();
+    let noise = Some(NoiseTerms { multiplier_thousandths: 1, clip: CLIP });
+    let model = Some(model_hash(&start()));
+    let terms = Terms { noise, model, ..terms(&roster, 1) };
+    Round::with(roster, members, terms)
+}
+
+const CLIP: f64 = 2.0;
+
+fn start() -> Model {
+    Model::F32(vec![1.0, 2.0, 3.0, 4.0])
+}
+
 /// A round of four, in which an updater may send something else than its masked model, and a group may sign something else than
 /// its mask.
 fn publish(
     change_masked: impl Fn(u64, &mut Vec<u8>),
     change_mask: impl Fn(u8, &mut Vec<u8>),
 ) -> Published {
-    let round = Round::new();
+    publish_of(Round::new(), change_masked, change_mask)
+}
+
+fn publish_of(
+    round: Round,
+    change_masked: impl Fn(u64, &mut Vec<u8>),
+    change_mask: impl Fn(u8, &mut Vec<u8>),
+) -> Published {
     let mut updates: Vec<(UpdateHeader, Vec<u8>)> = (0..UPDATERS)
         .map(|number| {
             let mut masked = masked(&round, number);
@@ -59,8 +82,13 @@ fn publish(
     updates.sort_by_key(|(header, _)| header.updater);
     let (headers, masked): (Vec<_>, Vec<_>) = updates.into_iter().unzip();
     let mask = |group: u8| {
-        let mut sum = MaskSum::new(round.terms.parameters.mask_config, 4);
-        sum.add_seeds((0..UPDATERS).map(|number| streams(&round, number).remove(group.into())));
+        let config = round.terms.parameters.mask_config;
+        let seeds = (0..UPDATERS).map(|number| streams(&round, number).remove(group.into()));
+        let mut sum = GroupMask::new(config, 4, seeds).unwrap();
+        if let Some(terms) = round.terms.noise {
+            let noise = Noise::new(config.vect, 4, terms.multiplier_thousandths).unwrap();
+            sum = sum.with_noise(&noise, NoiseSeed::new([group; 32])).unwrap();
+        }
         while !sum.step(usize::MAX) {}
         let mut mask = sum.finish().to_bytes().unwrap();
         change_mask(group, &mut mask);
@@ -303,4 +331,37 @@ fn the_model_that_a_round_starts_from_is_the_one_of_its_terms() {
     published.masked.iter().for_each(|masked| audit.masked_model(masked).unwrap());
     published.masks.iter().for_each(|mask| audit.group_mask(mask).unwrap());
     assert_eq!(audit.finish(Some(&start), &published.model), Err(AuditError::OtherStart));
+}
+
+#[test]
+fn a_round_with_noise_is_recomputed_from_the_model_that_it_started_from() {
+    let mut published = publish_of(noisy(), |_, _| {}, |_, _| {});
+    let finish = |published: &Published, start: Option<&Model>| {
+        let mut audit = published.begin().unwrap();
+        audit.statements(&published.statements).unwrap();
+        published.masked.iter().for_each(|masked| audit.masked_model(masked).unwrap());
+        published.masks.iter().for_each(|mask| audit.group_mask(mask).unwrap());
+        audit.finish(start, &published.model)
+    };
+    assert_eq!(finish(&published, None), Err(AuditError::NeedsStart));
+    let other = Model::F32(vec![1.0; 4]);
+    assert_eq!(finish(&published, Some(&other)), Err(AuditError::OtherStart));
+    // The mean of the differences, times the clip, on top of the start; the noise is far below a hundredth.
+    let Model::F32(mean) = published.model.clone() else { panic!() };
+    let error = finish(&published, Some(&start())).unwrap_err();
+    let AuditError::OtherModel { index: 0, computed, .. } = error else { panic!("{error}") };
+    let expected = 1.0 + CLIP * f64::from(mean[0]);
+    assert!((computed - expected).abs() < 0.01, "{computed} instead of {expected}");
+    assert_ne!(computed, expected, "there is noise");
+    // A coordinator that publishes what comes out passes.
+    let mut weights = vec![computed as f32; 4];
+    for at in 1..4 {
+        published.model = Model::F32(weights.clone());
+        let error = finish(&published, Some(&start())).unwrap_err();
+        let AuditError::OtherModel { index, computed, .. } = error else { panic!("{error}") };
+        assert_eq!(index, at);
+        weights[at] = computed as f32;
+    }
+    published.model = Model::F32(weights);
+    assert_eq!(finish(&published, Some(&start())).unwrap().updates, 4);
 }
