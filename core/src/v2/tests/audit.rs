@@ -207,7 +207,7 @@ fn what_nobody_has_signed_is_the_coordinators_lie() {
     };
     assert!(matches!(lie(&|it| it.masked[2][20] ^= 1), AuditError::OtherMaskedModel(_)));
     assert!(matches!(lie(&|it| it.masked.swap(0, 1)), AuditError::OtherMaskedModel(_)));
-    assert!(matches!(lie(&|it| it.masked[0].truncate(43)), AuditError::OtherMaskedModel(_)));
+    assert!(matches!(lie(&|it| it.masked[0].truncate(35)), AuditError::OtherMaskedModel(_)));
     assert!(matches!(lie(&|it| it.masked[0].clear()), AuditError::OtherMaskedModel(_)));
     assert!(matches!(lie(&|it| it.masks[1][20] ^= 1), AuditError::OtherMask(1)));
     assert!(matches!(lie(&|it| it.masks.swap(1, 2)), AuditError::OtherMask(1)));
