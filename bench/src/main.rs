@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Criterion measures; the table is made of the medians that it estimates. How each number is taken is said where it
-//! is taken: [`limits`] for the machine, [`ours`] for one thread, [`jobs`] for all cores, [`old`] for the old crate,
-//! [`memory`] for memory, [`v2`] for what is checked in version 2.
+//! is taken: [`limits`] for the machine, [`ours`] and (version 2) [`groups`] for one thread, [`jobs`] for all cores, [`old`]
+//! for the old crate, [`memory`] for memory, [`v2`] for what is checked in version 2.
 
+mod groups;
 mod jobs;
 mod limits;
 mod machine;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     };
     limits::measure(&mut runner);
     ours::measure(&mut runner);
+    groups::measure(&mut runner);
     jobs::measure(&mut runner);
     old::measure(&mut runner);
     v2::measure(&mut runner);
