@@ -6,6 +6,8 @@ mod fixture;
 mod groups;
 mod limits;
 mod messages;
+mod noise;
 mod people;
 mod restarts;
 mod rounds;
+mod settings;

@@ -172,7 +172,7 @@ impl Updater {
         seed(10 + group, self.0).into()
     }
 
-    fn stream(self, seen: &Seen, group: u8) -> MaskSeed {
+    pub(super) fn stream(self, seen: &Seen, group: u8) -> MaskSeed {
         stream_seed(&seen.context, &seen.list(), &self.key(), group, &self.group_seed(group))
     }
 
