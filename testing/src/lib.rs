@@ -8,4 +8,5 @@ pub mod by_hand;
 pub mod contract;
 pub mod sim;
 pub mod strategies;
+pub mod v2;
 pub mod world;
