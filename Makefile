@@ -31,13 +31,22 @@ say = @echo "==> $(1)"
 
 .PHONY: help
 help: ## list what there is to do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Running it.
 
-.PHONY: demo coordinator wheel
+.PHONY: demo demo-v2 sealed-groups coordinator wheel
 demo: $(VENV)/wheel.stamp coordinator ## ten hospitals train a model together, through a real coordinator
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot demo-out/accuracy.png
+
+SEALED_GROUPS := target/release/examples/sealed_groups
+
+demo-v2: $(VENV)/demo.stamp sealed-groups ## ten hospitals and three sealed groups; then a coalition tries to unmask one
+	$(BIN)/python demo/sealed.py --federation $(SEALED_GROUPS) --plot demo-out/sealed.png
+
+sealed-groups:
+	$(call say,a federation of version 2)
+	$(CARGO) build --locked --release -p pet-testing --example sealed_groups
 
 coordinator: ## build the coordinator: target/release/pet-coordinator (COORDINATOR_PROFILE=profiling: with symbols)
 	$(call say,coordinator)
@@ -103,10 +112,11 @@ test-interop: $(VENV)/test.stamp $(VENV)/wheel.stamp $(VENV_OLD)/stamp coordinat
 	PET_COORDINATOR=$(abspath $(COORDINATOR)) PET_PYTHON=$(abspath $(BIN)/python) \
 		PET_OLD_PYTHON=$(abspath $(VENV_OLD)/bin/python) $(BIN)/python -m pytest -q tests/interop
 
-test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the demo, and a short run of it
+test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator sealed-groups ## tests of the demo, and a short run of it
 	$(call say,the demo)
 	cd demo && ../$(BIN)/python -m pytest -q
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
+	$(BIN)/python demo/sealed.py --federation $(SEALED_GROUPS) --plot target/demo-v2-test.png --rounds 6
 
 test-monitoring: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## the dashboard in a real browser during a training; the alert rules
 	$(call say,dashboard and alert rules)
@@ -190,13 +200,16 @@ bench-python: $(VENV)/wheel.stamp $(VENV_OLD)/stamp ## the Python package with a
 bench-docs: $(VENV)/demo.stamp ## write what bench and bench-round have found into docs/performance.md, and draw its picture
 	$(BIN)/python bench/performance.py target/bench/masking.json target/bench/round.json
 
-.PHONY: simulate swarm
+.PHONY: simulate swarm swarm-v2
 SIM_SEED ?= 1
 simulate: ## ten thousand participants in virtual time, and a little of everything that goes wrong (SIM_SEED)
 	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- crowd
 
 swarm: ## many small federations with random mixes of faults and lies (first seed: SIM_SEED)
 	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- swarm 500
+
+swarm-v2: ## the same for version 2: 300 federations with liars, crashes and split views (first seed: SIM_SEED)
+	SIM_SEED=$(SIM_SEED) SIM_COUNT=300 $(CARGO) test --locked --quiet --release -p pet-testing --lib -- v2::sim::tests::storms
 
 .PHONY: torture
 TORTURE_KILLS ?= 300
@@ -208,6 +221,7 @@ torture: ## kill the coordinator hundreds of times in the middle of rounds: noth
 .PHONY: explore
 explore: ## all that can happen in small federations, some minutes of it
 	$(CARGO) run --locked --quiet --release -p pet-tests --example explore
+	$(CARGO) test --locked --quiet --release -p pet-tests --test attacks -- --ignored
 
 .PHONY: record-trace
 record-trace: ## record a round over HTTP anew, for the replay test: after what machines say has changed on purpose
