@@ -200,7 +200,7 @@ impl Federation {
                 self.call(Call::Vote(post(vote.to_bytes())));
             }
             (Phase::Sum2, Some(list), Some(decision)) => {
-                let object = self.mask(&hand, &context, &list, lies);
+                let Some(object) = self.mask(&hand, &context, &list, lies) else { return };
                 let leaves = tree::leaf_hashes(&object).map(Digest::new).collect();
                 let length = object.len() as u64;
                 let (keys, id) = (&hand.keys, hand.id);
@@ -217,28 +217,31 @@ impl Federation {
         self.friends[place].done = Some((context, phase));
     }
 
-    /// The sum of a group's masks, of what is in the boxes of one of its members.
+    /// The sum of a group's masks, of what is in the boxes of one of its members; nothing if they are for somebody else, whose place
+    /// it took in the middle of the round.
     fn mask(
         &self,
         hand: &HandMember,
         context: &Context,
         list: &Announcements,
         lies: bool,
-    ) -> Vec<u8> {
-        let call = Call::Entries { member: hand.id, from: 0 };
-        let page = self.server.answer(&call).expect("the entries");
-        let page = EntriesPage::from_bytes(&page.body).expect("ten of them");
-        let terms = self.server.front.terms().expect("a round");
+    ) -> Option<Vec<u8>> {
+        let page = self.server.answer(&Call::Entries { member: hand.id, from: 0 })?;
+        let page = EntriesPage::from_bytes(&page.body).ok()?;
+        let terms = self.server.front.terms()?;
+        let mut seeds = Vec::new();
+        for entry in &page.entries {
+            let opened = entry.sealed.open(&hand.encrypt).ok()?;
+            let (updater, group) = (&entry.updater, hand.id.group);
+            seeds.push(stream_seed(context, &list.digest(), updater, group, &opened));
+        }
         let mut sum = MaskSum::new(config(), terms.parameters.model_length as usize);
-        sum.add_seeds(page.entries.iter().map(|entry| {
-            let opened = entry.sealed.open(&hand.encrypt).expect("sealed for it");
-            stream_seed(context, &list.digest(), &entry.updater, hand.id.group, &opened)
-        }));
-        let mut object = sum.finish().to_bytes().expect("in range");
+        sum.add_seeds(seeds);
+        let mut object = sum.finish().to_bytes().ok()?;
         if lies {
             object[8] ^= 1;
         }
-        object
+        Some(object)
     }
 
     /// Plays a round with these models.
@@ -299,7 +302,7 @@ impl Federation {
         let (b, c) = (MemberId::new(1, 1), MemberId::new(2, 2));
         let completed = self.round(models)?;
         let two = self.unmask(&completed, &[b, c])?;
-        // The third group is bought as well: its members are replaced by friends.
+        // The third group is bought as well: its members are replaced by friends. (A round that has begun before fails.)
         self.members.clear();
         let hands = self.committee.hands().into_iter().filter(|hand| hand.id.group == 0);
         self.friends.extend(hands.map(|hand| Friend { hand, lies: false, done: None }));
