@@ -1,6 +1,7 @@
 //! The command line of the binary: what it accepts.
 
 mod audit;
+mod member;
 mod roster;
 mod settings;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::audit::{Audit, Pinned};
+pub use self::member::{Member, MemberAction, MemberArgs, MemberRun};
 pub use self::roster::{
     Admit, Collect, Create, Keys, KeysAction, Roster, RosterAction, Show, Sign,
 };
@@ -50,6 +52,7 @@ pub enum Command {
     Admin(Admin),
     Audit(Audit),
     Keys(Keys),
+    Member(Box<Member>),
     Roster(Roster),
     Completions(Completions),
 }

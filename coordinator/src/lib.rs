@@ -10,6 +10,7 @@
 //! * the driver: the one task that owns the state machine, keeps its time, runs its jobs;
 //! * [`status`]: what the coordinator is doing, for people and programs that watch it;
 //! * [`Store`]: where its records go;
+//! * `member`: a member of version 2 as a small service (feature `member`);
 //! * [`log`]: log output that never holds anyone up.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,8 @@ mod http;
 mod intake;
 pub mod keys;
 pub mod log;
+#[cfg(feature = "member")]
+pub mod member;
 mod metrics;
 pub mod models;
 mod panics;

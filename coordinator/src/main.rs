@@ -7,6 +7,7 @@ mod logging;
 
 use std::{
     fs,
+    future::Future,
     io::{self, Write},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
@@ -26,7 +27,7 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use self::{
-    cli::{Cli, Command, Serve},
+    cli::{Cli, Command, MemberAction, MemberRun, Serve},
     commands::{Exit, Failed},
     logging::Logging,
 };
@@ -38,6 +39,8 @@ enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Member(#[from] commands::member::MemberFailure),
     #[error("cannot read the seed file (--seed-file): {0}")]
     Seed(io::Error),
     #[error("the seed file (--seed-file) must have 32 bytes")]
@@ -57,6 +60,15 @@ enum Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => return run_coordinator(&args),
+        Command::Member(args) => match &args.action {
+            None => return run_member(&args.run),
+            Some(MemberAction::Init { data_dir, key }) => {
+                commands::member::init(data_dir, key.as_deref())
+            }
+            Some(MemberAction::CheckConfig(args)) => {
+                commands::member::check_config(args, std::env::vars_os())
+            }
+        },
         Command::CheckConfig(args) => commands::check_config(&args, std::env::vars_os()),
         Command::Status(args) => commands::status(&args),
         Command::Rounds(args) => commands::rounds(&args),
@@ -80,9 +92,38 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until the end. Whatever becomes of standard error: nothing here waits for it for long, or
-/// fails with it.
+/// Serves until the end.
 fn run_coordinator(args: &Serve) -> ExitCode {
+    with_log(|logging| {
+        let loaded = args.settings.loader(std::env::vars_os()).load();
+        let loaded = loaded.map_err(|error| Failed::new(Exit::Usage, error))?;
+        logging.begin(&loaded.settings.log, &loaded.warnings);
+        on_runtime(serve(args, loaded, logging.dropped()))
+    })
+}
+
+/// Runs a member until the end.
+fn run_member(args: &MemberRun) -> ExitCode {
+    with_log(|logging| {
+        let loaded = args.settings.loader(std::env::vars_os()).load();
+        let loaded = loaded.map_err(|error| Failed::new(Exit::Usage, error))?;
+        logging.begin(&loaded.log, &loaded.warnings);
+        on_runtime(async { Ok(commands::member::run(loaded, args.port_file.as_deref()).await?) })
+    })
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failed> {
+    let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
+        let result = runtime.block_on(work);
+        // What still computes has nobody to compute for.
+        runtime.shutdown_background();
+        result
+    });
+    result.map_err(|error| Failed::new(Exit::Failure, error))
+}
+
+/// Does something that logs. Whatever becomes of standard error: nothing here waits for it for long, or fails with it.
+fn with_log(work: impl FnOnce(&Logging) -> Result<(), Failed>) -> ExitCode {
     logging::block_signals();
     let logging = match Logging::start() {
         Ok(logging) => logging,
@@ -91,17 +132,7 @@ fn run_coordinator(args: &Serve) -> ExitCode {
             return Exit::Failure.into();
         }
     };
-    let loaded = args.settings.loader(std::env::vars_os()).load();
-    let result = loaded.map_err(|error| Failed::new(Exit::Usage, error)).and_then(|loaded| {
-        logging.begin(&loaded.settings.log, &loaded.warnings);
-        let result = tokio::runtime::Runtime::new().map_err(Failure::System).and_then(|runtime| {
-            let result = runtime.block_on(serve(args, loaded, logging.dropped()));
-            // What still computes has nobody to compute for.
-            runtime.shutdown_background();
-            result
-        });
-        result.map_err(|error| Failed::new(Exit::Failure, error))
-    });
+    let result = work(&logging);
     let exit = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {

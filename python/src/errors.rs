@@ -59,6 +59,7 @@ exceptions! {
     LocalModelDataTypeMisMatch: "The local model has weights that the coordinator's data type does not have.",
     GlobalModelUnavailable: "The global model could not be fetched; try again later.",
     CoordinatorInit: "The coordinator cannot be started: its settings are wrong, or its address is taken.",
+    MemberInit: "The member cannot be started: its settings are wrong, it has no key, or its directory is in use.",
     StaleInput: "The answer or result is not waited for (any more): it comes too late, or twice. Nothing has changed.",
     JobCancelled: "The job was cancelled before its end.",
     SealError: "The saved state does not open: it was sealed with another key or passphrase, or is damaged.",

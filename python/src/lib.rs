@@ -11,6 +11,8 @@ mod buffers;
 mod errors;
 mod exit;
 mod logging;
+#[cfg(feature = "coordinator")]
+mod member;
 mod network;
 mod participant;
 mod pin;
@@ -48,6 +50,10 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     state_in::add_to(module)?;
     #[cfg(feature = "coordinator")]
-    module.add_class::<server::CoordinatorServer>()?;
+    {
+        module.add_class::<server::CoordinatorServer>()?;
+        module.add_class::<member::Service>()?;
+        module.add_function(wrap_pyfunction!(member::member_key, module)?)?;
+    }
     exit::register(module.py())
 }

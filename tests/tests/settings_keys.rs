@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pet_coordinator::settings::keys;
+use pet_coordinator::settings::{keys, member_keys};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Ends of names of files and hosts, which look like keys: `pet.toml`, `model.npy`.
@@ -78,7 +78,7 @@ fn exists(name: &str, keys: &[&str]) -> bool {
 
 #[test]
 fn settings_that_are_named_exist() {
-    let keys = keys();
+    let keys = [keys(), member_keys()].concat();
     let sections: BTreeSet<&str> = keys.iter().filter_map(|key| key.split('.').next()).collect();
     let (mut wrong, mut found) = (Vec::new(), BTreeSet::new());
     for (file, text) in texts() {

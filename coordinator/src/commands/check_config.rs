@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use pet_coordinator::settings::SettingsError;
+use pet_coordinator::settings::{Effective, SettingsError, Warning};
 
 use super::exit::{print, Exit, Failed};
 use crate::cli::CheckConfig;
@@ -17,13 +17,18 @@ pub fn check_config(
 ) -> Result<(), Failed> {
     let wrong = |error: SettingsError| Failed::new(Exit::Usage, error);
     let loaded = args.settings.loader(env).load().map_err(wrong)?;
-    for warning in &loaded.warnings {
+    show(&loaded.warnings, &loaded.effective)
+}
+
+/// Prints settings with where each came from, as a settings file; warnings go to standard error.
+pub fn show(warnings: &[Warning], effective: &[Effective]) -> Result<(), Failed> {
+    for warning in warnings {
         // If it cannot be told there is nobody to tell.
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
-    let lines: Vec<String> = loaded.effective.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = effective.iter().map(ToString::to_string).collect();
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-    let lines = loaded.effective.iter().zip(lines);
+    let lines = effective.iter().zip(lines);
     let lines = lines.map(|(setting, line)| format!("{line:width$}  # {}\n", setting.origin));
     print(lines.collect::<String>())
 }

@@ -10,6 +10,7 @@ mod data_dir;
 mod exit;
 mod export_model;
 mod keys;
+pub mod member;
 mod roster;
 mod rounds;
 mod status;

@@ -4,6 +4,7 @@
 //! and the same rules hold for them. Both go on after the first mistake. A rule over several keys
 //! is not checked where one of them could not be read, so that one mistake is not reported twice.
 
+mod member;
 mod names;
 mod reader;
 mod rules;
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::key;
 
+pub(super) use self::member::{interpret_member, member_keys};
 pub(super) use self::rules::{check, from_core, from_core_v2};
 
 /// Makes settings of what was given.

@@ -7,7 +7,7 @@ Two ways to take part:
 - :func:`spawn_async_participant` gives a handle to which a local model may be handed at any time.
 
 Further parts: :func:`flatten` and :class:`Layout` for models of many arrays, :class:`Coordinator` for one in
-this process, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for asyncio,
+this process, :class:`Member` for a member of a group of PET v2, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for asyncio,
 :mod:`xaynet_sdk.protocol` for event loops of any kind, :mod:`xaynet_sdk.sealing` for saved states.
 """
 
@@ -20,6 +20,7 @@ from xaynet_sdk._saved import SavedState
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.coordinator import Coordinator
 from xaynet_sdk.layout import Layout, LayoutError, flatten, unflatten
+from xaynet_sdk.member import Member, create_member_key
 from xaynet_sdk.outcome import UpdateOutcome
 from xaynet_sdk.participant import (
     InternalParticipant,
@@ -44,6 +45,7 @@ from xaynet_sdk.xaynet_sdk import (
     InvalidCertificate,
     LocalModelDataTypeMisMatch,
     LocalModelLengthMisMatch,
+    MemberInit,
     MissingMajority,
     NoNoise,
     NotAdmitted,
@@ -89,6 +91,8 @@ __all__ = [
     "LayoutError",
     "LocalModelDataTypeMisMatch",
     "LocalModelLengthMisMatch",
+    "Member",
+    "MemberInit",
     "MissingMajority",
     "NoNoise",
     "Noise",
@@ -120,6 +124,7 @@ __all__ = [
     "XaynetError",
     "__version__",
     "aio",
+    "create_member_key",
     "flatten",
     "protocol",
     "sealing",

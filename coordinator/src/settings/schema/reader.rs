@@ -12,7 +12,7 @@ use crate::key;
 
 /// Reads the values of all keys, and goes on after a mistake.
 pub(super) struct Reader<'a> {
-    layers: &'a Layers,
+    pub(super) layers: &'a Layers,
     pub(super) problems: Vec<Problem>,
     pub(super) effective: Vec<Effective>,
     /// All that was looked for.
@@ -185,7 +185,7 @@ impl Reader<'_> {
 
     /// Puts the value given for `key`, if any, into `slot`; one that `parse` does not take breaks
     /// `rule`.
-    fn read<T: Value>(
+    pub(super) fn read<T: Value>(
         &mut self,
         key: &'static str,
         slot: &mut T,
@@ -227,17 +227,17 @@ impl Reader<'_> {
     }
 }
 
-const WHOLE: &str = "must be a whole number, 0 or more";
+pub(super) const WHOLE: &str = "must be a whole number, 0 or more";
 const NUMBER: &str = "must be a number";
-const SECONDS: &str = "must be a number of seconds, 0 or more, whole or with a fraction";
+pub(super) const SECONDS: &str = "must be a number of seconds, 0 or more, whole or with a fraction";
 const BOOLEAN: &str = "must be true or false";
 
-fn parsed<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
 /// An empty text is nothing.
-fn or_nothing<T: FromStr>(text: &str) -> Option<Option<T>> {
+pub(super) fn or_nothing<T: FromStr>(text: &str) -> Option<Option<T>> {
     match text {
         "" => Some(None),
         text => parsed(text).map(Some),
@@ -248,7 +248,7 @@ fn boolean(text: &str) -> Option<bool> {
     parsed(&text.to_lowercase())
 }
 
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     parsed(text)
 }
 
@@ -256,20 +256,20 @@ fn one_or_more(text: &str) -> Option<usize> {
     parsed(text).filter(|number| *number > 0)
 }
 
-fn path(text: &str) -> Option<PathBuf> {
+pub(super) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
 /// An empty text is nothing.
-fn path_or_nothing(text: &str) -> Option<Option<PathBuf>> {
+pub(super) fn path_or_nothing(text: &str) -> Option<Option<PathBuf>> {
     Some(path(text))
 }
 
-fn some_path(text: &str) -> Option<Option<PathBuf>> {
+pub(super) fn some_path(text: &str) -> Option<Option<PathBuf>> {
     path(text).map(Some)
 }
 
-fn seconds(text: &str) -> Option<Duration> {
+pub(super) fn seconds(text: &str) -> Option<Duration> {
     // Whole seconds take the exact way: old settings may hold any u64 to mean "for ever".
     match text.parse() {
         Ok(whole) => Some(Duration::from_secs(whole)),
@@ -284,7 +284,7 @@ fn quorum(text: &str) -> Option<Quorum> {
     }
 }
 
-fn log_format(text: &str) -> Option<LogFormat> {
+pub(super) fn log_format(text: &str) -> Option<LogFormat> {
     match text.to_lowercase().as_str() {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{filter, is_below, origin, shorten, Layers, Origin, Problem, Settings, Warning};
 use crate::key;
+use crate::settings::LogSettings;
 
 /// The rules of section 7 of the protocol description, over settings built in code.
 pub(in crate::settings) fn check(settings: &Settings) -> Vec<Problem> {
@@ -69,12 +70,9 @@ pub(super) fn check_except(
         }
     }
     problems.extend(check_v2(s, layers, unreadable));
-    if let Err(error) = EnvFilter::builder().parse(s.log.directives()) {
-        problems.push(problem(
-            key!(log.filter),
-            Some(shorten(&format!("{:?}", s.log.filter))),
-            format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"),
-        ));
+    if let Some(rule) = wrong_filter(&s.log) {
+        let value = shorten(&format!("{:?}", s.log.filter));
+        problems.push(problem(key!(log.filter), Some(value), rule));
     }
     for (key, value, rule) in s.admin.check() {
         if !unreadable.contains(key) {
@@ -214,6 +212,12 @@ pub(super) fn key_of(field: Field) -> &'static str {
         // A later core's.
         field => field.name(),
     }
+}
+
+/// What is wrong with a filter.
+pub(super) fn wrong_filter(log: &LogSettings) -> Option<String> {
+    let error = EnvFilter::builder().parse(log.directives()).err()?;
+    Some(format!("must be levels and target=level pairs (info,pet_coordinator=debug): {error}"))
 }
 
 /// A filter that was meant for other programs hides what this one does.

@@ -75,6 +75,20 @@ pub enum Refusal {
         /// The round's, in thousandths; 0 without noise.
         found: u32,
     },
+    /// One round would spend more than the whole budget.
+    #[error(
+        "one round with the round's noise multiplier spends an epsilon of {found:.3}, and the budget here is {budget:.3}: have \
+         the coordinator's noise raised"
+    )]
+    Budget {
+        /// The pinned epsilon.
+        budget: f64,
+        /// That of one round.
+        found: f64,
+    },
+    /// The noise cannot be made, or leaves no room for the sum.
+    #[error("the round's noise cannot be used: {0}")]
+    NoiseTerms(String),
     /// The round was opened before this member was started.
     #[error(
         "the round was opened before this member was started: it may have announced itself in it before, which it \
@@ -218,6 +232,8 @@ impl Refusal {
             | Self::RoundTooFarAhead { .. }
             | Self::WeakKey
             | Self::Noise { .. }
+            | Self::Budget { .. }
+            | Self::NoiseTerms(_)
             | Self::OtherAnnouncements { .. }
             | Self::LeftOut
             | Self::Entries(_)
@@ -254,6 +270,8 @@ impl Refusal {
             Self::Length { .. } => "model_length",
             Self::WeakKey => "weak_key",
             Self::Noise { .. } => "noise",
+            Self::Budget { .. } => "budget",
+            Self::NoiseTerms(_) => "noise_terms",
             Self::OpenedBefore => "opened_before",
             Self::Late => "late",
             Self::Announcements(_) => "announcements",

@@ -140,7 +140,7 @@ impl Member {
             self.refuse(PinError::Roster { pinned, found }.into());
             return self.wait_longer(Why::Round);
         }
-        let Some((_, member)) = self.roster else { return self.fetch(Wanted::Roster) };
+        let Some((roster, member)) = self.roster.clone() else { return self.fetch(Wanted::Roster) };
         let context = terms.context();
         let promise = self.promise.as_ref();
         if let Some(promise) = promise.filter(|p| p.context == context && !p.is_over) {
@@ -169,6 +169,7 @@ impl Member {
                 started.max(Timestamp::from_millis(promised))
             }),
             now: self.now,
+            groups: roster.groups().len(),
         };
         match judge.judge(terms) {
             Verdict::Accepted => self.announce(terms, context, member),

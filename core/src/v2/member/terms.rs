@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::jobs::noise_of;
 use super::settings::{Settings, HIGHEST_FIRST, LONGEST_LEAP};
 use super::snapshot::Promise;
 use super::Refusal;
+use crate::mask::accounting;
 use crate::time::Timestamp;
-use crate::v2::{Pin, Terms};
+use crate::v2::{Budget, Pin, Terms};
 
 /// All that terms are held against.
 pub(super) struct Judge<'a> {
@@ -16,6 +18,8 @@ pub(super) struct Judge<'a> {
     /// When this member was started; only if it was restored: what it did before it may have forgotten.
     pub(super) restored_at: Option<Timestamp>,
     pub(super) now: Timestamp,
+    /// How many groups add noise.
+    pub(super) groups: usize,
 }
 
 /// What a member makes of terms.
@@ -84,10 +88,18 @@ impl Judge<'_> {
 
     fn about_noise(&self, terms: &Terms) -> Option<Refusal> {
         let found = terms.noise.as_ref().map_or(0, |noise| noise.multiplier_thousandths);
-        match self.settings.least_noise {
-            Some(least) if found < least => Some(Refusal::Noise { least, found }),
-            _ => None,
+        if let Some(least) = self.settings.least_noise.filter(|least| found < *least) {
+            return Some(Refusal::Noise { least, found });
         }
+        // Without noise there is none that could be wrong: a pin with a budget has refused it.
+        terms.noise.as_ref()?;
+        if let Some(Budget { epsilon: budget, delta }) = self.pin.budget {
+            let found = accounting::epsilon(accounting::rho(found), delta);
+            if found > budget {
+                return Some(Refusal::Budget { budget, found });
+            }
+        }
+        noise_of(terms, self.groups, terms.n_min).err()
     }
 }
 

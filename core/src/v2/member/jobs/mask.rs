@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::{Outcome, Setup, Steps, HASHES_PER_STEP};
 use crate::crypto::{Digest, SigningKeyPair};
 use crate::job::{JobKind, Progress, Work};
+use crate::mask::noise::{HeadRoom, Noise, NoiseSeed};
 use crate::mask::tree::{self, TREE_LEAF};
-use crate::mask::{MaskSeed, MaskSum, MaskSumPart};
+use crate::mask::{GroupMask as GroupSum, GroupMaskPart, MaskSeed};
 use crate::v2::member::round::{Agreed, Checked, GroupMask};
 use crate::v2::member::Refusal;
-use crate::v2::{stream_seed, GroupMaskHeader};
+use crate::v2::{stream_seed, DecisionHash, GroupMaskHeader, Label, PartsHash, Terms};
 
 /// How many numbers a step takes: about a millisecond's work.
 const NUMBERS_PER_STEP: usize = 8192;
@@ -26,18 +27,29 @@ pub(in super::super) struct AddMasks {
 }
 
 enum Stage {
-    /// Deriving the seeds: those that are derived, the next update, and how many are excluded before it.
-    Seeds {
-        seeds: Vec<MaskSeed>,
-        page: usize,
-        at: usize,
-        skipped: usize,
-    },
-    Sum(Box<MaskSum>),
-    Hash {
-        bytes: Vec<u8>,
-        leaves: Vec<Digest>,
-    },
+    Seeds(Box<Seeds>),
+    Sum(Box<GroupSum>),
+    Hash { bytes: Vec<u8>, leaves: Vec<Digest> },
+}
+
+/// Deriving the seeds.
+struct Seeds {
+    seeds: Vec<MaskSeed>,
+    /// Takes in all of the group's seeds, in the order of the updaters.
+    noise: PartsHash,
+    /// The next update: its page, and its place there.
+    page: usize,
+    at: usize,
+    /// How many excluded updates were come by.
+    skipped: usize,
+}
+
+impl Seeds {
+    fn new(decision: &DecisionHash) -> Self {
+        let mut noise = PartsHash::new(Label::Noise);
+        noise.part(decision.as_bytes());
+        Self { seeds: Vec::new(), noise, page: 0, at: 0, skipped: 0 }
+    }
 }
 
 impl AddMasks {
@@ -47,7 +59,7 @@ impl AddMasks {
         all: Arc<Vec<Arc<Vec<Checked>>>>,
         agreed: Agreed,
     ) -> Self {
-        let stage = Stage::Seeds { seeds: Vec::new(), page: 0, at: 0, skipped: 0 };
+        let stage = Stage::Seeds(Box::new(Seeds::new(&agreed.decision)));
         Self { setup, keys, all, agreed, steps: Steps::Next(stage) }
     }
 
@@ -56,20 +68,22 @@ impl AddMasks {
         stage: Stage,
     ) -> Result<Steps<Stage, GroupMask>, Refusal> {
         match stage {
-            Stage::Seeds { mut seeds, mut page, mut at, mut skipped } => {
+            Stage::Seeds(mut found) => {
                 let list = setup.list.as_ref().ok_or(Refusal::LeftOut)?.digest();
                 for _ in 0..HASHES_PER_STEP / 4 {
-                    let Some(entries) = all.get(page) else {
-                        return Ok(Steps::Next(Stage::Sum(Box::new(begin(setup, agreed, seeds)?))));
+                    let Some(entries) = all.get(found.page) else {
+                        return Ok(Steps::Next(Stage::Sum(Box::new(begin(
+                            setup, agreed, *found,
+                        )?))));
                     };
-                    let Some(update) = entries.get(at) else {
-                        page += 1;
-                        at = 0;
+                    let Some(update) = entries.get(found.at) else {
+                        found.page += 1;
+                        found.at = 0;
                         continue;
                     };
-                    at += 1;
-                    if agreed.excluded.get(skipped) == Some(&update.updater) {
-                        skipped += 1;
+                    found.at += 1;
+                    if agreed.excluded.get(found.skipped) == Some(&update.updater) {
+                        found.skipped += 1;
                         continue;
                     }
                     let (updater, group) = (update.updater, setup.member.group);
@@ -78,9 +92,11 @@ impl AddMasks {
                         updater,
                         accusation: *accusation,
                     })?;
-                    seeds.push(stream_seed(&setup.context, &list, &updater, group, seed));
+                    found.noise.part(seed.as_bytes());
+                    let stream = stream_seed(&setup.context, &list, &updater, group, seed);
+                    found.seeds.push(stream);
                 }
-                Ok(Steps::Next(Stage::Seeds { seeds, page, at, skipped }))
+                Ok(Steps::Next(Stage::Seeds(found)))
             }
             Stage::Sum(mut sum) => {
                 if !sum.step(NUMBERS_PER_STEP) {
@@ -109,18 +125,36 @@ impl AddMasks {
     }
 }
 
-fn begin(setup: &Setup, agreed: &Agreed, seeds: Vec<MaskSeed>) -> Result<MaskSum, Refusal> {
+fn begin(setup: &Setup, agreed: &Agreed, found: Seeds) -> Result<GroupSum, Refusal> {
+    let Seeds { seeds, noise: hash, .. } = found;
     if seeds.len() as u64 != agreed.count {
         return Err(Refusal::Mask("not all updates are there".to_owned()));
     }
-    if setup.terms.noise.is_some() {
-        return Err(Refusal::Mask("this program cannot make noise".to_owned()));
-    }
     let parameters = &setup.terms.parameters;
     let length = usize::try_from(parameters.model_length).map_err(|error| mask(&error))?;
-    let mut sum = MaskSum::new(parameters.mask_config, length);
-    sum.add_seeds(seeds);
-    Ok(sum)
+    let sum = GroupSum::new(parameters.mask_config, length, seeds).map_err(|error| mask(&error))?;
+    let Some(noise) = noise_of(&setup.terms, setup.roster.groups().len(), agreed.count)? else {
+        return Ok(sum);
+    };
+    let seed = NoiseSeed::new(*hash.finish().as_bytes());
+    sum.with_noise(&noise, seed).map_err(|error| mask(&error))
+}
+
+/// The noise that these terms ask for; it must leave room for the sum of so many models.
+pub(in super::super) fn noise_of(
+    terms: &Terms,
+    groups: usize,
+    models: u64,
+) -> Result<Option<Noise>, Refusal> {
+    let Some(noise) = &terms.noise else { return Ok(None) };
+    let parameters = &terms.parameters;
+    let failed = |error: &dyn std::fmt::Display| Refusal::NoiseTerms(error.to_string());
+    let length = usize::try_from(parameters.model_length).map_err(|error| failed(&error))?;
+    let thousandths = noise.multiplier_thousandths;
+    let noise = Noise::new(parameters.mask_config.vect, length, thousandths)
+        .map_err(|error| failed(&error))?;
+    HeadRoom::new(noise, groups).check(models).map_err(|error| failed(&error))?;
+    Ok(Some(noise))
 }
 
 fn mask(error: &dyn std::fmt::Display) -> Refusal {
@@ -170,7 +204,7 @@ impl Work<Outcome> for AddMasks {
 }
 
 /// A part of the sum.
-struct Part(Box<MaskSumPart>);
+struct Part(Box<GroupMaskPart>);
 
 impl Work<Outcome> for Part {
     fn kind(&self) -> JobKind {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(super) use announcements::CheckAnnouncements;
 pub(super) use entries::{CheckEntries, Expected};
-pub(super) use mask::AddMasks;
+pub(super) use mask::{noise_of, AddMasks};
 pub(super) use roster::CheckRoster;
 pub(super) use set::CheckSet;
 pub(super) use votes::CheckVotes;
@@ -48,7 +48,7 @@ pub enum Outcome {
     #[doc(hidden)]
     Mask(Result<GroupMask, Refusal>),
     #[doc(hidden)]
-    MaskPart(Box<crate::mask::MaskSumPart>),
+    MaskPart(Box<crate::mask::GroupMaskPart>),
     #[doc(hidden)]
     Released,
 }

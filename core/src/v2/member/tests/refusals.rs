@@ -106,6 +106,10 @@ fn rounds_without_noise_are_refused_where_noise_is_asked_for() {
     let budget = Budget::new(4.0, 1e-5);
     assert_eq!(labels(None, Some(budget), None), ["pin"]);
     assert_eq!(labels(None, Some(budget), noise(4000)), [""; 0]);
+    // One round alone spends more.
+    assert_eq!(labels(None, Some(budget), noise(500)), ["budget"]);
+    // No room in 32 bits.
+    assert_eq!(labels(None, None, noise(4_000_000_000)), ["noise_terms"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::{Event, Why};
 use super::fixture::*;
-use crate::v2::{self, MemberId, Phase, TREE_LEAF};
+use crate::v2::{self, MemberId, NoiseTerms, Phase, TREE_LEAF};
 
 /// All that a member posts, by path.
 fn paths(coordinator: &Coordinator) -> Vec<&'static str> {
@@ -72,6 +72,35 @@ fn excluded_updates_are_not_added_up() {
     scene.run_on(&mut coordinator);
     let sum = sum_of_masks(&coordinator, &[0, 1, 3], 0).to_bytes().unwrap();
     assert_eq!(coordinator.chunks[&(scene.member, 0)], sum);
+}
+
+/// Replicas make the same noise, and it is not 0; each group its own.
+#[test]
+fn noise_is_the_same_for_replicas() {
+    let masks = |noise: Option<NoiseTerms>| {
+        let mut coordinator = Coordinator::new();
+        coordinator.open(v2::Terms { noise, ..terms(1) });
+        let mut scenes: Vec<_> = members().map(Scene::new).collect();
+        for phase in [Phase::Announce, Phase::Update, Phase::Check, Phase::Agree, Phase::Sum2] {
+            match phase {
+                Phase::Update => coordinator.begin_updates(),
+                Phase::Check => (0..4).for_each(|nth| coordinator.update(nth)),
+                Phase::Sum2 => coordinator.wanted = members().collect(),
+                _ => {}
+            }
+            coordinator.phase = phase;
+            scenes.iter_mut().for_each(|scene| scene.run_on(&mut coordinator));
+        }
+        let sums = [0, 1].map(|group| sum_of_masks(&coordinator, &[0, 1, 2, 3], group));
+        let sums = sums.map(|sum| sum.to_bytes().unwrap());
+        (coordinator.chunks.into_values().collect::<Vec<_>>(), sums)
+    };
+    let (plain, sums) = masks(None);
+    assert_eq!((plain.len(), &plain[0][..], &plain[3][..]), (6, &sums[0][..], &sums[1][..]));
+    let (noisy, sums) = masks(Some(NoiseTerms { multiplier_thousandths: 1000, clip: 1.0 }));
+    assert!(noisy[..3].iter().all(|mask| *mask == noisy[0]));
+    assert!(noisy[3..].iter().all(|mask| *mask == noisy[3]));
+    assert!(noisy[0][..] != sums[0] && noisy[3][..] != sums[1]);
 }
 
 /// What it waits for, phase by phase.
