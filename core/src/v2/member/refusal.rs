@@ -146,7 +146,7 @@ pub enum Refusal {
     /// More updates are bad than this member may accuse.
     #[error(
         "{bad} of the updates are bad, and a member may accuse only {most}: the coordinator shows this member other \
-         boxes than the updaters have sent, or so many updaters lie; its report, with all of them, may be disregarded"
+         boxes than the updaters have sent, or so many updaters lie; its report may be disregarded"
     )]
     Accusations {
         /// How many are bad.

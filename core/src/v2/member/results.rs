@@ -88,15 +88,18 @@ impl Member {
         for update in &page.entries {
             if let Err(accusation) = update.seed {
                 let updater = update.updater;
-                entries.accused.push((updater, accusation));
-                // The report has all of them; who lies in masses must not fill the log.
-                if entries.accused.len() <= MOST_TOLD {
+                entries.bad += 1;
+                if entries.accused.len() < MOST_REPORTED {
+                    entries.accused.push((updater, accusation));
+                }
+                // Who lies in masses must not fill the log.
+                if entries.bad <= MOST_TOLD {
                     events.push(Event::Accused { updater, accusation });
                 }
             }
         }
         entries.take(page.entries);
-        let (bad, most) = (entries.accused.len() as u64, Report::limit(page.total) as u64);
+        let (bad, most) = (entries.bad, Report::limit(page.total) as u64);
         let is_complete = entries.all.is_some();
         events.into_iter().for_each(|event| self.event(event));
         if is_complete && bad > most {
@@ -162,4 +165,7 @@ impl Member {
 }
 
 /// How many accused updaters of a round are told one by one.
-const MOST_TOLD: usize = 100;
+const MOST_TOLD: u64 = 100;
+
+/// How many accused updaters a report has at most: it is signed in one go. A round with more is lost anyway.
+const MOST_REPORTED: usize = 4096;

@@ -48,6 +48,8 @@ pub(super) struct Entries {
     /// How many there are, once that is fixed.
     pub(super) total: Option<u64>,
     pub(super) checked: u64,
+    /// How many of them are bad.
+    pub(super) bad: u64,
     pub(super) last: Option<PublicSigningKey>,
     pages: Vec<Arc<Vec<Checked>>>,
     /// All of them.

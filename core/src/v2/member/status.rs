@@ -58,7 +58,7 @@ impl Member {
             sits_out: round.and_then(|round| round.out.clone()),
             checked: entries.map_or(0, |entries| entries.checked),
             updates: entries.and_then(|entries| entries.total).unwrap_or(0),
-            accused: entries.map_or(0, |entries| entries.accused.len() as u64),
+            accused: entries.map_or(0, |entries| entries.bad),
             is_certified: round.is_some_and(|round| round.certified.is_some()),
             waits_for: self.why(),
             failure: self.failure.as_ref().map(|failure| failure.to_string()),
