@@ -407,6 +407,14 @@ fn the_metrics_are_those_that_the_page_describes() {
 }
 
 #[test]
+fn each_refusal_is_described() {
+    let page = include_str!("../../docs/member.md");
+    for label in pet_core::v2::member::Refusal::LABELS {
+        assert!(page.contains(&format!("`{label}`")), "docs/member.md does not describe {label}");
+    }
+}
+
+#[test]
 fn wrong_settings_are_told_all_at_once() {
     let wrong = run(&["--coordinator=nothing", "--set=member.n_min=1"]);
     assert_eq!(wrong.status.code(), Some(2));

@@ -325,3 +325,6 @@ fn not_stored(error: io::Error) -> Error {
 fn boot_seed() -> Result<RootSeed, Error> {
     random_seed()
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -370,3 +370,6 @@ impl MemberHandle {
 fn boot_seed() -> Result<RootSeed, Error> {
     random_seed()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pet_core::v2::{
-    member::{Event, Status},
+    member::{Event, Refusal, Status},
     Phase,
 };
 use prometheus_client::{
@@ -125,8 +125,9 @@ impl Tally {
         registry.register("events", "What the member has done, by kind", events);
         let refused =
             Family::<ReasonLabel, prometheus_client::metrics::counter::Counter>::default();
-        for (reason, count) in &counts.refused {
-            refused.get_or_create(&ReasonLabel { reason: (*reason).to_owned() }).inc_by(*count);
+        for reason in Refusal::LABELS {
+            let count = counts.refused.get(reason).copied().unwrap_or(0);
+            refused.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc_by(count);
         }
         registry.register("refusals", "What the member has refused, by reason", refused);
         let mut counter = |name: &str, help: &str, value: u64| {

@@ -259,6 +259,40 @@ impl Refusal {
         }
     }
 
+    /// All [labels](Refusal::label).
+    pub const LABELS: [&'static str; 30] = [
+        "not_in_roster",
+        "round_not_above",
+        "round_too_far_ahead",
+        "pin",
+        "not_lately",
+        "model_length",
+        "weak_key",
+        "noise",
+        "budget",
+        "noise_terms",
+        "opened_before",
+        "late",
+        "announcements",
+        "other_announcements",
+        "left_out",
+        "rolled_back",
+        "restarted",
+        "updates",
+        "entries",
+        "accusations",
+        "too_few",
+        "bad_update",
+        "excluded",
+        "other_decision",
+        "second_decision",
+        "other_than_certified",
+        "votes",
+        "job_lost",
+        "mask",
+        "malformed",
+    ];
+
     /// A short, stable name, for metrics and other languages.
     pub fn label(&self) -> &'static str {
         match self {
@@ -293,5 +327,21 @@ impl Refusal {
             Self::Mask(_) => "mask",
             Self::Malformed { .. } => "malformed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_labels_has_them_all() {
+        let source = include_str!("refusal.rs");
+        let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Self::"));
+        let label = |arm: &'static str| arm.split_once(" => \"")?.1.strip_suffix("\",");
+        let labels: Vec<_> = arms.filter_map(label).collect();
+        assert_eq!(labels, Refusal::LABELS);
+        let unique: std::collections::BTreeSet<_> = labels.iter().collect();
+        assert_eq!(unique.len(), labels.len());
     }
 }

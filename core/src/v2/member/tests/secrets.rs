@@ -3,7 +3,7 @@
 use super::super::Member;
 use super::fixture::*;
 use crate::crypto::{EncryptKeyPair, Purpose, RootSeed, SigningKeyPair, SnapshotKey};
-use crate::v2::{MemberId, Phase};
+use crate::v2::{Budget, Context, DecisionHash, MemberId, Phase, Pin, RosterHash};
 
 fn contains(bytes: &[u8], secret: &[u8]) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret)
@@ -67,6 +67,30 @@ fn a_sealed_state_opens_with_its_key_and_goes_on() {
     assert!(Member::restore_sealed(&sealed, &other, boot(), settings()).is_err());
     assert!(Member::restore(&sealed, boot(), settings()).is_err());
     assert!(Member::restore(&scene.machine.snapshot().to_bytes(), boot(), settings()).is_ok());
+}
+
+/// A version is for ever: these bytes were written by hand, from what it says of itself.
+#[test]
+fn a_state_of_version_1_is_read() {
+    let state = include_bytes!("state-v1");
+    let boot = || RootSeed::new([3; 32]);
+    let machine = Member::restore(state, boot(), settings()).unwrap();
+    assert_eq!(machine.keys(), &member_keys(MemberId::new(0, 0)));
+    assert_eq!(machine.root, RootSeed::new([1; 32]));
+    let pin = Pin::new(RosterHash::new([0xaa; 32]), 3);
+    assert_eq!(*machine.pin(), pin.with_budget(Budget::new(4.0, 1e-5)));
+    let promise = machine.promise.as_ref().unwrap();
+    assert_eq!((promise.round, promise.at, promise.is_over), (7, 1_000_000_000_000, false));
+    assert_eq!(promise.context, Context::new([7; 32]));
+    assert_eq!(promise.vote, Some(DecisionHash::new([9; 32])));
+    // What is written is the same, with the public half of the key, which is not believed.
+    let written = machine.snapshot().to_bytes();
+    assert_eq!((written.len(), &written[..46]), (state.len(), &state[..46]));
+    assert_eq!(written[78..], state[78..]);
+    let mut later = state.to_vec();
+    later[4..6].copy_from_slice(&2u16.to_le_bytes());
+    let refused = Member::restore(&later, boot(), settings()).unwrap_err().to_string();
+    assert!(refused.contains("version 2") && refused.contains("newer"), "{refused}");
 }
 
 #[test]
