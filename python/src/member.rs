@@ -64,13 +64,13 @@ impl Service {
 
     /// How it stands, as JSON.
     fn status(&self) -> PyResult<String> {
-        self.running()?;
+        self.look()?;
         Ok(self.watch.page().to_json())
     }
 
     /// What is wrong with it.
     fn complaint(&self) -> PyResult<Option<String>> {
-        self.running()?;
+        self.look()?;
         Ok(self.watch.complaint())
     }
 
@@ -90,6 +90,11 @@ impl Service {
 }
 
 impl Service {
+    /// Refuses to look from a process that was forked.
+    fn look(&self) -> PyResult<()> {
+        self.running().map(drop)
+    }
+
     fn running(&self) -> PyResult<MutexGuard<'_, Option<MemberService>>> {
         if self.process != std::process::id() {
             return Err(XaynetError::new_err(
