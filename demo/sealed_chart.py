@@ -34,7 +34,8 @@ def draw(path: Path, model: Weights, left: dict[str, Array]) -> None:
             low, high = np.percentile(layer, (2, 98))
             axes.imshow(layer, cmap="RdBu", vmin=low, vmax=high, aspect="auto")
             together = float(np.corrcoef(pictures[name], pictures["model"])[0, 1])
-            axes.set_title(title if name == "model" else f"{title}: correlation {together:.2f}")
+            title += "" if name == "model" else f": correlation {together:.2f}"
+            axes.set_title(title, fontsize=10)
             axes.set_xlabel("measurement")
             axes.set_ylabel("hidden unit")
             axes.set_xticks([])
