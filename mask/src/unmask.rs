@@ -345,14 +345,17 @@ impl Source {
             let numbers = &mut block[..sums.len()];
             let bytes = sums_range.start * group.wire_bytes..sums_range.end * group.wire_bytes;
             // What is left is looked at once the last mask is off.
-            let last = |is_last: bool| if is_last { most } else { group.max };
             let masks = &mask[bytes.clone()];
-            let first = Subtract { group, most: last(more.is_empty()), sums, masks, numbers };
-            let mut good = E::run(self.level, first);
-            for (i, mask) in more.iter().enumerate() {
-                let (most, masks) = (last(i + 1 == more.len()), &mask[bytes.clone()]);
+            let left = if more.is_empty() { most } else { group.max };
+            let mut good = E::run(self.level, Subtract { group, most: left, sums, masks, numbers });
+            for mask in more {
                 let loaded = &mut loaded[..sums.len()];
-                good &= E::run(self.level, SubtractMore { group, most, masks, loaded, numbers });
+                E::run(self.level, Load { group, bytes: &mask[bytes.clone()], numbers: loaded });
+                good &= group.is_word() || group.all_below(self.level, loaded);
+                group.sub_all(self.level, numbers, loaded);
+            }
+            if !more.is_empty() {
+                good &= Group { max: most, ..group }.all_below(self.level, numbers);
             }
             if !good {
                 let masks: Vec<_> = masks_in(masks, more, bytes).collect();
@@ -440,34 +443,28 @@ fn masks_in<'a>(
     std::iter::once(first).chain(more.iter().map(move |mask| &mask[bytes.clone()]))
 }
 
-/// Takes more masks off.
-struct SubtractMore<'a, E> {
+/// Reads numbers as they travel.
+struct Load<'a, E> {
     group: Group<E>,
-    /// The largest number that may be left.
-    most: E,
-    masks: &'a [u8],
-    /// Room for as many numbers.
-    loaded: &'a mut [E],
+    bytes: &'a [u8],
     numbers: &'a mut [E],
 }
 
-impl<E: Number> Kernel for SubtractMore<'_, E> {
-    /// Are all masks below the order, and all that is left possible?
-    type Output = bool;
+impl<E: Number> Kernel for Load<'_, E> {
+    type Output = ();
 
     #[inline(always)]
-    fn run(self) -> bool {
-        let Self { group, most, masks, loaded, numbers } = self;
-        for (index, number) in loaded.iter_mut().enumerate() {
-            *number = group.load(masks, index);
+    fn run(self) {
+        let Self { group, bytes, numbers } = self;
+        if group.wire_bytes == E::BYTES {
+            for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(E::BYTES)) {
+                *number = E::load(bytes, 0, E::BYTES, group.wire_mask);
+            }
+        } else {
+            for (index, number) in numbers.iter_mut().enumerate() {
+                *number = group.load(bytes, index);
+            }
         }
-        let mut good = true;
-        for (number, mask) in numbers.iter_mut().zip(loaded) {
-            good &= mask.at_most(group.max);
-            *number = group.sub(*number, *mask);
-            good &= number.at_most(most);
-        }
-        good
     }
 }
 

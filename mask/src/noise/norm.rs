@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::terms::Noise;
 use crate::model::Model;
+use crate::simd::{Kernel, Level};
 
 /// Weights whose squares are added up at a time.
 const BLOCK: usize = 256;
@@ -22,26 +23,18 @@ pub fn squared_norm(noise: &Noise, model: &Model, range: Range<usize>) -> Option
 }
 
 fn add_up<W: Copy + Into<f64>>(step: u64, weights: &[W]) -> Option<u128> {
-    // A power of two that a double holds, and so a product that is exact (for the smallest weights, below 2^-1022, too: it
-    // is larger than they are).
+    // A power of two, which a double holds.
     let step = step as f64;
+    let level = Level::detected();
     let mut sum = 0u128;
     for weights in weights.chunks(BLOCK) {
         let mut numbers = [0i64; BLOCK];
-        let mut within = true;
-        for (number, &weight) in numbers.iter_mut().zip(weights) {
-            let weight: f64 = weight.into();
-            // (Also false for NaN.)
-            within &= weight.abs() <= 2.0;
-            *number = (weight * step).floor() as i64;
-        }
-        if !within {
+        if !level.run(Encode { step, weights, numbers: &mut numbers }) {
             return None;
         }
         if step <= f64::from(1u32 << 26) {
             // At most 2^27 each, so that the squares of a block fit 64 bits.
-            let squares = numbers.iter().map(|number| number.wrapping_mul(*number) as u64);
-            sum += u128::from(squares.fold(0u64, u64::wrapping_add));
+            sum += u128::from(level.run(Squares { numbers: &numbers }));
         } else {
             // At most 2^64 each, and 2^32 weights.
             let squares = numbers.iter().map(|number| u128::from(number.unsigned_abs()).pow(2));
@@ -49,6 +42,47 @@ fn add_up<W: Copy + Into<f64>>(step: u64, weights: &[W]) -> Option<u128> {
         }
     }
     Some(sum)
+}
+
+/// `floor(weight * step)` of a block.
+struct Encode<'a, W> {
+    step: f64,
+    weights: &'a [W],
+    numbers: &'a mut [i64; BLOCK],
+}
+
+impl<W: Copy + Into<f64>> Kernel for Encode<'_, W> {
+    /// Are all weights finite and within 2?
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { step, weights, numbers } = self;
+        let mut within = true;
+        for (number, &weight) in numbers.iter_mut().zip(weights) {
+            let weight: f64 = weight.into();
+            // (Also false for NaN.)
+            within &= weight.abs() <= 2.0;
+            // The product is exact, as a power of two makes no weight smaller.
+            *number = (weight * step).floor() as i64;
+        }
+        within
+    }
+}
+
+/// The sum of squares, of numbers for which it fits.
+struct Squares<'a> {
+    numbers: &'a [i64; BLOCK],
+}
+
+impl Kernel for Squares<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let squares = self.numbers.iter().map(|number| number.wrapping_mul(*number) as u64);
+        squares.fold(0u64, u64::wrapping_add)
+    }
 }
 
 #[cfg(test)]
