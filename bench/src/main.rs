@@ -7,7 +7,8 @@
 //!
 //! Criterion measures; the table is made of the medians that it estimates. How each number is taken is said where it
 //! is taken: [`limits`] for the machine, [`ours`] and (version 2) [`groups`] for one thread, [`jobs`] for all cores, [`old`]
-//! for the old crate, [`memory`] for memory, [`v2`] for what is checked in version 2.
+//! for the old crate, [`memory`] for memory, [`v2`] for what is checked in version 2, [`rounds`] for whole
+//! rounds.
 
 mod groups;
 mod jobs;
@@ -17,6 +18,7 @@ mod memory;
 mod old;
 mod ours;
 mod report;
+mod rounds;
 mod runner;
 mod v2;
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     jobs::measure(&mut runner);
     old::measure(&mut runner);
     v2::measure(&mut runner);
+    rounds::measure(&mut runner);
 
     let report = report::Report::new(runner, machine::describe());
     tell(&report.table());

@@ -227,6 +227,20 @@ impl Runner {
         }
     }
 
+    /// Takes a row of something too long for criterion: `work` tells what it took, and the least of a few runs counts.
+    pub fn once(&mut self, row: Row, runs: usize, mut work: impl FnMut() -> Duration) {
+        if !self.wants(&row) {
+            return;
+        }
+        let (first, peak) = memory::peak(&mut work);
+        let mut times: Vec<_> = std::iter::once(first).chain((1..runs).map(|_| work())).collect();
+        times.sort_unstable();
+        let nanos = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e9);
+        let (least, most) = (nanos(times.first()), nanos(times.last()));
+        let interval = (least, most);
+        self.measured.push(Measured { row, median: least, interval, fastest: least, peak });
+    }
+
     /// Measures a row: `setup` makes the input of each run of `work`, and is not timed, nor is dropping what `work`
     /// returns. The first run is not timed either: it tells how much memory is needed.
     pub fn measure<I, O>(
