@@ -48,9 +48,8 @@ impl Settings {
         check.least(Field::WaitingAnswers, limits.waiting_answers as u64, 1);
         check.least(Field::Page, limits.page as u64, 1);
         let most = MOST_ENTRIES as u64;
-        check.rule(limits.page as u64 <= most, Field::Page, limits.page, &[], || {
-            Rule::AtMost(most)
-        });
+        check
+            .rule(limits.page as u64 <= most, Field::Page, limits.page, &[], || Rule::AtMost(most));
         if let Some(shape) = Shape::new(*mask, *model_length) {
             let header = shape.header_len(&self.roster);
             let least = header.saturating_mul(count.min);
