@@ -25,6 +25,9 @@ fn main() -> std::io::Result<()> {
             write(&folder.join("v2_checks"), name, &bytes)?;
         }
     }
+    for (name, bytes) in pet_fuzz::v2_snapshot_examples() {
+        write(&folder.join("v2_snapshots"), name, &bytes)?;
+    }
     for (name, text) in V2_CALLS {
         write(&folder.join("v2_calls"), name, text.as_bytes())?;
     }

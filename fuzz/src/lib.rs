@@ -22,6 +22,7 @@ mod snapshots;
 mod v2_calls;
 mod v2_checks;
 pub mod v2_round;
+mod v2_snapshots;
 mod v2_values;
 
 pub use http::{examples as http_examples, http};
@@ -34,13 +35,14 @@ pub use settings::{examples as settings_examples, settings};
 pub use snapshots::{examples as snapshot_examples, snapshots};
 pub use v2_calls::v2_calls;
 pub use v2_checks::v2_checks;
+pub use v2_snapshots::{examples as v2_snapshot_examples, v2_snapshots};
 pub use v2_values::v2_values;
 
 /// A target's name, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("http", http),
     ("opened_message", opened_message),
     ("multipart", multipart),
@@ -51,5 +53,6 @@ pub const TARGETS: [Target; 11] = [
     ("snapshots", snapshots),
     ("v2_calls", v2_calls),
     ("v2_checks", v2_checks),
+    ("v2_snapshots", v2_snapshots),
     ("v2_values", v2_values),
 ];

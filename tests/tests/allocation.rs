@@ -76,7 +76,7 @@ struct Reader {
 /// Errors have texts, collections a smallest size.
 const LITTLE: usize = 4096;
 
-const READERS: [Reader; 11] = [
+const READERS: [Reader; 12] = [
     Reader { name: "opened message", times: 2, constant: LITTLE, read: opened_message },
     Reader {
         name: "update payload",
@@ -117,6 +117,8 @@ const READERS: [Reader; 11] = [
     },
     // One number may have 1024 digits, and is shifted by the range of a double to be rounded.
     Reader { name: "global model", times: 1, constant: 4 * LITTLE, read: global_model },
+    // A certificate's parts are checked for what they are as they are read; a roster is hashed.
+    Reader { name: "values of version 2", times: 4, constant: LITTLE, read: version_2 },
     // Saved states are our own. In a collection of theirs serde reserves up to 1 MiB on the word of a length.
     Reader { name: "participant's snapshot", times: 8, constant: 2 << 20, read: participant },
     Reader { name: "coordinator's snapshot", times: 8, constant: 2 << 20, read: coordinator },
@@ -139,6 +141,19 @@ fn global_model(bytes: &[u8]) {
         let _ = ratio::decode(bytes, data_type);
         let _ = ArrayDecoder::new(bytes, data_type).and_then(ArrayDecoder::finish);
     }
+}
+
+fn version_2(bytes: &[u8]) {
+    use pet_core::v2::*;
+    macro_rules! read {
+        ($($name:ident),*) => {
+            $(drop($name::from_bytes(bytes));)*
+        };
+    }
+    read!(Roster, Announcements, UpdateHeader, EntriesPage, StatementsPage, Report, Votes);
+    read!(MaskDigests, GroupMaskHeader, Certificate, RoundView, SetView);
+    let _ = Terms::from_bytes(bytes);
+    let _ = merkle::InclusionProof::from_bytes(bytes);
 }
 
 fn participant(bytes: &[u8]) {
@@ -193,6 +208,17 @@ fn examples() -> Vec<Vec<u8>> {
         ratio::encode_model(&Model::F64(vec![0.1, 1e300, -1e-300, 0.0])).unwrap(),
         toml.as_bytes().to_vec(),
     ];
+    // A round of version 2.
+    let vectors = include_str!("../vectors/v2/round.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    for name in
+        ["roster", "announcements", "report", "certificate", "entries", "statements", "set", "view"]
+    {
+        examples.push(hex::decode(vectors[name].as_str().unwrap()).unwrap());
+    }
+    for value in [&vectors["updates"][0]["header"], &vectors["mask_headers"][0]] {
+        examples.push(hex::decode(value.as_str().unwrap()).unwrap());
+    }
     // Both machines, from all over a round.
     let train = |client: usize, _| Model::F32(vec![client as f32 / 8.0; 4]);
     let mut world = World::new(settings(config().into(), 4), vec![Settings::default(); 6], 1, Calm);
