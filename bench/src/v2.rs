@@ -16,11 +16,11 @@ use crate::ours::weights;
 use crate::runner::{Row, Runner, Target};
 
 /// What the names of these rows begin with.
-const ENTRY: &str = "piece: an entry, checked by a member";
-const HEADER: &str = "piece: an update's header, checked by the coordinator";
-const CERTIFICATE: &str = "piece: a certificate, checked by an updater";
-const LEAF: &str = "piece: an update, added to a decision";
-const MODEL: &str = "piece: the hash of a global model";
+const ENTRY: &str = "piece: check an entry";
+const HEADER: &str = "piece: check an update";
+const CERTIFICATE: &str = "piece: check a certificate";
+const LEAF: &str = "piece: decide an update";
+const MODEL: &str = "piece: hash a global model";
 
 /// Measures all of them.
 pub fn measure(runner: &mut Runner) {
@@ -35,7 +35,7 @@ pub fn measure(runner: &mut Runner) {
     // They are for member 1 of group 1.
     let seed = Seed::from_slice(&hex(&file["members"][4]["encrypt_seed"])).expect("a seed");
     let keys = EncryptKeyPair::from_seed(&seed);
-    let row = Row::new(ENTRY, "k = 3, with a credential", 1).target(Target::Nanoseconds(200_000.0));
+    let row = Row::new(ENTRY, "k 3, credential", 1).target(Target::Nanoseconds(200_000.0));
     let mut entries = page.entries.iter().cycle();
     runner.measure(
         row,
@@ -44,23 +44,23 @@ pub fn measure(runner: &mut Runner) {
     );
 
     let header = UpdateHeader::from_bytes(&hex(&file["updates"][0]["header"])).expect("a header");
-    let row = Row::new(HEADER, "k = r = 3", 1).target(Target::Nanoseconds(200_000.0));
+    let row = Row::new(HEADER, "k 3, r 3", 1).target(Target::Nanoseconds(200_000.0));
     runner.measure(row, || (), |()| header.verify(&roster, &terms, &list).expect("it is right"));
 
     let certificate = Certificate::from_bytes(&hex(&file["certificate"])).expect("a certificate");
     let pin = Pin::new(roster.hash(), 3);
-    let row = Row::new(CERTIFICATE, "k = r = 3", 1);
+    let row = Row::new(CERTIFICATE, "k 3, r 3", 1);
     runner.measure(row, || (), |()| certificate.verify(&roster, &pin).expect("it holds"));
 
     let digest = Digest::new([1; 32]);
-    runner.measure(Row::new(LEAF, "of many", 1), RootHasher::new, |mut tree| {
+    runner.measure(Row::new(LEAF, "a leaf", 1), RootHasher::new, |mut tree| {
         tree.push(&decision_leaf(&header.updater, &digest));
         tree
     });
 
     let length = if runner.is_quick() { 20_000 } else { 1_000_000 };
     let model = Model::F32(weights(length).into_iter().map(|weight| weight as f32).collect());
-    let row = Row::new(MODEL, format!("{length} F32 weights"), 1);
+    let row = Row::new(MODEL, format!("{length} F32"), 1);
     runner.measure(row, || (), |()| model_hash(&model));
 }
 
