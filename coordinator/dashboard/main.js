@@ -1,6 +1,7 @@
 // Follows the coordinator's events and shows them.
 
 import { byId, element, text } from "./dom.js";
+import { showFederation } from "./federation.js";
 import { bytes, count, duration, plural, time, weight, words } from "./format.js";
 import { showClock, showNow } from "./now.js";
 import { Plot } from "./plot.js";
@@ -65,6 +66,7 @@ function lost() {
 const announce = (message) => text(byId("announce"), message);
 
 function show(before, change) {
+  showFederation(state);
   showNow(state);
   showTiles(state);
   if (change.rounds) {
@@ -83,7 +85,7 @@ function show(before, change) {
 }
 
 const sum = (counts) => Object.values(counts).reduce((total, number) => total + number, 0);
-const ORDER = ["sum", "update", "sum2"];
+const ORDER = ["sum", "update", "sum2", "announcement", "update_header", "update_chunk", "report", "vote", "mask_header", "mask_chunk"];
 const place = ([name]) => ORDER.indexOf(name);
 const listed = (counts) => Object.entries(counts).sort((a, b) => place(a) - place(b)).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ");
 

@@ -18,6 +18,7 @@ const WAITS = {
 const PHASES = {
   idle: "Between two rounds.",
   failure: "The round has failed; the next one is about to begin.",
+  failed: "The round has failed; the next one is about to begin.",
   shutdown: "The coordinator is shutting down.",
 };
 
@@ -25,7 +26,7 @@ export function showNow(state) {
   const { round, phase } = state;
   text(byId("round-id"), count(round.id));
   let seen = false;
-  for (const step of byId("steps").children) {
+  for (const step of byId(state.v2 === undefined ? "steps" : "steps-v2").children) {
     const name = step.dataset.phase;
     const over = round.phases.find((past) => past.name === name);
     const now = name === phase.name;

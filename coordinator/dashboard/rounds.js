@@ -51,6 +51,11 @@ function note(round) {
   } else {
     parts.push(element("b", {}, `✕ failed in ${round.failure.phase}`), `: ${round.failure.message}`);
   }
+  if (round.certificate !== undefined) {
+    const { decision, count: updates, signers } = round.certificate;
+    const code = element("code", { title: `${decision}, signed by ${signers.join(", ")}` }, `${decision.slice(0, 12)}…`);
+    parts.push(" · certificate ", code, ` over ${plural(updates, "update")}, signed by ${plural(signers.length, "member")}`);
+  }
   const rejected = Object.entries(round.rejected);
   if (rejected.length > 0) {
     parts.push(` · rejected: ${rejected.map(([reason, number]) => `${count(number)} ${words(reason)}`).join(", ")}`);

@@ -19,7 +19,7 @@ use tokio::{
 use tracing::info;
 
 pub(crate) use self::limits::{answer_limits, upload_limits};
-pub use self::rounds::RosterError;
+pub use self::rounds::{check_roster, RosterError};
 use self::{
     limits::{connection_limits, count, rate_limit},
     rounds::{rounds_of_v1, rounds_of_v2, Around, Driving, Rounds},

@@ -40,8 +40,9 @@ mod summary;
 mod tls;
 
 pub use admin::AdminError;
-pub use coordinator::{Coordinator, Options, RosterError, RunError, StartError};
+pub use coordinator::{check_roster, Coordinator, Options, RosterError, RunError, StartError};
 pub use driver::DriverError;
+pub use federation::completed_models;
 pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
 pub use store::{

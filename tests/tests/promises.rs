@@ -262,8 +262,8 @@ fn what_is_made_up_is_found() {
     let sources = Sources::read();
     for right in [
         "`tests/tests/promises.rs::what_is_made_up_is_found`, `::every_test_that_is_named_is_there`",
-        "`tests/tests/promises.rs::{what_is_made_up_is_found, every_test_that_is_named_is_there}`",
-        "`tests/tests/promises.rs`: `what_is_made_up_is_found`",
+        "`promises.rs::{what_is_made_up_is_found, every_test_that_is_named_is_there}`",
+        "`promises.rs`: `what_is_made_up_is_found`",
         "`what_is_made_up_is_found` (`PROPTEST_CASES`, `all_estimators()`)",
         "`conformance::waiting::tokio_a_cancelled_handle_takes_no_answer_away`",
         "`http::memory::tests::somebody_can_always_finish`, `who_sends_nothing_has_nothing`",
@@ -278,7 +278,7 @@ fn what_is_made_up_is_found() {
         "`tests/tests/promises.rs::what_is_not_there`",
         "`tests/tests/promises.rs`, `::what_is_not_there`",
         "`tests/tests/promises.rs`: `what_is_not_there`",
-        "`tests/tests/promises.rs::{what_is_made_up_is_found, what_is_not_there}`",
+        "`promises.rs::{what_is_made_up_is_found, what_is_not_there}`",
         "`replay.rs::what_is_made_up_is_found`",
         "`tests/tests/promises.rs::tests::what_is_made_up_is_found`",
         "`nowhere.rs`",
@@ -288,7 +288,7 @@ fn what_is_made_up_is_found() {
         "`nowhere::tests`",
         "`::what_is_made_up_is_found`",
         "`a_test_that_nobody_wrote`",
-        "`tests/tests/promises.rs`, `NO_SUCH_VARIABLE_ANYWHERE`",
+        "`promises.rs`, `NO_SUCH_VARIABLE_ANYWHERE`",
         "`make nothing-of-this-kind`",
         // It could be any file of that name.
         "`mod.rs`",

@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
 };
 
-use pet_coordinator::settings::{Effective, SettingsError, Warning};
+use pet_coordinator::{
+    check_roster,
+    settings::{Effective, SettingsError, Warning},
+};
 
 use super::exit::{print, Exit, Failed};
 use crate::cli::CheckConfig;
@@ -17,6 +20,7 @@ pub fn check_config(
 ) -> Result<(), Failed> {
     let wrong = |error: SettingsError| Failed::new(Exit::Usage, error);
     let loaded = args.settings.loader(env).load().map_err(wrong)?;
+    check_roster(&loaded.settings).map_err(|error| Failed::new(Exit::Usage, error))?;
     show(&loaded.warnings, &loaded.effective)
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use pet_coordinator::{models, Store};
+use pet_coordinator::models;
 use ureq::{http::Response, Body};
 
 use super::{

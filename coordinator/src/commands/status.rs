@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pet_coordinator::status::{CurrentPhase, Now, Status};
+use pet_coordinator::status::{CurrentPhase, MemberStatus, Now, PastRound, Status, V2Status};
 
 use super::{
     client::Client,
@@ -50,6 +50,61 @@ fn describe(url: &str, status: &Status) -> String {
     ]
     .map(|(name, text)| format!("{name:12} {text}\n"))
     .concat()
+        + &status.now.v2.as_ref().map_or(String::new(), |v2| federation(v2, &status.rounds))
+}
+
+/// A federation in a few lines more.
+fn federation(v2: &V2Status, rounds: &[PastRound]) -> String {
+    let mut lines = vec![("roster", format!("{}, at least {} updates", v2.roster, v2.n_min))];
+    for group in &v2.groups {
+        let count = |is_so: fn(&MemberStatus) -> bool| {
+            group.members.iter().filter(|member| is_so(member)).count()
+        };
+        let text = format!(
+            "{} members, {} are a majority: {} announced, {} reported, {} voted, {} masks, {} disregarded",
+            group.members.len(),
+            group.majority,
+            count(|member| member.announced),
+            count(|member| member.reported),
+            count(|member| member.voted),
+            count(|member| member.mask),
+            count(|member| member.disregarded)
+        );
+        lines.push(("group", format!("{}: {text}", group.name)));
+    }
+    for excluded in &v2.excluded {
+        let text = format!(
+            "{} (member {} reports {})",
+            excluded.updater, excluded.by, excluded.accusation
+        );
+        lines.push(("excluded", text));
+    }
+    if let Some(noise) = &v2.noise {
+        let text = format!(
+            "multiplier {}, clip {}; of {} updaters the one in most rounds ({}) has spent epsilon {:.2} at delta 1e-5",
+            noise.multiplier, noise.clip, noise.updaters, noise.most_rounds, noise.most_epsilon
+        );
+        lines.push(("noise", text));
+    }
+    let certified =
+        rounds.iter().rev().find_map(|round| Some((round.id, round.certificate.as_ref()?)));
+    if let Some((round, certificate)) = certified {
+        let text = format!(
+            "round {round}: {} over {} updates, signed by {} members",
+            certificate.decision,
+            certificate.count,
+            certificate.signers.len()
+        );
+        lines.push(("certificate", text));
+    }
+    lines.extend(
+        v2.notes
+            .iter()
+            .rev()
+            .take(5)
+            .map(|note| ("note", format!("round {}: {}", note.round, note.message))),
+    );
+    lines.into_iter().map(|(name, text)| format!("{name:12} {text}\n")).collect()
 }
 
 /// How far a phase is.

@@ -19,7 +19,7 @@ pub use crate::federation::RosterError;
 use crate::{
     board::Board,
     driver::{Clock, Command, Driver, DriverError},
-    federation::{self, read_roster, Parts, Surroundings},
+    federation::{self, read_roster, tell_noise, Parts, Surroundings},
     http,
     intake::Intake,
     metrics::Counters,
@@ -70,6 +70,16 @@ impl Driving {
     }
 }
 
+/// Whether the roster that settings name, if they do, can be used with them.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check_roster(settings: &Settings) -> Result<(), StartError> {
+    let Some(path) = &settings.pet.v2.roster_file else { return Ok(()) };
+    let checked = settings.federation(read_roster(path)?).validate();
+    checked.map_err(|invalid| StartError::Settings(invalid.into()))
+}
+
 /// Rounds of version 1, which go on from what is stored.
 pub(super) async fn rounds_of_v1(
     settings: &Settings,
@@ -118,6 +128,7 @@ pub(super) async fn rounds_of_v2(
     }
     let Around { counters, observer, stopped } = around;
     let settings_of_v2 = settings.federation(read_roster(roster)?);
+    tell_noise(&settings_of_v2);
     let kept =
         Kept { rounds: settings.storage.models_kept, audited: settings.pet.v2.rounds_audited };
     let store = options.round_store.unwrap_or_else(|| Box::new(RoundMemory::keeping(kept)));

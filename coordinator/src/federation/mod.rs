@@ -14,14 +14,14 @@ use std::sync::Arc;
 use pet_core::v2::coordinator::Coordinator;
 use tokio::sync::watch;
 
-pub use self::settings::RosterError;
 pub(crate) use self::{
     board::Board,
     driver::{Clock, Driver},
     intake::Intake,
     models::CompletedModels,
-    settings::read_roster,
+    settings::{read_roster, tell_noise},
 };
+pub use self::{models::completed_models, settings::RosterError};
 use crate::{
     metrics::Counters,
     models::Library,

@@ -25,6 +25,11 @@ pub(super) fn weights_only(completed: &Completed) -> GlobalModel {
     }
 }
 
+/// The global models of the completed rounds in an archive.
+pub fn completed_models(archive: Arc<dyn Archive>) -> Arc<dyn Models> {
+    Arc::new(CompletedModels::new(archive))
+}
+
 /// The global models in an archive.
 pub(crate) struct CompletedModels(Arc<dyn Archive>);
 

@@ -7,7 +7,7 @@ use pet_core::v2::{
     NoiseTerms, Roster,
 };
 use thiserror::Error;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     key,
@@ -50,6 +50,32 @@ pub(crate) fn read_roster(path: &Path) -> Result<Arc<Roster>, RosterError> {
         warn!(members = missing.join(", "), "not all members have signed the roster");
     }
     Ok(Arc::new(file.roster().clone()))
+}
+
+/// Says what differential privacy makes of models: whoever turns it on must know.
+pub(crate) fn tell_noise(settings: &machine::Settings) {
+    let Some(noise) = &settings.noise else { return };
+    let (groups, weights) = (settings.roster.groups().len() as f64, settings.model_length as f64);
+    let updates = settings.count.min.max(settings.n_min);
+    // All groups add theirs, so that one honest one is enough.
+    let of_mean = groups.sqrt() * noise.multiplier() * noise.clip / updates as f64;
+    let of_update = noise.clip / weights.sqrt();
+    let useful = (groups * weights).sqrt() * noise.multiplier();
+    info!(
+        multiplier = noise.multiplier(),
+        clip = noise.clip,
+        updates,
+        noise = of_mean,
+        "each weight of a mean of so many updates has noise of about this standard deviation"
+    );
+    if of_mean > of_update {
+        warn!(
+            noise = of_mean,
+            change = of_update,
+            "with {updates} updates the noise is larger than what an update changes a weight by on average: it is useful only \
+             with many more than {useful:.0} updates"
+        );
+    }
 }
 
 impl Settings {

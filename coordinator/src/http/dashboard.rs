@@ -29,12 +29,13 @@ macro_rules! file {
 }
 
 /// All files.
-const FILES: [File; 9] = [
+const FILES: [File; 10] = [
     file!("/", "index.html", HTML),
     file!("/dashboard/style.css", "style.css", CSS),
     file!("/dashboard/icon.svg", "icon.svg", SVG),
     file!("/dashboard/main.js", "main.js", JS),
     file!("/dashboard/dom.js", "dom.js", JS),
+    file!("/dashboard/federation.js", "federation.js", JS),
     file!("/dashboard/format.js", "format.js", JS),
     file!("/dashboard/now.js", "now.js", JS),
     file!("/dashboard/plot.js", "plot.js", JS),

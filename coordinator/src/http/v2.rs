@@ -146,7 +146,7 @@ async fn fetch<R: Federation>(
             Some(etag) => octets(bytes, etag).answer(&method, &request),
             None => tagged(bytes, &method, &request),
         },
-        Fetched::Model(model) => models::answer(&model, &method, &request),
+        Fetched::Model(model) => models::answer(&model, &method, &in_a_short_form(request)),
         Fetched::Busy => later(&"too many masked models are being read: try again later"),
     }
 }
@@ -168,6 +168,20 @@ async fn send<R: Federation>(State(api): State<Arc<Api<R>>>, request: Request) -
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => told.unprocessed(error),
     }
+}
+
+/// Whoever does not say in which form it wants a model gets the weights: the old form is that of version 1.
+fn in_a_short_form(mut request: HeaderMap) -> HeaderMap {
+    let values = request.get_all(header::ACCEPT);
+    let names_one = values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        let value = value.to_ascii_lowercase();
+        value.contains("vnd.pet.weights") || value.contains("x-npy")
+    });
+    if !names_one {
+        let weights = HeaderValue::from_static("application/vnd.pet.weights");
+        request.insert(header::ACCEPT, weights);
+    }
+    request
 }
 
 fn target(uri: &Uri) -> &str {

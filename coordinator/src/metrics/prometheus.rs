@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use pet_core::coordinator::{Phase, RoundFailure};
+use pet_core::{
+    coordinator::{Phase, RoundFailure},
+    v2::coordinator::{MessageKind, RoundFailure as FailureOfV2},
+};
 use prometheus_client::{
     encoding::{text::encode, EncodeLabelSet},
     metrics::{
@@ -20,7 +23,7 @@ use prometheus_client::{
 use crate::{
     log::DroppedLines,
     panics,
-    status::{PastRound, Status},
+    status::{MemberStatus, PastRound, Status, V2Status, STRANGE},
 };
 
 /// The Content-Type of [`exposition`].
@@ -51,6 +54,17 @@ struct ReasonLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MembersLabel {
+    group: String,
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabel {
+    name: String,
 }
 
 /// A kind of request: there are not many.
@@ -108,6 +122,9 @@ pub(crate) fn exposition(
     now(&mut registry, status);
     counted(&mut registry, status);
     latest_model(&mut registry, status);
+    if let Some(federation) = &status.now.v2 {
+        federation_of(&mut registry, federation);
+    }
     measured(&mut registry, histograms);
     gauge(&mut registry, "ready", "Whether /readyz says so", u64::from(ready));
     gauge(
@@ -133,8 +150,10 @@ fn now(registry: &mut Registry, status: &Status) {
     gauge(registry, "round_id", "The number of the current round", now.round.id);
 
     let phases = Family::<PhaseLabel, Gauge>::default();
-    for phase in PHASES {
-        let label = PhaseLabel { phase: phase.to_string() };
+    let of_v1 = PHASES.map(|phase| phase.to_string());
+    let names = if now.v2.is_some() { &PHASES_OF_V2.map(str::to_owned)[..] } else { &of_v1[..] };
+    for phase in names {
+        let label = PhaseLabel { phase: phase.clone() };
         phases.get_or_create(&label).set(i64::from(label.phase == now.phase.name));
     }
     registry.register("phase", "1 for the current phase, 0 for the others", phases);
@@ -156,8 +175,10 @@ fn now(registry: &mut Registry, status: &Status) {
 fn counted(registry: &mut Registry, status: &Status) {
     let messages = &status.now.messages;
     let accepted = Family::<PhaseLabel, Counter>::default();
-    for phase in ["sum", "update", "sum2"] {
-        let count = messages.accepted.get(phase).copied().unwrap_or(0);
+    let of_v2 = MessageKind::ALL.map(MessageKind::label);
+    let is_v2 = status.now.v2.is_some();
+    for phase in if is_v2 { &of_v2[..] } else { &["sum", "update", "sum2"][..] } {
+        let (phase, count) = (*phase, messages.accepted.get(*phase).copied().unwrap_or(0));
         accepted.get_or_create(&PhaseLabel { phase: phase.to_owned() }).inc_by(count);
     }
     registry.register("messages_accepted", "Messages accepted, by their phase", accepted);
@@ -169,13 +190,59 @@ fn counted(registry: &mut Registry, status: &Status) {
     registry.register("rounds_completed", "Rounds that ended with a global model", completed);
     let failed = by_reason(&totals.failed);
     // A counter that begins with 1 looks as if nothing had happened.
-    for reason in RoundFailure::LABELS {
-        failed.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc_by(0);
+    let labels = if is_v2 { &FailureOfV2::LABELS[..] } else { &RoundFailure::LABELS[..] };
+    for reason in labels {
+        failed.get_or_create(&ReasonLabel { reason: (*reason).to_owned() }).inc_by(0);
     }
     registry.register("rounds_failed", "Rounds that failed, by reason", failed);
     if let Some(time) = totals.last_completed {
         let help = "When a round was last completed";
         gauge(registry, "last_round_completed_timestamp_seconds", help, time);
+    }
+}
+
+/// What a member may have done, or be, in a round.
+const STATES: [&str; 5] = ["announced", "reported", "voted", "mask", "disregarded"];
+
+fn is_in(member: &MemberStatus, state: &str) -> bool {
+    match state {
+        "announced" => member.announced,
+        "reported" => member.reported,
+        "voted" => member.voted,
+        "mask" => member.mask,
+        _ => member.disregarded,
+    }
+}
+
+/// Of rounds of v2.
+fn federation_of(registry: &mut Registry, federation: &V2Status) {
+    let members = Family::<MembersLabel, Gauge>::default();
+    for group in &federation.groups {
+        for state in STATES {
+            let label = MembersLabel { group: group.name.clone(), state: state.to_owned() };
+            let count = group.members.iter().filter(|member| is_in(member, state)).count();
+            members.get_or_create(&label).set(count as i64);
+        }
+    }
+    registry.register("v2_members", "Members of a group that have done so in the round", members);
+    if let Some(group) = federation.groups.first() {
+        gauge(registry, "v2_majority", "Members that are a majority of a group", group.majority);
+    }
+    let help = "Updaters that members have excluded from the round";
+    gauge(registry, "v2_excluded", help, federation.excluded_count);
+    let strange = Family::<NameLabel, Counter>::default();
+    // A counter that begins with 1 looks as if nothing had happened.
+    let known = STRANGE.iter().map(|name| (*name, 0));
+    let counted = federation.strange.iter().map(|(name, count)| (name.as_str(), *count));
+    for (name, count) in known.chain(counted) {
+        strange.get_or_create(&NameLabel { name: name.to_owned() }).inc_by(count);
+    }
+    registry.register("v2_strange", "Strange things that members or updaters did", strange);
+    if let Some(noise) = &federation.noise {
+        let help = "The noise of each group, as a multiple of what one updater can change";
+        gauge(registry, "v2_noise_multiplier", help, noise.multiplier);
+        let help = "The most epsilon (delta 1e-5) that any updater has spent in completed rounds";
+        gauge(registry, "v2_epsilon", help, noise.most_epsilon);
     }
 }
 
@@ -254,3 +321,6 @@ const PHASES: [Phase; 7] = [
     Phase::Failure,
     Phase::Shutdown,
 ];
+
+const PHASES_OF_V2: [&str; 9] =
+    ["idle", "announce", "update", "check", "agree", "sum2", "unmask", "failed", "shutdown"];

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use pet_core::{
-    crypto::PublicSigningKey,
     mask::accounting::Ledger,
     v2::{
         coordinator::{Completed, Event, Record, Ruling, Settings},
@@ -14,6 +13,7 @@ use pet_core::{
 use super::v2::{
     CertificateStatus, Excluded, GroupStatus, MemberStatus, NoiseStatus, Note, V2Status,
 };
+use crate::store::rounds::Spent;
 
 /// So many excluded updaters and notes are shown.
 const SHOWN: usize = 32;
@@ -31,12 +31,24 @@ pub(crate) struct Federation {
     /// Of rounds whose end was not heard of yet.
     certificates: BTreeMap<u64, CertificateStatus>,
     /// What updaters have spent in completed rounds with noise.
-    spent: BTreeMap<PublicSigningKey, Ledger>,
+    spent: Spent,
+    /// The noise of the current round.
+    terms: Option<NoiseTerms>,
 }
 
 impl Federation {
+    /// What was stored before: the records of the round so far, and what updaters have spent, these records included.
+    pub fn restored(settings: &Settings, records: &[Record], spent: Spent) -> Self {
+        let mut federation = Self::new(settings);
+        records.iter().for_each(|record| federation.record(record));
+        federation.spent = spent;
+        let terms = federation.terms.or(settings.noise);
+        federation.shown.noise = terms.map(|terms| federation.noise(terms));
+        federation
+    }
+
     /// Before the first round.
-    pub fn new(settings: &Settings, spent: BTreeMap<PublicSigningKey, Ledger>) -> Self {
+    fn new(settings: &Settings) -> Self {
         let shown = V2Status {
             roster: settings.roster.hash().to_string(),
             context: None,
@@ -45,11 +57,10 @@ impl Federation {
             groups: groups(&settings.roster),
             excluded: Vec::new(),
             excluded_count: 0,
+            strange: BTreeMap::new(),
             notes: Vec::new(),
         };
-        let mut federation = Self { shown, certificates: BTreeMap::new(), spent };
-        federation.shown.noise = settings.noise.map(|terms| federation.noise(terms));
-        federation
+        Self { shown, certificates: BTreeMap::new(), spent: Spent::new(), terms: None }
     }
 
     /// Sees a record.
@@ -70,6 +81,7 @@ impl Federation {
 
     /// Hears of something strange.
     pub fn note(&mut self, note: &Note) {
+        *self.shown.strange.entry(note.name.clone()).or_default() += 1;
         if self.shown.notes.len() == SHOWN {
             self.shown.notes.remove(0);
         }
@@ -105,6 +117,7 @@ impl Federation {
         self.shown.groups = groups(roster);
         self.shown.excluded.clear();
         self.shown.excluded_count = 0;
+        self.terms = terms.noise;
         self.shown.noise = terms.noise.map(|terms| self.noise(terms));
     }
 
@@ -169,6 +182,22 @@ fn groups(roster: &Roster) -> Vec<GroupStatus> {
     };
     roster.groups().iter().map(&mut group).collect()
 }
+
+/// The names of all that may be strange.
+pub(crate) const STRANGE: [&str; 12] = [
+    "conflict",
+    "lying_mask",
+    "mask_source_changed",
+    "member_disregarded",
+    "members_missing",
+    "second_announcement",
+    "second_mask",
+    "second_report",
+    "second_statement",
+    "updaters_excluded",
+    "upload_stalled",
+    "uploads_dropped",
+];
 
 /// What there is to say about an event that is strange: with the member or updater who is to blame.
 pub(crate) fn note(event: &Event, roster: &Roster) -> Option<Note> {

@@ -21,7 +21,7 @@ pub use self::v2::{
     CertificateStatus, Excluded, GroupStatus, MemberStatus, NoiseStatus, Note, V2Status,
 };
 pub(crate) use self::{
-    federation::note,
+    federation::{note, STRANGE},
     feed::{Subscription, SUBSCRIBERS},
     observer::{channel, Observer},
     view::{Keepers, View},

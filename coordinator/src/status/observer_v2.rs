@@ -17,8 +17,7 @@ use crate::{metrics::Rejections, store::rounds::RestoredRounds};
 impl Observer {
     /// Sees what was stored before.
     pub fn restored_rounds(&self, settings: &Settings, restored: &RestoredRounds) {
-        let mut federation = Federation::new(settings, restored.spent.clone());
-        restored.records.iter().for_each(|record| federation.record(record));
+        let federation = Federation::restored(settings, &restored.records, restored.spent.clone());
         self.shared.lock().federation = Some(federation);
     }
 

@@ -1,5 +1,7 @@
 //! What there is to see of rounds of v2: the groups, who has done what, what was excluded, and the certificates.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A federation of v2: its groups and the round so far.
@@ -20,6 +22,8 @@ pub struct V2Status {
     pub excluded: Vec<Excluded>,
     /// How many there are.
     pub excluded_count: u64,
+    /// How often something was strange since the start, by its name.
+    pub strange: BTreeMap<String, u64>,
     /// What was strange in the latest rounds, with the member or updater who is to blame; oldest first, at most 32.
     pub notes: Vec<Note>,
 }

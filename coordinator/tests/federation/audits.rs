@@ -13,13 +13,13 @@ use std::{
 
 use super::{begin, play, server::Client};
 
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    error: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub error: String,
 }
 
-fn audit(url: &str, args: &[&str]) -> Ran {
+pub fn audit(url: &str, args: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
     command.arg("audit").arg(url).args(args).env_remove("PET_COORDINATOR_URL");
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]

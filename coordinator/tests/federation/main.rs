@@ -2,8 +2,12 @@
 
 mod audits;
 mod cast;
+mod hostile;
 mod kills;
 mod server;
+mod storage;
+mod transports;
+mod visible;
 
 use std::{fs, path::Path};
 
@@ -62,6 +66,11 @@ fn check_model(cast: &Cast, client: &Client, round: u64, updaters: &[usize]) -> 
         (round, updaters.len() as u64)
     );
     let body = client.done(&Call::Model { round: Some(round), data_type: DataType::F32 });
+    // In whatever way it is asked for.
+    for accept in ["*/*", "application/vnd.pet.rationals", "application/octet-stream"] {
+        let target = format!("/v2/model?round={round}");
+        assert!(client.get_with(&target, &[("accept", accept)]).body == body, "{accept}");
+    }
     let model: Vec<f32> =
         body.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
     assert_eq!(model.len(), LENGTH);

@@ -29,17 +29,21 @@ pub struct Server {
     dir: PathBuf,
 }
 
-/// Settings for rounds of v2 with the roster in a directory, of models of this length.
+/// Settings for rounds of v2 with the roster in a directory, of models of this length; lines of `more` win over these.
 pub fn settings(dir: &Path, length: usize, more: &str) -> String {
     // Phases of members end once all have acted.
     let all = "{ min = 50, max = 60 }";
-    format!(
+    let defaults = format!(
         "api.bind_address = \"127.0.0.1:0\"\nmodel.length = {length}\nmask.group_type = \"Word32\"\n\
          storage.data_dir = \"{0}/data\"\npet.v2.roster_file = \"{0}/roster.toml\"\npet.v2.n_min = 3\n\
          pet.v2.announce.time = {all}\npet.v2.update.time = {{ min = 0, max = 60 }}\npet.v2.check.time = {all}\n\
-         pet.v2.agree.time = {all}\npet.v2.sum2.time = {all}\n{more}\n",
+         pet.v2.agree.time = {all}\npet.v2.sum2.time = {all}\n",
         dir.display()
-    )
+    );
+    let key = |line: &str| line.split(" = ").next().unwrap_or_default().to_owned();
+    let given: Vec<_> = more.lines().map(key).collect();
+    let rest = defaults.lines().filter(|line| !given.contains(&key(line)));
+    rest.chain(more.lines()).map(|line| format!("{line}\n")).collect()
 }
 
 impl Server {

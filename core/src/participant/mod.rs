@@ -21,7 +21,7 @@
 
 mod answers;
 mod io;
-mod jobs;
+pub(crate) mod jobs;
 mod machine;
 mod models;
 mod record;

@@ -2,7 +2,7 @@
 
 mod decode;
 mod deliver;
-mod digest;
+pub(crate) mod digest;
 mod small;
 mod split;
 mod sum2;
