@@ -162,7 +162,6 @@ fn as_it_is(_: &Scene<'_>, _: u64, mask: Vec<u32>) -> Vec<Vec<u32>> {
 }
 
 #[test]
-#[ignore = "members make no noise yet"]
 fn two_neighbouring_worlds_stay_below_the_claim() {
     let worlds = WORLDS.map(|model| observe(model, true, as_it_is));
     let epsilon = proven_epsilon(&worlds);
@@ -233,7 +232,6 @@ fn noise_drawn_by_each_replica_fails_the_audit() {
 
 /// All replicas of a group take off the same noise, to the bit; other groups and other sets another.
 #[test]
-#[ignore = "members make no noise yet"]
 fn replicas_draw_the_same_noise() {
     let committee = Committee::new(2, 3, 3);
     let terms = terms(&committee, 1, true);
