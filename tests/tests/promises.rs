@@ -263,7 +263,7 @@ fn what_is_made_up_is_found() {
     for right in [
         "`tests/tests/promises.rs::what_is_made_up_is_found`, `::every_test_that_is_named_is_there`",
         "`promises.rs::{what_is_made_up_is_found, every_test_that_is_named_is_there}`",
-        "`promises.rs`: `what_is_made_up_is_found`",
+        "`tests/tests/promises.rs`: `what_is_made_up_is_found`",
         "`what_is_made_up_is_found` (`PROPTEST_CASES`, `all_estimators()`)",
         "`conformance::waiting::tokio_a_cancelled_handle_takes_no_answer_away`",
         "`http::memory::tests::somebody_can_always_finish`, `who_sends_nothing_has_nothing`",
@@ -288,7 +288,7 @@ fn what_is_made_up_is_found() {
         "`nowhere::tests`",
         "`::what_is_made_up_is_found`",
         "`a_test_that_nobody_wrote`",
-        "`promises.rs`, `NO_SUCH_VARIABLE_ANYWHERE`",
+        "`tests/tests/promises.rs`, `NO_SUCH_VARIABLE_ANYWHERE`",
         "`make nothing-of-this-kind`",
         // It could be any file of that name.
         "`mod.rs`",
