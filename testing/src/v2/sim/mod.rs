@@ -11,7 +11,7 @@
 //! - queues and states are bounded, and every machine waits for something;
 //! - once the storm is over, rounds complete.
 //!
-//! A failure is made small by [`shrink`].
+//! A failure is made small by [`shrink()`].
 
 pub mod actors;
 mod network;
