@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::coins::Coins;
 use super::gaussian::{sample, MAX_SIGMA};
@@ -16,8 +16,16 @@ pub const NOISE_BLOCK: usize = 1024;
 /// The seed of a group's noise in one round: whoever knows it can take the noise off.
 ///
 /// Wiped on drop, shown by no `Debug`.
-#[derive(Clone)]
 pub struct NoiseSeed(Box<Zeroizing<[u8; 32]>>);
+
+/// Directly from heap to heap.
+impl Clone for NoiseSeed {
+    fn clone(&self) -> Self {
+        let mut seed = NoiseSeed(Box::default());
+        seed.0.copy_from_slice(&self.0[..]);
+        seed
+    }
+}
 
 impl fmt::Debug for NoiseSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,9 +35,12 @@ impl fmt::Debug for NoiseSeed {
 
 impl NoiseSeed {
     /// Takes 32 bytes that are uniform for whoever does not know them, and belong to this round and group alone.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        let bytes = Zeroizing::new(bytes);
-        NoiseSeed(Box::new(bytes))
+    pub fn new(mut bytes: [u8; 32]) -> Self {
+        // Moving a value leaves a copy behind: it is copied to where it stays, and the caller's argument is wiped.
+        let mut seed = NoiseSeed(Box::default());
+        seed.0.copy_from_slice(&bytes);
+        bytes.zeroize();
+        seed
     }
 }
 
