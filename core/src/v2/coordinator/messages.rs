@@ -69,25 +69,21 @@ impl Coordinator {
                 stage.take_chunk(member, digest, index, data, self.state.round())
             }
             // The phase has ended since it was opened.
-            (body, _) => {
-                Err(self.wrong_phase(Verified { context: self.state.round().context, body }.kind()))
-            }
+            (body, _) => Err(self.wrong_phase(body.kind())),
         }
     }
 
     /// Takes a header, if need be in the place of an upload that has stalled.
     fn take_header(&mut self, header: Arc<UpdateHeader>, key: PublicEncryptKey) -> Taken {
-        let (mut admission, mut tries) = (self.admit(&header, key)?, 0);
-        while let Admission::NoRoom(rejection) = admission {
-            let stalled = self.stalled().filter(|_| tries < 1);
-            let Some(updater) = stalled else { return Err(rejection) };
-            self.drop_upload(updater);
-            tries += 1;
+        let mut admission = self.admit(&header, key)?;
+        if let (Admission::NoRoom(_), Some(stalled)) = (&admission, self.stalled()) {
+            self.drop_upload(stalled);
             admission = self.admit(&header, key)?;
         }
         match admission {
             Admission::Record(record) => Ok(Some(record)),
-            Admission::Known | Admission::NoRoom(_) => Ok(None),
+            Admission::Known => Ok(None),
+            Admission::NoRoom(rejection) => Err(rejection),
         }
     }
 

@@ -50,19 +50,25 @@ pub(super) enum Body {
     },
 }
 
+impl Body {
+    pub(super) fn kind(&self) -> MessageKind {
+        match self {
+            Self::Known(kind) => *kind,
+            Self::Announcement(_) => MessageKind::Announcement,
+            Self::Header { .. } => MessageKind::Header,
+            Self::Chunk { .. } | Self::AnyChunk { .. } => MessageKind::Chunk,
+            Self::Report(_) => MessageKind::Report,
+            Self::Vote(_) => MessageKind::Vote,
+            Self::Mask(_) => MessageKind::Mask,
+            Self::MaskChunk { .. } => MessageKind::MaskChunk,
+        }
+    }
+}
+
 impl Verified {
     /// The kind of message.
     pub fn kind(&self) -> MessageKind {
-        match &self.body {
-            Body::Known(kind) => *kind,
-            Body::Announcement(_) => MessageKind::Announcement,
-            Body::Header { .. } => MessageKind::Header,
-            Body::Chunk { .. } | Body::AnyChunk { .. } => MessageKind::Chunk,
-            Body::Report(_) => MessageKind::Report,
-            Body::Vote(_) => MessageKind::Vote,
-            Body::Mask(_) => MessageKind::Mask,
-            Body::MaskChunk { .. } => MessageKind::MaskChunk,
-        }
+        self.body.kind()
     }
 
     /// The member that it is of, if it is a member's.

@@ -12,7 +12,7 @@ use crate::mask::{
     Aggregation, NoisyUnmaskError, NoisyUnmaskPart, NoisyUnmasker, UnmaskPart, Unmasker,
 };
 use crate::model::Model;
-use crate::v2::coordinator::RoundFailure;
+use crate::v2::coordinator::{ObjectKind, RoundFailure};
 use crate::v2::{model_hash_of, model_leaf, model_leaves};
 
 /// How many weights are unmasked in a step.
@@ -38,7 +38,7 @@ enum Stage {
     Check(Intact),
     Run(Run),
     Hash { model: Arc<Model>, leaves: Vec<Digest> },
-    Damaged(crate::v2::coordinator::ObjectKind),
+    Damaged(ObjectKind),
     Failed(RoundFailure),
 }
 

@@ -12,6 +12,7 @@ mod unmask;
 mod update;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub(super) use agree::{Agree, Agreed};
 pub(super) use announce::{known_announcement, Announce};
@@ -151,7 +152,7 @@ impl Stage {
 /// What is around a phase, and changes with it.
 pub(super) struct Around<'a> {
     pub(super) round: &'a Round,
-    pub(super) last: &'a mut Option<std::sync::Arc<Completed>>,
+    pub(super) last: &'a mut Option<Arc<Completed>>,
     pub(super) garbage: &'a mut Garbage,
 }
 
