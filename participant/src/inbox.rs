@@ -105,6 +105,8 @@ pub(crate) struct Inbox {
     rounds: u64,
     /// Of the current round's models; unknown before the first contact.
     pub(crate) shape: Option<Shape>,
+    /// Whether the round that begins next has noise (version 2).
+    pub(crate) has_noise: bool,
     /// The parameters of the current round, unknown before the first contact.
     pub(crate) parameters: Option<Arc<RoundParameters>>,
     /// Those of the round that a participant was saved in, until it is known whether that round goes on.
@@ -322,7 +324,7 @@ impl Inbox {
 
     fn enter_round(&mut self, parameters: Arc<RoundParameters>) {
         self.rounds += 1;
-        self.shape = Some(Shape::from(&*parameters));
+        self.shape = Some(Shape::from(&*parameters).with_noise(self.has_noise));
         self.parameters = Some(parameters);
         self.presumed = None;
         self.new_global_model = true;

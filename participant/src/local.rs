@@ -14,15 +14,24 @@ use crate::findings::{check_finite, Findings};
 pub(crate) struct Shape {
     pub(crate) config: MaskConfigPair,
     pub(crate) length: u64,
+    /// Whether there is noise (version 2): then the clipped difference from the global model is masked, which is within the
+    /// bound whatever the weights are.
+    pub(crate) has_noise: bool,
 }
 
 impl From<&RoundParameters> for Shape {
     fn from(parameters: &RoundParameters) -> Self {
-        Self { config: parameters.mask_config, length: parameters.model_length }
+        let (config, length) = (parameters.mask_config, parameters.model_length);
+        Self { config, length, has_noise: false }
     }
 }
 
 impl Shape {
+    /// Of a round with noise, or without.
+    pub(crate) fn with_noise(self, has_noise: bool) -> Self {
+        Self { has_noise, ..self }
+    }
+
     pub(crate) fn data_type(self) -> DataType {
         self.config.vect.data_type()
     }
@@ -76,7 +85,11 @@ impl ModelCheck {
     pub(crate) fn look_over(&self, model: &Model) -> Result<Option<Findings>, CastError> {
         match self.shape {
             None => check_finite(model).map(|()| None),
-            Some(shape) => Findings::new(shape.config, model, &self.scalar).map(Some),
+            Some(shape) => {
+                let findings = Findings::new(shape.config, model, &self.scalar)?;
+                // What masking does to the weights themselves says nothing about their difference.
+                Ok(Some(findings).filter(|_| !shape.has_noise))
+            }
         }
     }
 }
@@ -142,7 +155,7 @@ mod tests {
     fn check(config: Option<&str>) -> ModelCheck {
         let shape = config.map(|config| {
             let config: pet_transport_blocking::core::mask::MaskConfig = config.parse().unwrap();
-            Shape { config: config.into(), length: 3 }
+            Shape { config: config.into(), length: 3, has_noise: false }
         });
         ModelCheck { shape, scalar: Scalar::one() }
     }
@@ -165,6 +178,20 @@ mod tests {
         }
         let error = check(Some("Prime/I32/B0/M3")).check(Model::F32(vec![])).unwrap_err();
         assert!(error.to_string().ends_with("round them yourself"), "{error}");
+    }
+
+    #[test]
+    fn with_noise_nothing_is_said_about_the_bound() {
+        let large = Model::F32(vec![7.0, 0.5]);
+        let findings = |check: ModelCheck| check.check(large.clone()).unwrap().findings;
+        let without = check(Some("Word32/F32/B0/M3"));
+        let with = ModelCheck {
+            shape: without.shape.map(|shape| shape.with_noise(true)),
+            ..without.clone()
+        };
+        assert!(findings(without).is_some_and(|findings| findings.excess.is_some()));
+        assert!(findings(with.clone()).is_none());
+        assert!(with.check(Model::F64(vec![f64::NAN])).is_err());
     }
 
     #[test]

@@ -179,7 +179,9 @@ impl Machine {
     }
 
     fn shape(&self) -> Option<Shape> {
-        self.machine.parameters().map(|parameters| Shape::from(&**parameters))
+        let has_noise = self.machine.terms().is_some_and(|terms| terms.noise.is_some());
+        let parameters = self.machine.parameters();
+        parameters.map(|parameters| Shape::from(&**parameters).with_noise(has_noise))
     }
 }
 

@@ -57,8 +57,10 @@ impl Thread {
     /// Takes in what has happened at one moment, under one lock: nobody sees that a round has begun and not what it
     /// means for the local model.
     fn take_in(&self, events: Vec<Event>) {
+        let has_noise = self.handle.terms().is_some_and(|terms| terms.noise.is_some());
         let mut contents = self.mailbox.lock();
         let inbox = &mut contents.inbox;
+        inbox.has_noise = has_noise;
         for event in events {
             if inbox.take_in(event) {
                 // Under the lock, so that no newer model is taken for it; there is something to do once in a

@@ -17,7 +17,7 @@ import xaynet_sdk
 from xaynet_sdk import Budget, Noise, Pin
 from xaynet_sdk import protocol as p
 from xaynet_sdk._sealed import BEGINNING, SealedCoordinator
-from xaynet_sdk.xaynet_sdk import _credential
+from xaynet_sdk.xaynet_sdk import _credential, _roster_hash
 
 TARGETS = np.linspace(-0.5, 0.5, 5)
 SECRET = bytes([7] * 32)
@@ -411,3 +411,69 @@ def test_an_asyncio_participant_raises_what_is_refused(v1: FakeCoordinator) -> N
     refused = asyncio.run(_connect(v1.url))
     assert [type(error) for error in refused] == [xaynet_sdk.CoordinatorWithoutV2]
     assert time.monotonic() - began < 30
+
+
+class Told(Outcomes):
+    """Says what became of its models to whoever waits."""
+
+    def __init__(self, target: float, told: list[Any], happened: threading.Condition) -> None:
+        super().__init__(target)
+        self.told = told
+        self.happened = happened
+
+    def on_update_outcome(self, outcome: xaynet_sdk.UpdateOutcome) -> None:
+        with self.happened:
+            self.told.append((self.target, outcome.kind, outcome.round, outcome.count))
+            self.happened.notify_all()
+
+
+def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> None:
+    def public(secret: bytes) -> bytes:
+        return p.ParticipantMachine(SECRET, identity=secret, roster="ab" * 32).public_key
+
+    authority = bytes([9] * 32)
+    homes = [tmp_path / name for name in ("north", "south")]
+    groups = "".join(
+        f'[[groups]]\nname = "{home.name}"\nmembers = [{{ key = "{xaynet_sdk.create_member_key(home)}" }}]\n'
+        for home in homes
+    )
+    file = tmp_path / "roster.toml"
+    file.write_text(f'version = 2\n[admission]\nauthority = "{public(authority).hex()}"\n{groups}')
+    settings: dict[str, object] = {
+        "pet.v2.roster_file": str(file),
+        "pet.v2.update.count.max": 3,
+        **{f"pet.v2.{phase}.time.min": 0 for phase in ("announce", "check", "agree", "sum2")},
+        "pet.v2.update.time.min": 0,
+        # Members take part in rounds that are opened after they were started.
+        "pet.v2.announce.time.max": 2,
+    }
+    told: list[Any] = []
+    happened = threading.Condition()
+    with xaynet_sdk.Coordinator(3, mask="Word32/F32/B0/M3", settings=settings) as coordinator:
+        roster = _roster_hash(str(file)).hex()
+        members = [
+            xaynet_sdk.Member(coordinator.url, roster=roster, data_dir=home, poll=0.1).start()
+            for home in homes
+        ]
+        secrets = [bytes([number] * 32) for number in (1, 2, 3)]
+        participants = [
+            xaynet_sdk.spawn_participant(
+                coordinator.url,
+                Told,
+                args=(target, told, happened),
+                roster=file,
+                identity=secret,
+                credential=_credential(authority, public(secret), 2**40),
+            )
+            for target, secret in zip((0.25, 0.5, 0.75), secrets, strict=True)
+        ]
+
+        def all_are_certified() -> bool:
+            return len({each[0] for each in told if (each[1], each[3]) == ("certified", 3)}) == 3
+
+        with happened:
+            assert happened.wait_for(all_are_certified, 60), told
+        for participant in participants:
+            participant.stop(raise_error=True)
+        for member in members:
+            member.stop()
