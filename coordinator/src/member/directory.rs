@@ -276,14 +276,16 @@ mod tests {
     #[test]
     fn two_never_share_a_directory_and_a_store_keeps_it() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = Directory::open(dir.path()).unwrap();
-        let in_use = |path| matches!(Directory::open(path), Err(DirectoryError::InUse { .. }));
-        assert!(in_use(dir.path()));
+        let path = &dir.path().join("member");
+        let directory = Directory::open(path).unwrap();
+        let in_use =
+            |path: &Path| matches!(Directory::open(path), Err(DirectoryError::InUse { .. }));
+        assert!(in_use(path));
         let store = directory.store();
         drop(directory);
-        assert!(in_use(dir.path()));
+        assert!(in_use(path));
         drop(store);
-        Directory::open(dir.path()).unwrap();
+        Directory::open(path).unwrap();
     }
 
     #[test]
@@ -313,14 +315,15 @@ mod tests {
     #[test]
     fn an_unfinished_state_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = Directory::open(dir.path()).unwrap();
+        let path = &dir.path().join("member");
+        let directory = Directory::open(path).unwrap();
         let keys = directory.create_key().unwrap();
         let member = directory.restore(keys.clone(), pin(1), Settings::default()).unwrap();
-        private::new_file().open(dir.path().join(UNFINISHED)).unwrap().write_all(b"PET").unwrap();
+        private::new_file().open(path.join(UNFINISHED)).unwrap().write_all(b"PET").unwrap();
         let again = directory.restore(keys, pin(1), Settings::default()).unwrap();
         assert_eq!(again.snapshot().to_bytes(), member.snapshot().to_bytes());
         let mut store = directory.store();
         store.store(&again.snapshot()).unwrap();
-        assert!(!dir.path().join(UNFINISHED).exists());
+        assert!(!path.join(UNFINISHED).exists());
     }
 }
