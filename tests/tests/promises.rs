@@ -262,7 +262,7 @@ fn what_is_made_up_is_found() {
     let sources = Sources::read();
     for right in [
         "`tests/tests/promises.rs::what_is_made_up_is_found`, `::every_test_that_is_named_is_there`",
-        "`promises.rs::{what_is_made_up_is_found, every_test_that_is_named_is_there}`",
+        "`settings_keys.rs::{what_is_no_setting_is_found, settings_that_are_named_exist}`",
         "`tests/tests/promises.rs`: `what_is_made_up_is_found`",
         "`what_is_made_up_is_found` (`PROPTEST_CASES`, `all_estimators()`)",
         "`conformance::waiting::tokio_a_cancelled_handle_takes_no_answer_away`",
@@ -278,7 +278,7 @@ fn what_is_made_up_is_found() {
         "`tests/tests/promises.rs::what_is_not_there`",
         "`tests/tests/promises.rs`, `::what_is_not_there`",
         "`tests/tests/promises.rs`: `what_is_not_there`",
-        "`promises.rs::{what_is_made_up_is_found, what_is_not_there}`",
+        "`settings_keys.rs::{what_is_no_setting_is_found, what_is_not_there}`",
         "`replay.rs::what_is_made_up_is_found`",
         "`tests/tests/promises.rs::tests::what_is_made_up_is_found`",
         "`nowhere.rs`",

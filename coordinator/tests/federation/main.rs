@@ -2,6 +2,7 @@
 
 mod audits;
 mod cast;
+mod everyday;
 mod hostile;
 mod kills;
 mod server;

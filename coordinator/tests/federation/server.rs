@@ -105,7 +105,9 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
-        let config = Agent::config_builder().http_status_as_error(false).build();
+        // A connection of its own for each: those over which too much was sent are closed.
+        let config = Agent::config_builder().http_status_as_error(false).max_idle_connections(0);
+        let config = config.build();
         Client { agent: config.into(), base: format!("http://{}", self.address) }
     }
 }
@@ -131,6 +133,8 @@ pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
     pub problem: Option<String>,
+    /// The ETag.
+    pub tag: Option<String>,
 }
 
 impl Client {
@@ -195,11 +199,12 @@ impl Client {
 fn answer(response: ureq::http::Response<ureq::Body>) -> Answer {
     let status = response.status().as_u16();
     let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let tag = response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
     let mut body = response.into_body();
     let body = body.with_config().limit(1 << 30).read_to_vec().unwrap();
     let problem = (kind.as_deref() == Some(Problem::MEDIA_TYPE)).then(|| {
         let problem: Value = serde_json::from_slice(&body).unwrap();
         problem["type"].as_str().unwrap().trim_start_matches("urn:pet:problem:").to_owned()
     });
-    Answer { status, body, problem }
+    Answer { status, body, problem, tag }
 }

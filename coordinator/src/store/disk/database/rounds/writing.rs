@@ -151,12 +151,17 @@ impl RoundsDatabase {
     fn publish(&self, changes: Changes) {
         let Changes { added, removed, completed, forgotten } = changes;
         let mut index = self.index.lock();
-        index.objects.retain(|object, _| !removed.contains(object));
+        // One by one: there are many objects, and few that leave in the middle of a round.
+        for object in &removed {
+            index.objects.remove(object);
+        }
         for (object, chunks) in added {
             index.objects.entry(object).or_default().extend(chunks);
         }
         index.completed.extend(completed);
-        index.completed.retain(|round, _| !forgotten.contains(round));
+        for round in &forgotten {
+            index.completed.remove(round);
+        }
     }
 
     /// A round begins: of those before it only the latest completed ones keep their objects. Gives the numbers of the
