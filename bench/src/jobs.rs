@@ -158,7 +158,7 @@ fn both<R: Send>(
 }
 
 /// As the drivers run it: its parts on a pool of so many threads.
-fn run<R: Send>(job: Job<R>, threads: usize, pool: &rayon::ThreadPool) -> JobResult<R> {
+pub fn run<R: Send>(job: Job<R>, threads: usize, pool: &rayon::ThreadPool) -> JobResult<R> {
     job.run(
         threads,
         || false,

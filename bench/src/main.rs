@@ -8,7 +8,7 @@
 //! Criterion measures; the table is made of the medians that it estimates. How each number is taken is said where it
 //! is taken: [`limits`] for the machine, [`ours`] and (version 2) [`groups`] for one thread, [`jobs`] for all cores, [`old`]
 //! for the old crate, [`memory`] for memory, [`v2`] for what is checked in version 2, [`rounds`] for whole
-//! rounds.
+//! rounds, [`updater`] for an updater's whole job.
 
 mod groups;
 mod jobs;
@@ -20,6 +20,7 @@ mod ours;
 mod report;
 mod rounds;
 mod runner;
+mod updater;
 mod v2;
 
 use std::io::{self, Write};
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     old::measure(&mut runner);
     v2::measure(&mut runner);
     rounds::measure(&mut runner);
+    updater::measure(&mut runner);
 
     let report = report::Report::new(runner, machine::describe());
     tell(&report.table());

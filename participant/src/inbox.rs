@@ -591,4 +591,26 @@ mod tests {
         inbox.take_in(Event::ModelRejected(MaskError::NotFinite { index: 1 }.into()));
         assert!(inbox.take_model_error().is_some());
     }
+
+    #[test]
+    fn refusals_and_certificates_of_version_2_are_told() {
+        let mut inbox = Inbox::new(None, false);
+        inbox.take_in(Event::Refused(Refusal::NoV2));
+        let told = texts(&mut inbox, Level::Error);
+        assert!(told.len() == 1 && told[0].contains("[to blame: the coordinator]"), "{told:?}");
+        let certified = |included| Event::Certified { round: 7, count: 5, included };
+        for (included, warnings) in [(Some(true), 0), (Some(false), 1), (None, 0)] {
+            inbox.take_in(certified(included));
+            assert_eq!(texts(&mut inbox, Level::Warning).len(), warnings, "{included:?}");
+        }
+        inbox.take_in(Event::NotCertified { round: 8, reason: None });
+        let (spent, delta) = (1.25, 1e-5);
+        inbox.take_in(Event::BudgetSpent { round: 9, spent, delta, budget: Some(3.0) });
+        let told = texts(&mut inbox, Level::Info);
+        assert!(told[1].contains("epsilon 1.25 of 3 is spent at delta 1e-5"), "{told:?}");
+        let news = inbox.take_news();
+        assert_eq!(news[0], News::Refused(Refusal::NoV2));
+        assert_eq!(news[2], News::Certified { round: 7, count: 5, included: Some(false) });
+        assert!(matches!(news[4], News::NotCertified { round: 8, .. }));
+    }
 }

@@ -237,9 +237,8 @@ def test_each_refusal_is_an_exception_of_its_own(
     late = arguments.pop("late", 0)
     machine = world.machine(**arguments)
     if late:
-        world.run(machine, 1)
-        # A clock that is days ahead.
-        machine.handle_input(world.now + late, p.Tick())
+        # A clock that is days ahead of the coordinator's.
+        world.coordinator.handle_input(world.now, p.Tick())
         world.now += late
         world.coordinator.handle_input = lambda *_: None  # type: ignore[method-assign]
     refusals = world.refusals(machine)

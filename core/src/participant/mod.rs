@@ -21,7 +21,7 @@
 
 mod answers;
 mod io;
-pub(crate) mod jobs;
+mod jobs;
 mod machine;
 mod models;
 mod record;

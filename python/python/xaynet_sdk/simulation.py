@@ -539,9 +539,10 @@ class _Federation:
                     for member in self._members if not self._sealed else ():
                         member.outcomes.take_in("failed", event.reason)
                     if len(self.failures) >= max_failures:
+                        # In version 2 the reasons say what to do.
+                        advice = "" if self._sealed else f". {_advice(event.label)}"
                         error = SimulationError(
-                            f"{max_failures} rounds in a row have failed: {_counted(self.failures)}. "
-                            f"{_advice(event.label)}"
+                            f"{max_failures} rounds in a row have failed: {_counted(self.failures)}{advice}"
                         )
                         error.failures = tuple(self.failures)
                         raise error

@@ -170,6 +170,8 @@ _JobKind: TypeAlias = Literal[
     "seal_chunk",
     "split_message",
     "read_model",
+    "check_roster",
+    "check_announcements",
     "check_certificate",
     "assemble",
     "aggregate",

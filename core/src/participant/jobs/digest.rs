@@ -13,7 +13,7 @@ use crate::model::{CastError, DataType, Model, Weights};
 const LEAF: usize = 1 << 17;
 
 /// Hashes some leaves of a model.
-pub(crate) struct HashLeaves {
+pub(super) struct HashLeaves {
     model: Arc<Model>,
     wanted: DataType,
     next: usize,
@@ -23,7 +23,7 @@ pub(crate) struct HashLeaves {
 
 impl HashLeaves {
     /// All leaves from `first` on, in up to so many parts.
-    pub(crate) fn share_out(
+    pub(super) fn share_out(
         model: &Arc<Model>,
         wanted: DataType,
         first: usize,
@@ -69,7 +69,7 @@ impl Work<Outcome> for HashLeaves {
     }
 }
 
-pub(crate) fn leaf_count(model: &Model) -> usize {
+pub(super) fn leaf_count(model: &Model) -> usize {
     model.len().div_ceil(LEAF)
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn leaf_count(model: &Model) -> usize {
 /// tell the model. Leaves and root cannot be mistaken for each other, as they begin differently.
 ///
 /// It is the model as it is masked, in the round's type, whatever the type that it was set in.
-pub(crate) fn hash_model(length: usize, data_type: DataType, leaves: &[Digest]) -> Digest {
+pub(super) fn hash_model(length: usize, data_type: DataType, leaves: &[Digest]) -> Digest {
     let mut hash = Blake2b::default();
     hash.update(&[1, data_type as u8]);
     hash.update(&(length as u64).to_le_bytes());
@@ -87,7 +87,7 @@ pub(crate) fn hash_model(length: usize, data_type: DataType, leaves: &[Digest]) 
     hash.finish()
 }
 
-pub(crate) fn hash_leaf(
+pub(super) fn hash_leaf(
     model: &Model,
     wanted: DataType,
     index: usize,

@@ -2,7 +2,7 @@
 
 mod decode;
 mod deliver;
-pub(crate) mod digest;
+mod digest;
 mod small;
 mod split;
 mod sum2;

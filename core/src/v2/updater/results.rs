@@ -25,7 +25,7 @@ impl Updater {
                         Err(error) => self.not_made(error),
                     },
                     // Parts are handed to their job.
-                    Done::Leaves(_) => self.go_on(),
+                    Done::Leaves(_) | Done::Digests(_) => self.go_on(),
                 }
                 Ok(())
             }

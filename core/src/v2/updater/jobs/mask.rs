@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::difference::Difference;
+use super::digest::{hash_leaf, leaf_count, HashLeaves};
 use super::{done, Done, Made, Outcome};
 use crate::crypto::{
     CryptoError, Digest, EncryptKeyPair, PublicEncryptKey, Purpose, RootSeed, Signature,
@@ -13,12 +14,11 @@ use crate::crypto::{
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::{tree, KeyStream, MaskReport, MaskSeed, Masker};
 use crate::model::{DataType, Model, Scalar};
-use crate::participant::jobs::digest::{hash_leaf, hash_model, leaf_count, HashLeaves};
 use crate::participant::ComposeError;
 use crate::v2::updater::delivery::Delivery;
 use crate::v2::{
-    commitment, stream_seed, Announcements, AnnouncementsHash, Context, Credential, GroupSeed,
-    NoiseTerms, SealedGroupSeed, Terms, UpdateHeader, UploadKey, TREE_LEAF,
+    commitment, model_hash_of, stream_seed, Announcements, AnnouncementsHash, Context, Credential,
+    GroupSeed, ModelHash, NoiseTerms, SealedGroupSeed, Terms, UpdateHeader, UploadKey, TREE_LEAF,
 };
 
 /// How many weights are masked in a step.
@@ -58,7 +58,7 @@ impl Recipe {
 
     /// The seed for each group. They depend on all that is masked with them, and on how: no two different models are ever
     /// masked with the same seed, whatever moment a participant was restored from.
-    fn seeds(&self, model: &Digest) -> Vec<GroupSeed> {
+    fn seeds(&self, model: &ModelHash) -> Vec<GroupSeed> {
         let (scalar, list) = (self.scalar.to_string(), self.list());
         let seed = |group: u8| {
             let group = [group];
@@ -157,11 +157,12 @@ impl MakeUpdate {
                 }
             },
             Stage::Hash(mut leaves) => {
-                if leaves.len() < leaf_count(&self.model) {
+                if leaves.len() < leaf_count(&self.model, wanted) {
                     leaves.push(hash_leaf(&self.model, wanted, leaves.len())?);
                     return Ok(Stage::Hash(leaves));
                 }
-                let seeds = recipe.seeds(&hash_model(self.model.len(), wanted, &leaves));
+                let hash = model_hash_of(wanted, self.model.len() as u64, &leaves);
+                let seeds = recipe.seeds(&hash);
                 let masker = self.masker(&seeds)?;
                 Stage::Mask(Seeds { seeds, report: MaskReport::default() }, Box::new(masker))
             }
@@ -300,8 +301,9 @@ impl Work<Outcome> for MakeUpdate {
 
     fn absorb(&mut self, done: Outcome) {
         let error = match (&mut self.stage, done) {
-            (Stage::Hash(leaves), Outcome::Leaves(more)) => {
-                more.map(|more| leaves.extend(more)).err()
+            (Stage::Hash(leaves), Outcome::V2(outcome)) => {
+                let more = outcome.into_digests().map(|more| more.map(|more| leaves.extend(more)));
+                more.and_then(Result::err).map(ComposeError::from)
             }
             (Stage::Mask(_, masker), Outcome::MaskPart(part)) => {
                 masker.absorb(*part);

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod difference;
+mod digest;
 mod list;
 mod mask;
 mod model;
@@ -19,7 +20,7 @@ use super::delivery::Delivery;
 use super::Refusal;
 use crate::crypto::Digest;
 use crate::mask::MaskReport;
-use crate::model::Model;
+use crate::model::{CastError, Model};
 use crate::participant::{ComposeError, FetchError, Outcome};
 use crate::v2::{Announcements, AnnouncementsHash, DecodeError, ModelHash, Roster};
 
@@ -32,7 +33,8 @@ pub(super) enum Done {
     Certificate(Result<Checked, Flaw>),
     Model(Result<Read, FetchError>),
     Made(Box<Result<Made, ComposeError>>),
-    /// A part of making an update.
+    /// Parts of making an update.
+    Digests(Result<Vec<Digest>, CastError>),
     Leaves(Box<mask::SomeLeaves>),
 }
 
@@ -68,6 +70,13 @@ pub(super) struct Made {
 impl UpdaterOutcome {
     pub(super) fn into_done(self) -> Done {
         self.0
+    }
+
+    fn into_digests(self) -> Option<Result<Vec<Digest>, CastError>> {
+        match self.0 {
+            Done::Digests(digests) => Some(digests),
+            _ => None,
+        }
     }
 
     fn into_leaves(self) -> Option<Box<mask::SomeLeaves>> {

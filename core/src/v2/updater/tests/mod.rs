@@ -1,5 +1,6 @@
 //! Tests of the machine, with a committee and a coordinator in memory.
 
+mod any_answers;
 mod budget;
 mod certificates;
 mod delivery;

@@ -261,6 +261,13 @@ impl World {
         self.uploads.clear();
     }
 
+    /// Whether all chunks of an upload are there.
+    pub(super) fn is_whole(&self, updater: &PublicSigningKey) -> bool {
+        let upload = &self.uploads[updater];
+        let leaves = upload.header.as_ref().map(|(_, header)| header.leaves.len());
+        leaves == Some(upload.chunks.len())
+    }
+
     pub(super) fn header(&self, updater: &PublicSigningKey) -> Option<&UpdateHeader> {
         self.uploads.get(updater)?.header.as_ref().map(|(_, header)| header)
     }
