@@ -97,14 +97,14 @@ impl Updater {
         let checked = match checked {
             Ok(checked) => checked,
             Err(Flaw::Malformed(error)) => return self.malformed("certificate", error),
-            Err(Flaw::Refused(refusal)) => return self.refuse(refusal),
+            Err(Flaw::Refused(refusal)) => return self.certificate_refused(refusal),
         };
         let Checked { round, context, decision } = checked;
         let is_ours = |round| self.promise.filter(|promise| promise.round == round);
         let ours = is_ours(self.checking);
         // A certificate of this very round: another would tell nothing.
         if round != self.checking || ours.is_some_and(|promise| promise.context != context) {
-            return self.refuse(Refusal::OtherCertificate { round: self.checking });
+            return self.certificate_refused(Refusal::OtherCertificate { round: self.checking });
         }
         self.certificate = Some(Certified { round, decision });
         if ours.is_some_and(|promise| !promise.settled) {
@@ -115,6 +115,22 @@ impl Updater {
             self.event(Event::Certified { round, count: decision.count, included: None });
         }
         self.step();
+    }
+
+    /// It may be put right as long as its round is the latest. Later it does not hold up what comes after: the last update
+    /// is told as not certified.
+    fn certificate_refused(&mut self, refusal: Refusal) {
+        let reason = refusal.to_string();
+        self.refuse(refusal);
+        let shown =
+            self.view.as_ref().and_then(|view| view.terms.as_ref()).map(|terms| terms.round);
+        let is_held_up = self.promise.is_some_and(|promise| {
+            !promise.settled && promise.round == self.checking && shown > Some(promise.round)
+        });
+        if is_held_up {
+            self.not_certified(Some(reason));
+            self.told_before_round = true;
+        }
     }
 
     pub(super) fn handle_proof(&mut self, found: Found) {

@@ -199,7 +199,9 @@ impl Updater {
         self.misses = 0;
         self.losses = 0;
         self.model_asked = false;
-        self.told = None;
+        if !std::mem::take(&mut self.told_before_round) {
+            self.told = None;
+        }
         self.event(Event::NewRound { task: Task::Update, parameters });
         if was_in_one && !self.settings.keep_models && self.local.is_some() {
             self.set_local(None);

@@ -64,6 +64,8 @@ pub struct Updater {
     pub(super) late_wishes: usize,
     /// The name of what was refused last: it is told once.
     pub(super) told: Option<&'static str>,
+    /// Whether that was about the round before the one that begins next: there it is not told again.
+    pub(super) told_before_round: bool,
     /// Whether the latest look has ended in trouble or a refusal: whoever wishes for the global model then waits for the next
     /// one, which is not taken any earlier for that.
     pub(super) is_troubled: bool,
@@ -195,6 +197,7 @@ impl Updater {
             wishes: 0,
             late_wishes: 0,
             told: None,
+            told_before_round: false,
             is_troubled: false,
             misses: 0,
             least_pause: Duration::ZERO,
@@ -256,6 +259,7 @@ impl Updater {
             wishes: self.wishes,
             late_wishes: self.late_wishes,
             told: self.told,
+            told_before_round: self.told_before_round,
             is_troubled: self.is_troubled,
             misses: self.misses,
             least_pause: self.least_pause,

@@ -55,7 +55,10 @@ impl Updater {
             return Ok(());
         };
         let (length, terms) = (round.terms.parameters.model_length, round.terms.clone());
-        let is_open = matches!(self.phase(), Phase::Announce | Phase::Update);
+        // A coordinator that says both, that it is over and that it is on, lies: its model was not got.
+        let completed = self.view.as_ref().and_then(|view| view.completed);
+        let is_over = completed.is_some_and(|completed| completed >= terms.round);
+        let is_open = matches!(self.phase(), Phase::Announce | Phase::Update) && !is_over;
         match &self.stage {
             Stage::Idle => self.wait_longer(),
             Stage::Deliver(_) if self.phase() == Phase::Update => self.deliver(),
@@ -129,6 +132,9 @@ impl Updater {
             Some(_) => self.base.as_ref().filter(|base| Some(base.hash) == round.terms.model),
             None => None,
         };
+        if round.terms.noise.is_some() && round.terms.model.is_some() && global.is_none() {
+            return self.go_on_later();
+        }
         let recipe = Recipe {
             keys: self.keys.clone(),
             root: self.root.clone(),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::Refusal;
 use super::{done, Done, Flaw, Outcome};
 use crate::job::{JobKind, Progress, Work};
-use crate::v2::{Certificate, Context, Decision, Pin, Roster};
+use crate::v2::{Certificate, CertificateError, Context, Decision, Pin, PinError, Roster};
 
 /// A certificate that holds.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,9 @@ pub(in super::super) struct Checked {
     pub(in super::super) decision: Decision,
 }
 
-/// Reads and checks a certificate. The budget of the pin does not matter: the round is over.
+/// Reads and checks a certificate: the roster, and how many updates were added up. What the terms had asked for does not
+/// matter any more, nor does the pin's budget, since the round is over: otherwise whoever raises its pin could go on from no model
+/// that was made before.
 pub(in super::super) struct CheckCertificate {
     bytes: Bytes,
     roster: Arc<Roster>,
@@ -26,12 +29,15 @@ pub(in super::super) struct CheckCertificate {
 
 impl CheckCertificate {
     pub(in super::super) fn new(bytes: Bytes, roster: Arc<Roster>, pin: Pin) -> Self {
-        Self { bytes, roster, pin: Pin { budget: None, ..pin }, checked: None }
+        Self { bytes, roster, pin, checked: None }
     }
 
     fn check(&self) -> Result<Checked, Flaw> {
         let certificate = Certificate::from_bytes(&self.bytes).map_err(Flaw::Malformed)?;
-        certificate.verify(&self.roster, &self.pin)?;
+        let in_pin = |error: PinError| Refusal::from(CertificateError::from(error));
+        self.pin.check().map_err(in_pin)?;
+        self.pin.check_roster(&self.roster).map_err(in_pin)?;
+        certificate.verify_without_pin(&self.roster, self.pin.n_min)?;
         let Certificate { terms, decision, .. } = certificate;
         Ok(Checked { round: terms.round, context: decision.context, decision })
     }

@@ -170,6 +170,72 @@ fn a_model_without_a_certificate_is_refused() {
     assert!(late.is_sent());
 }
 
+/// Both the federation and its participants ask for more from now on: the model at hand was made under the old terms, and
+/// of enough updates.
+#[test]
+fn after_n_min_was_raised_the_model_of_enough_updates_is_gone_on_from() {
+    for (n_min, is_enough) in [(5, true), (6, false)] {
+        let (mut world, mut clients) = second_round();
+        world.terms.n_min = n_min;
+        let client = &mut clients[0];
+        let pin = Pin::new(world.roster.hash(), n_min);
+        client.machine = repinned(client, pin);
+        client.run(&mut world, 8);
+        assert_eq!(client.is_sent(), is_enough, "{:?}", client.events);
+        let names: Vec<_> = client.refusals().iter().map(Refusal::name).collect();
+        assert_eq!(names, if is_enough { &[][..] } else { &["certificate"] });
+    }
+}
+
+fn repinned(client: &Client, pin: Pin) -> crate::v2::updater::Updater {
+    let bytes = client.machine.snapshot().to_bytes();
+    crate::v2::updater::Updater::restore(&bytes, pin, client.machine.settings().clone()).unwrap()
+}
+
+/// The roster is another one, and pinned: rounds start from nothing, and the certificate of the old committee is not in the
+/// way.
+#[test]
+fn after_the_roster_was_changed_updaters_take_part_from_nothing() {
+    for starts_from_nothing in [true, false] {
+        let (mut world, mut clients) = second_round();
+        let renamed =
+            |group: &Group| Group::new(format!("new {}", group.name), group.members.clone());
+        let groups = world.roster.groups().iter().map(renamed).collect();
+        world.roster = Roster::new(groups, world.roster.admission().clone()).unwrap();
+        world.terms.roster = world.roster.hash();
+        if starts_from_nothing {
+            world.terms.model = None;
+        }
+        let client = &mut clients[0];
+        client.machine = repinned(client, world.pin());
+        client.run(&mut world, 8);
+        assert_eq!(client.is_sent(), starts_from_nothing, "{:?}", client.events);
+        let names: Vec<_> = client.refusals().iter().map(Refusal::name).collect();
+        assert_eq!(names, if starts_from_nothing { &[][..] } else { &["certificate"] });
+    }
+}
+
+/// The next round does not need the certificate that is refused.
+#[test]
+fn a_certificate_that_is_refused_does_not_hold_up_the_rounds_after_it() {
+    let (mut world, mut clients) = second_round();
+    world.terms.model = None;
+    let few = changed(|certificate| {
+        certificate.votes = Votes::new(certificate.votes.list()[..1].to_vec()).unwrap();
+    });
+    world.lie.insert("/v2/certificate", Box::new(few));
+    let client = &mut clients[0];
+    client.run(&mut world, 8);
+    let names: Vec<_> = client.refusals().iter().map(Refusal::name).collect();
+    assert_eq!(names, ["certificate"]);
+    let told = client.take(|event| match event {
+        Event::NotCertified { round, reason } => Some((*round, reason.clone())),
+        _ => None,
+    });
+    assert_eq!(told, [(1, Some(client.refusals()[0].to_string()))]);
+    assert!(client.is_sent(), "{:?}", client.events);
+}
+
 #[test]
 fn damaged_bodies_are_trouble_and_are_asked_for_again() {
     for path in ["/v2/certificate", "/v2/proof", "/v2/announcements", "/v2/round", "/v2/model"] {

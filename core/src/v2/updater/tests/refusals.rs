@@ -265,6 +265,40 @@ fn a_scalar_of_its_own_is_refused_where_there_is_noise() {
     );
 }
 
+/// A round that is said to be over and on at the same time: the updater would mask its model, and not the difference from the
+/// global model, which it was not given.
+#[test]
+fn a_round_that_is_said_to_be_over_and_on_gets_no_update() {
+    let noise = NoiseTerms { multiplier_thousandths: 8000, clip: 0.5 };
+    let mut world = World::with("Word32/F32/B0/M3", Some(noise));
+    let mut clients = clients(&world);
+    run_all(&mut clients, &mut world, 6);
+    world.complete(&[]);
+    world.open();
+    world.phase = Phase::Announce;
+    let client = &mut clients[0];
+    client.run(&mut world, 6);
+    assert!(client.machine.has_model(), "trained on the global model, and waiting");
+    // The global model is not in what is saved.
+    client.restart();
+    world.phase = Phase::Update;
+    client.events.clear();
+    let over_and_on = |response: Response| {
+        let view = RoundView::from_bytes(&response.body).unwrap();
+        Response::ok(RoundView { completed: Some(2), ..view }.to_bytes())
+    };
+    world.lie.insert("/v2/round", Box::new(over_and_on));
+    client.run(&mut world, 8);
+    let is_masked = |event: &Event| matches!(event, Event::ModelMasked(_));
+    assert!(!client.events.iter().any(is_masked), "{:?}", client.events);
+    assert_eq!(client.machine.ledger().rounds(), 1);
+    // Control: it is the lie that stops it.
+    world.lie.clear();
+    client.run(&mut world, 8);
+    assert!(client.is_sent(), "{:?}", client.events);
+    assert_eq!(client.machine.ledger().rounds(), 2);
+}
+
 #[test]
 fn the_pin_makes_the_difference_and_states_are_refused_by_the_other_version() {
     let world = World::new();
