@@ -111,7 +111,8 @@ impl Wanted {
 }
 
 impl Member {
-    /// A member with an identity that never announced itself before, and a seed for everything random that it makes.
+    /// A member with an identity that never announced itself before (whoever cannot know that
+    /// [restores](Member::restore) its first snapshot, as the drivers do), and a seed for everything random that it makes.
     /// Both seeds must be unpredictable, and nobody else may have them; `boot` must be drawn anew at every start, and
     /// never be stored: what it votes with is derived from it.
     pub fn new(

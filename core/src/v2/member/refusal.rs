@@ -100,6 +100,12 @@ pub enum Refusal {
         "this member was not there when the round was announced: it takes part in the next one"
     )]
     Late,
+    /// The round goes on for too long.
+    #[error(
+        "the round has been on for more than 7 days since this member announced itself: its keys are wiped, and it takes \
+         part in the next one; have the coordinator's phases made shorter"
+    )]
+    Outlived,
     /// The list of announcements is wrong.
     #[error(transparent)]
     Announcements(#[from] AnnouncementsError),
@@ -236,6 +242,7 @@ impl Refusal {
             | Self::NoiseTerms(_)
             | Self::OtherAnnouncements { .. }
             | Self::LeftOut
+            | Self::Outlived
             | Self::Entries(_)
             | Self::Excluded(_)
             | Self::OtherDecision { .. }
@@ -260,7 +267,7 @@ impl Refusal {
     }
 
     /// All [labels](Refusal::label).
-    pub const LABELS: [&'static str; 30] = [
+    pub const LABELS: [&'static str; 31] = [
         "not_in_roster",
         "round_not_above",
         "round_too_far_ahead",
@@ -273,6 +280,7 @@ impl Refusal {
         "noise_terms",
         "opened_before",
         "late",
+        "outlived",
         "announcements",
         "other_announcements",
         "left_out",
@@ -308,6 +316,7 @@ impl Refusal {
             Self::NoiseTerms(_) => "noise_terms",
             Self::OpenedBefore => "opened_before",
             Self::Late => "late",
+            Self::Outlived => "outlived",
             Self::Announcements(_) => "announcements",
             Self::OtherAnnouncements { .. } => "other_announcements",
             Self::LeftOut => "left_out",

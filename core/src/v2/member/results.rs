@@ -83,13 +83,14 @@ impl Member {
     fn take_page(&mut self, page: CheckedPage) {
         let Some(round) = self.round.as_deref_mut() else { return self.go_on() };
         let entries = &mut round.entries;
+        let most_reported = most_reported(page.total);
         entries.total = Some(page.total);
         let mut events = Vec::new();
         for update in &page.entries {
             if let Err(accusation) = update.seed {
                 let updater = update.updater;
                 entries.bad += 1;
-                if entries.accused.len() < MOST_REPORTED {
+                if entries.accused.len() < most_reported {
                     entries.accused.push((updater, accusation));
                 }
                 // Who lies in masses must not fill the log.
@@ -167,5 +168,21 @@ impl Member {
 /// How many accused updaters of a round are told one by one.
 const MOST_TOLD: u64 = 100;
 
-/// How many accused updaters a report has at most: it is signed in one go. A round with more is lost anyway.
-const MOST_REPORTED: usize = 4096;
+/// How many accused updaters a report has at most, of so many updates: it is signed in one go. It has always as many as a
+/// member may accuse, since whoever is in the set and bad for all gets no vote.
+fn most_reported(updates: u64) -> usize {
+    Report::limit(updates).max(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_room_for_all_that_a_member_may_accuse() {
+        for updates in [0, 3, 400, 10_000, 409_600, 500_000, 1_000_000, 10_000_000] {
+            assert!(most_reported(updates) >= Report::limit(updates), "{updates}");
+        }
+        assert_eq!((most_reported(10_000), most_reported(500_000)), (4096, 5000));
+    }
+}

@@ -124,6 +124,7 @@ impl Member {
             !promise.is_over && self.now > Timestamp::from_millis(promise.at) + v2::MOST_AGE
         };
         if self.promise.as_ref().is_some_and(is_old) {
+            self.refuse(Refusal::Outlived);
             self.end_round();
             self.end_promise(None);
         }

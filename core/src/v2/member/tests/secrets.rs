@@ -1,9 +1,11 @@
 //! What a member keeps to itself.
 
+use std::time::Duration;
+
 use super::super::Member;
 use super::fixture::*;
 use crate::crypto::{EncryptKeyPair, Purpose, RootSeed, SigningKeyPair, SnapshotKey};
-use crate::v2::{Budget, Context, DecisionHash, MemberId, Phase, Pin, RosterHash};
+use crate::v2::{Budget, Context, DecisionHash, MemberId, Phase, Pin, RosterHash, MOST_AGE};
 
 fn contains(bytes: &[u8], secret: &[u8]) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret)
@@ -50,6 +52,23 @@ fn the_root_goes_on_when_the_round_is_over_and_opens_no_earlier_box() {
     let state = scene.stored.last().unwrap().to_bytes();
     let restored = Scene::restored(&state, 9, scene.member);
     assert_eq!(restored.machine.root, scene.machine.root);
+}
+
+/// Whatever the coordinator says: and it is told, as otherwise nobody would know why the member stays away.
+#[test]
+fn a_round_of_more_than_seven_days_is_over_and_that_is_told() {
+    let (mut scene, mut coordinator) = until(Phase::Update);
+    let root = scene.machine.root.clone();
+    coordinator.wait(MOST_AGE - Duration::from_secs(60 * 60));
+    scene.run_on(&mut coordinator);
+    assert_eq!((scene.machine.root.clone(), scene.labels()), (root.clone(), vec![]), "the control");
+    coordinator.wait(Duration::from_secs(60 * 60));
+    scene.run_on(&mut coordinator);
+    assert_ne!(scene.machine.root, root);
+    assert_eq!(scene.labels(), ["outlived"]);
+    // Once.
+    scene.run_on(&mut coordinator);
+    assert_eq!(scene.labels(), ["outlived"]);
 }
 
 #[test]
