@@ -6,7 +6,7 @@ use super::{Object, Phase};
 use crate::crypto::Digest;
 use crate::job::JobKind;
 use crate::mask::UnmaskError;
-use crate::v2::Blame;
+use crate::v2::{Blame, ModelHash};
 
 /// Why a round has failed. The next one begins by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -86,6 +86,12 @@ pub enum RoundFailure {
         /// What.
         object: Object,
     },
+    /// The round has noise, and the model that its differences are from is not there.
+    #[error(
+        "the global model {0}, which the round starts from, is not there: what was trained are differences from it, and they \
+         cannot be added to another; restore the last completed round if there is a copy"
+    )]
+    ModelLost(ModelHash),
     /// A job that the round cannot do without was lost each time: it panics, or whoever runs it drops it.
     #[error("the job to {job} was lost {times} times: see what the log says of panics, and please report it")]
     JobLost {
@@ -110,9 +116,10 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 19] = [
         "job_lost",
         "mask_not_sent",
+        "model_lost",
         "no_mask_majority",
         "noise",
         "object_lost",
@@ -144,6 +151,7 @@ impl RoundFailure {
             Self::NoMaskMajority { .. } => "no_mask_majority",
             Self::MaskNotSent { .. } => "mask_not_sent",
             Self::ObjectLost { .. } => "object_lost",
+            Self::ModelLost(_) => "model_lost",
             Self::JobLost { .. } => "job_lost",
             Self::Skipped => "skipped",
             Self::Unmask(UnmaskError::ScalarSumZero) => "scalar_sum_zero",
@@ -161,7 +169,9 @@ impl RoundFailure {
     /// has no single culprit.
     pub fn blame(&self) -> Option<Blame> {
         match self {
-            Self::ObjectLost { .. } | Self::JobLost { .. } => Some(Blame::Coordinator),
+            Self::ObjectLost { .. } | Self::ModelLost(_) | Self::JobLost { .. } => {
+                Some(Blame::Coordinator)
+            }
             _ => None,
         }
     }

@@ -164,6 +164,16 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// There is a global model, and the round does not start from it: it is of another roster, whose certificate nobody
+    /// accepts any more, or of another length or type.
+    StartsFromNothing {
+        /// Which round.
+        round: u64,
+        /// The round that the model is of.
+        last: u64,
+        /// Whether it is of another roster.
+        is_other_roster: bool,
+    },
     /// Members that had announced themselves, or might have, and were not heard of in a phase. It ended without
     /// them: their groups had a majority.
     MembersMissing {
@@ -199,8 +209,8 @@ pub enum Event {
         /// How many.
         count: u64,
     },
-    /// A member has accused more updaters than a member may, and its group has a majority without it: nothing of it counts
-    /// in this round.
+    /// A member has accused more updaters than a member may, and more than a majority of its group: its report does not
+    /// count. Its vote and its mask do.
     MemberDisregarded {
         /// In which round.
         round: u64,

@@ -91,6 +91,7 @@ impl Coordinator {
         let mut machine = Self::with(state, settings, Clock::new(now, Duration::ZERO));
         machine.outbox.persist(record);
         machine.begun_phase();
+        machine.tell_start();
         machine
     }
 

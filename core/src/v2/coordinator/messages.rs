@@ -63,7 +63,7 @@ impl Coordinator {
                 Err(Rejection::TooLate(self.phase()))
             }
             (Body::Report(report), Stage::Check(stage)) => stage.take(report),
-            (Body::Vote(vote), Stage::Agree(stage)) => stage.take(vote),
+            (Body::Vote(vote), Stage::Agree(stage)) => Ok(stage.take(vote)),
             (Body::Mask(header), Stage::Sum2(stage)) => stage.take(header),
             (Body::MaskChunk { member, digest, index, data }, Stage::Sum2(stage)) => {
                 stage.take_chunk(member, digest, index, data, self.state.round())

@@ -74,6 +74,7 @@ pub use rejection::Rejection;
 pub use ruling::Ruling;
 pub use settings::{
     CountRange, Field, InvalidSettings, Limits, Rule, Settings, TimeRange, Times, Violation,
+    LONGEST_ROUND,
 };
 pub use verified::Verified;
 

@@ -81,8 +81,8 @@ pub enum Rejection {
         /// Whom.
         updater: PublicSigningKey,
     },
-    /// The member has accused more updaters than a member may: nothing of it counts in this round.
-    #[error("member {0} has accused too many updaters: nothing of it counts in this round")]
+    /// The member has accused more updaters than a member may: its report does not count. (Its vote and its mask do.)
+    #[error("member {0} has accused too many updaters: its report does not count in this round")]
     Disregarded(MemberId),
     /// Something else of the sender that only one can be of is there.
     #[error("{}", conflict_text(.0))]
@@ -248,7 +248,7 @@ impl Rejection {
             | Self::NoSuchChunk { .. }
             | Self::OtherChunk(_)
             | Self::OtherShape => (422, "The message does not fit the round"),
-            Self::Disregarded(_) => (403, "The member is disregarded in this round"),
+            Self::Disregarded(_) => (403, "The member's report is disregarded in this round"),
             Self::Conflict(_) => (409, "Another message of the sender is there"),
             Self::UnknownUpload(_) | Self::UnknownMask(_) => (409, "The header has to come first"),
             Self::NotNeeded(_) => (409, "The mask is not needed now"),

@@ -72,7 +72,10 @@ impl Coordinator {
         if winners.iter().all(|(group, _)| sums.masks().contains_key(group)) {
             let masks = sums.masks().values().cloned().collect();
             let Some(sum) = sums.sum().cloned() else { return };
-            self.job(Unmask::new(sum, masks, self.noisy()), Running::Unmask);
+            match self.noisy() {
+                Ok(noisy) => self.job(Unmask::new(sum, masks, noisy), Running::Unmask),
+                Err(failure) => self.fail(failure),
+            }
             return;
         }
         for (group, digest) in winners {
@@ -83,12 +86,16 @@ impl Coordinator {
         }
     }
 
-    /// What the round starts from, if it has noise.
-    fn noisy(&self) -> Option<Noisy> {
+    /// What the round starts from, if it has noise: nothing only if the terms name no model.
+    fn noisy(&self) -> Result<Option<Noisy>, RoundFailure> {
         let Terms { noise, model, .. } = &**self.terms();
+        let Some(noise) = noise else { return Ok(None) };
         let last = self.state.last().filter(|last| Some(last.model_hash) == *model);
         let previous = last.map(|last| last.model.clone());
-        noise.map(|noise| Noisy { clip: noise.clip, previous })
+        match (model, &previous) {
+            (Some(model), None) => Err(RoundFailure::ModelLost(*model)),
+            _ => Ok(Some(Noisy { clip: noise.clip, previous })),
+        }
     }
 
     /// The hashes that an object must have.

@@ -157,6 +157,17 @@ impl Coordinator {
         self.standing = Standing::InRound;
         self.record(self.state.next_round(&self.settings, self.clock.now()));
         self.begun_phase();
+        self.tell_start();
+    }
+
+    /// Says so if the round starts from nothing though there is a model.
+    pub(super) fn tell_start(&mut self) {
+        let round = self.round();
+        if let (Some(last), None) = (self.state.last(), self.terms().model) {
+            let is_other_roster = last.certificate.terms.roster != self.terms().roster;
+            let last = last.round();
+            self.outbox.event(Event::StartsFromNothing { round, last, is_other_roster });
+        }
     }
 
     pub(super) fn fail(&mut self, failure: RoundFailure) {

@@ -16,7 +16,7 @@ pub(super) type Exclusions = BTreeMap<PublicSigningKey, (MemberId, Accusation)>;
 pub struct Ruling {
     /// What is voted for: all updates but the excluded ones.
     pub decision: Decision,
-    /// The members that have accused more updaters than a member may, and how many: nothing of them counts in this round.
+    /// The members that have accused more updaters than a member may, and how many: their reports do not count.
     pub disregarded: BTreeMap<MemberId, u64>,
     /// The updaters that are excluded: by whom, and what they are accused of.
     pub excluded: Arc<BTreeMap<PublicSigningKey, (MemberId, Accusation)>>,
@@ -39,7 +39,8 @@ impl Ruling {
 
 /// The members that have accused too many. Of a group that would have no majority of reports without them those are listened
 /// to after all that have accused the fewest: otherwise a few updaters that are bad for everyone could have every honest
-/// member disregarded, and would block each round. One member alone that accuses everyone is disregarded all the same.
+/// member disregarded, and would block each round. One member alone that accuses everyone is disregarded all the same; one
+/// that accuses as many as somebody who is listened to is not: it may be that one who lies.
 pub(super) fn disregarded(
     roster: &Roster,
     updates: u64,
@@ -53,8 +54,8 @@ pub(super) fn disregarded(
         let mut by_count: Vec<_> =
             of_group.map(|report| (report.accused.len(), report.member)).collect();
         by_count.sort_unstable();
-        let over = by_count.iter().skip(roster.majority());
-        let over = over.filter(|(accused, _)| *accused > limit);
+        let Some((heard, _)) = by_count.get(roster.majority() - 1) else { continue };
+        let over = by_count.iter().filter(|(accused, _)| accused > heard && *accused > limit);
         disregarded.extend(over.map(|(accused, member)| (*member, *accused as u64)));
     }
     disregarded
@@ -114,9 +115,17 @@ mod tests {
     #[test]
     fn many_bad_updaters_do_not_have_all_members_disregarded() {
         let honest = [(0, 0, 4), (0, 1, 4), (0, 2, 10), (1, 0, 4), (1, 1, 4), (1, 2, 4)];
-        assert_eq!(who(&honest), [(0, 2), (1, 2)]);
+        assert_eq!(who(&honest), [(0, 2)]);
         let disregarded = disregarded(&roster(), 10, &reports(&honest));
         assert_eq!(exclusions(&reports(&honest), &disregarded).len(), 4);
+    }
+
+    /// The one that accuses nobody may be the one that lies.
+    #[test]
+    fn of_two_that_accuse_as_many_none_is_disregarded() {
+        assert_eq!(who(&[(0, 0, 0), (0, 1, 4), (0, 2, 4)]), []);
+        // The control.
+        assert_eq!(who(&[(0, 0, 0), (0, 1, 4), (0, 2, 5)]), [(0, 2)]);
     }
 
     #[test]

@@ -9,7 +9,11 @@ use std::time::Duration;
 pub use self::violation::{Field, InvalidSettings, Rule, Violation};
 pub use crate::coordinator::{CountRange, TimeRange};
 use crate::mask::MaskConfigPair;
-use crate::v2::{NoiseTerms, Roster};
+use crate::v2::{NoiseTerms, Roster, MOST_AGE};
+
+/// How long all phases of a round may take together. After [`MOST_AGE`] members wipe the keys of a round, and updaters take
+/// it for an old one that is shown again; six hours less, for clocks that are wrong.
+pub const LONGEST_ROUND: Duration = MOST_AGE.saturating_sub(Duration::from_secs(6 * 60 * 60));
 
 /// How long each phase takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,13 @@ pub struct Times {
 }
 
 impl Times {
+    /// How long a round takes at most.
+    pub fn longest(&self) -> Duration {
+        let Self { announce, update, check, agree, sum2 } = self;
+        let all = [announce, update, check, agree, sum2];
+        all.into_iter().fold(Duration::ZERO, |sum, time| sum.saturating_add(time.max))
+    }
+
     /// The same for all phases.
     pub fn all(time: TimeRange) -> Self {
         Self { announce: time, update: time, check: time, agree: time, sum2: time }

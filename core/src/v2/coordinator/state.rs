@@ -34,6 +34,14 @@ impl Round {
     }
 }
 
+/// Whether a round starts from this model: not from one of another length or type, nor from one that another roster
+/// stands for, whose certificate nobody accepts who has pinned the new one.
+fn goes_on_from(last: &Completed, settings: &Settings) -> bool {
+    last.model.len() as u64 == settings.model_length
+        && last.model.data_type() == settings.mask.vect.data_type()
+        && last.certificate.terms.roster == settings.roster.hash()
+}
+
 fn round_keys(root: &RootSeed, round: u64) -> EncryptKeyPair {
     EncryptKeyPair::from_seed(&root.derive(Purpose::RoundKey, &[b"v2", &round.to_le_bytes()]))
 }
@@ -72,17 +80,12 @@ impl State {
             mask_config: settings.mask,
             model_length: settings.model_length,
         };
-        // A model of another length or type is not one to go on from.
-        let fits = |last: &&Completed| {
-            let data_type = settings.mask.vect.data_type();
-            last.model.len() as u64 == settings.model_length && last.model.data_type() == data_type
-        };
         let terms = Terms {
             roster: settings.roster.hash(),
             round,
             parameters,
             opened_at: now.as_millis() / 1000,
-            model: last.filter(fits).map(|last| last.model_hash),
+            model: last.filter(|last| goes_on_from(last, settings)).map(|last| last.model_hash),
             n_min: settings.n_min,
             noise: settings.noise,
         };

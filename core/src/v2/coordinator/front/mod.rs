@@ -103,7 +103,7 @@ impl What {
         }
     }
 
-    /// Rejects whoever has accused too many.
+    /// Rejects the report of whoever has accused too many.
     fn listen_to(&self, member: MemberId) -> Result<(), Rejection> {
         self.agreed().map_or(Ok(()), |agreed| agreed.checked.listen_to(member))
     }

@@ -180,7 +180,6 @@ impl Shown {
         let vote = Vote::from_bytes(bytes)?;
         let member = vote.member;
         let announced = self.announced(member)?;
-        self.what.listen_to(member)?;
         if agreed.votes.get(&member) == Some(&vote) {
             return Ok(Body::Known(kind));
         }
@@ -197,7 +196,6 @@ impl Shown {
         let header = GroupMaskHeader::from_bytes(bytes)?;
         let member = header.member;
         self.announced(member)?;
-        self.what.listen_to(member)?;
         let digest = header.mask_digest().digest;
         if mask_of(masks, member).is_some_and(|(known, _)| known == digest) {
             return Ok(Body::Known(kind));

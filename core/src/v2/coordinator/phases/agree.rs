@@ -7,7 +7,7 @@ use super::check::Checked;
 use super::{absent, heard, once, too_few, unexpected, Around, End, Stage, Sum2};
 use crate::v2::coordinator::recovery::RecoveryError;
 use crate::v2::coordinator::state::Round;
-use crate::v2::coordinator::{Phase, Record, Rejection, RoundFailure};
+use crate::v2::coordinator::{Phase, Record, RoundFailure};
 use crate::v2::{Decision, DecisionHash, MemberId, Vote, Votes};
 
 /// The decision, and the votes for it so far.
@@ -42,12 +42,12 @@ impl Agree {
         &self.0
     }
 
-    /// What becomes of a verified vote: nothing if it is there already.
-    pub(in crate::v2::coordinator) fn take(&self, vote: Vote) -> Result<Option<Record>, Rejection> {
-        self.0.checked.listen_to(vote.member)?;
+    /// What becomes of a verified vote: nothing if it is there already. That of a member whose report does not count does:
+    /// it is good or bad by itself.
+    pub(in crate::v2::coordinator) fn take(&self, vote: Vote) -> Option<Record> {
         // There is one decision to vote for, and one valid signature.
         let is_new = !self.0.votes.contains_key(&vote.member);
-        Ok(is_new.then_some(Record::Vote(vote)))
+        is_new.then_some(Record::Vote(vote))
     }
 
     pub(super) fn accepted(&self) -> u64 {
@@ -59,7 +59,7 @@ impl Agree {
     }
 
     pub(super) fn end(&self, round: &Round) -> End {
-        heard(&round.roster, self.voters(), self.0.checked.members().count())
+        heard(&round.roster, self.voters(), self.0.checked.entries.members().count())
     }
 
     pub(super) fn failure(&self, round: &Round) -> RoundFailure {
@@ -67,7 +67,7 @@ impl Agree {
     }
 
     pub(super) fn absent(&self) -> Vec<MemberId> {
-        absent(self.0.checked.members(), self.voters())
+        absent(self.0.checked.entries.members(), self.voters())
     }
 
     pub(super) fn apply(

@@ -34,12 +34,7 @@ pub(in crate::v2::coordinator) struct Checked {
 }
 
 impl Checked {
-    /// The members that had announced themselves, and are still listened to.
-    pub(super) fn members(&self) -> impl Iterator<Item = MemberId> + Clone + '_ {
-        self.entries.members().filter(|member| !self.disregarded.contains_key(member))
-    }
-
-    /// Rejects whoever has accused too many.
+    /// Rejects the report of whoever has accused too many.
     pub(in crate::v2::coordinator) fn listen_to(&self, member: MemberId) -> Result<(), Rejection> {
         match self.disregarded.contains_key(&member) {
             true => Err(Rejection::Disregarded(member)),

@@ -83,7 +83,6 @@ impl Sum2 {
         header: Arc<GroupMaskHeader>,
     ) -> Result<Option<Record>, Rejection> {
         let member = header.member;
-        self.agreed.checked.listen_to(member)?;
         match mask_of(&self.masks, member) {
             Some((digest, _)) if digest == header.mask_digest().digest => Ok(None),
             Some(_) => Err(Rejection::Conflict(Conflict::Mask(member))),
@@ -158,7 +157,7 @@ impl Sum2 {
     }
 
     pub(super) fn absent(&self) -> Vec<MemberId> {
-        absent(self.agreed.checked.members(), self.signers())
+        absent(self.agreed.checked.entries.members(), self.signers())
     }
 
     pub(super) fn apply(

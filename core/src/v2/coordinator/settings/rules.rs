@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use super::{Field, InvalidSettings, Rule, Settings, TimeRange, Violation};
+use super::{Field, InvalidSettings, Rule, Settings, TimeRange, Times, Violation, LONGEST_ROUND};
 use crate::mask::noise::{HeadRoom, Noise};
 use crate::mask::{BoundType, DataType};
 use crate::v2::coordinator::shape::Shape;
 
 /// A hiding set of fewer tells too much of each.
 const LEAST_N_MIN: u64 = 3;
+
+/// Members refuse a first round above it as too far ahead, and above 2^64 - 1 there is none.
+const HIGHEST_FIRST: u64 = 1 << 62;
 
 impl Settings {
     /// Checks every rule.
@@ -27,6 +30,13 @@ impl Settings {
             Rule::AtMost(most)
         });
         check.least(Field::FirstRound, self.first_round, 1);
+        check.rule(
+            self.first_round <= HIGHEST_FIRST,
+            Field::FirstRound,
+            self.first_round,
+            &[],
+            || Rule::AtMost(HIGHEST_FIRST),
+        );
         check.least(Field::NMin, *n_min, LEAST_N_MIN);
         check.not_below(Field::CountMin, count.min, Field::NMin, *n_min);
         check.not_below(Field::CountMax, count.max, Field::CountMin, count.min);
@@ -43,6 +53,7 @@ impl Settings {
         ] {
             check.time(min, max, time);
         }
+        self.check_together(&mut check);
         check.least(Field::Uploads, limits.uploads, 1);
         check.least(Field::WaitingAnswers, limits.waiting_answers as u64, 1);
         check.least(Field::Page, limits.page as u64, 1);
@@ -61,13 +72,31 @@ impl Settings {
         }
     }
 
+    /// The longest phase is the one to be made shorter.
+    fn check_together(&self, check: &mut Check) {
+        let Times { announce, update, check: checking, agree, sum2 } = self.times;
+        let all = [
+            (announce.max, Field::AnnounceTimeMax),
+            (checking.max, Field::CheckTimeMax),
+            (agree.max, Field::AgreeTimeMax),
+            (sum2.max, Field::Sum2TimeMax),
+            (update.max, Field::UpdateTimeMax),
+        ];
+        let (take, most) = (self.times.longest(), LONGEST_ROUND);
+        let Some((time, field)) = all.into_iter().max_by_key(|(time, _)| *time) else { return };
+        let others: Vec<_> =
+            all.into_iter().map(|(_, other)| other).filter(|other| *other != field).collect();
+        let value = format!("{time:?}");
+        check.rule(take <= most, field, value, &others, || Rule::Together { take, most });
+    }
+
     fn check_noise(&self, check: &mut Check) {
         let Some(noise) = &self.noise else { return };
         let config = self.mask.vect;
         let is_difference = matches!(config.data_type(), DataType::F32 | DataType::F64)
             && config.bound_type() == BoundType::B0;
         check.rule(is_difference, Field::Mask, self.mask, &[], || Rule::NoiseConfig);
-        let is_positive = noise.clip.is_finite() && noise.clip > 0.0;
+        let is_positive = noise.clip.is_normal() && noise.clip > 0.0;
         check.rule(is_positive, Field::NoiseClip, noise.clip, &[], || Rule::Positive);
         let thousandths = u64::from(noise.multiplier_thousandths);
         check.least(Field::NoiseMultiplier, thousandths, 1);

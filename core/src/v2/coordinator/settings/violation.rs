@@ -147,7 +147,14 @@ pub enum Rule {
     WordGroup,
     /// With noise: a config of floats of bound B0, for differences that are clipped.
     NoiseConfig,
-    /// A finite number above 0.
+    /// So long that all phases together are over in time: [`LONGEST_ROUND`](super::LONGEST_ROUND).
+    Together {
+        /// How long they take.
+        take: std::time::Duration,
+        /// How long they may take.
+        most: std::time::Duration,
+    },
+    /// A finite number above 0, and no subnormal one.
     Positive,
     /// Noise and updates together must fit the group.
     HeadRoom {
@@ -177,7 +184,11 @@ impl Rule {
                  is a difference, clipped to norm 1"
                     .into()
             }
-            Self::Positive => "must be a finite number above 0".into(),
+            Self::Together { take, most } => format!(
+                "must be shorter: with it all phases take {take:?} at most, and together they must be over in {most:?}, \
+                 since members wipe the keys of a round when it is 7 days old"
+            ),
+            Self::Positive => "must be a finite number above 0, and no subnormal one".into(),
             Self::HeadRoom { why } => format!("leaves too little room for the noise: {why}"),
         }
     }

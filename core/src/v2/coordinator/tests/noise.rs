@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fixture::{settings, Fixture};
+use super::fixture::{settings, Fixture, START};
 use super::people::{members, Member, Seen, Updater, GROUPS};
 use crate::mask::noise::{Noise, NoiseSeed};
 use crate::mask::GroupMask;
@@ -29,16 +29,20 @@ fn round(fixture: &mut Fixture) -> Vec<Updater> {
     let updaters = fixture.update(4);
     fixture.check();
     fixture.agree();
+    masks(fixture, &updaters);
+    updaters
+}
+
+fn masks(fixture: &mut Fixture, updaters: &[Updater]) {
     let seen = fixture.seen();
     for member in members() {
-        let mask = mask(&seen, member, &updaters);
+        let mask = mask(&seen, member, updaters);
         fixture.accepts(Member(member).mask_header(&seen, &mask));
     }
     for member in fixture.view().wanted {
-        let mask = mask(&seen, member, &updaters);
+        let mask = mask(&seen, member, updaters);
         fixture.accepts(Member(member).mask_chunk(&seen, &mask, 0));
     }
-    updaters
 }
 
 fn weights(fixture: &Fixture) -> Vec<f32> {
@@ -66,6 +70,34 @@ fn a_round_with_noise_adds_the_mean_difference_to_the_model_before() {
         }
     }
     assert_eq!(fixture.failures(), []);
+}
+
+/// What was restored lacks the round before: the differences are from a model that is not there.
+#[test]
+fn a_round_whose_start_is_lost_fails_by_name_and_makes_no_model_of_the_differences_alone() {
+    let noise = NoiseTerms { multiplier_thousandths: 1, clip: CLIP };
+    let settings = settings().with_noise(noise);
+    let mut fixture = Fixture::new(settings.clone());
+    round(&mut fixture);
+    let hash = fixture.machine.terms().model.unwrap();
+    fixture.announce();
+    let updaters = fixture.update(4);
+    fixture.check();
+    fixture.agree();
+    for is_lost in [true, false] {
+        let mut store = fixture.store.clone();
+        if is_lost {
+            let begins = |record: &Record| matches!(record, Record::RoundBegan { .. });
+            let second = store.records.iter().rposition(begins).unwrap();
+            store.records.drain(..second);
+        }
+        let mut fixture = Fixture::resume(store, settings.clone(), START);
+        masks(&mut fixture, &updaters);
+        let expected = if is_lost { vec![RoundFailure::ModelLost(hash)] } else { vec![] };
+        assert_eq!(fixture.failures(), expected);
+        let completed = fixture.front.completed().map(|last| last.round());
+        assert_eq!(completed, (!is_lost).then_some(2));
+    }
 }
 
 /// A model of another length is nothing to add a difference to: the next round begins from nothing.

@@ -41,6 +41,14 @@ pub(super) fn roster() -> Roster {
     Roster::new((0..GROUPS).map(group).collect(), admission).unwrap()
 }
 
+/// The same members in groups that are called something else: another roster.
+pub(super) fn other_roster() -> Roster {
+    let roster = roster();
+    let renamed = |group: &Group| Group::new(format!("new {}", group.name), group.members.clone());
+    let groups = roster.groups().iter().map(renamed).collect();
+    Roster::new(groups, roster.admission().clone()).unwrap()
+}
+
 /// What everybody sees of the round.
 #[derive(Clone)]
 pub(super) struct Seen {

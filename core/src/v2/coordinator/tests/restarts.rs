@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::{long, root, settings, Fixture, Store, MIN, START};
-use super::people::{members, Member, Updater};
+use super::people::{members, other_roster, Member, Updater};
 use crate::crypto::RootSeed;
 use crate::v2::coordinator::*;
 use crate::v2::Certificate;
@@ -81,6 +81,50 @@ fn a_restart_without_records_begins_the_round_after_the_last() {
     let mut machine = Coordinator::resume(recovery, Duration::ZERO, settings(), START).unwrap();
     assert_eq!((machine.round(), machine.terms().model), (2, Some(last.model_hash)));
     assert!(matches!(machine.poll_output(), Output::Persist { id: PersistId(1), .. }));
+}
+
+/// As docs/v2-operation.md has a roster changed: nobody who pins the new one would accept the certificate of the old.
+#[test]
+fn after_the_roster_was_changed_the_round_starts_from_nothing_and_says_so() {
+    let mut fixture = Fixture::new(settings());
+    fixture.round(3);
+    let (mut store, last) = (fixture.store.clone(), fixture.front.completed().cloned());
+    let completed = |record: &Record| matches!(record, Record::Completed(_));
+    store.records.truncate(store.records.iter().position(completed).unwrap() + 1);
+    let told = |fixture: &Fixture| {
+        let is_told = |event: &&Event| matches!(event, Event::StartsFromNothing { .. });
+        fixture.events.iter().find(is_told).cloned()
+    };
+    // Control: with the same roster it goes on from the model.
+    let fixture = Fixture::resume(store.clone(), settings(), START);
+    assert!(fixture.machine.terms().model.is_some());
+    assert_eq!(told(&fixture), None);
+
+    let changed = Settings { roster: other_roster().into(), ..settings() };
+    let mut fixture = Fixture::resume(store, changed.clone(), START);
+    let terms = fixture.machine.terms().clone();
+    assert_eq!((terms.round, terms.roster, terms.model), (2, other_roster().hash(), None));
+    let expected = Event::StartsFromNothing { round: 2, last: 1, is_other_roster: true };
+    assert_eq!(told(&fixture), Some(expected.clone()));
+    let updaters = fixture.round(3);
+    fixture.check_model(&updaters);
+    assert!(fixture.machine.terms().model.is_some(), "the next one starts from its own");
+
+    // The same for a coordinator that has the model, and no records.
+    let recovery = Recovery::new(root()).with_completed(last);
+    let mut machine = Coordinator::resume(recovery, Duration::ZERO, changed, START).unwrap();
+    let mut events = Vec::new();
+    loop {
+        match machine.poll_output() {
+            Output::Persist { id, .. } => {
+                machine.handle_input(START, Input::Persisted(id)).unwrap()
+            }
+            Output::Event(event) => events.push(event),
+            Output::Idle(_) => break,
+            _ => {}
+        }
+    }
+    assert!(events.contains(&expected), "{events:?}");
 }
 
 #[test]
