@@ -110,7 +110,8 @@ impl Shared {
 }
 
 impl Member {
-    /// A member with an identity that never announced itself before. Its first state is stored at once.
+    /// A member without a state. Its first state is stored at once, and it takes part in rounds that are opened from now on: its
+    /// key may have had a life before.
     ///
     /// # Errors
     /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Store`] if the state cannot be stored;
@@ -122,8 +123,11 @@ impl Member {
         mut store: impl MemberStore + 'static,
     ) -> Result<Self, Error> {
         let (root, settings) = (random_seed()?, config.settings.clone());
-        let machine = core::Member::new(keys, root, boot_seed()?, pin, settings);
-        store.store(&machine.snapshot()).map_err(not_stored)?;
+        let new = core::Member::new(keys, root, boot_seed()?, pin, settings.clone()).snapshot();
+        store.store(&new).map_err(not_stored)?;
+        // A key may have had a life before, whose state is lost: this one, too, only takes part in rounds that are opened from
+        // now on.
+        let machine = core::Member::restore(&new.to_bytes(), boot_seed()?, settings)?;
         Self::drive(machine, config, store)
     }
 

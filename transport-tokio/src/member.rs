@@ -131,7 +131,8 @@ impl Shared {
 }
 
 impl Member {
-    /// A member with an identity that never announced itself before. Its first state is stored before anything else.
+    /// A member without a state. Its first state is stored before anything else, and it takes part in rounds that are opened
+    /// from now on: its key may have had a life before.
     ///
     /// # Errors
     /// [`Error::Randomness`] if the operating system gives no random bytes; [`Error::Store`] if the state cannot be stored;
@@ -143,8 +144,11 @@ impl Member {
         mut store: impl MemberStore,
     ) -> Result<Self, Error> {
         let (root, settings) = (random_seed()?, config.settings.clone());
-        let machine = core::Member::new(keys, root, boot_seed()?, pin, settings);
-        store.store(&machine.snapshot()).map_err(|error| Error::Store(error.to_string()))?;
+        let new = core::Member::new(keys, root, boot_seed()?, pin, settings.clone()).snapshot();
+        store.store(&new).map_err(|error| Error::Store(error.to_string()))?;
+        // A key may have had a life before, whose state is lost: this one, too, only takes part in rounds that are opened from
+        // now on.
+        let machine = core::Member::restore(&new.to_bytes(), boot_seed()?, settings)?;
         Self::drive(machine, config, store)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use pet_core::crypto::{EncryptKeyPair, RoundSeed, Seed, SigningKeyPair};
 use pet_core::mask::MaskConfig;
 use pet_core::round::RoundParameters;
-use pet_core::v2::member::{Event, Snapshot};
+use pet_core::v2::member::{Event, Refusal, Snapshot};
 use pet_core::v2::{Admission, Announcement, Group, Phase, Pin, Roster, RoundView, Terms};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,7 +39,8 @@ fn terms() -> Terms {
             mask_config: "Word32/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
             model_length: 5,
         },
-        opened_at: now.as_secs(),
+        // After the member is started: it waits for that.
+        opened_at: now.as_secs() + 2,
         model: None,
         n_min: 3,
         noise: None,
@@ -137,6 +138,25 @@ async fn nothing_is_announced_before_the_state_is_stored() {
     let announcement = Announcement::from_bytes(&posts.recv().await.unwrap()).unwrap();
     announcement.verify(&roster(), &terms.context()).unwrap();
     assert!(member.handle().status().takes_part);
+}
+
+/// Its disk was lost, and the key was kept: in a round that was opened before, it may have announced itself.
+#[tokio::test]
+async fn one_that_begins_anew_does_not_announce_itself_in_a_round_that_was_opened_before() {
+    let mut terms = terms();
+    terms.opened_at -= 10;
+    let (url, mut posts) = coordinator(&terms).await;
+    let pin = Pin::new(roster().hash(), 3);
+    let mut member = Member::new(config(&url), keys(1), pin, |_: &Snapshot| Ok(())).unwrap();
+    loop {
+        match member.next_event().await {
+            Ok(Event::Refused { refusal: Refusal::OpenedBefore, .. }) => break,
+            Ok(Event::Announced { .. }) => panic!("it has announced itself"),
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(posts.try_recv().is_err());
 }
 
 #[tokio::test]
