@@ -184,7 +184,7 @@ fn groups(roster: &Roster) -> Vec<GroupStatus> {
 }
 
 /// The names of all that may be strange.
-pub(crate) const STRANGE: [&str; 12] = [
+pub(crate) const STRANGE: [&str; 13] = [
     "conflict",
     "lying_mask",
     "mask_source_changed",
@@ -194,6 +194,7 @@ pub(crate) const STRANGE: [&str; 12] = [
     "second_mask",
     "second_report",
     "second_statement",
+    "starts_from_nothing",
     "updaters_excluded",
     "upload_stalled",
     "uploads_dropped",
@@ -222,6 +223,16 @@ pub(crate) fn note(event: &Event, roster: &Roster) -> Option<Note> {
             );
             note(*round, "uploads_dropped", message)
         }
+        Event::StartsFromNothing { round, last, is_other_roster } => {
+            let why = match is_other_roster {
+                true => "another roster stands for it, and nobody who has pinned this one accepts its certificate",
+                false => "it has another length or type than the settings say",
+            };
+            let message = format!(
+                "the round starts from nothing, and not from the global model of round {last}: {why}"
+            );
+            note(*round, "starts_from_nothing", message)
+        }
         Event::UploadStalled { round, updater } => {
             let message =
                 format!("the upload of updater {updater} has stalled, and has given way to others");
@@ -243,7 +254,7 @@ pub(crate) fn note(event: &Event, roster: &Roster) -> Option<Note> {
         }
         Event::MemberDisregarded { round, member, accused, most } => {
             let message = format!(
-                "{} accuses {accused} updaters, and may accuse {most}: nothing of it counts in this round",
+                "{} accuses {accused} updaters, and may accuse {most}: its report does not count",
                 named(*member)
             );
             note(*round, "member_disregarded", message)

@@ -6,6 +6,7 @@ use super::{Field, InvalidSettings, Rule, Settings, TimeRange, Times, Violation,
 use crate::mask::noise::{HeadRoom, Noise};
 use crate::mask::{BoundType, DataType};
 use crate::v2::coordinator::shape::Shape;
+use crate::v2::MOST_ENTRIES;
 
 /// A hiding set of fewer tells too much of each.
 const LEAST_N_MIN: u64 = 3;
@@ -57,6 +58,9 @@ impl Settings {
         check.least(Field::Uploads, limits.uploads, 1);
         check.least(Field::WaitingAnswers, limits.waiting_answers as u64, 1);
         check.least(Field::Page, limits.page as u64, 1);
+        let most = MOST_ENTRIES as u64;
+        check
+            .rule(limits.page as u64 <= most, Field::Page, limits.page, &[], || Rule::AtMost(most));
         if let Some(shape) = Shape::new(*mask, *model_length) {
             let header = shape.header_len(&self.roster);
             let least = header.saturating_mul(count.min);
