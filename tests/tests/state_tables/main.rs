@@ -1,4 +1,4 @@
-//! Every state of both machines against every kind of input.
+//! Every state of the machines against every kind of input.
 //!
 //! The tables are functions whose matches the compiler proves to be total. Each of their entries is
 //! tried on a real machine that was brought into the state. `docs/state-machines.md` is made of them.
@@ -6,6 +6,8 @@
 mod coordinator_drive;
 mod coordinator_table;
 mod enumeration;
+mod groups_drive;
+mod groups_table;
 mod participant_drive;
 mod participant_table;
 mod render;
@@ -53,6 +55,14 @@ fn getting_the_global_model_goes_as_its_table_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_coordinator_of_version_2_does_what_its_table_says() {
+    use groups_drive::observed;
+    use groups_table::{expected, State, Stimulus};
+    let wrong = differences(State::ALL, Stimulus::ALL, expected, observed);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Tables with a wrong entry do not pass.
 #[test]
 fn a_wrong_entry_is_found() {
@@ -80,6 +90,16 @@ fn no_kind_of_input_is_left_out() {
         [Input::Tick, Input::JobLost(JobId(1)), Input::Persisted(PersistId(1)), Input::Stop]
     {
         assert!(!coordinator_drive::tried_by(&input).is_empty(), "{input:?}");
+    }
+    use pet_core::v2::coordinator::Input as GroupsInput;
+    for input in [
+        GroupsInput::Tick,
+        GroupsInput::JobLost(JobId(1)),
+        GroupsInput::Persisted(PersistId(1)),
+        GroupsInput::Skip,
+        GroupsInput::Stop,
+    ] {
+        assert!(!groups_drive::tried_by(&input).is_empty(), "{input:?}");
     }
     for input in [
         participant::Input::Tick,

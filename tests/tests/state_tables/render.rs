@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::coordinator_table as coordinator;
+use super::groups_table as groups;
 use super::participant_table as participant;
 
 const INTRODUCTION: &str = "\
 # The state machines
 
-What both machines do with every input in every state. This page is made from the tables in
+What the machines do with every input in every state. This page is made from the tables in
 `tests/tests/state_tables` (`make docs-tables`); each entry is tried on a real machine that was brought
 into the state (`cargo test -p pet-tests --test state_tables`).
 
@@ -32,6 +33,12 @@ machine. Shown is where the machine is afterwards.
 | → *State* | the machine goes on |
 
 `Idle` is the phase between two rounds; it never lasts from one call to the next.
+
+";
+
+const GROUPS_LEGEND: &str = "\
+Here a round has one group of three members, and 3 to 4 updates; it is the machine's second one. The entries mean what
+they mean for the coordinator of version 1; *given out again* stands for what the store is asked for, too.
 
 ";
 
@@ -58,6 +65,10 @@ pub fn page() -> String {
     coordinator_diagram(&mut page);
     page += COORDINATOR_LEGEND;
     coordinator_tables(&mut page);
+    page += "## The coordinator of version 2\n\n";
+    groups_diagram(&mut page);
+    page += GROUPS_LEGEND;
+    groups_tables(&mut page);
     page += "## The participant\n\n";
     participant_diagram(&mut page);
     page += PARTICIPANT_LEGEND;
@@ -155,6 +166,64 @@ fn coordinator_tables(page: &mut String) {
         let columns: Vec<_> = states.iter().map(|state| format!("{state:?}")).collect();
         let row = |stimulus: &Stimulus| {
             let cell = |state: &State| coordinator_cell(expected(*state, *stimulus));
+            (format!("{stimulus:?}"), states.iter().map(cell).collect())
+        };
+        let rows: Vec<_> = Stimulus::ALL.iter().map(row).collect();
+        table(page, "input", &columns, &rows);
+    }
+}
+
+// The coordinator of version 2.
+
+fn groups_cell(cell: groups::Cell) -> String {
+    use groups::Cell;
+    match cell {
+        Cell::Ignored => "·".into(),
+        Cell::Accepted(state) => format!("accepted → {state:?}"),
+        Cell::Known => "known".into(),
+        Cell::Rejected(label) => format!("✗ {label}"),
+        Cell::Refused(reason) => format!("refused: {reason}"),
+        Cell::GivenOutAgain => "given out again".into(),
+        Cell::Moves(state) => format!("→ {state:?}"),
+    }
+}
+
+fn groups_diagram(page: &mut String) {
+    use groups::{expected, Cell, State, Stimulus};
+    let mut arrows = BTreeMap::<_, Vec<_>>::new();
+    for state in State::ALL {
+        for stimulus in Stimulus::ALL {
+            let (Cell::Accepted(to) | Cell::Moves(to)) = expected(*state, *stimulus) else {
+                continue;
+            };
+            // These are possible everywhere.
+            if to != *state && !matches!(stimulus, Stimulus::Stop | Stimulus::Skip) {
+                let arrow = (format!("{state:?}"), format!("{to:?}"));
+                arrows.entry(arrow).or_default().push(format!("{stimulus:?}"));
+            }
+        }
+    }
+    let states: Vec<_> = State::ALL.iter().map(|state| format!("{state:?}")).collect();
+    diagram(page, &states, &arrows);
+}
+
+fn groups_tables(page: &mut String) {
+    use groups::{expected, phase, State, Stimulus};
+    meanings(page, "state", State::ALL, State::meaning);
+    meanings(page, "input", Stimulus::ALL, Stimulus::meaning);
+    let parts: [(&str, &[Option<u8>]); 4] = [
+        ("While updates come", &[Some(0), Some(1)]),
+        ("While they are checked and agreed on", &[Some(2), Some(3)]),
+        ("While masks come, and are taken off", &[Some(4), Some(5)]),
+        ("When no round is under way", &[None]),
+    ];
+    for (title, phases) in parts {
+        let _ = writeln!(page, "### {title}\n");
+        let belongs = |state: &State| phases.contains(&phase(*state));
+        let states: Vec<_> = State::ALL.iter().copied().filter(belongs).collect();
+        let columns: Vec<_> = states.iter().map(|state| format!("{state:?}")).collect();
+        let row = |stimulus: &Stimulus| {
+            let cell = |state: &State| groups_cell(expected(*state, *stimulus));
             (format!("{stimulus:?}"), states.iter().map(cell).collect())
         };
         let rows: Vec<_> = Stimulus::ALL.iter().map(row).collect();
