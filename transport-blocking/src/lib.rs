@@ -52,6 +52,7 @@ mod interleavings;
 mod member;
 mod observer;
 mod participant;
+mod store;
 mod sync;
 mod tls;
 
@@ -61,6 +62,7 @@ pub use handle::Handle;
 pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use observer::Observer;
 pub use participant::Participant;
+pub use store::StateStore;
 pub use pet_core as core;
 pub use pet_network as network;
 pub use tls::Tls;

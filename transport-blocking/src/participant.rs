@@ -17,6 +17,7 @@ use crate::config::random_seed;
 use crate::handle::Shared;
 use crate::http::Client;
 use crate::sync::mpsc::TryRecvError;
+use crate::store::{StateStore, Store};
 use crate::{Config, Error, Handle, Observer};
 
 /// A participant that works on the caller's thread.
@@ -25,6 +26,7 @@ pub struct Participant {
     shared: Arc<Shared>,
     client: Client,
     threads: usize,
+    store: Store,
 }
 
 impl Participant {
@@ -77,12 +79,23 @@ impl Participant {
 
     pub(crate) fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
         let threads = config.threads.get();
-        Ok(Self { shared: Shared::new(machine), client: Client::new(config)?, threads })
+        let store = Store::default();
+        Ok(Self { shared: Shared::new(machine), client: Client::new(config)?, threads, store })
     }
 
     /// The proxy through which the coordinator is asked, if there is one.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.client.proxy()
+    }
+
+    /// Stores the state whenever it holds what must not be forgotten: before an update of version 2 leaves, its promise and
+    /// what it costs of the privacy budget. What is stored is to be gone on from after a crash; the masked model is not in
+    /// it, so the round is sat out. Call it first.
+    #[must_use]
+    pub fn with_store(mut self, store: impl StateStore + 'static) -> Self {
+        self.shared.lock().machine.store_promises();
+        self.store = Store(Some(Box::new(store)));
+        self
     }
 
     /// Records all that the participant is told, **its secrets included**, so that
@@ -178,6 +191,13 @@ impl Participant {
                     match run_on(job, self.threads, || self.shared.is_stopped()) {
                         Some(result) => Input::JobDone(result),
                         None => return Err(Reject::Stopped.into()),
+                    }
+                }
+                Output::Persist { id, snapshot } => {
+                    drop(state);
+                    match self.store.store(&snapshot) {
+                        Ok(()) => Input::Persisted(id),
+                        Err(error) => Input::NotPersisted { id, reason: error.to_string() },
                     }
                 }
                 Output::Event(event) => match state.deliver(event) {

@@ -46,12 +46,14 @@ mod handle;
 mod http;
 mod member;
 mod participant;
+mod store;
 
 pub use config::Config;
 pub use error::Error;
 pub use handle::Handle;
 pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use participant::Participant;
+pub use store::StateStore;
 pub use pet_core as core;
 pub use pet_network as network;
 

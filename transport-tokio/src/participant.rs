@@ -1,7 +1,7 @@
 //! The driver of a participant.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pet_core::crypto::{RootSeed, SigningKeyPair, SnapshotKey};
 use pet_core::job::{Job, JobResult};
@@ -17,6 +17,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::config::random_seed;
 use crate::handle::{answered, Shared};
 use crate::http::Client;
+use crate::store::{StateStore, Store};
 use crate::{Config, Error, Handle};
 
 /// A participant that works while it is awaited. Dropping it ends its requests and jobs.
@@ -31,6 +32,8 @@ pub struct Participant {
     requests: HashMap<Id, RequestId>,
     /// Events that came while the caller waited for something else.
     events: VecDeque<Event>,
+    /// Shared with the thread that stores.
+    store: Arc<Mutex<Store>>,
 }
 
 impl Participant {
@@ -90,7 +93,18 @@ impl Participant {
             tasks: JoinSet::new(),
             requests: HashMap::new(),
             events: VecDeque::new(),
+            store: Arc::default(),
         })
+    }
+
+    /// Stores the state whenever it holds what must not be forgotten: before an update of version 2 leaves, its promise and
+    /// what it costs of the privacy budget. What is stored is to be gone on from after a crash; the masked model is not in
+    /// it, so the round is sat out. Call it first. It is called on a thread that may block.
+    #[must_use]
+    pub fn with_store(mut self, store: impl StateStore + 'static) -> Self {
+        self.shared.lock().machine.store_promises();
+        self.store = Arc::new(Mutex::new(Store(Some(Box::new(store)))));
+        self
     }
 
     /// Records all that the participant is told, **its secrets included**, so that
@@ -205,6 +219,23 @@ impl Participant {
                     self.tasks.spawn(async move {
                         let result = run_on(job, threads, move || shared.is_stopped()).await;
                         result.map_or(Input::Tick, Input::JobDone)
+                    });
+                }
+                Output::Persist { id, snapshot } => {
+                    let store = self.store.clone();
+                    let work = move || {
+                        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+                        match store.store(&snapshot) {
+                            Ok(()) => Input::Persisted(id),
+                            Err(error) => Input::NotPersisted { id, reason: error.to_string() },
+                        }
+                    };
+                    self.tasks.spawn(async move {
+                        let stored = tokio::task::spawn_blocking(work).await;
+                        stored.unwrap_or_else(|error| Input::NotPersisted {
+                            id,
+                            reason: error.to_string(),
+                        })
                     });
                 }
                 Output::Event(event) => {

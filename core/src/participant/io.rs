@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{ComposeError, Job, JobResult};
+use super::{ComposeError, Job, JobResult, Snapshot};
 use crate::crypto::Task;
 use crate::job::JobId;
 use crate::mask::{DataType, MaskError, MaskReport};
@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
 use crate::round::{DecodeError, RoundParameters};
 use crate::time::Timestamp;
+use crate::v2::member::PersistId;
 use crate::v2::Refusal;
 
 /// Something that happened.
@@ -54,6 +55,15 @@ pub enum Input {
     /// gets an answer of its own, in the order of the wishes, with a model that was asked for afterwards or is
     /// still the current one: not with one of a round that was over before.
     FetchModel,
+    /// The state is stored, and will be there after a power cut.
+    Persisted(PersistId),
+    /// The state could not be stored: it is asked for again after a pause.
+    NotPersisted {
+        /// Which state.
+        id: PersistId,
+        /// Why, for people.
+        reason: String,
+    },
     /// Do nothing more. Take a snapshot first if the participant is to go on later.
     Stop,
 }
@@ -72,6 +82,16 @@ pub enum Output {
     },
     /// Run a job on any thread and report its result.
     Job(Job),
+    /// Store this state in place of the one before, and report that with [`Input::Persisted`]: what was promised and spent
+    /// must not be forgotten. Only of participants in rounds of version 2 whose driver has said that it
+    /// [stores promises](super::Machine::store_promises). The masked model is not in it: who goes on from it sits the round
+    /// out.
+    Persist {
+        /// To be given back.
+        id: PersistId,
+        /// What to store.
+        snapshot: Snapshot,
+    },
     /// Something that the user may want to know.
     Event(Event),
     /// There is nothing to do until the next input.
@@ -111,6 +131,8 @@ pub enum Why {
     Job,
     /// The end of a job that is given out again: it was lost before.
     LostJob,
+    /// That its state is stored.
+    Storage,
     /// Nothing: it was stopped.
     Stopped,
 }
@@ -222,6 +244,9 @@ impl Trouble {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TroubleReason {
+    /// The participant's state could not be stored. Nothing that depends on it leaves before it is.
+    #[error("the participant's state cannot be stored: {0}; its update is not sent before it is: see to the place where states are kept")]
+    NotStored(String),
     /// There was no answer.
     #[error(transparent)]
     Transport(#[from] TransportFault),
@@ -348,6 +373,9 @@ pub enum Reject {
     /// The job is not being waited for (any more).
     #[error("job {0:?} is not being waited for")]
     UnknownJob(JobId),
+    /// That state is not waited for (any more).
+    #[error("{0:?} is not being waited for")]
+    UnknownPersist(PersistId),
     /// The local model does not fit the round.
     #[error(transparent)]
     Model(#[from] ModelMismatch),

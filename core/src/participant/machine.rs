@@ -287,6 +287,10 @@ impl Participant {
                 self.fetch_model();
                 Ok(())
             }
+            // Only updaters of version 2 ask for that.
+            Input::Persisted(id) | Input::NotPersisted { id, .. } => {
+                Err(Reject::UnknownPersist(id))
+            }
             Input::Stop => {
                 self.stopped = true;
                 self.outputs.clear();

@@ -14,6 +14,7 @@ use crate::model::{DataType, Model};
 use crate::record::{Jobs, Machine, Recordable, Recorded, Sink};
 use crate::request::{Call, ModelForm, RequestId, Response};
 use crate::time::Timestamp;
+use crate::v2::member::PersistId;
 
 /// A participant's settings, and its state as saved.
 #[derive(Serialize, Deserialize)]
@@ -55,6 +56,13 @@ pub enum Written {
         retry_after: Option<Duration>,
         data_type: DataType,
     },
+    /// A state is stored.
+    Persisted(PersistId),
+    /// A state is not stored.
+    NotPersisted {
+        id: PersistId,
+        reason: String,
+    },
 }
 
 /// Shows no content.
@@ -72,6 +80,8 @@ impl fmt::Debug for Written {
             Self::JobLost(id) => write!(f, "JobLost({id:?})"),
             Self::SetModel(model) => write!(f, "SetModel({model:?})"),
             Self::FetchModel => f.write_str("FetchModel"),
+            Self::Persisted(id) => write!(f, "{id:?} stored"),
+            Self::NotPersisted { id, reason } => write!(f, "{id:?} not stored: {reason}"),
             Self::Stop => f.write_str("Stop"),
         }
     }
@@ -173,6 +183,10 @@ pub(crate) fn write_input(input: &Input) -> Written {
         Input::JobLost(id) => Written::JobLost(*id),
         Input::SetModel(model) => Written::SetModel(model.clone()),
         Input::FetchModel => Written::FetchModel,
+        Input::Persisted(id) => Written::Persisted(*id),
+        Input::NotPersisted { id, reason } => {
+            Written::NotPersisted { id: *id, reason: reason.clone() }
+        }
         Input::Stop => Written::Stop,
     }
 }
@@ -200,6 +214,8 @@ pub(crate) fn read_input(written: Written, jobs: &mut BTreeMap<JobId, Job>) -> O
         }
         Written::SetModel(model) => Input::SetModel(model),
         Written::FetchModel => Input::FetchModel,
+        Written::Persisted(id) => Input::Persisted(id),
+        Written::NotPersisted { id, reason } => Input::NotPersisted { id, reason },
         Written::Stop => Input::Stop,
     })
 }

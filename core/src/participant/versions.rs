@@ -67,6 +67,14 @@ impl Machine {
         }
     }
 
+    /// The driver stores states: an updater of version 2 has what it promises and spends stored, with
+    /// [`Output::Persist`], before its update leaves. A participant of v1 promises nothing.
+    pub fn store_promises(&mut self) {
+        if let Self::V2(updater) = self {
+            updater.set_up().store_promises();
+        }
+    }
+
     /// Goes on where a saved participant was, with other settings if need be.
     ///
     /// # Errors

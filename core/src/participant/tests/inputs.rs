@@ -10,6 +10,7 @@ use crate::job::JobId;
 use crate::model::Model;
 use crate::participant::*;
 use crate::request::{RequestId, Response};
+use crate::v2::member::PersistId;
 
 #[test]
 fn a_fork_goes_on_in_the_same_way() {
@@ -117,6 +118,7 @@ proptest! {
                 5 => Input::SetModel(Model::F32(vec![f32::from(status); usize::from(status % 5)])),
                 6 => Input::FetchModel,
                 7 => Input::Response { id, response: sums() },
+                8 => Input::Persisted(PersistId(u64::from(status))),
                 _ => Input::JobLost(jobs.pop().map_or(JobId(0), |job: Job| job.id())),
             });
             for _ in 0..100 {
@@ -129,6 +131,7 @@ proptest! {
                         break;
                     }
                     Output::Event(_) => {}
+                    Output::Persist { .. } => unreachable!("version 1 stores nothing"),
                 }
             }
             let saved = fixture.machine.snapshot().to_bytes();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Event, Job, JobResult, Snapshot, Trouble};
@@ -10,8 +11,8 @@ use crate::participant::TransportFault;
 use crate::request::{Call, RequestId, Response};
 use crate::time::Timestamp;
 
-/// The id of one state that a member wants stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The id of one state that a member, or an updater, wants stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PersistId(pub u64);
 
 /// Something that happened.

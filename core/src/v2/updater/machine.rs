@@ -18,6 +18,7 @@ use crate::request::{self, RequestId};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
+use crate::v2::member::PersistId;
 use crate::v2::{Call, Context, Pin, Roster, RoundView, Terms};
 
 /// Values at least this large, in bytes, are freed in a job.
@@ -80,6 +81,10 @@ pub struct Updater {
     outputs: VecDeque<Output>,
     next_id: u64,
     pub(super) watch: Watch,
+    /// Whether promises are stored before an update leaves.
+    pub(super) stores: bool,
+    /// Whether what was promised and spent is not stored yet.
+    pub(super) is_unsaved: bool,
     stopped: bool,
 }
 
@@ -92,6 +97,8 @@ pub(super) enum Activity {
     Asking(RequestId, Asked),
     /// Waiting for a job.
     Job(JobId, JobKind),
+    /// Having the state stored.
+    Persist(PersistId),
 }
 
 /// What was asked.
@@ -170,6 +177,7 @@ impl Updater {
 
     fn from_state(state: State, pin: Pin, settings: Settings) -> Self {
         let State { secret, root, round, stage, promise, certified, given, local, ledger } = state;
+        let is_unsaved = matches!(stage, Stage::Deliver(_));
         let parameters = round.as_ref().map(|round| Arc::new(round.terms.parameters.clone()));
         Self {
             keys: SigningKeyPair::from_secret(secret),
@@ -207,14 +215,27 @@ impl Updater {
             outputs: VecDeque::new(),
             next_id: 0,
             watch: Watch::default(),
+            stores: false,
+            // Nobody knows whether what is restored is what is stored.
+            is_unsaved,
             stopped: false,
         }
+    }
+
+    /// The driver stores states: what is promised and spent is stored with [`Output::Persist`] before an update leaves.
+    /// Without this it is in memory only, and who is killed forgets what it has spent since its state was saved.
+    pub fn store_promises(&mut self) {
+        self.stores = true;
     }
 
     /// All that is needed to go on later. Cheap: models and messages are shared, not copied. What is under way is begun again
     /// after restoring, with the same bytes.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of_updater(State {
+        Snapshot::of_updater(self.state())
+    }
+
+    fn state(&self) -> State {
+        State {
             secret: self.keys.secret().clone(),
             root: self.root.clone(),
             round: self.round.clone(),
@@ -224,7 +245,7 @@ impl Updater {
             given: self.given,
             local: self.local.clone(),
             ledger: self.ledger,
-        })
+        }
     }
 
     /// A second machine in exactly the same state: for exploring what could happen, by giving one this input and the other
@@ -270,6 +291,8 @@ impl Updater {
             next_id: self.next_id,
             // The jobs under way belong to the other one: a job is there once.
             watch: Watch::default(),
+            stores: self.stores,
+            is_unsaved: self.is_unsaved,
             stopped: self.stopped,
         })
     }
@@ -359,6 +382,8 @@ impl Updater {
                 self.wish();
                 Ok(())
             }
+            Input::Persisted(id) => self.handle_persisted(id, Ok(())),
+            Input::NotPersisted { id, reason } => self.handle_persisted(id, Err(reason)),
             Input::Stop => {
                 self.stopped = true;
                 self.outputs.clear();
@@ -395,6 +420,7 @@ impl Updater {
                 if self.losses == 0 { Why::Job } else { Why::LostJob },
             ),
             Activity::Asking(..) => Idle::new(None, Why::Answer),
+            Activity::Persist(_) => Idle::new(None, Why::Storage),
         };
         Output::Idle(idle)
     }
@@ -404,6 +430,36 @@ impl Updater {
         self.next_id += 1;
         self.outputs.push_back(Output::Request { id, call: request::Call::V2(call) });
         self.activity = Activity::Asking(id, asked);
+    }
+
+    /// Whether the update has to wait until what it promises is stored: that is asked for.
+    pub(super) fn persist_first(&mut self) -> bool {
+        if !(self.stores && self.is_unsaved) {
+            return false;
+        }
+        let id = PersistId(self.next_id);
+        self.next_id += 1;
+        let mut state = self.state();
+        // Small, however large the models are: who goes on from it sits the round out.
+        state.stage = Stage::Idle;
+        state.local = None;
+        self.outputs.push_back(Output::Persist { id, snapshot: Snapshot::of_updater(state) });
+        self.activity = Activity::Persist(id);
+        true
+    }
+
+    fn handle_persisted(&mut self, id: PersistId, stored: Result<(), String>) -> Result<(), Reject> {
+        if !matches!(self.activity, Activity::Persist(expected) if expected == id) {
+            return Err(Reject::UnknownPersist(id));
+        }
+        match stored {
+            Ok(()) => {
+                self.is_unsaved = false;
+                self.go_on();
+            }
+            Err(reason) => self.trouble("state", TroubleReason::NotStored(reason)),
+        }
+        Ok(())
     }
 
     pub(super) fn event(&mut self, event: Event) {

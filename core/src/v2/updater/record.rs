@@ -21,6 +21,7 @@ pub struct Beginning {
     credential: Option<Credential>,
     clock_tolerance: Duration,
     snapshot: Vec<u8>,
+    stores: bool,
 }
 
 impl Recorded<Updater> {
@@ -36,6 +37,7 @@ impl Recorded<Updater> {
             clock_tolerance: settings.clock_tolerance,
             settings,
             snapshot: self.state().to_vec(),
+            stores: self.stores,
         };
         *self = Self::begin(beginning, sink).expect("a machine reads what it has written itself");
     }
@@ -53,9 +55,12 @@ impl Machine for Updater {
     type Written = Written;
 
     fn begin(beginning: Beginning) -> Result<Self, String> {
-        let Beginning { settings, pin, credential, clock_tolerance, snapshot } = beginning;
+        let Beginning { settings, pin, credential, clock_tolerance, snapshot, stores } = beginning;
         let settings = Settings { credential, clock_tolerance, ..settings };
-        Self::restore(&snapshot, pin, settings).map_err(|error| error.to_string())
+        let restored = Self::restore(&snapshot, pin, settings);
+        let mut machine = restored.map_err(|error| error.to_string())?;
+        machine.stores = stores;
+        Ok(machine)
     }
 
     fn tell(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {

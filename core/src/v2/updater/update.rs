@@ -180,7 +180,10 @@ impl Updater {
             });
         }
         self.set_stage(Stage::Deliver(delivery));
-        self.go_on();
+        self.is_unsaved = true;
+        if !self.persist_first() {
+            self.go_on();
+        }
     }
 
     /// Drops the model that was masked; one that was set in the meantime is for later.
@@ -226,6 +229,9 @@ impl Updater {
     // Sending.
 
     fn deliver(&mut self) {
+        if self.persist_first() {
+            return;
+        }
         let (Stage::Deliver(delivery), Some(round)) = (&self.stage, &self.round) else {
             return self.go_on();
         };

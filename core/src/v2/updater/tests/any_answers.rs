@@ -97,6 +97,7 @@ fn drain(client: &mut Client, world: &mut World, lies: &mut Vec<Lie>, mut droppe
             Output::Job(_) if dropped > 0 => dropped -= 1,
             Output::Job(job) => client.input(Input::JobDone(job.finish())),
             Output::Event(event) => client.events.push(event),
+            Output::Persist { .. } => unreachable!("nobody stores here"),
             Output::Idle(_) => return outputs,
         }
     }

@@ -73,6 +73,7 @@ fn parts_make_the_same_bytes() {
                         client.input(Input::JobDone(result));
                     }
                     Output::Event(event) => client.see(event),
+                    Output::Persist { .. } => unreachable!("nobody stores here"),
                     Output::Idle(idle) => {
                         client.now = idle.wake_at.unwrap();
                         break;
@@ -209,6 +210,7 @@ fn lost_jobs_are_given_out_again_and_then_given_up() {
                 }
                 Output::Job(job) => client.input(Input::JobDone(job.finish())),
                 Output::Event(event) => client.see(event),
+                Output::Persist { .. } => unreachable!("nobody stores here"),
                 Output::Idle(idle) => {
                     client.now = idle.wake_at.unwrap();
                     break;

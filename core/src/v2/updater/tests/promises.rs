@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::crypto::RootSeed;
 use crate::model::Model;
-use crate::participant::{Input, Output, Settings};
+use crate::participant::{Event, Input, Output, Settings, Trouble, TroubleReason};
 use crate::v2::updater::Updater;
 use crate::v2::*;
 
@@ -51,6 +51,12 @@ fn with_credential(other: bool) -> Settings {
 
 /// Plays it, and gives all that was sent. `may_set_back` says whether states of old come back.
 fn play(deeds: &[Deed], may_set_back: bool, noise: bool) -> World {
+    play_with(deeds, may_set_back, noise, false).0
+}
+
+/// The same with a driver that stores what it is told to store, or does not; with the state at the end, of one that is killed
+/// then.
+fn play_with(deeds: &[Deed], may_set_back: bool, noise: bool, stores: bool) -> (World, Updater) {
     let noise = noise.then_some(NoiseTerms { multiplier_thousandths: 8000, clip: 0.5 });
     let mut world = World::with("Word32/F32/B0/M3", noise);
     world.is_strict = false;
@@ -58,6 +64,10 @@ fn play(deeds: &[Deed], may_set_back: bool, noise: bool) -> World {
     let new = || Updater::new(keys(1), RootSeed::new([1; 32]), pin, with_credential(false));
     let mut client = Client::of(new());
     client.fetches = false;
+    if stores {
+        client.machine.store_promises();
+    }
+    let mut stored = client.machine.snapshot().to_bytes().to_vec();
     let mut saved = vec![client.machine.snapshot().to_bytes()];
     for deed in deeds {
         match deed {
@@ -70,6 +80,10 @@ fn play(deeds: &[Deed], may_set_back: bool, noise: bool) -> World {
                         }
                         Output::Job(job) => client.input(Input::JobDone(job.finish())),
                         Output::Event(_) => {}
+                        Output::Persist { id, snapshot } => {
+                            stored = snapshot.to_bytes().to_vec();
+                            client.input(Input::Persisted(id));
+                        }
                         Output::Idle(idle) => {
                             client.now = client.now.max(idle.wake_at.unwrap_or_default());
                             client.input(Input::Tick);
@@ -81,6 +95,11 @@ fn play(deeds: &[Deed], may_set_back: bool, noise: bool) -> World {
                 client.input(Input::SetModel(Model::F32(vec![f32::from(*kind) / 64.0; LENGTH])));
             }
             Deed::Save => saved.push(client.machine.snapshot().to_bytes()),
+            // Killed: all that there is is what was stored.
+            Deed::Restart | Deed::SetBack(..) if stores => {
+                client.machine = Updater::restore(&stored, pin, with_credential(false)).unwrap();
+                client.machine.store_promises();
+            }
             Deed::Restart => client.restart(),
             Deed::SetBack(at, other) if may_set_back => {
                 let bytes = at.get(&saved);
@@ -101,7 +120,8 @@ fn play(deeds: &[Deed], may_set_back: bool, noise: bool) -> World {
             }
         }
     }
-    world
+    let stored = Updater::restore(&stored, pin, with_credential(false)).unwrap();
+    (world, stored)
 }
 
 /// Boxes begin with their ephemeral key: with the recipient it decides key and nonce.
@@ -131,6 +151,20 @@ proptest! {
             prop_assert_eq!(&*first, &sent.sealed, "two statements in a round");
         }
         check_boxes(&world);
+    }
+
+    /// Killed at any moment, with nothing but what it has had stored.
+    #[test]
+    fn one_statement_in_a_round_and_every_charge_kept_whenever_it_is_killed(
+        deeds in prop::collection::vec(deed(), 1..60),
+    ) {
+        let (world, stored) = play_with(&deeds, false, true, true);
+        let mut statements: BTreeMap<Context, _> = BTreeMap::new();
+        for sent in &world.sent {
+            let first = statements.entry(sent.context).or_insert_with(|| sent.sealed.clone());
+            prop_assert_eq!(&*first, &sent.sealed, "two statements in a round");
+        }
+        prop_assert!(stored.ledger().rounds() >= statements.len() as u64);
     }
 
     /// Also if states of old come back: then there may be two statements, but no seed is used twice.
@@ -192,4 +226,44 @@ fn another_list_in_the_same_round_gets_no_second_statement() {
     world.open();
     client.run(&mut world, 6);
     assert_eq!(world.sent.len(), 2);
+}
+
+/// Nothing leaves before it is stored, a store that fails is told of, and what is stored is small.
+#[test]
+fn an_update_waits_until_its_promise_is_stored() {
+    let mut world = World::new();
+    let mut client = Client::new(1, world.pin()).trains(Model::F32(vec![0.5; LENGTH]));
+    client.machine.store_promises();
+    client.disk_is_full = true;
+    client.run(&mut world, 8);
+    assert!(world.sent.is_empty());
+    assert!(client.events.iter().any(|event| matches!(
+        event,
+        Event::Trouble(Trouble { call: "state", reason: TroubleReason::NotStored(_) })
+    )));
+    client.disk_is_full = false;
+    client.run(&mut world, 8);
+    assert_eq!(world.sent.len(), 1);
+    let stored = client.stored.take().unwrap();
+    // Killed now: the promise is kept, and the round is sat out.
+    client.machine = Updater::restore(&stored, world.pin(), settings(1)).unwrap();
+    client.machine.store_promises();
+    client.input(Input::SetModel(Model::F32(vec![0.25; LENGTH])));
+    client.run(&mut world, 8);
+    assert_eq!(world.sent.len(), 1);
+    // Control: in the next round it goes on.
+    world.open();
+    client.run(&mut world, 8);
+    assert_eq!(world.sent.len(), 2);
+}
+
+/// Control: without a store, who is killed has forgotten.
+#[test]
+fn without_a_store_a_killed_updater_forgets_what_it_has_spent() {
+    use Deed::*;
+    let deeds = [Work(40), Train(1), Work(60)];
+    let (world, stored) = play_with(&deeds, false, true, false);
+    assert_eq!((world.sent.len(), stored.ledger().rounds()), (1, 0));
+    let (world, stored) = play_with(&deeds, false, true, true);
+    assert_eq!((world.sent.len(), stored.ledger().rounds()), (1, 1));
 }

@@ -345,6 +345,7 @@ fn a_recorded_updater_says_the_same_again() {
                     Input::SetModel(Model::F32(vec![0.5; LENGTH]))
                 }
                 Output::Event(_) => continue,
+                Output::Persist { .. } => unreachable!("nobody stores here"),
                 Output::Idle(idle) => {
                     now = idle.wake_at.unwrap();
                     break;

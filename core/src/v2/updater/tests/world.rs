@@ -399,6 +399,9 @@ pub(super) struct Client {
     /// Whether it waits for that, and is asked to train meanwhile.
     fetching: bool,
     needed: bool,
+    /// What was stored last.
+    pub(super) stored: Option<Vec<u8>>,
+    pub(super) disk_is_full: bool,
 }
 
 pub(super) fn settings(number: u8) -> Settings {
@@ -425,6 +428,8 @@ impl Client {
             fetches: true,
             fetching: false,
             needed: false,
+            stored: None,
+            disk_is_full: false,
         }
     }
 
@@ -451,6 +456,13 @@ impl Client {
                     self.input(Input::Response { id, response });
                 }
                 Output::Job(job) => self.input(Input::JobDone(job.finish())),
+                Output::Persist { id, snapshot } => match self.disk_is_full {
+                    true => self.input(Input::NotPersisted { id, reason: "no room".into() }),
+                    false => {
+                        self.stored = Some(snapshot.to_bytes().to_vec());
+                        self.input(Input::Persisted(id));
+                    }
+                },
                 Output::Event(event) => self.see(event),
                 Output::Idle(idle) => return idle.wake_at,
             }
