@@ -62,9 +62,9 @@ pub use handle::Handle;
 pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use observer::Observer;
 pub use participant::Participant;
-pub use store::StateStore;
 pub use pet_core as core;
 pub use pet_network as network;
+pub use store::StateStore;
 pub use tls::Tls;
 
 /// Has the README's snippets compiled and run.

@@ -16,8 +16,8 @@ use rayon::ThreadPoolBuilder;
 use crate::config::random_seed;
 use crate::handle::Shared;
 use crate::http::Client;
-use crate::sync::mpsc::TryRecvError;
 use crate::store::{StateStore, Store};
+use crate::sync::mpsc::TryRecvError;
 use crate::{Config, Error, Handle, Observer};
 
 /// A participant that works on the caller's thread.

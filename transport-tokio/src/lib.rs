@@ -53,9 +53,9 @@ pub use error::Error;
 pub use handle::Handle;
 pub use member::{Member, MemberConfig, MemberHandle, MemberStore};
 pub use participant::Participant;
-pub use store::StateStore;
 pub use pet_core as core;
 pub use pet_network as network;
+pub use store::StateStore;
 
 /// Has the README's snippets compiled and run.
 #[cfg(doctest)]

@@ -448,7 +448,11 @@ impl Updater {
         true
     }
 
-    fn handle_persisted(&mut self, id: PersistId, stored: Result<(), String>) -> Result<(), Reject> {
+    fn handle_persisted(
+        &mut self,
+        id: PersistId,
+        stored: Result<(), String>,
+    ) -> Result<(), Reject> {
         if !matches!(self.activity, Activity::Persist(expected) if expected == id) {
             return Err(Reject::UnknownPersist(id));
         }
