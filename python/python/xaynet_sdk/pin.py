@@ -65,7 +65,7 @@ class PrivacyBudget:
     It is in the saved state: whoever goes on from an older one forgets what was spent since.
     """
 
-    #: What was spent, as an epsilon for :attr:`delta`.
+    #: What was spent, as an epsilon for :attr:`delta`; infinite after a round without noise.
     spent: float
     delta: float
     #: In how many rounds.

@@ -139,7 +139,8 @@ pub enum Refusal {
     /// A further round would cost more privacy than the budget has.
     #[error(
         "the privacy budget is spent: epsilon {spent:.4} of {epsilon} at delta {delta:e}, and round {round} would bring it \
-         to {next:.4}. Pin a larger budget if those whose data it is agree; otherwise stop here"
+         to {next:.4}. {advice}",
+        advice = budget_advice(*.spent)
     )]
     Budget {
         /// The round that is not taken part in.
@@ -251,6 +252,17 @@ impl TryFrom<DecodeError> for Refusal {
 impl From<InvalidTerms> for Refusal {
     fn from(error: InvalidTerms) -> Self {
         Self::Pin(error.into())
+    }
+}
+
+/// What to do about a budget that is spent.
+fn budget_advice(spent: f64) -> &'static str {
+    match spent.is_finite() {
+        true => "Pin a larger budget if those whose data it is agree; otherwise stop here",
+        false => {
+            "It has taken part in rounds without noise, after which no budget can be kept: pin none if those whose data it is \
+             agree; otherwise stop here"
+        }
     }
 }
 

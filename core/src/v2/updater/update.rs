@@ -169,8 +169,9 @@ impl Updater {
         });
         self.use_up_model();
         self.event(Event::ModelMasked(report));
-        if let Some(noise) = terms.noise {
-            self.ledger.charge(noise.multiplier_thousandths);
+        // Without noise all is spent: no budget that is pinned later can be kept any more.
+        self.ledger.charge(terms.noise.map_or(0, |noise| noise.multiplier_thousandths));
+        if terms.noise.is_some() {
             let delta = self.pin.budget.map_or(super::DEFAULT_DELTA, |budget| budget.delta);
             self.event(Event::BudgetSpent {
                 round: terms.round,

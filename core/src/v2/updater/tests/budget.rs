@@ -127,6 +127,36 @@ fn a_budget_takes_no_part_in_rounds_without_noise() {
     assert!(client.is_sent());
 }
 
+/// What was given away without noise is not nothing.
+#[test]
+fn after_a_round_without_noise_no_budget_is_left_and_that_is_told() {
+    for pins_a_budget in [true, false] {
+        let mut world = World::new();
+        let mut client = Client::new(1, world.pin()).trains(Model::F32(vec![0.01; LENGTH]));
+        client.run(&mut world, 6);
+        assert!(client.is_sent());
+        assert_eq!((client.machine.ledger().rounds(), spent(&mut client)), (1, vec![]));
+        world.phase = Phase::Failed;
+        client.run(&mut world, 2);
+        world.open();
+        world.terms.noise = Some(NOISE);
+        client.events.clear();
+        let bytes = client.machine.snapshot().to_bytes();
+        let budget = pins_a_budget.then(|| Budget::new(1000.0, 1e-5));
+        let pin = Pin { budget, ..world.pin() };
+        client.machine = super::super::Updater::restore(&bytes, pin, settings(1)).unwrap();
+        client.run(&mut world, 6);
+        assert_eq!(client.is_sent(), !pins_a_budget, "{:?}", client.events);
+        if pins_a_budget {
+            let refusals = client.refusals();
+            assert_eq!((refusals.len(), refusals[0].name()), (1, "budget"));
+            assert!(refusals[0].to_string().contains("without noise"), "{}", refusals[0]);
+        } else {
+            assert_eq!(spent(&mut client), [(2, f64::INFINITY)]);
+        }
+    }
+}
+
 #[test]
 fn noise_without_head_room_is_refused_with_the_numbers() {
     let noise = NoiseTerms { multiplier_thousandths: 100_000, ..NOISE };
