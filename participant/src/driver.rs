@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pet_transport_blocking::core::crypto::{PublicSigningKey, SigningKeyPair, Task};
 use pet_transport_blocking::core::model::{Model, Scalar};
-use pet_transport_blocking::core::participant::Reject;
+use pet_transport_blocking::core::participant::{Reject, Snapshot};
 use pet_transport_blocking::core::v2::updater::Ledger;
 use pet_transport_blocking::core::v2::Terms;
 use pet_transport_blocking::{Config, Error, Handle, Participant};
@@ -58,6 +58,9 @@ pub enum SetError {
     Gone(#[from] Gone),
 }
 
+/// Stores a state in place of the one before, so that it is there after a power cut.
+pub type Store = Box<dyn FnMut(&Snapshot) -> std::io::Result<()> + Send>;
+
 impl Driver {
     /// Starts a participant, new or saved, and its thread.
     ///
@@ -65,6 +68,23 @@ impl Driver {
     /// [`StartError`].
     pub fn start(config: Config, state: Option<&[u8]>) -> Result<Arc<Self>, StartError> {
         Self::start_as(config, None, state)
+    }
+
+    /// Like [`Driver::start_as`], with a place where states are stored that must not be forgotten: see
+    /// [`Participant::with_store`].
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_stored(
+        config: Config,
+        keys: Option<SigningKeyPair>,
+        state: Option<&[u8]>,
+        store: Option<Store>,
+    ) -> Result<Arc<Self>, StartError> {
+        Self::start_with(config, keys, state, |participant| match store {
+            Some(store) => participant.with_store(store),
+            None => participant,
+        })
     }
 
     /// Like [`Driver::start`], for a new participant with an identity that it was given; a saved one has its own.
@@ -75,6 +95,15 @@ impl Driver {
         config: Config,
         keys: Option<SigningKeyPair>,
         state: Option<&[u8]>,
+    ) -> Result<Arc<Self>, StartError> {
+        Self::start_stored(config, keys, state, None)
+    }
+
+    fn start_with(
+        config: Config,
+        keys: Option<SigningKeyPair>,
+        state: Option<&[u8]>,
+        set_up: impl FnOnce(Participant) -> Participant,
     ) -> Result<Arc<Self>, StartError> {
         let scalar = config.settings.scalar.clone();
         let (participant, waiting) = match state {
@@ -92,6 +121,7 @@ impl Driver {
                 (participant, waiting)
             }
         };
+        let participant = set_up(participant);
         let handle = participant.handle();
         // Of a saved participant, what it knows of its round may be long over.
         let round = handle.parameters();

@@ -55,7 +55,7 @@ mod sync;
 mod thread;
 mod watch;
 
-pub use driver::{Driver, Fetch, SetError, StartError};
+pub use driver::{Driver, Fetch, SetError, StartError, Store};
 pub use findings::{Excess, Findings, Loss};
 pub use inbox::{Answer, News, View};
 pub use local::{CheckedModel, LocalModelError, ModelCheck};

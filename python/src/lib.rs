@@ -24,6 +24,7 @@ mod seal;
 mod server;
 #[cfg(feature = "coordinator")]
 mod settings;
+mod state_file;
 mod state_in;
 mod weights_in;
 mod weights_out;

@@ -1,12 +1,14 @@
 //! The class `Participant`.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pet_participant::rounds::Over;
-use pet_participant::{CheckedModel, Driver, Gone, News, Short, View};
+use pet_participant::{CheckedModel, Driver, Gone, News, Short, Store, View};
 use pet_transport_blocking::core::crypto::Task;
 use pet_transport_blocking::core::model::Scalar;
+use pet_transport_blocking::core::participant::Snapshot;
 use pet_transport_blocking::core::v2::Pin;
 use pet_transport_blocking::{Config, Tls};
 use pyo3::exceptions::PyValueError;
@@ -17,6 +19,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::errors::{self, ParticipantInit};
 use crate::pin::{self, PinTuple, Spent};
 use crate::protocol::message_size;
+use crate::state_file::StateFile;
 use crate::state_in::read_state;
 use crate::{exit, logging, weights_in, weights_out};
 
@@ -28,7 +31,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// `scalar` weighs its local models: the global model is sum(s_i * w_i) / sum(s_i). `state` is what
 /// `save()` gave earlier. `timeout` is the longest wait for an answer of the coordinator, in seconds. `tls` has
 /// certificates in PEM form: those of authorities, then one to show and its key. Messages of more than
-/// `max_message_size` bytes are split.
+/// `max_message_size` bytes are split. In `state_file` the state is kept, and read from there if none is given.
 ///
 /// Raises CryptoInit, ParticipantInit or ParticipantRestore.
 #[pyclass(module = "xaynet_sdk.xaynet_sdk", frozen)]
@@ -37,6 +40,7 @@ pub(crate) struct Participant {
     ticks: Mutex<Ticks>,
     told: errors::Told,
     pin: Option<Pin>,
+    state_file: Option<Arc<StateFile>>,
 }
 
 /// In PEM form: authorities to trust instead of the web's; a certificate to show, and its key.
@@ -55,7 +59,7 @@ impl Participant {
     #[new]
     #[pyo3(signature = (
         url, scalar, state=None, *, timeout=60.0, tls=None, keep_models=true, max_message_size=None,
-        pin=None, credential=None, identity=None
+        pin=None, credential=None, identity=None, state_file=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
     fn new(
@@ -70,6 +74,7 @@ impl Participant {
         pin: Option<PinTuple>,
         credential: Option<&[u8]>,
         identity: Option<&[u8]>,
+        state_file: Option<PathBuf>,
     ) -> PyResult<Self> {
         let mut config = Config::new(url).map_err(errors::participant_error)?;
         config.settings.scalar = Scalar::from_f64(scalar)
@@ -90,12 +95,21 @@ impl Participant {
         config.tls = tls.map(read_tls).transpose()?.unwrap_or_default();
         config.limits.answer = answer;
         config.limits.connect = config.limits.connect.min(answer);
-        let state = state.map(read_state).transpose()?;
-        let driver = py
-            .detach(|| Driver::start_as(config, identity, state.as_ref().map(|bytes| &bytes[..])));
+        let state_file = state_file.map(|path| StateFile::open(&path)).transpose()?.map(Arc::new);
+        let state = match (state, &state_file) {
+            (Some(state), _) => Some(read_state(state)?),
+            (None, Some(file)) => file.read()?,
+            (None, None) => None,
+        };
+        let store = state_file.clone().map(|file| -> Store {
+            Box::new(move |state: &Snapshot| file.write(&state.to_bytes()))
+        });
+        let driver = py.detach(|| {
+            Driver::start_stored(config, identity, state.as_ref().map(|bytes| &bytes[..]), store)
+        });
         let driver = driver.map_err(errors::start_error)?;
         exit::remember(&driver);
-        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default(), pin })
+        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default(), pin, state_file })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -254,6 +268,12 @@ impl Participant {
         // A log handler that fails must not lose the state.
         if let Err(error) = logging::tell(py, &self.driver.name(), notices) {
             error.write_unraisable(py, None);
+        }
+        if let Some(file) = &self.state_file {
+            // The state is given all the same: it must not be lost.
+            if let Err(error) = py.detach(|| file.write(&state)) {
+                PyErr::from(error).write_unraisable(py, None);
+            }
         }
         let state = PyBytes::new(py, &state);
         py.import("xaynet_sdk._saved")?.getattr("SavedState")?.call1((state,))

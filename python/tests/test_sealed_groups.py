@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -426,18 +429,29 @@ class Told(Outcomes):
             self.happened.notify_all()
 
 
-def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> None:
-    def public(secret: bytes) -> bytes:
-        return p.ParticipantMachine(SECRET, identity=secret, roster="ab" * 32).public_key
+def _public(secret: bytes) -> bytes:
+    return p.ParticipantMachine(SECRET, identity=secret, roster="ab" * 32).public_key
 
-    authority = bytes([9] * 32)
+
+AUTHORITY = bytes([9] * 32)
+
+
+def _admitted(secret: bytes) -> dict[str, bytes]:
+    return {"identity": secret, "credential": _credential(AUTHORITY, _public(secret), 2**40)}
+
+
+@contextmanager
+def federation(
+    tmp_path: Path, **more: object
+) -> Iterator[tuple[xaynet_sdk.Coordinator, Path]]:
+    """A coordinator and a committee of two, and the roster's file; rounds of three updates."""
     homes = [tmp_path / name for name in ("north", "south")]
     groups = "".join(
         f'[[groups]]\nname = "{home.name}"\nmembers = [{{ key = "{xaynet_sdk.create_member_key(home)}" }}]\n'
         for home in homes
     )
     file = tmp_path / "roster.toml"
-    file.write_text(f'version = 2\n[admission]\nauthority = "{public(authority).hex()}"\n{groups}')
+    file.write_text(f'version = 2\n[admission]\nauthority = "{_public(AUTHORITY).hex()}"\n{groups}')
     settings: dict[str, object] = {
         "pet.v2.roster_file": str(file),
         "pet.v2.update.count.max": 3,
@@ -445,26 +459,35 @@ def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> 
         "pet.v2.update.time.min": 0,
         # Members take part in rounds that are opened after they were started.
         "pet.v2.announce.time.max": 2,
+        **more,
     }
-    told: list[Any] = []
-    happened = threading.Condition()
     with xaynet_sdk.Coordinator(3, mask="Word32/F32/B0/M3", settings=settings) as coordinator:
         roster = _roster_hash(str(file)).hex()
         members = [
             xaynet_sdk.Member(coordinator.url, roster=roster, data_dir=home, poll=0.1).start()
             for home in homes
         ]
-        secrets = [bytes([number] * 32) for number in (1, 2, 3)]
+        yield coordinator, file
+        for member in members:
+            member.stop()
+
+
+def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> None:
+    told: list[Any] = []
+    happened = threading.Condition()
+    with federation(tmp_path) as (coordinator, file):
         participants = [
             xaynet_sdk.spawn_participant(
                 coordinator.url,
                 Told,
                 args=(target, told, happened),
                 roster=file,
-                identity=secret,
-                credential=_credential(authority, public(secret), 2**40),
+                identity=_admitted(secret)["identity"],
+                credential=_admitted(secret)["credential"],
             )
-            for target, secret in zip((0.25, 0.5, 0.75), secrets, strict=True)
+            for target, secret in zip(
+                (0.25, 0.5, 0.75), (bytes([number] * 32) for number in (1, 2, 3)), strict=True
+            )
         ]
 
         def all_are_certified() -> bool:
@@ -474,5 +497,51 @@ def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> 
             assert happened.wait_for(all_are_certified, 60), told
         for participant in participants:
             participant.stop(raise_error=True)
-        for member in members:
-            member.stop()
+
+
+KILLED = """
+import sys, threading
+import xaynet_sdk
+
+url, roster, file, credential = sys.argv[1:]
+participant, _ = xaynet_sdk.spawn_async_participant(
+    url, roster=roster, identity=bytes([1] * 32), credential=bytes.fromhex(credential),
+    budget=xaynet_sdk.Budget(1e6, 1e-5), state_file=file,
+)
+participant.set_local_model([0.1, 0.2, 0.3])
+threading.Event().wait()
+"""
+
+
+def test_a_killed_participant_has_not_forgotten_what_it_has_spent(tmp_path: Path) -> None:
+    noise = {"pet.v2.noise.multiplier": 1.0, "pet.v2.noise.clip": 1.0}
+    file = tmp_path / "participant.state"
+    with federation(tmp_path, **noise) as (coordinator, roster):
+        credential = _admitted(bytes([1] * 32))["credential"].hex()
+        arguments = [coordinator.url, str(roster), str(file), credential]
+        process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+        try:
+            # It is there before the update leaves.
+            deadline = time.monotonic() + 60
+            while not file.exists():
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.01)
+        finally:
+            process.kill()
+            process.wait()
+        assert file.stat().st_mode & 0o777 == 0o600
+        budget = xaynet_sdk.Budget(1e6, 1e-5)
+        participant, _ = xaynet_sdk.spawn_async_participant(
+            coordinator.url, roster=roster, budget=budget, state_file=file
+        )
+        spent = participant.budget
+        assert spent is not None and spent.spent > 0
+        with pytest.raises(xaynet_sdk.ParticipantInit, match="in use by another participant"):
+            xaynet_sdk.spawn_async_participant(coordinator.url, roster=roster, state_file=file)
+        participant.stop()
+        again, _ = xaynet_sdk.spawn_async_participant(
+            coordinator.url, roster=roster, budget=budget, state_file=file
+        )
+        after = again.budget
+        assert after is not None and after.spent >= spent.spent
+        again.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,6 +59,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
         credential: bytes | _Path | None = None,
         identity: bytes | _Path | None = None,
         budget: Budget | None = None,
+        state_file: _Path | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self._native = xaynet_sdk.Participant(
@@ -71,6 +73,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
             pin=native_pin(roster, budget),
             credential=native_credential(credential, roster),
             identity=native_identity(identity, state),
+            state_file=None if state_file is None else os.fspath(state_file),
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)

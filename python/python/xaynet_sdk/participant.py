@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,6 +133,7 @@ class InternalParticipant(NotCopied, threading.Thread):
         credential: bytes | _Path | None = None,
         identity: bytes | _Path | None = None,
         budget: Budget | None = None,
+        state_file: _Path | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self.error = None
@@ -146,6 +148,7 @@ class InternalParticipant(NotCopied, threading.Thread):
             pin=native_pin(roster, budget),
             credential=native_credential(credential, roster),
             identity=native_identity(identity, state),
+            state_file=None if state_file is None else os.fspath(state_file),
         )
         self._keep_models = keep_models
         self._log = ParticipantLog(self._native.public_key)

@@ -33,6 +33,7 @@ def spawn_participant(
     credential: bytes | _Path | None = None,
     identity: bytes | _Path | None = None,
     budget: Budget | None = None,
+    state_file: _Path | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -63,7 +64,12 @@ def spawn_participant(
             Xaynet.)
         identity: The key that the credential is for: a key file, as ``pet-coordinator keys generate`` writes it, or its 32
             secret bytes. By default a new participant has a new key. (Not in Xaynet.)
-        budget: The privacy budget: then only rounds with noise are taken part in, until it is spent. (Not in Xaynet.)
+        budget: The privacy budget: then only rounds with noise are taken part in, until it is spent. Give a
+            ``state_file`` with it. (Not in Xaynet.)
+        state_file: Where the state is kept, in the clear and readable for its owner only; no other participant may use it
+            at the same time. It is read at the start if there is one and no ``state`` is given, written when the participant
+            is stopped, and, in rounds of version 2, before an update leaves: a process that is killed has not forgotten what
+            it has promised and spent. Without it, both are kept in memory only. (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
@@ -98,6 +104,7 @@ def spawn_participant(
         credential=credential,
         identity=identity,
         budget=budget,
+        state_file=state_file,
     )
     internal.start()
     internal.wait_until_ready()
@@ -120,6 +127,7 @@ def spawn_async_participant(
     credential: bytes | _Path | None = None,
     identity: bytes | _Path | None = None,
     budget: Budget | None = None,
+    state_file: _Path | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant that takes local models whenever they are ready.
 
@@ -151,6 +159,7 @@ def spawn_async_participant(
         credential=credential,
         identity=identity,
         budget=budget,
+        state_file=state_file,
     )
     participant.start()
     return participant, notifier

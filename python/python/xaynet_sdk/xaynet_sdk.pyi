@@ -123,6 +123,7 @@ class Participant:
         pin: _Pin | None = None,
         credential: bytes | None = None,
         identity: bytes | None = None,
+        state_file: str | None = None,
     ) -> Participant: ...
     @property
     def public_key(self) -> bytes: ...

@@ -544,6 +544,10 @@ fn name(event: &Event) -> &'static str {
         Event::Trouble(_) => "Trouble",
         Event::GlobalModel(_) => "GlobalModel",
         Event::GlobalModelFailed(_) => "GlobalModelFailed",
+        Event::Refused(_)
+        | Event::Certified { .. }
+        | Event::NotCertified { .. }
+        | Event::BudgetSpent { .. } => unreachable!("only version 2 says that"),
         _ => unreachable!("clippy has told"),
     }
 }
@@ -571,6 +575,8 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
         Input::SetModel(_) => &[I::SetModel, I::SetModelLength, I::SetModelType],
         Input::FetchModel => &[I::FetchModel],
         Input::Stop => &[I::Stop],
+        // Only version 2 asks for that.
+        Input::Persisted(_) | Input::NotPersisted { .. } => &[],
         _ => unreachable!("clippy has told"),
     }
 }
