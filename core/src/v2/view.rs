@@ -126,7 +126,7 @@ impl RoundView {
         }
     }
 
-    /// The bytes. A failure's text is cut after [`MOST_FAILURE`] bytes.
+    /// The bytes. A failure's text is cut after 1000 bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::versioned(0);
         let phase = Phase::ALL.iter().position(|phase| *phase == self.phase);
