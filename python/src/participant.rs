@@ -40,7 +40,8 @@ pub(crate) struct Participant {
     ticks: Mutex<Ticks>,
     told: errors::Told,
     pin: Option<Pin>,
-    state_file: Option<Arc<StateFile>>,
+    /// Until it is saved: then another participant may have it.
+    state_file: Mutex<Option<Arc<StateFile>>>,
 }
 
 /// In PEM form: authorities to trust instead of the web's; a certificate to show, and its key.
@@ -101,15 +102,25 @@ impl Participant {
             (None, Some(file)) => file.read()?,
             (None, None) => None,
         };
-        let store = state_file.clone().map(|file| -> Store {
-            Box::new(move |state: &Snapshot| file.write(&state.to_bytes()))
+        let store = state_file.as_ref().map(Arc::downgrade).map(|file| -> Store {
+            // Nothing is written any more once the last state is.
+            Box::new(move |state: &Snapshot| match file.upgrade() {
+                Some(file) => file.write(&state.to_bytes()),
+                None => Err(std::io::Error::other("the participant was stopped")),
+            })
         });
         let driver = py.detach(|| {
             Driver::start_stored(config, identity, state.as_ref().map(|bytes| &bytes[..]), store)
         });
         let driver = driver.map_err(errors::start_error)?;
         exit::remember(&driver);
-        Ok(Self { driver, ticks: Mutex::default(), told: errors::Told::default(), pin, state_file })
+        Ok(Self {
+            driver,
+            ticks: Mutex::default(),
+            told: errors::Told::default(),
+            pin,
+            state_file: Mutex::new(state_file),
+        })
     }
 
     /// Waits until something happens, at most `timeout` seconds. Afterwards the other methods tell
@@ -269,7 +280,8 @@ impl Participant {
         if let Err(error) = logging::tell(py, &self.driver.name(), notices) {
             error.write_unraisable(py, None);
         }
-        if let Some(file) = &self.state_file {
+        let file = self.state_file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(file) = file {
             // The state is given all the same: it must not be lost.
             if let Err(error) = py.detach(|| file.write(&state)) {
                 PyErr::from(error).write_unraisable(py, None);

@@ -62,7 +62,8 @@ impl StateFile {
         fs::rename(&unfinished, &self.path)?;
         #[cfg(unix)]
         if let Some(directory) = self.path.parent() {
-            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            let directory =
+                if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
             File::open(directory)?.sync_all()?;
         }
         Ok(())
