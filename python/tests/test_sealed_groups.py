@@ -441,9 +441,7 @@ def _admitted(secret: bytes) -> dict[str, bytes]:
 
 
 @contextmanager
-def federation(
-    tmp_path: Path, **more: object
-) -> Iterator[tuple[xaynet_sdk.Coordinator, Path]]:
+def federation(tmp_path: Path, **more: object) -> Iterator[tuple[xaynet_sdk.Coordinator, Path]]:
     """A coordinator and a committee of two, and the roster's file; rounds of three updates."""
     homes = [tmp_path / name for name in ("north", "south")]
     groups = "".join(
