@@ -85,13 +85,14 @@ impl Running {
 }
 
 fn rounds(more: &str) -> (serde_json::Value, String) {
-    let times = "pet.v2.announce.time = { min = 0.3, max = 60 }\npet.v2.check.time = { min = 0.3, max = 60 }\n\
+    // Members take part in rounds that are opened after they were started: the first one ends soon.
+    let times = "pet.v2.announce.time = { min = 0.3, max = 3 }\npet.v2.check.time = { min = 0.3, max = 60 }\n\
                  pet.v2.agree.time = { min = 0.3, max = 60 }\npet.v2.sum2.time = { min = 0.3, max = 60 }\nmodel.length = 1000";
     let (_dir, cast, server) = begin(4, &format!("{times}\n{more}"));
     let client = server.client();
     let url = format!("http://{}", server.address);
     let running = Running::start(&cast, &url);
-    client.until("two models", |view| view.completed.is_some_and(|round| round >= 2));
+    client.until("two models", |view| view.completed.is_some_and(|round| round >= 3));
     let completed = client.view().completed.unwrap().to_string();
     let ran = audit(&url, &["--roster", &cast.roster.hash().to_string(), "--round", &completed]);
     let status = client.status();
