@@ -1,16 +1,14 @@
 //! Opens messages: pure functions from sealed bytes to a verified message, for any number of
 //! threads.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use super::verified::{Body, Verified};
 use super::{Phase, Rejection};
 use crate::crypto::{
-    is_eligible, Blake2b, Digest, EncryptKeyPair, PublicEncryptKey, PublicSigningKey, Signature,
-    Task, SEAL_OVERHEAD,
+    is_eligible, Blake2b, Digest, EncryptKeyPair, PublicSigningKey, Signature, Task, SEAL_OVERHEAD,
 };
 use crate::mask::MaskObjectView;
 use crate::message::{
@@ -33,66 +31,6 @@ pub(super) struct RoundContext {
     sums_bytes: Arc<OnceLock<Bytes>>,
     /// The seed dictionary, once it is complete.
     pub(super) seeds: Option<Arc<SeedDict>>,
-}
-
-/// A message that is authentic, well-formed, for this round and phase, and from a participant that
-/// may send it.
-#[derive(Clone)]
-pub struct Verified {
-    pub(super) round_id: u64,
-    pub(super) participant: PublicSigningKey,
-    pub(super) tag: Tag,
-    pub(super) body: Body,
-}
-
-/// Shows no content.
-impl fmt::Debug for Verified {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verified")
-            .field("round_id", &self.round_id)
-            .field("participant", &self.participant)
-            .field("tag", &self.tag)
-            .field("is_chunk", &self.is_chunk())
-            .finish()
-    }
-}
-
-/// What a verified message carries.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) enum Body {
-    Sum { ephemeral_key: PublicEncryptKey },
-    Update { masked_model: Bytes, seeds: Arc<LocalSeedDict> },
-    Sum2 { mask: Bytes, digest: Digest },
-    Chunk { chunk: OwnedChunk, proven: bool, max_payload: usize },
-}
-
-impl Body {
-    /// What of it can be large.
-    pub(super) fn bytes(&self) -> Bytes {
-        match self {
-            Self::Sum { .. } => Bytes::new(),
-            Self::Update { masked_model: bytes, .. }
-            | Self::Sum2 { mask: bytes, .. }
-            | Self::Chunk { chunk: OwnedChunk { data: bytes, .. }, .. } => bytes.clone(),
-        }
-    }
-}
-
-impl Verified {
-    /// The sender.
-    pub fn participant(&self) -> PublicSigningKey {
-        self.participant
-    }
-
-    /// The kind of message.
-    pub fn tag(&self) -> Tag {
-        self.tag
-    }
-
-    /// Whether the message is a part of a larger one.
-    pub fn is_chunk(&self) -> bool {
-        matches!(self.body, Body::Chunk { .. })
-    }
 }
 
 impl RoundContext {
@@ -145,7 +83,7 @@ impl RoundContext {
         longest.saturating_add(CHUNK_HEADER_LENGTH + HEADER_LENGTH + SEAL_OVERHEAD)
     }
 
-    fn max_payload(&self, tag: Tag) -> usize {
+    pub(super) fn max_payload(&self, tag: Tag) -> usize {
         let length = usize::try_from(self.parameters.model_length).unwrap_or(usize::MAX);
         let object = MaskObjectView::serialized_len(self.parameters.mask_config, length)
             .unwrap_or(usize::MAX);
@@ -328,8 +266,15 @@ impl RoundContext {
         }
     }
 
-    /// Checks that an object is of the round's shape; gives its bytes.
-    fn check_object(&self, view: &MaskObjectView<'_>, from: Bytes) -> Result<Bytes, Rejection> {
+    /// Checks that what a verified message carries is of the round's shape. It may have been opened elsewhere,
+    /// and nothing of another shape may get into a sum.
+    pub(super) fn check_body(&self, body: &Body) -> Result<(), Rejection> {
+        let Some(object) = body.object() else { return Ok(()) };
+        self.check_shape(&MaskObjectView::parse_exact(object).map_err(MessageError::from)?)
+    }
+
+    /// Checks that an object is of the round's shape.
+    pub(super) fn check_shape(&self, view: &MaskObjectView<'_>) -> Result<(), Rejection> {
         if view.config() != self.parameters.mask_config {
             return Err(Rejection::MaskConfig);
         }
@@ -337,6 +282,12 @@ impl RoundContext {
         if expected != actual {
             return Err(Rejection::ModelLength { expected, actual });
         }
+        Ok(())
+    }
+
+    /// Checks that an object is of the round's shape; gives its bytes.
+    fn check_object(&self, view: &MaskObjectView<'_>, from: Bytes) -> Result<Bytes, Rejection> {
+        self.check_shape(view)?;
         let length = MaskObjectView::serialized_len(view.config(), view.len())
             .filter(|length| *length <= from.len())
             .unwrap_or(from.len());

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::context::{Body, Verified};
 use super::io::Ticket;
 use super::machine::Coordinator;
 use super::phases::Stage;
 use super::underway::{Split, SplitId, Update};
+use super::verified::{Body, Verified};
 use super::{Record, Rejection};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey};
 use crate::message::{Judgement, OwnedChunk, Tag, Verdict};
@@ -23,7 +23,7 @@ impl Coordinator {
         let outcome = if round_id != self.round_id() {
             Err(self.wrong_phase(tag))
         } else {
-            self.context.check_phase(tag)
+            self.context.check_phase(tag).and_then(|()| self.context.check_body(&body))
         };
         let split_id = split.as_ref().map(Split::id);
         // Kept, so that a large message that is rejected, or a mask that is there already, is not freed
@@ -106,6 +106,7 @@ impl Coordinator {
         let (round_id, message_id) = (self.round_id(), chunk.message_id);
         let kept = self.state.reassembly();
         let replaces = kept.has_other(&participant, message_id);
+        let max_payload = max_payload.min(self.context.max_payload(tag));
         let proven = proven || kept.reserved(&participant).is_some() && !replaces;
         let Judgement { gone, verdict } =
             kept.judge(&participant, tag, &chunk, proven, max_payload);

@@ -47,8 +47,8 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod underway;
+mod verified;
 
-pub use context::Verified;
 pub use front::Front;
 pub use global_model::GlobalModel;
 pub use io::{Event, Idle, Input, Output, PersistId, Reject, RoundFailure, Ticket, Why};
@@ -63,6 +63,7 @@ pub use settings::{
 };
 pub use snapshot::{RestoreError, Snapshot};
 pub use stored::{Large, Record};
+pub use verified::Verified;
 
 pub use crate::snapshot::EnvelopeError;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::context::{Body, Verified};
+use super::verified::{Body, Verified};
 use super::{
     Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Reject, Settings, Ticket,
 };

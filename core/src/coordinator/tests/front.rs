@@ -14,13 +14,13 @@ use crate::request::{Call, Response};
 use crate::time::Timestamp;
 
 /// A front of each phase, all messages that were sent, and whoever may ask for seeds.
-struct Scene {
-    fronts: Vec<Front>,
-    messages: Vec<Vec<u8>>,
+pub(super) struct Scene {
+    pub(super) fronts: Vec<Front>,
+    pub(super) messages: Vec<Vec<u8>>,
     keys: Vec<PublicSigningKey>,
 }
 
-fn scene() -> &'static Scene {
+pub(super) fn scene() -> &'static Scene {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     SCENE.get_or_init(|| {
         let mut fixture = Fixture::new(quick());

@@ -7,6 +7,7 @@ mod control;
 mod failures;
 mod fixture;
 mod front;
+mod handed_over;
 mod lost_jobs;
 mod messages;
 mod records;
