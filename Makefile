@@ -41,11 +41,11 @@ demo: $(VENV)/wheel.stamp coordinator ## ten hospitals train a model together, t
 
 SEALED_GROUPS := target/release/examples/sealed_groups
 
-demo-v2: $(VENV)/demo.stamp sealed-groups ## ten hospitals and three sealed groups; then a coalition tries to unmask one
-	$(BIN)/python demo/sealed.py --federation $(SEALED_GROUPS) --plot demo-out/sealed.png
+demo-v2: $(VENV)/wheel.stamp coordinator sealed-groups ## ten hospitals and three sealed groups; then a coalition tries to unmask one
+	$(BIN)/python demo/sealed.py --coordinator $(COORDINATOR) --colluders $(SEALED_GROUPS) --plot demo-out/sealed.png
 
 sealed-groups:
-	$(call say,a federation of version 2)
+	$(call say,what colluders in version 2 run)
 	$(CARGO) build --locked --release -p pet-testing --example sealed_groups
 
 coordinator: ## build the coordinator: target/release/pet-coordinator (COORDINATOR_PROFILE=profiling: with symbols)
@@ -116,7 +116,8 @@ test-demo: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator sealed-groups ## t
 	$(call say,the demo)
 	cd demo && ../$(BIN)/python -m pytest -q
 	$(BIN)/python demo --coordinator $(COORDINATOR) --plot target/demo-test.png --rounds 2
-	$(BIN)/python demo/sealed.py --federation $(SEALED_GROUPS) --plot target/demo-v2-test.png --rounds 6
+	$(BIN)/python demo/sealed.py --coordinator $(COORDINATOR) --colluders $(SEALED_GROUPS) --plot target/demo-v2-test.png \
+		--rounds 6
 
 test-monitoring: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## the dashboard in a real browser during a training; the alert rules
 	$(call say,dashboard and alert rules)

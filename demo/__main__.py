@@ -28,6 +28,7 @@ from ledger import STEPS, Ledger, WrongModel
 from network import Weights
 from xaynet_sdk import InternalParticipant, spawn_participant
 
+SETTINGS = Path(__file__).with_name("coordinator.toml")
 ROUNDS = 12
 ROUND_SECONDS = 30.0
 # After this many failed rounds it is not chance any more.
@@ -77,7 +78,8 @@ def run(binary: Path, plot: Path, rounds: int, group_type: str) -> None:
     participants: list[InternalParticipant] = []
     begin = network.initial_weights()
     with ExitStack() as stack:
-        coordinator = Coordinator(binary, len(begin), group_type)
+        options = {"mask.group_type": group_type}
+        coordinator = Coordinator(binary, len(begin), SETTINGS, options)
         stack.callback(coordinator.stop)
         report.header(data, coordinator.url, len(begin), network.accuracy(begin, data.test))
         for number, (patients, scalar) in enumerate(zip(data.hospitals, scalars)):

@@ -9,14 +9,14 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-SETTINGS = Path(__file__).with_name("coordinator.toml")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
@@ -43,12 +43,17 @@ class Round:
     phases: dict[str, Phase] = field(default_factory=dict)
     # Why it failed, or None.
     failure: str | None = None
+    # What was strange: names, and the same for people.
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Coordinator:
     """A running coordinator."""
 
-    def __init__(self, binary: Path, model_length: int, group_type: str) -> None:
+    def __init__(
+        self, binary: Path, model_length: int, settings: Path, options: Mapping[str, str]
+    ) -> None:
+        self._log = Log()
         self._rounds: list[Round] = []
         self._round_ended = threading.Condition()
         self._tail: deque[str] = deque(maxlen=20)
@@ -59,12 +64,13 @@ class Coordinator:
             "serve",
             "--ephemeral",
             "--config",
-            str(SETTINGS),
+            str(settings),
             "--model-length",
             str(model_length),
         ]
         command += ["--bind", "127.0.0.1:0", "--port-file", str(self._port_file)]
-        command += ["--set", f"mask.group_type={group_type}"]
+        for key, value in options.items():
+            command += ["--set", f"{key}={value}"]
         command += ["--log", "info", "--log-format", "json"]
         try:
             # A session of its own: Ctrl-C is for the demo alone, which then stops everything.
@@ -102,10 +108,13 @@ class Coordinator:
         """Raises CoordinatorFailed, with the end of its log, if it does not run any more."""
         if self._process.poll() is not None:
             self._reader.join(STOP_SECONDS)
-            log = "\n".join(f"    {line}" for line in self._tail)
             raise CoordinatorFailed(
-                f"the coordinator ended with status {self._process.returncode}:\n{log}"
+                f"the coordinator ended with status {self._process.returncode}:\n{self.log()}"
             )
+
+    def log(self) -> str:
+        """The end of its log."""
+        return "\n".join(f"    {line}" for line in list(self._tail))
 
     def round(self, index: int, seconds: float, check: Callable[[], None]) -> Round:
         """Waits for the round with this index, from 0, to be completed or to fail.
@@ -127,6 +136,30 @@ class Coordinator:
             later = (round.ended for round in self._rounds[index + 1 :] if round.failure is None)
             return next(later, math.inf)
 
+    def under_way(self) -> tuple[int, str]:
+        """The round and its phase."""
+        return self._log.under_way
+
+    def completed(self, number: int) -> Round | None:
+        """The round with this number, if it is completed."""
+        with self._round_ended:
+            rounds = (round for round in self._rounds if round.number == number)
+            return next((round for round in rounds if round.failure is None), None)
+
+    def failures(self) -> list[Round]:
+        """The rounds that have failed."""
+        with self._round_ended:
+            return [round for round in self._rounds if round.failure is not None]
+
+    def get(self, path: str) -> bytes:
+        """What it answers to a request."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=STOP_SECONDS) as answer:
+                return bytes(answer.read())
+        except OSError as error:
+            self.check()
+            raise CoordinatorFailed(f"the coordinator does not answer {path}: {error}") from error
+
     def stop(self) -> None:
         """Interrupts it and waits for its end."""
         if self._process.poll() is None:
@@ -141,7 +174,7 @@ class Coordinator:
 
     def _read(self) -> None:
         assert self._process.stderr is not None
-        log = Log()
+        log = self._log
         for line in self._process.stderr:
             self._tail.append(line.rstrip())
             try:
@@ -162,6 +195,8 @@ class Log:
     def __init__(self) -> None:
         self._round: Round | None = None
         self._phase_began = 0.0
+        #: The round and its phase.
+        self.under_way = (0, "")
 
     def read(self, entry: dict[str, Any]) -> Round | None:
         """Takes one line; gives the round that has ended with it, if any."""
@@ -171,8 +206,9 @@ class Log:
         number, message = int(entry["round"]), str(entry["message"])
         if message == "phase begins":
             self._phase_began = now
+            self.under_way = (number, str(entry["phase"]))
             # A failure's aftermath belongs to a round that is over.
-            if entry["phase"] != "failure" and (
+            if entry["phase"] not in ("failure", "failed", "idle") and (
                 self._round is None or self._round.number != number
             ):
                 self._round = Round(number, began=now)
@@ -192,4 +228,6 @@ class Log:
             round.ended = now
             round.failure = f"{entry['phase']}: {entry['reason']}"
             return round
+        elif "name" in entry:
+            round.notes.append((str(entry["name"]), message))
         return None

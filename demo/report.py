@@ -16,7 +16,13 @@ COLOURS = "NO_COLOR" not in os.environ and sys.stdout.isatty()
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)
+    print(("\r\033[K" if COLOURS else "") + text, flush=True)
+
+
+def progress(text: str) -> None:
+    """Shows what is going on, until something else is said; on terminals only."""
+    if COLOURS:
+        print(f"\r\033[K{dim(text)}", end="", flush=True)
 
 
 def bold(text: str) -> str:

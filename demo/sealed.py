@@ -1,203 +1,411 @@
 """Ten hospitals and three sealed groups: `make demo-v2`.
 
-They train a model together in version 2 of the protocol. During the training one member of a group is ended
-for good, and one of another group begins to lie; each global model is compared with the plain mean.
-Then the coordinator and two whole groups try to unmask a hospital, with all keys that they have.
+They train a model together in version 2 of the protocol, through a real coordinator and nine members that are processes of
+their own. During the training one member of a group is killed for good, and one of another group lies in all ways that it
+has; each global model is compared with the plain mean of the models that count. Then the coordinator and two whole groups
+try to unmask a hospital, with all that they have.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import json
+import logging
+import signal
 import sys
+import tempfile
+import textwrap
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 import data as hospitals_data
 import network
 import report
 import sealed_chart
-from data import Array, Patients
+from committee import GROUPS, MEMBERS, Committee, Liar, Member
+from coordinator import Coordinator, CoordinatorFailed, Round
+from data import Patients
 from network import Weights
+from processes import Process, ProcessFailed, run
+from sealed_chart import Row
+from sealed_check import Numbers, WrongModel, compare, decode, judge, left_of, the_model
+from sealed_hospital import Late, Meeting, SealedHospital
+from xaynet_sdk import InternalParticipant, spawn_participant
 
+SETTINGS = Path(__file__).with_name("sealed.toml")
 ROUNDS = 8
-KILL_AFTER = 2
-LIE_AFTER = 4
+HOSPITALS = 10
+ROUND_SECONDS = 60.0
+# After this many failed rounds it is not chance any more.
+MOST_FAILURES = 8
 
-# The mask config of the federation: Word32, F32, B2, M3 (docs/word-groups.md).
-BOUND = 100.0
-STEPS = 2.0**14
-
-Numbers = npt.NDArray[np.uint32]
-
-
-class WrongModel(Exception):
-    """A global model is not the plain mean, or an attack did not do what it should."""
+KILL_IN = 2
+KILLED, LYING = (0, 2), (1, 2)
+LEAGUE = (1, 2)
 
 
+@dataclass(frozen=True)
+class Lie:
+    """A lie, and how the others get the better of it."""
+
+    command: str
+    # The short name in the picture, and what is said when it is told.
+    name: str
+    announced: str
+    # The name of the coordinator's note about it, or else of its answer to the message; and what that means.
+    found_as: str
+    outcome: str
+
+
+LIES = (
+    Lie(
+        "lie vote",
+        "false vote",
+        "votes for a set without one hospital",
+        "bad_signature",
+        "its vote is refused; two of its group have voted for the ten",
+    ),
+    Lie(
+        "lie mask",
+        "wrong mask",
+        "signs a wrong mask",
+        "lying_mask",
+        "it is named, and outvoted by the two others of its group",
+    ),
+    Lie(
+        "lie accuse 1",
+        "accuses one",
+        "says of one hospital that its box does not open",
+        "updaters_excluded",
+        "hospital {} is left out, and who has accused it is named: the mean of nine",
+    ),
+    Lie(
+        "lie accuse 6",
+        "accuses six",
+        "says so of six",
+        "member_disregarded",
+        "those are more than a member may accuse: it is named, and all ten count",
+    ),
+)
+
+
+@dataclass
 class Federation:
-    """The coordinator, the members and the updaters, in a process of their own."""
+    """All that runs."""
 
-    def __init__(self, binary: Path) -> None:
-        self._process = subprocess.Popen(
-            [str(binary)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    coordinator: Coordinator
+    committee: Committee
+    members: dict[tuple[int, int], Process]
+    liar: Liar
+    participants: list[InternalParticipant]
+    meeting: Meeting
+    rows: list[Row] = field(default_factory=list)
+    dead: set[tuple[int, int]] = field(default_factory=set)
+    # How many failed rounds were reported.
+    failures: int = 0
 
-    def tell(self, command: str, models: list[Weights] | None = None) -> None:
-        """Says what is to be done."""
-        assert self._process.stdin is not None
-        words = [command]
-        for model in models or []:
-            # All digits of the float.
-            words += [repr(float(weight)) for weight in model]
-        self._process.stdin.write(" ".join(words) + "\n")
-        self._process.stdin.flush()
+    def check(self) -> None:
+        """Raises if anything has ended that should run."""
+        self.coordinator.check()
+        self.liar.process.check()
+        for process in self.members.values():
+            process.check()
+        for number, participant in enumerate(self.participants, start=1):
+            if participant.error is not None:
+                raise ProcessFailed(f"hospital {number} has failed: {participant.error!r}")
+        failures = self.coordinator.failures()
+        if len(failures) > MOST_FAILURES:
+            raise CoordinatorFailed(
+                f"{len(failures)} rounds have failed, the last one in {failures[-1].failure}"
+            )
+        number, phase = self.coordinator.under_way()
+        report.progress(f"{number:5}   {phase}")
 
-    def answer(self, name: str) -> list[str]:
-        """The next line of the answer, which must have this name."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().split()
-        if not line or line[0] != name:
-            raise WrongModel(f"the federation says {line[:1]} where it should say {name!r}")
-        return line[1:]
+    def wait_for_update(self, seconds: float) -> None:
+        """Waits for an update phase: the members have announced themselves, and the hospitals are to train."""
+        deadline = time.monotonic() + seconds
+        while self.coordinator.under_way()[1] != "update":
+            self.check()
+            if time.monotonic() > deadline:
+                raise CoordinatorFailed(
+                    f"no round has come to its updates in {seconds:.0f} s:\n{self.coordinator.log()}"
+                )
+            time.sleep(0.05)
 
-    def round(self, models: list[Weights]) -> tuple[Weights, list[str]]:
-        """Plays a round: the global model, and what was noted."""
-        self.tell("round", models)
-        notes = self.answer("notes")
-        return np.array(self.answer("global"), dtype=np.float32), notes
-
-    def attack(self, models: list[Weights]) -> dict[str, Numbers]:
-        """What each coalition is left with of the first hospital's model."""
-        self.tell("attack", models)
-        names = ("two_groups", "all_groups", "version_1")
-        return {name: np.array(self.answer(name), dtype=np.uint32) for name in names}
-
-    def stop(self) -> None:
-        """Ends it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+    def meet(self) -> list[Weights | None]:
+        """Waits until all hospitals are about to train; what each begins with."""
         try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            return self.meeting.wait(ROUND_SECONDS, self.check)
+        except Late as error:
+            raise CoordinatorFailed(f"{error}:\n{self.coordinator.log()}") from error
+
+    def seeds_of(self, number: int) -> list[int]:
+        """Of which group each seed is that the colluders have of a round: one for each box."""
+        try:
+            lines = self.liar.seeds.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        words = [line.split() for line in lines]
+        return [int(line[1].split(".")[0]) for line in words if int(line[0]) == number]
 
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="demo-v2", description=__doc__)
-    options.add_argument("--federation", type=Path, required=True, help="the example sealed_groups")
+    options.add_argument(
+        "--coordinator", type=Path, required=True, help="the pet-coordinator binary"
+    )
+    options.add_argument("--colluders", type=Path, required=True, help="the example sealed_groups")
     options.add_argument(
         "--plot", type=Path, default=Path("demo-out/sealed.png"), help="where to save the picture"
     )
-    options.add_argument("--rounds", type=int, default=ROUNDS, help="how many rounds to train")
+    options.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="how many rounds to train, at least six"
+    )
     arguments = options.parse_args()
-    federation = Federation(arguments.federation)
+    if arguments.rounds < KILL_IN + len(LIES):
+        options.error(f"--rounds must be at least {KILL_IN + len(LIES)}")
+    # What participants log is shown by the demo itself.
+    logging.getLogger("participant").setLevel(logging.ERROR)
+    # Whichever way it is told to end, it takes all processes along.
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)
     try:
-        run(federation, arguments.rounds, arguments.plot)
-    except WrongModel as error:
+        with ExitStack() as stack:
+            play(stack, arguments)
+    except (CoordinatorFailed, ProcessFailed, WrongModel) as error:
         report.error(str(error))
         return 1
-    finally:
-        federation.stop()
+    except KeyboardInterrupt:
+        report.say("\ninterrupted")
+        return 130
     return 0
 
 
-def run(federation: Federation, rounds: int, plot: Path) -> None:
+def play(stack: ExitStack, arguments: argparse.Namespace) -> None:
     data = hospitals_data.load()
-    generators = [np.random.default_rng(number) for number in range(len(data.hospitals))]
-    weights = network.initial_weights()
     report.say(
         report.bold("Ten hospitals, and three groups of three members who trust no other group")
     )
     report.say()
-    report.say(report.bold("round   trained   votes   accuracy   off the mean"))
-    for number in range(1, rounds + 1):
-        if number == KILL_AFTER + 1:
-            federation.tell("kill")
-            federation.answer("done")
-            report.say(report.dim("        a member of the first group is ended, for good"))
-        if number == LIE_AFTER + 1:
-            federation.tell("lie")
-            federation.answer("done")
-            report.say(
-                report.dim("        a member of the second group sends wrong masks from now on")
-            )
-        models = train(weights, data.hospitals, generators)
-        weights, notes = federation.round(models)
-        difference = compare(weights, models, number)
-        said = dict(note.split("=") for note in notes)
-        accuracy = report.percent(network.accuracy(weights, data.test))
-        lied = f"   member {said['lied']} has lied, and is outvoted" if "lied" in said else ""
-        report.say(
-            f"{number:5}   {said['models']:>2} of 10  {said['votes']:>2} of 9    {accuracy}   {difference:10.1e}{lied}"
+    federation = start(stack, arguments.coordinator, arguments.colluders, data.hospitals)
+    train_together(federation, data.test, arguments.rounds)
+    number = the_round(federation)
+    model = federation.meeting.counted[number][0]
+    address, pinned = federation.coordinator.url, federation.committee.roster_hash
+    audit = [str(arguments.coordinator), "audit", address, "--roster", pinned]
+    report.say()
+    report.say(report.bold("pet-coordinator audit, which anybody may run"))
+    for line in textwrap.wrap(run([*audit, "--round", str(number)]), 110):
+        report.say(f"  {line}")
+    left = attack(federation, arguments.colluders, number, model)
+    judge(model, left)
+    pictures = {name: decode(numbers) for name, numbers in left.items()}
+    sealed_chart.draw(arguments.plot, federation.rows, model, pictures)
+    report.say(f"The picture is in {arguments.plot}")
+
+
+def start(stack: ExitStack, binary: Path, colluders: Path, patients: list[Patients]) -> Federation:
+    """Makes all keys and the roster, and starts everybody."""
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pet-demo-"))
+    committee = Committee(binary, Path(directory), HOSPITALS)
+    report.say(f"  roster        {committee.roster_hash[:16]}..., signed by all nine members")
+    settings = {
+        "pet.v2.roster_file": str(committee.roster),
+        "admin.socket": str(committee.socket),
+        "admin.token_file": str(committee.token),
+    }
+    coordinator = Coordinator(binary, network.LENGTH, SETTINGS, settings)
+    stack.callback(coordinator.stop)
+    report.say(f"  coordinator   {coordinator.url}")
+    members = {}
+    for member in committee.members:
+        if (member.group, member.index) != LYING:
+            process = committee.start(member, coordinator.url)
+            stack.callback(process.stop)
+            members[member.group, member.index] = process
+    # For the control a member of the first group is in league, too.
+    allies = [
+        member
+        for member in committee.members
+        if member.group in LEAGUE or (member.group, member.index) == (0, 0)
+    ]
+    by_place = {(member.group, member.index): member for member in committee.members}
+    liar = Liar(colluders, committee, by_place[LYING], allies, coordinator.url)
+    stack.callback(liar.process.stop)
+    # All are told to end before one is waited for.
+    for process in [*members.values(), liar.process]:
+        stack.callback(process.interrupt)
+    report.say(f"  members       {len(members)} pet-coordinator member, and one that will lie")
+    committee.skip_round(coordinator.check)
+    meeting = Meeting(HOSPITALS)
+    # Only when all hospitals are stopped: so nobody begins to train in vain.
+    stack.callback(meeting.end)
+    participants: list[InternalParticipant] = []
+    for number, updater in enumerate(committee.updaters):
+        participant = spawn_participant(
+            coordinator.url,
+            SealedHospital,
+            args=(number, patients[number], meeting),
+            roster=committee.roster,
+            identity=updater.identity,
+            credential=updater.credential,
+            state_file=updater.state,
         )
-    victim = train(weights, data.hospitals, generators)
-    left = federation.attack(victim)
-    judge(victim[0], left)
-    sealed_chart.draw(plot, victim[0], {name: decode(numbers) for name, numbers in left.items()})
-    report.say(f"The picture is in {plot}")
+        stack.callback(participant.stop)
+        participants.append(participant)
+    report.say(f"  hospitals     {len(participants)}, with credentials of the admission authority")
+    report.say(
+        "  the check     a global model must be the mean of the models that count, in steps of"
+    )
+    report.say("                2^-14, to the last bit")
+    report.say()
+    return Federation(coordinator, committee, members, liar, participants, meeting)
 
 
-def train(
-    weights: Weights, hospitals: list[Patients], generators: list[np.random.Generator]
-) -> list[Weights]:
-    """What each hospital makes of the global model."""
-    pairs = zip(hospitals, generators)
-    return [network.train(weights, hospital, generator) for hospital, generator in pairs]
+def train_together(federation: Federation, test: Patients, rounds: int) -> None:
+    """Trains until enough rounds are completed, and all lies are told."""
+    meeting = federation.meeting
+    report.say(report.bold("round   counted   signed by   accuracy   off the mean"))
+    federation.meet()
+    lies = list(LIES)
+    told: Lie | None = None
+    last = 0
+    while True:
+        federation.wait_for_update(ROUND_SECONDS)
+        tell_failures(federation)
+        number = len(federation.rows) + 1
+        if number > rounds + MOST_FAILURES or (number > rounds and not lies):
+            break
+        if number >= KILL_IN and KILLED not in federation.dead:
+            kill(federation)
+        if number > KILL_IN and lies and told is None:
+            told = lies[0]
+            federation.liar.tell(told.command)
+            report.say(report.dim(f"        {name(LYING)} {told.announced}"))
+        meeting.go_on()
+        begins = federation.meet()
+        completed = max(meeting.counted, default=0)
+        if completed == last:
+            # The round that they have trained for has failed.
+            continue
+        last = completed
+        row = judge_round(federation, test, last, begins, told)
+        federation.rows.append(row)
+        if row.lie is not None:
+            lies.pop(0)
+            told = None
+            federation.liar.tell("honest")
+    if lies:
+        raise WrongModel(f"nobody has noticed that a member {lies[0].announced}")
 
 
-def encode(model: Weights) -> npt.NDArray[np.int64]:
-    """The numbers that are masked."""
-    return np.floor((model.astype(np.float64) + BOUND) * STEPS).astype(np.int64)
+def tell_failures(federation: Federation) -> None:
+    """Reports the rounds that have failed since it was last asked."""
+    failures = federation.coordinator.failures()
+    for round in failures[federation.failures :]:
+        why = f"failed in {(round.failure or '').split(';')[0]}; the next one begins"
+        if not federation.rows:
+            why = (
+                "was opened before the members were started, who sit it out: the operator skips it"
+            )
+        report.say(report.dim(f"{round.number:5}   {why}"))
+    federation.failures = len(failures)
 
 
-def decode(numbers: Numbers) -> Array:
-    """The weights that numbers stand for."""
-    weights: Array = numbers.astype(np.float64) / STEPS - BOUND
-    return weights
+def kill(federation: Federation) -> None:
+    federation.members[KILLED].kill()
+    federation.dead.add(KILLED)
+    report.say(report.dim(f"        {name(KILLED)} is killed while the hospitals train"))
 
 
-def compare(found: Weights, models: list[Weights], number: int) -> float:
-    """Compares a global model with the sum of what was encoded, to the last bit, and with the plain mean.
-
-    Gives the largest difference from the mean, which comes of the encoding.
-    """
-    total = sum((encode(model) for model in models), np.zeros(len(found), np.int64))
-    exact = (total / (STEPS * len(models)) - BOUND).astype(np.float32)
-    # Two roundings, to double and to single, may differ from one in the last bit.
-    if not np.all(np.abs(found - exact) <= np.spacing(np.abs(exact))):
-        raise WrongModel(f"round {number}: the global model is not the plain mean of the ten")
-    mean = np.mean([model.astype(np.float64) for model in models], axis=0)
-    return float(np.abs(found - mean).max())
+def name(place: tuple[int, int]) -> str:
+    group, index = place
+    return Member(group, index, Path()).name
 
 
-def judge(model: Weights, left: dict[str, Numbers]) -> None:
-    """Says, and checks, what each coalition has."""
+def judge_round(
+    federation: Federation,
+    test: Patients,
+    number: int,
+    begins: list[Weights | None],
+    told: Lie | None,
+) -> Row:
+    """Checks and reports a completed round."""
+    meeting, coordinator = federation.meeting, federation.coordinator
+    counted, left_out = meeting.counted[number], meeting.left_out.get(number, set())
+    weights = the_model(begins, number)
+    difference = compare(weights, list(counted.values()), number)
+    round = coordinator.completed(number)
+    if round is None:
+        raise CoordinatorFailed(f"the log does not say that round {number} is completed")
+    signers = signers_of(coordinator, number)
+    was_found, remark = False, ""
+    if told is not None:
+        was_found = is_found(federation, round, told)
+        remark = told.outcome if was_found else "it came too late to lie; once more"
+        remark = remark.format(", ".join(str(hospital + 1) for hospital in sorted(left_out)))
+    accuracy = report.percent(network.accuracy(weights, test))
+    report.say(
+        f"{number:5}   {len(counted):>2} of 10     {len(signers)} of 9    {accuracy}"
+        f"   {difference:12.1e}   {remark}".rstrip()
+    )
+    if len(counted) + len(left_out) != HOSPITALS:
+        raise WrongModel(f"round {number}: not all hospitals know whether they were counted")
+    lie = told.name if told is not None and was_found else None
+    return Row(number, signers, frozenset(federation.dead), LYING, lie, len(counted))
+
+
+def is_found(federation: Federation, round: Round, told: Lie) -> bool:
+    if told.found_as in (note for note, _ in round.notes):
+        return True
+    lie, answer = federation.liar.lied.get(round.number, ("", ""))
+    return told.command.split()[1] == lie and answer == told.found_as
+
+
+def signers_of(coordinator: Coordinator, number: int) -> frozenset[tuple[int, int]]:
+    """The members whose votes are in a round's certificate."""
+    status = json.loads(coordinator.get("/status"))
+    for round in status["rounds"]:
+        if round["id"] == number:
+            places = [signer.split()[0].split(".") for signer in round["certificate"]["signers"]]
+            return frozenset((int(group), int(index)) for group, index in places)
+    raise CoordinatorFailed(f"the coordinator's status does not have round {number}")
+
+
+def the_round(federation: Federation) -> int:
+    """The latest round of which the colluders have all seeds, and in which the first hospital counts."""
+    everything = (len(LEAGUE) * MEMBERS + 1) * HOSPITALS
+    for row in reversed(federation.rows):
+        has_victim = 0 in federation.meeting.counted[row.number]
+        if has_victim and len(federation.seeds_of(row.number)) == everything:
+            return row.number
+    raise ProcessFailed(
+        f"the colluders have not opened all boxes of any round:\n{federation.liar.process.log()}"
+    )
+
+
+def attack(
+    federation: Federation, colluders: Path, number: int, model: Weights
+) -> dict[str, Numbers]:
+    """What each coalition is left with of the first hospital's model in this round."""
+    boxes = [group for group in federation.seeds_of(number) if group in LEAGUE]
+    names = " and ".join(GROUPS[group] for group in LEAGUE)
     report.say()
     report.say(report.bold("The coordinator and others try to unmask the first hospital"))
-    columns = f"{'who':52}{'correlation':>12}{'right weights':>15}"
-    report.say(columns)
-    rows = [
-        ("version_1", "version 1: with one who sums, of any number", True),
-        ("two_groups", "version 2: with two whole groups of three", False),
-        ("all_groups", "version 2: with one member of every group", True),
-    ]
-    for name, label, succeeds in rows:
-        weights = decode(left[name])
-        right = int(np.sum(left[name] == encode(model)))
-        together = float(np.corrcoef(weights, model)[0, 1])
-        report.say(f"  {label:50}{together:12.3f}{right:8} of {len(model)}")
-        if succeeds and right < len(model):
-            raise WrongModel(f"{label}: this coalition should have the model")
-        # Of uniform numbers one in four thousand million is right by chance.
-        if not succeeds and (right > 1 or abs(together) > 0.25):
-            raise WrongModel(f"{label}: this coalition should have noise")
-    spread = np.histogram(left["two_groups"], bins=8, range=(0, 2.0**32))[0]
-    report.say(f"  what two groups have, in eighths of the range: {' '.join(map(str, spread))}")
-    report.say()
+    report.say(
+        f"  They have its masked model of round {number}, and the seeds in all {len(boxes)} boxes for"
+    )
+    report.say(f"  the six members of {names}, whose states they have read.")
+    unmask = [str(colluders), "unmask", federation.coordinator.url, str(number)]
+    unmask += [federation.committee.updaters[0].public_key, str(federation.liar.seeds)]
+    weights = [repr(float(weight)) for weight in model]
+    return {
+        "two_groups": left_of(run([*unmask, *map(str, LEAGUE)])),
+        "all_groups": left_of(run([*unmask, *(str(group) for group in range(len(GROUPS)))])),
+        "version_1": left_of(run([str(colluders), "version-1", *weights])),
+    }
 
 
 if __name__ == "__main__":

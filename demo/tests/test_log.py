@@ -45,3 +45,12 @@ def test_rounds_are_put_together() -> None:
 
 def test_a_round_that_goes_on_is_not_over() -> None:
     assert read(LOG[: LOG.index('"round completed')].rsplit("\n", 1)[0])[1:] == []
+
+
+def test_what_was_strange_is_kept_with_its_round() -> None:
+    begins = '"message":"phase begins","round":7,"phase":"announce"'
+    strange = '"message":"member 1.2 lies","round":7,"name":"lying_mask"'
+    ends = '"message":"round completed: new global model","round":7,"models":10'
+    at = '{"timestamp":"2026-01-02T03:00:00.100000Z",'
+    (completed,) = read("\n".join(f"{at}{line}}}" for line in (begins, strange, ends)))
+    assert completed.notes == [("lying_mask", "member 1.2 lies")]
