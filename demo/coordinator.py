@@ -140,11 +140,20 @@ class Coordinator:
         """The round and its phase."""
         return self._log.under_way
 
-    def completed(self, number: int) -> Round | None:
-        """The round with this number, if it is completed."""
+    def completed(self, number: int, seconds: float) -> Round:
+        """The round with this number, of which somebody has the certificate: the log may come a little later."""
+        deadline = time.monotonic() + seconds
         with self._round_ended:
-            rounds = (round for round in self._rounds if round.number == number)
-            return next((round for round in rounds if round.failure is None), None)
+            while True:
+                for round in self._rounds:
+                    if round.number == number and round.failure is None:
+                        return round
+                self.check()
+                if time.monotonic() > deadline:
+                    raise CoordinatorFailed(
+                        f"the log does not say that round {number} is completed:\n{self.log()}"
+                    )
+                self._round_ended.wait(0.1)
 
     def failures(self) -> list[Round]:
         """The rounds that have failed."""

@@ -15,13 +15,21 @@ BAR_FROM = 0.8
 COLOURS = "NO_COLOR" not in os.environ and sys.stdout.isatty()
 
 
+# What is shown until something else is said.
+_shown = ""
+
+
 def say(text: str = "") -> None:
+    global _shown
+    _shown = ""
     print(("\r\033[K" if COLOURS else "") + text, flush=True)
 
 
 def progress(text: str) -> None:
     """Shows what is going on, until something else is said; on terminals only."""
-    if COLOURS:
+    global _shown
+    if COLOURS and text != _shown:
+        _shown = text
         print(f"\r\033[K{dim(text)}", end="", flush=True)
 
 
@@ -101,4 +109,5 @@ def summary(federated: float, pooled: float, alone: list[float], data: Data) -> 
 
 
 def error(text: str) -> None:
+    progress("")
     print(red(f"error: {text}"), file=sys.stderr, flush=True)

@@ -337,9 +337,7 @@ def judge_round(
     counted, left_out = meeting.counted[number], meeting.left_out.get(number, set())
     weights = the_model(begins, number)
     difference = compare(weights, list(counted.values()), number)
-    round = coordinator.completed(number)
-    if round is None:
-        raise CoordinatorFailed(f"the log does not say that round {number} is completed")
+    round = coordinator.completed(number, ROUND_SECONDS)
     signers = signers_of(coordinator, number)
     was_found, remark = False, ""
     if told is not None:
@@ -368,10 +366,10 @@ def signers_of(coordinator: Coordinator, number: int) -> frozenset[tuple[int, in
     """The members whose votes are in a round's certificate."""
     status = json.loads(coordinator.get("/status"))
     for round in status["rounds"]:
-        if round["id"] == number:
+        if round["id"] == number and round["certificate"] is not None:
             places = [signer.split()[0].split(".") for signer in round["certificate"]["signers"]]
             return frozenset((int(group), int(index)) for group, index in places)
-    raise CoordinatorFailed(f"the coordinator's status does not have round {number}")
+    raise CoordinatorFailed(f"the coordinator's status has no certificate of round {number}")
 
 
 def the_round(federation: Federation) -> int:

@@ -71,7 +71,9 @@ def draw(path: Path, rows: list[Row], model: Weights, left: dict[str, Array]) ->
 
 def _timeline(axes: Axes, rows: list[Row]) -> None:
     """A column for each round, a line for each member."""
-    axes.set_title("Who signed each round's set of updates", fontsize=11)
+    axes.set_title(
+        "Who signed each round's set of updates (filled), and who was killed or lied", fontsize=11
+    )
     height = 0
     for group, name in enumerate(GROUPS):
         axes.text(-1.05, height + 1, name, ha="right", va="center", fontweight="bold", fontsize=10)
@@ -98,14 +100,16 @@ def _timeline(axes: Axes, rows: list[Row]) -> None:
 
 
 def _cell(axes: Axes, column: int, height: int, row: Row, member: tuple[int, int]) -> None:
-    has_signed, is_dead = member in row.signers, member in row.dead
+    """Filled if the member has signed, and an outline if it has not."""
+    has_signed = member in row.signers
     colour, text = (TOGETHER, "") if has_signed else (FAINT, "no vote")
-    alpha = 0.85 if has_signed else 0.3
-    if is_dead:
+    if member in row.dead:
         text = "killed"
     if member == row.liar and row.lie is not None:
-        colour, alpha, text = POOLED, 0.85, row.lie
-    box = Rectangle((column - 0.46, height - 0.42), 0.92, 0.84, color=colour, alpha=alpha)
+        colour, text = POOLED, row.lie
+    corner = (column - 0.46, height - 0.42)
+    face = colour if has_signed else "none"
+    box = Rectangle(corner, 0.92, 0.84, facecolor=face, edgecolor=colour, alpha=0.85)
     axes.add_patch(box)
-    ink = "white" if alpha > 0.5 else INK
-    axes.text(column, height, text, ha="center", va="center", fontsize=8, color=ink)
+    ink = "white" if has_signed else (colour if colour == POOLED else INK)
+    axes.text(column, height, text, ha="center", va="center", fontsize=8.5, color=ink)
