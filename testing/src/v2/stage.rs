@@ -105,7 +105,8 @@ impl Shown {
         self
     }
 
-    pub(super) fn answer(&self, call: &v2::Call) -> Option<Vec<u8>> {
+    /// What it answers to a call that asks for something; nothing where it has none.
+    pub fn answer(&self, call: &v2::Call) -> Option<Vec<u8>> {
         Some(match call {
             v2::Call::Round => self.view.to_bytes(),
             v2::Call::Roster => self.roster.clone(),

@@ -8,9 +8,12 @@ mod coordinator_table;
 mod enumeration;
 mod groups_drive;
 mod groups_table;
+mod member;
 mod participant_drive;
 mod participant_table;
 mod render;
+mod render_v2;
+mod updater;
 
 use std::fmt::Debug;
 
@@ -63,6 +66,95 @@ fn the_coordinator_of_version_2_does_what_its_table_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_member_does_what_its_tables_say() {
+    use member::answers::{expected, finding, Flaw, Stimulus};
+    use member::looks::{self, Life, Offered, Shown};
+    use member::{Members, Stage, State};
+    let members = Members::new();
+    let mut wrong = differences(&State::all(), Stimulus::ALL, expected, |state, stimulus| {
+        member::observed(&members, state, stimulus)
+    });
+    // What is over is stored before the next look.
+    let stages: Vec<_> = Stage::ALL.iter().copied().filter(|stage| *stage != Stage::Over).collect();
+    wrong.extend(differences(&stages, Shown::ALL, looks::looked, |stage, shown| {
+        member::looked(&members, stage, shown)
+    }));
+    wrong.extend(differences(Life::ALL, Offered::ALL, looks::offer, |life, offered| {
+        member::offered(&members, life, offered)
+    }));
+    wrong.extend(differences(
+        Flaw::ALL,
+        &[()],
+        |flaw, ()| finding(flaw),
+        |flaw, ()| member::found(&members, flaw),
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_updater_does_what_its_tables_say() {
+    use updater::answers::{answer, expected, finding, Flaw, Stimulus, Wish};
+    use updater::looks::{self, Life, Offered, Shown};
+    use updater::{Stage, State, Updaters};
+    let updaters = Updaters::new();
+    let mut wrong = differences(&State::all(), Stimulus::ALL, expected, |state, stimulus| {
+        updater::observed(&updaters, state, stimulus)
+    });
+    // While it masks it does not look.
+    let looking = Stage::ALL.iter().copied().filter(|stage| *stage != Stage::Masking);
+    let stages: Vec<_> = looking.collect();
+    wrong.extend(differences(&stages, Shown::ALL, looks::looked, |stage, shown| {
+        updater::looked(&updaters, stage, shown)
+    }));
+    wrong.extend(differences(Life::ALL, Offered::ALL, looks::offer, |life, offered| {
+        updater::offered(&updaters, life, offered)
+    }));
+    wrong.extend(differences(
+        Flaw::ALL,
+        &[()],
+        |flaw, ()| finding(flaw),
+        |flaw, ()| updater::found(&updaters, flaw),
+    ));
+    wrong.extend(differences(
+        &stages,
+        Wish::ALL,
+        |_, wish| answer(wish),
+        |stage, wish| updater::wished(&updaters, stage, wish),
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each refusal of a member's is in one of its tables.
+#[test]
+fn no_refusal_of_a_member_is_left_out() {
+    use member::answers::{expected, finding, Flaw, Stimulus};
+    use member::looks::{looked, offer, Life, Offered, Shown};
+    use member::{Stage, State};
+    let pairs = |told: &mut Vec<String>| {
+        for state in State::all() {
+            told.extend(Stimulus::ALL.iter().map(|stimulus| expected(state, *stimulus).says));
+        }
+        for stage in Stage::ALL {
+            told.extend(Shown::ALL.iter().map(|shown| looked(*stage, *shown).says));
+        }
+        for life in Life::ALL {
+            told.extend(Offered::ALL.iter().map(|offered| offer(*life, *offered).says));
+        }
+        told.extend(Flaw::ALL.iter().map(|flaw| finding(*flaw).says));
+    };
+    let mut told = Vec::new();
+    pairs(&mut told);
+    let is_told = |label: &&&str| {
+        let refusal = format!("refuses: {label}");
+        !told.iter().any(|says| says.split(", ").any(|said| said == refusal))
+    };
+    let left_out: Vec<_> =
+        pet_core::v2::member::Refusal::LABELS.iter().filter(is_told).copied().collect();
+    // The sum of masks that were checked can always be made.
+    assert_eq!(left_out, ["mask"]);
+}
+
 /// Tables with a wrong entry do not pass.
 #[test]
 fn a_wrong_entry_is_found() {
@@ -100,6 +192,24 @@ fn no_kind_of_input_is_left_out() {
         GroupsInput::Stop,
     ] {
         assert!(!groups_drive::tried_by(&input).is_empty(), "{input:?}");
+    }
+    use pet_core::v2::member as v2_member;
+    for input in [
+        v2_member::Input::Tick,
+        v2_member::Input::JobLost(JobId(1)),
+        v2_member::Input::Persisted(v2_member::PersistId(1)),
+        v2_member::Input::Stop,
+    ] {
+        assert!(!member::tried_by(&input).is_empty(), "{input:?}");
+    }
+    for input in [
+        participant::Input::Tick,
+        participant::Input::JobLost(JobId(1)),
+        participant::Input::FetchModel,
+        participant::Input::Persisted(v2_member::PersistId(1)),
+        participant::Input::Stop,
+    ] {
+        assert!(!updater::tried_by(&input).is_empty(), "{input:?}");
     }
     for input in [
         participant::Input::Tick,

@@ -69,6 +69,7 @@ pub fn page() -> String {
     groups_diagram(&mut page);
     page += GROUPS_LEGEND;
     groups_tables(&mut page);
+    super::render_v2::page(&mut page);
     page += "## The participant\n\n";
     participant_diagram(&mut page);
     page += PARTICIPANT_LEGEND;
@@ -76,7 +77,7 @@ pub fn page() -> String {
     page
 }
 
-fn meanings<T: std::fmt::Debug + Copy>(
+pub fn meanings<T: std::fmt::Debug + Copy>(
     page: &mut String,
     what: &str,
     values: &[T],
@@ -90,7 +91,11 @@ fn meanings<T: std::fmt::Debug + Copy>(
 }
 
 /// Arrows, with all inputs that lead from one state to another on one arrow.
-fn diagram(page: &mut String, states: &[String], arrows: &BTreeMap<(String, String), Vec<String>>) {
+pub fn diagram(
+    page: &mut String,
+    states: &[String],
+    arrows: &BTreeMap<(String, String), Vec<String>>,
+) {
     page.push_str("```mermaid\nstateDiagram-v2\n");
     let _ = writeln!(page, "    [*] --> {}", states[0]);
     for ((from, to), labels) in arrows {
@@ -99,7 +104,7 @@ fn diagram(page: &mut String, states: &[String], arrows: &BTreeMap<(String, Stri
     page.push_str("```\n\n");
 }
 
-fn table(page: &mut String, corner: &str, columns: &[String], rows: &[(String, Vec<String>)]) {
+pub fn table(page: &mut String, corner: &str, columns: &[String], rows: &[(String, Vec<String>)]) {
     let _ = writeln!(page, "| {corner} | {} |", columns.join(" | "));
     let _ = writeln!(page, "|---|{}", "---|".repeat(columns.len()));
     for (name, cells) in rows {

@@ -91,7 +91,8 @@ pub struct Idle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Why {
-    /// The first look at the coordinator, or the next one after a failure.
+    /// The first look at the coordinator, or the next one after a failure; or that it has found its state again, in the
+    /// middle of a round.
     Coordinator,
     /// A round whose terms this member accepts.
     Round,

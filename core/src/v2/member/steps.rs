@@ -239,6 +239,10 @@ impl Member {
         if round.out.is_some() {
             return Action::Wait(Why::SitsOut);
         }
+        if view.terms.is_none() {
+            // It has just begun to look for its state: the round goes on when it has found it.
+            return Action::Wait(Why::Coordinator);
+        }
         if view.phase == Phase::Announce {
             // Who has announced is not told.
             return self.unless_settled(

@@ -132,6 +132,20 @@ fn each_wait_says_what_for() {
     assert!(scene.has(|event| matches!(event, Event::RoundOver { round: 1 })));
 }
 
+/// It said "the announcements of the other members", whatever it had done before.
+#[test]
+fn in_the_middle_of_a_round_it_waits_for_a_coordinator_that_looks_for_its_state() {
+    let (mut scene, mut coordinator) = until(Phase::Check);
+    let (terms, phase) = (coordinator.terms.take(), coordinator.phase);
+    coordinator.phase = Phase::Idle;
+    scene.run_on(&mut coordinator);
+    assert_eq!(scene.idle.as_ref().unwrap().why, Why::Coordinator);
+    assert!(scene.machine.status().takes_part);
+    (coordinator.terms, coordinator.phase) = (terms, phase);
+    scene.run_on(&mut coordinator);
+    assert_eq!(scene.idle.as_ref().unwrap().why, Why::Reports);
+}
+
 #[test]
 fn rounds_follow_one_another() {
     let (mut scene, mut coordinator) = until(Phase::Sum2);
