@@ -28,7 +28,8 @@ pub struct V2Settings {
     /// Of how many rounds the updates, masks and statements are kept, so that anyone can check the global model
     /// (`pet-coordinator audit`); 1 at least. Default: 2.
     pub rounds_audited: usize,
-    /// `[pet.v2.announce]`: members announce their keys. Default: 1 to 60 seconds.
+    /// `[pet.v2.announce]`: members announce their keys. Default: 1 to 60 seconds. Without majorities it ends when there was no news for
+    /// 12 seconds (then 24, and so on): members take part only in rounds that are opened after their start.
     pub announce: V2PhaseSettings,
     /// `[pet.v2.update]`: updaters train and send. Default: `pet.v2.n_min` to 10,000 updates, 1 to 300 seconds.
     pub update: V2UpdateSettings,

@@ -15,7 +15,8 @@ pub enum RoundFailure {
     /// A group had no majority in time.
     #[error(
         "group {group} ({name:?}) has no majority in the {phase} phase: {have} of its members were \
-         heard of in time, and {need} are needed; see that they run and reach the coordinator"
+         heard of in time, and {need} are needed; see that they run and reach the coordinator{advice}",
+        advice = advice(*phase)
     )]
     TooFewMembers {
         /// In which phase.
@@ -112,6 +113,16 @@ pub enum RoundFailure {
     /// The mean is beyond the range of the weights' type.
     #[error("a weight of the new global model is beyond the range of its type")]
     WeightOutOfRange,
+}
+
+/// What else may be the reason.
+fn advice(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Announce => {
+            " (those that were started after the round was opened take part in the next one)"
+        }
+        _ => "",
+    }
 }
 
 impl RoundFailure {

@@ -9,6 +9,7 @@ use super::garbage::RELEASE_FROM;
 use super::io::{Idle, Input, Output, Reject, Why};
 use super::jobs::Outcome;
 use super::outbox::Outbox;
+use super::patience::Patience;
 use super::phases::{End, Stage};
 use super::settings::{InvalidSettings, Settings};
 use super::state::State;
@@ -25,6 +26,8 @@ pub struct Coordinator {
     /// What holds from the next round on.
     pub(super) next_settings: Option<Settings>,
     pub(super) clock: Clock,
+    /// How long the announce phase goes on without news.
+    pub(super) patience: Patience,
     /// All that records tell of. Only [`Coordinator::record`] changes it.
     pub(super) state: State,
     pub(super) standing: Standing,
@@ -100,6 +103,7 @@ impl Coordinator {
             settings,
             next_settings: None,
             clock,
+            patience: Patience::default(),
             state,
             standing: Standing::InRound,
             paused: false,
@@ -113,6 +117,7 @@ impl Coordinator {
     /// Goes on from a state that records have led to.
     pub(super) fn go_on(state: State, settings: Settings, clock: Clock) -> Self {
         let mut machine = Self::with(state, settings, clock);
+        machine.patience.heard(machine.elapsed());
         if let Stage::Update(update) = machine.state.stage() {
             let now = machine.clock.now();
             machine.under_way.active = update.uploads().keys().map(|key| (*key, now)).collect();
@@ -134,6 +139,7 @@ impl Coordinator {
             settings: self.settings.clone(),
             next_settings: self.next_settings.clone(),
             clock: self.clock,
+            patience: self.patience,
             state: self.state.clone(),
             standing: self.standing,
             paused: self.paused,
@@ -309,7 +315,9 @@ impl Coordinator {
         let (phase, elapsed) = (stage.phase(), self.elapsed());
         if let Some(time) = stage.time(&self.settings) {
             match stage.end(self.state.round(), &self.settings) {
-                End::NotYet => return (Some(self.clock.at(time.max)), Why::Messages(phase)),
+                End::NotYet => {
+                    return (Some(self.clock.at(self.longest(time))), Why::Messages(phase));
+                }
                 End::AfterMinTime if elapsed < time.min => {
                     return (Some(self.clock.at(time.min)), Why::MinTime(phase));
                 }

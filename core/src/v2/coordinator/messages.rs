@@ -130,6 +130,7 @@ impl Coordinator {
                     source.since = now;
                 }
             }
+            Record::Announcement(_) => self.patience.heard(self.clock.elapsed()),
             _ => {}
         }
         let updater = match &record {

@@ -41,6 +41,7 @@ mod messages;
 mod missing;
 mod object;
 mod outbox;
+mod patience;
 mod phases;
 mod record;
 mod recovery;

@@ -1,11 +1,14 @@
 //! How rounds and phases begin and end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::io::{Event, Reject};
 use super::jobs::Decide;
 use super::machine::{Coordinator, Standing};
+use super::patience::Patience;
 use super::phases::{End, Stage};
+use super::settings::TimeRange;
 use super::underway::Running;
 use super::{Phase, Record, RoundFailure, Ruling};
 use crate::v2::Report;
@@ -40,12 +43,16 @@ impl Coordinator {
     /// Whether the phase has ended, well or not.
     fn end_phase_if_due(&mut self) -> bool {
         let (stage, elapsed) = (self.state.stage(), self.elapsed());
+        let phase = stage.phase();
         let Some(time) = stage.time(&self.settings) else { return false };
         let is_due = match stage.end(self.state.round(), &self.settings) {
             End::Now => true,
             End::AfterMinTime => elapsed >= time.min,
-            End::NotYet if elapsed >= time.max => {
+            End::NotYet if elapsed >= self.longest(time) => {
                 let failure = stage.failure(self.state.round(), &self.settings);
+                if phase == Phase::Announce {
+                    self.patience.ran_out();
+                }
                 self.fail(failure);
                 return true;
             }
@@ -54,11 +61,22 @@ impl Coordinator {
         is_due && self.end_phase()
     }
 
+    /// When the current phase is over, well or not.
+    pub(super) fn longest(&self, time: TimeRange) -> Duration {
+        match self.state.stage() {
+            Stage::Announce(_) => self.patience.end(time),
+            _ => time.max,
+        }
+    }
+
     /// Ends the phase well, if no job has to be done first.
     fn end_phase(&mut self) -> bool {
         let round = self.round();
         match self.state.stage() {
-            Stage::Announce(_) => self.ended(Record::AnnounceEnded),
+            Stage::Announce(_) => {
+                self.patience = Patience::default();
+                self.ended(Record::AnnounceEnded);
+            }
             Stage::Update(update) => {
                 let uploads = update.uploads().clone();
                 self.ended(Record::UpdateEnded);
@@ -131,6 +149,7 @@ impl Coordinator {
     /// What follows from the record that a phase began with.
     pub(super) fn begun_phase(&mut self) {
         self.clock.restart();
+        self.patience.begin();
         self.wanted.clear();
         self.under_way.sources.clear();
         self.under_way.active.clear();

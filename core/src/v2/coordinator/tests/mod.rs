@@ -7,6 +7,7 @@ mod groups;
 mod limits;
 mod messages;
 mod noise;
+mod patience;
 mod people;
 mod restarts;
 mod rounds;
