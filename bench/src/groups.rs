@@ -1,5 +1,6 @@
 //! Our steps of PET v2, on one thread: what updaters, members and the coordinator do with masks of several groups.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use pet_core::crypto::{
 };
 use pet_core::mask::noise::{Clip, Noise, NoiseSeed};
 use pet_core::mask::{
-    tree, Aggregation, GroupMask, KeyStream, MaskConfig, MaskConfigPair, MaskObjectView, MaskSeed,
-    Masker, NoisyUnmasker, Unmasker,
+    derive_mask, tree, Aggregation, GroupMask, KeyStream, MaskConfig, MaskConfigPair,
+    MaskObjectView, MaskSeed, Masker, NoisyUnmasker, Unmasker,
 };
 use pet_core::model::{Model, Scalar};
 use pet_core::round::RoundParameters;
@@ -19,14 +20,15 @@ use pet_core::v2::{
 };
 
 use crate::limits::{key_stream_bytes, LENGTHS};
-use crate::ours::{self, weights, MASKS};
-use crate::runner::{id, Limit, Row, Runner, Target};
+use crate::ours::{weights, MASKS};
+use crate::runner::{Limit, Row, Runner, Target};
 
 const MASK: &str = "v2: array under 3 masks";
 const READY: &str = "v2: mask, hash, encrypt";
 const TREE: &str = "v2: tree hash";
 const ENCRYPT: &str = "v2: encrypt chunks";
 const CLIP: &str = "v2: clip a difference";
+const DERIVE: &str = "v2: derive 100 masks";
 const SUM: &str = "v2: sum of 100 masks";
 const NOISE: &str = "v2: noise of a group";
 const UNMASK: &str = "v2: 3 masks off";
@@ -117,17 +119,23 @@ fn update(runner: &mut Runner, length: usize) {
     );
 }
 
+/// A member's sum, and what it is held against: the same masks, each derived by itself.
 fn sum(runner: &mut Runner, length: usize) {
-    let mask = |pair, count: usize| {
-        let seeds = (0..count).map(|number| MaskSeed::new([number as u8; 32]));
-        GroupMask::new(pair, length, seeds).expect("a word group")
-    };
+    let seeds = |count: usize| (0..count).map(|number| MaskSeed::new([number as u8; 32]));
+    let mask = |pair, count| GroupMask::new(pair, length, seeds(count)).expect("a word group");
     for name in [WORD32, WORD64] {
         let pair = config(name);
         let bytes = MaskObjectView::serialized_len(pair, length).expect("a short model") as u64;
-        let derived = id(ours::DERIVE, name, length, 1);
+        let limit = Limit::KeyStream(key_stream_bytes(pair.vect));
+        let derive = Row::new(DERIVE, name, length * MASKS).limit(limit);
+        let derived = derive.id();
+        runner.measure(
+            derive,
+            || (),
+            |()| seeds(MASKS).for_each(|seed| drop(black_box(derive_mask(&seed, pair, length)))),
+        );
         let row = Row::new(SUM, name, length * MASKS)
-            .limit(Limit::KeyStream(key_stream_bytes(pair.vect)))
+            .limit(limit)
             .target(Target::TimesRow { wanted: 1.1, id: derived, count: 1.0 })
             .target(Target::Memory { wanted: 3.0, of: "the output", bytes });
         runner.measure(
