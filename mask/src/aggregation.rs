@@ -246,10 +246,15 @@ impl Aggregation {
 
     /// Adds a masked model's unit and counts the model; follows [`add_range`](Self::add_range).
     pub fn add_unit(&mut self, view: &MaskObjectView<'_>) {
-        if view.config().unit == self.sum.config.unit {
-            self.sum.unit.add(&view.unit_element());
+        self.add_unit_of(view, 1);
+    }
+
+    /// Adds the unit of a sum of so many models, and counts them; follows the adding of its vector.
+    pub fn add_unit_of(&mut self, sum: &MaskObjectView<'_>, nb_models: u64) {
+        if sum.config().unit == self.sum.config.unit {
+            self.sum.unit.add(&sum.unit_element());
         }
-        self.nb_models += 1;
+        self.nb_models = self.nb_models.saturating_add(nb_models);
     }
 
     /// Adds another sum of models of the same round.

@@ -147,6 +147,7 @@ fn waits_for(why: Why) -> &'static str {
         Why::MinTime(_) => "min_time",
         Why::Messages(_) => "messages",
         Why::Job | Why::LostJob => "job",
+        Why::Shards => "replicas",
         Why::Store => "store",
         Why::Resume => "resume",
         _ => "nothing",

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::phases::facts;
-use super::{Front, Job, JobResult, Phase, Record, Rejection, Settings, Verified};
+use super::{
+    Admission, Front, Job, JobResult, PartDone, PartFault, PartId, Phase, Record, Rejection,
+    Settings, Shard, Verified,
+};
 use crate::job::{JobId, JobKind};
 use crate::mask::UnmaskError;
 use crate::time::Timestamp;
@@ -50,6 +54,36 @@ pub enum Input {
     Resume,
     /// End the round without a model: it fails as [`RoundFailure::Skipped`].
     Skip,
+    /// A shard has verified an update message, and would add up its model: see [`Shard`]. The reply says whether the
+    /// participant is reserved for it.
+    Admit {
+        /// To be given back with the reply.
+        ticket: Ticket,
+        /// Who would.
+        shard: Shard,
+        /// What the machine has to know of the message.
+        admission: Admission,
+    },
+    /// A shard has stored a part. The reply comes once that is recorded: then the participants count.
+    Part {
+        /// To be given back with the reply.
+        ticket: Ticket,
+        /// What is in it.
+        done: PartDone,
+    },
+    /// A shard is gone: its reservations end. Its recorded part counts.
+    ShardLost {
+        /// Which.
+        shard: Shard,
+    },
+    /// A part that was [asked for](Output::Fetch): try for as long as it may still be had, before saying that it is not
+    /// there. The round cannot do without it.
+    Fetched {
+        /// Which.
+        part: PartId,
+        /// Its bytes; nothing if it is not there.
+        bytes: Option<Bytes>,
+    },
     /// Change the settings from the next round on. They are not saved: a restored coordinator has those that
     /// it is restored with.
     ChangeSettings(Box<Settings>),
@@ -79,6 +113,12 @@ pub enum Output {
         /// Whether it was accepted.
         outcome: Result<(), Rejection>,
     },
+    /// Get a part that a shard has stored, and hand it in with [`Input::Fetched`]. At most four are asked for at a
+    /// time.
+    Fetch {
+        /// Which.
+        part: PartId,
+    },
     /// Something that the operator may want to know.
     Event(Event),
     /// There is nothing to do until the next input.
@@ -95,6 +135,7 @@ impl Output {
             Self::Reply { ticket, outcome } => {
                 Self::Reply { ticket: *ticket, outcome: outcome.clone() }
             }
+            Self::Fetch { part } => Self::Fetch { part: *part },
             Self::Event(event) => Self::Event(event.clone()),
             Self::Idle(idle) => Self::Idle(*idle),
         })
@@ -131,6 +172,8 @@ pub enum Why {
     Job,
     /// The end of a job that is given out again: it was lost before.
     LostJob,
+    /// Other replicas: updates that are reserved for them, or parts that are to be got.
+    Shards,
     /// The store.
     Store,
     /// The command to begin rounds again.
@@ -234,6 +277,14 @@ pub enum RoundFailure {
         /// How often it was given out.
         times: u32,
     },
+    /// A part of the aggregate cannot be had: without it the model would be another one.
+    #[error("part {part} of the aggregate is lost ({fault}): see that the store keeps parts until their round is over")]
+    PartLost {
+        /// Which.
+        part: PartId,
+        /// What is wrong with it.
+        fault: PartFault,
+    },
     /// The operator has ended it.
     #[error("the round was skipped by the operator")]
     Skipped,
@@ -244,13 +295,14 @@ pub enum RoundFailure {
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "impossible_sum",
         "job_lost",
         "lone_vote",
         "no_mask",
         "no_quorum",
         "out_of_memory",
+        "part_lost",
         "scalar_sum_zero",
         "skipped",
         "tied_masks",
@@ -267,6 +319,7 @@ impl RoundFailure {
         match self {
             Self::TooFewMessages { phase, .. } => facts(*phase).too_few,
             Self::JobLost { .. } => "job_lost",
+            Self::PartLost { .. } => "part_lost",
             Self::Skipped => "skipped",
             Self::NoMask => "no_mask",
             Self::TiedMasks { .. } => "tied_masks",
@@ -290,6 +343,9 @@ pub enum Reject {
     /// The job is not being waited for (any more): nothing is wrong, its result is just late.
     #[error("job {0:?} is not being waited for")]
     UnknownJob(JobId),
+    /// The part is not being waited for (any more): nothing is wrong, it is just late.
+    #[error("part {0} is not being waited for")]
+    UnknownPart(PartId),
     /// The coordinator was stopped.
     #[error("the coordinator was stopped")]
     Stopped,

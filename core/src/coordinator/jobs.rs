@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Rejection, Verified};
+use super::{PartFault, PartId, Rejection, Verified};
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::{
     Aggregation, MaskConfigPair, MaskObjectView, RangeSum, UnmaskError, UnmaskPart, Unmasked,
@@ -32,6 +32,8 @@ pub enum Outcome {
     #[doc(hidden)]
     Assembled(Result<Verified, Rejection>),
     #[doc(hidden)]
+    Merged(Result<Arc<Aggregation>, (PartId, PartFault)>),
+    #[doc(hidden)]
     Released,
 }
 
@@ -39,7 +41,9 @@ impl Outcome {
     /// About how much memory it holds.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Aggregated(sum) => sum.len() * sum.config().vect.bytes_per_number(),
+            Self::Aggregated(sum) | Self::Merged(Ok(sum)) => {
+                sum.len() * sum.config().vect.bytes_per_number()
+            }
             Self::Unmasked(Ok(unmasked)) => {
                 unmasked.ratios.len() + unmasked.model.as_ref().map_or(0, |model| model.len() * 8)
             }

@@ -12,6 +12,7 @@ use super::jobs::Outcome;
 use super::outbox::Outbox;
 use super::phases::facts;
 use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
+use super::shards::RESERVED_FOR;
 use super::state::State;
 use super::underway::{Running, UnderWay};
 use super::{Front, Phase, Record, Rejection};
@@ -208,6 +209,22 @@ impl Coordinator {
                     false => self.handle_message(Some(ticket), message, None),
                 }
             }
+            Input::Admit { ticket, shard, admission } => {
+                self.advance();
+                match self.outbox.is_full() {
+                    true => self.reply(Some(ticket), Err(Rejection::StoreBehind)),
+                    false => self.handle_admission(ticket, shard, admission),
+                }
+            }
+            Input::Part { ticket, done } => {
+                self.advance();
+                match self.outbox.is_full() {
+                    true => self.reply(Some(ticket), Err(Rejection::StoreBehind)),
+                    false => self.handle_part(ticket, done),
+                }
+            }
+            Input::ShardLost { shard } => self.lose_shard(&shard),
+            Input::Fetched { part, bytes } => self.handle_fetched(part, bytes)?,
             Input::JobDone(result) => self.handle_job(result)?,
             Input::JobLost(id) => self.handle_lost_job(id)?,
             Input::Pause => self.pause(),
@@ -246,6 +263,9 @@ impl Coordinator {
         let Some((count, time)) = self.limits() else {
             return match self.standing {
                 Standing::BetweenRounds => Idle { wake_at: None, why: Why::Resume },
+                _ if self.under_way.jobs() == 0 && self.under_way.is_merging() => {
+                    Idle { wake_at: None, why: Why::Shards }
+                }
                 _ if self.under_way.jobs() == 0 => Idle { wake_at: None, why: Why::Store },
                 _ => self.idle_until_done(),
             };
@@ -256,7 +276,13 @@ impl Coordinator {
         }
         if self.elapsed() >= time.max {
             // Only what came in time is still being aggregated.
-            return self.idle_until_done();
+            return match self.under_way.updating() {
+                0 => {
+                    let wake_at = self.clock.at(time.max + RESERVED_FOR);
+                    Idle { wake_at: Some(wake_at), why: Why::Shards }
+                }
+                _ => self.idle_until_done(),
+            };
         }
         Idle { wake_at: Some(self.clock.at(time.max)), why: Why::Messages(phase) }
     }
@@ -343,7 +369,8 @@ fn phase(state: &State, standing: Standing) -> Phase {
     }
 }
 
-fn context(state: &State, standing: Standing) -> RoundContext {
+/// What messages are opened with where this has led to.
+pub(super) fn context(state: &State, standing: Standing) -> RoundContext {
     let (round, collected) = (state.round(), state.stage().collected());
     let (sum_dict, seeds) = match standing {
         Standing::InRound => (collected.sum_dict(), collected.seeds()),

@@ -73,8 +73,10 @@ impl Coordinator {
         let Stage::Update(stage) = self.state.stage() else {
             return Err(self.wrong_phase(Tag::Update));
         };
-        let (round, updating) = (self.state.round(), self.under_way.updating());
-        stage.admit(&update.participant, updating, self.elapsed(), round, &self.settings)?;
+        let (round, under_way) = (self.state.round(), &self.under_way);
+        let is_under_way = under_way.is_updating(&update.participant);
+        let (elapsed, updates) = (self.elapsed(), under_way.updates());
+        stage.admit(&update.participant, is_under_way, updates, elapsed, round, &self.settings)?;
         self.under_way.queue(update);
         Ok(())
     }

@@ -25,6 +25,7 @@ mod assemble;
 pub(crate) mod clock;
 mod context;
 mod control;
+mod follower;
 mod front;
 pub(crate) mod garbage;
 mod global_model;
@@ -41,6 +42,7 @@ mod rejection;
 mod results;
 mod rounds;
 mod settings;
+pub mod shards;
 mod snapshot;
 mod state;
 mod stored;
@@ -49,6 +51,7 @@ mod tests;
 mod underway;
 mod verified;
 
+pub use follower::{Follower, LargePiece, SupplyError};
 pub use front::Front;
 pub use global_model::GlobalModel;
 pub use io::{Event, Idle, Input, Output, PersistId, Reject, RoundFailure, Ticket, Why};
@@ -60,6 +63,11 @@ pub use rejection::Rejection;
 pub use settings::{
     CountRange, Field, InvalidSettings, Quorum, Rule, Settings, Sum2Settings, SumSettings,
     TimeRange, UpdateSettings, Violation,
+};
+#[doc(inline)]
+pub use shards::{
+    Admission, MaskedModel, PartDone, PartFault, PartId, Shard, ShardSum, ShardSumError,
+    MOST_IN_PART,
 };
 pub use snapshot::{RestoreError, Snapshot};
 pub use stored::{Large, Record};

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::io::{Event, Output, PersistId, Ticket};
-use super::{Front, Job, Record, Rejection};
+use super::{Front, Job, PartId, Record, Rejection};
 
 /// How many outputs may wait for the store. Messages that come then are sent away, whatever they are: so a
 /// store that is stuck has no more to remember than this.
@@ -68,6 +68,16 @@ impl Outbox {
             true => self.gate(output),
             false => self.ready.push_back(output),
         }
+    }
+
+    /// Accepts a message of which there is nothing to store.
+    pub(super) fn reply_at_once(&mut self, ticket: Ticket) {
+        self.ready.push_back(Output::Reply { ticket, outcome: Ok(()) });
+    }
+
+    /// A part is needed.
+    pub(super) fn fetch(&mut self, part: PartId) {
+        self.ready.push_back(Output::Fetch { part });
     }
 
     fn gate(&mut self, output: Output) {

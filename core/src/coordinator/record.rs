@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::verified::{Body, Verified};
 use super::{
-    Coordinator, Input, InvalidSettings, Job, Outcome, Output, PersistId, Reject, Settings, Ticket,
+    Admission, Coordinator, Input, InvalidSettings, Job, Outcome, Output, PartDone, PartId,
+    PersistId, Reject, Settings, Shard, Ticket,
 };
 use crate::crypto::{PublicSigningKey, RootSeed};
 use crate::job::JobId;
@@ -36,6 +38,10 @@ pub enum Written {
     Resume,
     Skip,
     ChangeSettings(Box<Settings>),
+    Admit { ticket: u64, shard: Shard, admission: Admission },
+    Part { ticket: u64, done: PartDone },
+    ShardLost { shard: Shard },
+    Fetched { part: PartId, bytes: Option<Bytes> },
 }
 
 /// A verified message. A type of its own, so that nobody takes for verified what was only read.
@@ -127,6 +133,14 @@ impl Machine for Coordinator {
             Input::Resume => Written::Resume,
             Input::Skip => Written::Skip,
             Input::ChangeSettings(settings) => Written::ChangeSettings(settings.clone()),
+            Input::Admit { ticket, shard, admission } => {
+                Written::Admit { ticket: ticket.0, shard: *shard, admission: admission.clone() }
+            }
+            Input::Part { ticket, done } => Written::Part { ticket: ticket.0, done: done.clone() },
+            Input::ShardLost { shard } => Written::ShardLost { shard: *shard },
+            Input::Fetched { part, bytes } => {
+                Written::Fetched { part: *part, bytes: bytes.clone() }
+            }
         }
     }
 
@@ -149,6 +163,12 @@ impl Machine for Coordinator {
             Written::Resume => Input::Resume,
             Written::Skip => Input::Skip,
             Written::ChangeSettings(settings) => Input::ChangeSettings(settings),
+            Written::Admit { ticket, shard, admission } => {
+                Input::Admit { ticket: Ticket(ticket), shard, admission }
+            }
+            Written::Part { ticket, done } => Input::Part { ticket: Ticket(ticket), done },
+            Written::ShardLost { shard } => Input::ShardLost { shard },
+            Written::Fetched { part, bytes } => Input::Fetched { part, bytes },
         })
     }
 

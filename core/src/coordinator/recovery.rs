@@ -10,7 +10,7 @@ use super::phases::Stage;
 use super::settings::{InvalidSettings, Settings};
 use super::snapshot::{Saved, Snapshot};
 use super::state::State;
-use super::{GlobalModel, Phase, Record};
+use super::{GlobalModel, Large, LargePiece, Phase, Record};
 use crate::crypto::{Blake2b, RootSeed};
 use crate::time::Timestamp;
 
@@ -25,6 +25,8 @@ pub struct Recovery {
     model: Option<GlobalModel>,
     /// Nothing before the first record.
     state: Option<State>,
+    /// Records are taken without their large pieces: see [`Follower`](super::Follower).
+    without_large: bool,
 }
 
 /// Shows how far it is, and nothing that was collected.
@@ -58,6 +60,9 @@ pub enum RecoveryError {
     /// There is no aggregate, or one of another shape or number of models.
     #[error("the aggregate is missing, or is not the one of the accepted updates")]
     WrongAggregate,
+    /// A part does not follow the one of its shard before, or there are too many of them.
+    #[error("a part of the aggregate does not follow the one before")]
+    WrongPart,
     /// A vote is for a mask that is not there.
     #[error("a mask is missing, or is not the one that was voted for")]
     WrongMask,
@@ -81,7 +86,21 @@ pub enum ResumeError {
 impl Recovery {
     /// The recovery of a coordinator that has put out no record yet.
     pub fn new(root: RootSeed) -> Self {
-        Self { root, model: None, state: None }
+        Self { root, model: None, state: None, without_large: false }
+    }
+
+    /// Has records taken without their large pieces, but for global models.
+    pub(super) fn without_large(self) -> Self {
+        Self { without_large: true, state: self.state.map(State::without_large), ..self }
+    }
+
+    /// Has no record taken without its large piece from now on.
+    pub(super) fn with_large(self) -> Self {
+        Self { without_large: false, state: self.state.map(State::with_large), ..self }
+    }
+
+    pub(super) fn supply(&mut self, piece: &LargePiece, large: Large) -> Result<(), RecoveryError> {
+        self.state.as_mut().map_or(Ok(()), |state| state.supply(piece, large))
     }
 
     /// Sets the latest global model, if its record is not among those to come.
@@ -112,7 +131,6 @@ impl Recovery {
         self.state.as_ref().map_or(0, |state| state.reassembly().bytes())
     }
 
-    #[cfg(test)]
     pub(super) fn state(&self) -> Option<&State> {
         self.state.as_ref()
     }
@@ -129,7 +147,11 @@ impl Recovery {
             }
             None => {
                 let (root, model) = (self.root.clone(), self.model.take());
-                self.state = Some(State::first(root, model, &record)?);
+                let state = State::first(root, model, &record)?;
+                self.state = Some(match self.without_large {
+                    true => state.without_large(),
+                    false => state,
+                });
                 Ok(())
             }
         }
@@ -138,8 +160,17 @@ impl Recovery {
     /// What is there, as a coordinator is saved; the root seed alone if no round has begun.
     fn finish(self, elapsed: Duration) -> Result<Result<Saved, RootSeed>, RecoveryError> {
         let Some(state) = self.state else { return Ok(Err(self.root)) };
-        if let Stage::Update(update) = state.stage() {
-            update.check_aggregate(state.round())?;
+        match state.stage() {
+            Stage::Update(update) => {
+                update.check_aggregate(state.round(), state.parts())?;
+            }
+            Stage::Sum2(sum2) if !sum2.has_all_models(state.parts()) => {
+                return Err(RecoveryError::WrongAggregate);
+            }
+            Stage::Unmask(unmask) if !unmask.has_all_models(state.parts()) => {
+                return Err(RecoveryError::WrongAggregate);
+            }
+            _ => {}
         }
         let saved = state.saved(elapsed);
         Ok(Ok(Saved { reassembly: saved.reassembly.renumbered(), ..saved }))

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::Phase;
-use crate::crypto::Task;
+use crate::crypto::{PublicSigningKey, Task};
 use crate::message::{MessageError, ReassemblyError, Tag};
 use crate::problem::Problem;
 
@@ -75,6 +75,27 @@ pub enum Rejection {
     /// It was put together again and again, and that was lost each time. Nothing need be wrong with it.
     #[error("the message could not be processed: that is a fault of the coordinator")]
     NotProcessed,
+    /// No more updates can be reserved for the shard, or there are too many shards.
+    #[error("the replica has as many updates under way as it may: send the message again a little later")]
+    ShardFull,
+    /// The shard's part is for a round or phase that is over.
+    #[error("the round or phase is over that the part is for")]
+    PartOver,
+    /// The shard's part adds nobody or too many to the one before, or somebody twice, or has another number of models.
+    #[error(
+        "the part does not have as many models as its participants say, or more than it may add"
+    )]
+    PartCount,
+    /// The shard's part does not replace the one that was recorded last, or its name is taken.
+    #[error("the part does not follow the latest one of its replica")]
+    PartPredecessor,
+    /// The participant is not reserved for the shard: the machine is another one, or has believed the shard lost. Have
+    /// the participant admitted again.
+    #[error("the update of {participant} is not reserved for the replica: have it admitted again")]
+    NotReserved {
+        /// Who is not.
+        participant: PublicSigningKey,
+    },
     /// A chunk of a multipart message cannot be kept.
     #[error(transparent)]
     Chunk(#[from] ReassemblyError),
@@ -108,6 +129,11 @@ impl Rejection {
             Self::TooLate(_) => "too_late",
             Self::TooManyModels => "too_many_models",
             Self::NotProcessed => "not_processed",
+            Self::ShardFull => "shard_full",
+            Self::PartOver => "part_over",
+            Self::PartCount => "part_count",
+            Self::PartPredecessor => "part_predecessor",
+            Self::NotReserved { .. } => "not_reserved",
             Self::Chunk(error) => error.label(),
         }
     }
@@ -142,6 +168,12 @@ impl Rejection {
             Self::InProgress(_) => told(503, "The participant's message is being processed"),
             Self::NotProcessed => told(500, "The message could not be processed"),
             Self::StoreBehind => told(503, "The store is behind"),
+            Self::ShardFull => told(503, "The replica has too much to do"),
+            // No participant is told so: they are for the replica that has taken its message.
+            Self::PartOver => told(409, "The round or phase of the part is over"),
+            Self::PartCount => told(409, "The part has another number of models"),
+            Self::PartPredecessor => told(409, "The part does not follow the one before"),
+            Self::NotReserved { .. } => told(409, "The update is not reserved for the replica"),
             Self::NotEligible(_) | Self::UnknownSumParticipant => {
                 told(403, "The participant does not have this task in this round")
             }
@@ -161,7 +193,6 @@ const NOT_AUTHENTIC: &str = "not_authentic";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::PublicSigningKey;
 
     #[test]
     fn whatever_is_not_authentic_gets_the_same_answer() {
@@ -211,6 +242,11 @@ mod tests {
             (Rejection::TooLate(phase), 409),
             (Rejection::TooManyModels, 409),
             (Rejection::NotProcessed, 500),
+            (Rejection::ShardFull, 503),
+            (Rejection::PartOver, 409),
+            (Rejection::PartCount, 409),
+            (Rejection::PartPredecessor, 409),
+            (Rejection::NotReserved { participant: PublicSigningKey::new([1; 32]) }, 409),
             (Rejection::Chunk(ReassemblyError::Contradiction), 409),
             (Rejection::Chunk(ReassemblyError::TooLarge { actual: 2, max: 1 }), 413),
             (Rejection::Chunk(ReassemblyError::EmptyChunk), 400),

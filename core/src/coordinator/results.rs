@@ -65,6 +65,7 @@ impl Coordinator {
                 Ok(unmasked) => self.complete_round(unmasked),
                 Err(error) => self.fail(error.into()),
             },
+            (Running::Merge(parts), Outcome::Merged(sum)) => self.merged(parts, sum),
             (Running::Assemble { ticket, participant, split, .. }, Outcome::Assembled(message)) => {
                 match message {
                     Ok(message) => self.handle_message(ticket, message, Some(split)),
@@ -116,6 +117,7 @@ impl Coordinator {
                     self.unmask();
                 }
             }
+            Running::Merge(parts) => self.merge_again(parts),
             Running::Assemble { ticket, participant, split, losses } => {
                 if losses + 1 < MAX_LOSSES {
                     self.assemble(ticket, participant, split, losses + 1);
@@ -130,7 +132,7 @@ impl Coordinator {
 
     /// Whether the job that the phase waits for is given out once more after it was lost. If not the round has
     /// failed.
-    fn give_out_again(&mut self, job: JobKind) -> bool {
+    pub(super) fn give_out_again(&mut self, job: JobKind) -> bool {
         let times = self.under_way.lost();
         if times >= MAX_LOSSES {
             self.fail(RoundFailure::JobLost { job, times });

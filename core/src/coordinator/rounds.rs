@@ -3,6 +3,7 @@
 use super::io::{Event, RoundFailure};
 use super::machine::{Coordinator, Standing};
 use super::phases::Stage;
+use super::shards::{Merging, RESERVED_FOR};
 use super::underway::Running;
 use super::{Phase, Record, Rejection};
 use crate::message::Tag;
@@ -30,7 +31,10 @@ impl Coordinator {
                 self.end_phase();
             } else if elapsed >= time.max {
                 // Updates that came in time are waited for, if they can make the round.
-                let updating = self.under_way.updating().len() as u64;
+                let updating = match elapsed < time.max + RESERVED_FOR {
+                    true => self.under_way.updates(),
+                    false => self.under_way.updating(),
+                };
                 if updating > 0 && accepted + updating >= count.min {
                     return;
                 }
@@ -69,13 +73,23 @@ impl Coordinator {
         self.clock.restart();
         self.renew_context();
         let (round_id, phase) = (self.round_id(), self.phase());
+        self.end_merging();
         self.turn_down_updates(phase);
         self.show();
         self.outbox.event(Event::PhaseBegan { round_id, phase });
     }
 
+    /// Parts are added up as long as there are any.
+    fn end_merging(&mut self) {
+        if self.state.parts().is_empty() {
+            let merging = self.under_way.merging().take();
+            self.release(merging.as_ref().map_or(0, Merging::bytes), merging);
+        }
+    }
+
     fn turn_down_updates(&mut self, phase: Phase) {
-        let late = self.under_way.end_phase();
+        let (late, reserved) = self.under_way.end_phase();
+        self.release(reserved.bytes(), reserved);
         for update in &late {
             self.state.settle(&update.participant);
             let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
@@ -96,6 +110,7 @@ impl Coordinator {
                 self.record(record);
                 self.begun_phase();
                 self.unmask();
+                self.merge();
             }
             Some(Err(failure)) => self.fail(failure),
             None => {}
@@ -110,16 +125,23 @@ impl Coordinator {
         self.begun_phase();
     }
 
-    /// Gives out the job of the unmask phase.
+    /// Gives out the job of the unmask phase, if the whole sum is there.
     pub(super) fn unmask(&mut self) {
-        if let Stage::Unmask(unmask) = self.state.stage() {
-            self.job(unmask.work(), Running::Unmask);
+        let Stage::Unmask(unmask) = self.state.stage() else { return };
+        if !self.state.parts().is_empty() {
+            // The rest of the sum comes first.
+            return;
+        }
+        if let Some(work) = unmask.work() {
+            self.job(work, Running::Unmask);
         }
     }
 
     pub(super) fn stop(&mut self) {
         self.standing = Standing::Stopped;
         let phase = self.phase();
+        let merging = self.under_way.merging().take();
+        self.release(merging.as_ref().map_or(0, Merging::bytes), merging);
         self.turn_down_updates(phase);
         for running in self.under_way.end() {
             if let Running::Assemble { ticket, split, .. } = running {

@@ -11,6 +11,7 @@ use super::io::PersistId;
 use super::machine::{Coordinator, Standing};
 use super::phases::Stage;
 use super::settings::{InvalidSettings, Settings};
+use super::shards::Parts;
 use super::state::{Round, State};
 use super::underway::Split;
 use super::{GlobalModel, Record};
@@ -19,9 +20,23 @@ use crate::message::Reassembly;
 use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
 use crate::time::Timestamp;
 
-/// What a coordinator's snapshots begin with.
-const ENVELOPE: Envelope<Saved> =
-    Envelope { magic: *b"PETc", sealed_magic: *b"PETd", readers: &[read_bincode], writes: 1 };
+/// What a coordinator's snapshots begin with. Without parts of other replicas they have the form that they always
+/// had.
+const ENVELOPE: Envelope<Saved> = Envelope {
+    magic: *b"PETc",
+    sealed_magic: *b"PETd",
+    readers: &[read_bincode, read_with_parts],
+    writes: 1,
+};
+
+/// With parts.
+const WITH_PARTS: Envelope<(Saved, Parts)> =
+    Envelope { magic: *b"PETc", sealed_magic: *b"PETd", readers: &[], writes: 2 };
+
+fn read_with_parts(body: &[u8]) -> Result<Saved, EnvelopeError> {
+    let (saved, parts) = read_bincode(body)?;
+    Ok(Saved { parts, ..saved })
+}
 
 /// All of a coordinator that outlives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +49,9 @@ pub(super) struct Saved {
     pub(super) reassembly: Reassembly,
     /// The latest global model.
     pub(super) model: Option<GlobalModel>,
+    /// In a form of its own, if there are any.
+    #[serde(skip)]
+    pub(super) parts: Parts,
 }
 
 /// A coordinator's saved state: taken in little time, written when it suits. It holds the keys of all
@@ -62,12 +80,23 @@ impl Snapshot {
 
     /// Versioned bytes, secrets in the clear; wiped from memory when dropped.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        ENVELOPE.write(&self.saved)
+        match self.with_parts() {
+            None => ENVELOPE.write(&self.saved),
+            Some(saved) => WITH_PARTS.write(&saved),
+        }
     }
 
     /// Versioned bytes that only the key opens.
     pub fn seal(&self, key: &SnapshotKey) -> Vec<u8> {
-        ENVELOPE.seal(&self.saved, key)
+        match self.with_parts() {
+            None => ENVELOPE.seal(&self.saved, key),
+            Some(saved) => WITH_PARTS.seal(&saved, key),
+        }
+    }
+
+    fn with_parts(&self) -> Option<(Saved, Parts)> {
+        let parts = &self.saved.parts;
+        (!parts.is_empty()).then(|| (self.saved.clone(), parts.clone()))
     }
 }
 
@@ -133,6 +162,7 @@ impl Coordinator {
         // Nobody knows what was seen before.
         machine.show();
         machine.unmask();
+        machine.merge();
         if !is_failure_stored {
             // The confirmation was for the machine that was saved.
             machine.record(Record::RoundFailed { round_id: machine.round_id() });
@@ -147,7 +177,10 @@ impl Coordinator {
     pub fn snapshot(&self) -> Snapshot {
         let mut saved = self.state.saved(self.elapsed());
         match (self.standing, &mut saved.stage) {
-            (Standing::Stopped, stage) => *stage = Stage::Shutdown,
+            (Standing::Stopped, stage) => {
+                *stage = Stage::Shutdown;
+                saved.parts = Parts::default();
+            }
             (Standing::BetweenRounds, stage) => *stage = Stage::Idle,
             (Standing::InRound, Stage::Failure(failure)) => {
                 failure.record = self.outbox.last_record();

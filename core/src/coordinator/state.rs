@@ -10,8 +10,9 @@ use super::io::PersistId;
 use super::phases::{unexpected, Around, Failure, Stage, Sum};
 use super::recovery::RecoveryError;
 use super::settings::Settings;
+use super::shards::Parts;
 use super::snapshot::Saved;
-use super::{GlobalModel, Phase, Record};
+use super::{GlobalModel, Large, LargePiece, Phase, Record};
 use crate::crypto::{
     EncryptKeyPair, PublicSigningKey, Purpose, RootSeed, RoundSeed, SecretEncryptKey, Seed,
     SigningKeyPair,
@@ -88,6 +89,10 @@ pub(super) struct State {
     reassembly: Reassembly,
     /// The latest global model.
     model: Option<GlobalModel>,
+    /// Sums of other replicas that are not in the aggregate yet.
+    parts: Parts,
+    /// The aggregate and masks may be somewhere else. In no running machine.
+    without_large: bool,
 }
 
 impl State {
@@ -123,7 +128,18 @@ impl State {
         };
         let (round, keys) = Round::of(&root, *round_id, parameters, secret)?;
         let stage = Stage::Sum(Sum::default());
-        Ok(Self { root, round, keys, stage, reassembly: Reassembly::default(), model })
+        let (reassembly, parts, without_large) = Default::default();
+        Ok(Self { root, round, keys, stage, reassembly, model, parts, without_large })
+    }
+
+    /// Has records taken without their large pieces, but for global models.
+    pub(super) fn without_large(self) -> Self {
+        Self { without_large: true, ..self }
+    }
+
+    /// Has no record taken without its large piece from now on.
+    pub(super) fn with_large(self) -> Self {
+        Self { without_large: false, ..self }
     }
 
     /// Takes the next record. It takes as long whatever was collected; what is large and needed no more is
@@ -147,6 +163,7 @@ impl State {
                 if *round_id == self.round.id && phase != Phase::Idle =>
             {
                 garbage.add(stage.collected().bytes(), stage);
+                self.parts = Parts::default();
                 Stage::Failure(Failure::default())
             }
             Record::Chunk { participant, tag, chunk, reserved }
@@ -164,10 +181,11 @@ impl State {
                 stage
             }
             record => {
-                let Self { round, reassembly, model, .. } = self;
+                let Self { round, reassembly, model, parts, without_large, .. } = self;
+                let (garbage, without_large) = (&mut garbage, *without_large);
                 stage.apply(
                     record,
-                    &mut Around { round, reassembly, model, garbage: &mut garbage },
+                    &mut Around { round, reassembly, model, garbage, parts, without_large },
                 )?
             }
         };
@@ -190,6 +208,16 @@ impl State {
         &self.stage
     }
 
+    /// The sums of other replicas that are not in the aggregate yet.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Puts in what was somewhere else. No record tells of it: it is a part of one that was taken.
+    pub(super) fn supply(&mut self, piece: &LargePiece, large: Large) -> Result<(), RecoveryError> {
+        self.stage.supply(piece, large, &self.round)
+    }
+
     pub(super) fn model(&self) -> Option<&GlobalModel> {
         self.model.as_ref()
     }
@@ -203,22 +231,23 @@ impl State {
 impl State {
     /// As a snapshot has it, `elapsed` into the phase.
     pub(super) fn saved(&self, elapsed: Duration) -> Saved {
-        let Self { root, round, stage, reassembly, model, .. } = self.clone();
-        Saved { root, round, stage, elapsed, reassembly, model }
+        let Self { root, round, stage, reassembly, model, parts, .. } = self.clone();
+        Saved { root, round, stage, elapsed, reassembly, model, parts }
     }
 
     /// What was saved. The round is over if it does not fit together: nothing of a damaged state is gone on
     /// with.
     pub(super) fn restored(saved: Saved) -> Self {
-        let Saved { root, round, mut stage, reassembly, model, .. } = saved;
-        if !stage.collected().is_sound(&round) {
+        let Saved { root, round, mut stage, reassembly, model, mut parts, .. } = saved;
+        if !stage.collected().is_sound(&round, &parts) {
             stage = Stage::Idle;
+            parts = Parts::default();
         }
         if let Stage::Failure(failure) = &mut stage {
             *failure = Failure::default();
         }
         let keys = round_keys(&root, round.id);
-        Self { root, round, keys, stage, reassembly, model }
+        Self { root, round, keys, stage, reassembly, model, parts, without_large: false }
     }
 
     /// With another global model.

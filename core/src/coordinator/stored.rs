@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::GlobalModel;
+use super::{GlobalModel, PartId, Shard};
 use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
 use crate::mask::Aggregation;
 use crate::message::{LocalSeedDict, MessageId, OwnedChunk, Tag};
@@ -95,6 +95,22 @@ pub enum Record {
         /// The round's number.
         round_id: u64,
     },
+    /// A shard has stored a part of the aggregate: see [`Shard`]. The bytes of the part are not the record's.
+    Part {
+        /// Whose part.
+        shard: Shard,
+        /// Its name.
+        part: PartId,
+        /// The shard's part that it replaces: that may be forgotten.
+        predecessor: Option<PartId>,
+        /// Whose updates are in it that were not in the one before, with their sealed mask seeds.
+        seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
+    },
+    /// All parts are added up: they may be forgotten.
+    Merged {
+        /// The aggregate of all updates. Whoever stores it may forget the one before.
+        aggregation: Option<Arc<Aggregation>>,
+    },
 }
 
 /// Shows whom it is about, and nothing that was collected.
@@ -141,6 +157,16 @@ impl fmt::Debug for Record {
             Self::RoundFailed { round_id } => {
                 f.debug_struct("RoundFailed").field("round_id", round_id).finish()
             }
+            Self::Part { shard, part, predecessor, seeds } => f
+                .debug_struct("Part")
+                .field("shard", shard)
+                .field("part", part)
+                .field("predecessor", predecessor)
+                .field("seeds", seeds)
+                .finish(),
+            Self::Merged { aggregation } => {
+                f.debug_struct("Merged").field("aggregation", aggregation).finish()
+            }
         }
     }
 }
@@ -160,6 +186,16 @@ enum Small {
     Sum2Ended { digest: Digest },
     Model,
     RoundFailed { round_id: u64 },
+    Part(Part),
+    Merged,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Part {
+    shard: Shard,
+    part: PartId,
+    predecessor: Option<PartId>,
+    seeds: Vec<(PublicSigningKey, Arc<LocalSeedDict>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,6 +243,13 @@ impl Large {
     }
 }
 
+impl Large {
+    /// Reads an aggregate, as [`Large::to_bytes`] has written it.
+    pub(super) fn aggregation(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        AGGREGATE.read(bytes).map(|sum| Self::Aggregation(Arc::new(sum)))
+    }
+}
+
 impl GlobalModel {
     /// All of it, in a versioned form for storing.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -237,6 +280,8 @@ impl Record {
             Self::Sum2Ended { .. } => "sum2 phase ended",
             Self::Model(_) => "global model",
             Self::RoundFailed { .. } => "round failed",
+            Self::Part { .. } => "part of the aggregate",
+            Self::Merged { .. } => "parts added up",
         }
     }
 
@@ -253,14 +298,18 @@ impl Record {
             | Self::Chunk { .. }
             | Self::ChunksDropped { .. }
             | Self::Updates { .. }
-            | Self::Sum2 { .. } => false,
+            | Self::Sum2 { .. }
+            | Self::Part { .. }
+            | Self::Merged { .. } => false,
         }
     }
 
     /// The part that grows with the model, if it has one.
     pub fn large(&self) -> Option<Large> {
         match self {
-            Self::Updates { aggregation, .. } => aggregation.clone().map(Large::Aggregation),
+            Self::Updates { aggregation, .. } | Self::Merged { aggregation } => {
+                aggregation.clone().map(Large::Aggregation)
+            }
             Self::Sum2 { mask, .. } => mask.clone().map(Large::Mask),
             Self::Model(model) => Some(Large::Model(model.clone())),
             _ => None,
@@ -287,6 +336,10 @@ impl Record {
             Self::Sum2Ended { digest } => Small::Sum2Ended { digest },
             Self::Model(_) => Small::Model,
             Self::RoundFailed { round_id } => Small::RoundFailed { round_id },
+            Self::Part { shard, part, predecessor, seeds } => {
+                Small::Part(Part { shard, part, predecessor, seeds })
+            }
+            Self::Merged { .. } => Small::Merged,
         })
     }
 
@@ -319,6 +372,13 @@ impl Record {
                 Self::Model(GlobalModel::from_bytes(&large.ok_or_else(missing)?)?)
             }
             Small::RoundFailed { round_id } => Self::RoundFailed { round_id },
+            Small::Part(Part { shard, part, predecessor, seeds }) => {
+                Self::Part { shard, part, predecessor, seeds }
+            }
+            Small::Merged => {
+                let aggregation = large.map(|bytes| AGGREGATE.read(&bytes)).transpose()?;
+                Self::Merged { aggregation: aggregation.map(Arc::new) }
+            }
         })
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::io::Ticket;
 use super::jobs::Outcome;
+use super::shards::{FetchedPart, Merging, Reservations};
 use super::Job;
 use crate::crypto::PublicSigningKey;
 use crate::job::{JobId, Release, Watch, Work};
@@ -40,6 +41,7 @@ impl Update {
 pub(super) enum Running {
     Aggregate(Vec<Update>),
     Unmask,
+    Merge(Vec<FetchedPart>),
     Assemble {
         ticket: Option<Ticket>,
         participant: PublicSigningKey,
@@ -56,6 +58,7 @@ impl Running {
             (self, outcome),
             (Self::Aggregate(_), Outcome::Aggregated(_))
                 | (Self::Unmask, Outcome::Unmasked(_))
+                | (Self::Merge(_), Outcome::Merged(_))
                 | (Self::Assemble { .. }, Outcome::Assembled(_))
         )
     }
@@ -93,6 +96,10 @@ pub(super) struct UnderWay {
     updating: BTreeSet<PublicSigningKey>,
     /// Verified updates that wait for the running aggregation to end.
     queue: Vec<Update>,
+    /// Whose updates other replicas are working on.
+    reservations: Reservations,
+    /// The parts that are being added up.
+    merging: Option<Merging>,
     running: BTreeMap<JobId, Running>,
     last_job: u64,
     watch: Watch,
@@ -165,6 +172,8 @@ impl UnderWay {
         Self {
             updating: self.updating.clone(),
             queue: self.queue.clone(),
+            reservations: self.reservations.clone(),
+            merging: self.merging.clone(),
             running: self.running.clone(),
             last_job: self.last_job,
             watch: Watch::default(),
@@ -182,9 +191,38 @@ impl UnderWay {
         self.running.len()
     }
 
-    /// Whose updates are under way.
-    pub(super) fn updating(&self) -> &BTreeSet<PublicSigningKey> {
-        &self.updating
+    /// How many updates are under way here.
+    pub(super) fn updating(&self) -> u64 {
+        self.updating.len() as u64
+    }
+
+    /// How many updates are under way, here or at other replicas.
+    pub(super) fn updates(&self) -> u64 {
+        self.updating() + self.reservations.len() as u64
+    }
+
+    /// Whose updates other replicas are working on.
+    pub(super) fn reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
+    pub(super) fn reservations_mut(&mut self) -> &mut Reservations {
+        &mut self.reservations
+    }
+
+    /// Whether the participant's update is under way, here or at another replica.
+    pub(super) fn is_updating(&self, participant: &PublicSigningKey) -> bool {
+        self.updating.contains(participant) || self.reservations.contains(participant)
+    }
+
+    /// The parts that are being added up; nothing if none are.
+    pub(super) fn merging(&mut self) -> &mut Option<Merging> {
+        &mut self.merging
+    }
+
+    /// Whether parts are being added up.
+    pub(super) fn is_merging(&self) -> bool {
+        self.merging.is_some()
     }
 
     /// An update is to be aggregated.
@@ -219,28 +257,32 @@ impl UnderWay {
     pub(super) fn is_in_progress(&self, participant: &PublicSigningKey) -> bool {
         let is_assembled = |running: &Running| match running {
             Running::Assemble { participant: sender, .. } => sender == participant,
-            Running::Aggregate(_) | Running::Unmask => false,
+            Running::Aggregate(_) | Running::Unmask | Running::Merge(_) => false,
         };
-        self.updating.contains(participant) || self.running.values().any(is_assembled)
+        self.is_updating(participant) || self.running.values().any(is_assembled)
     }
 
-    /// A phase ends: nothing is waited for but messages that are put together, as they have to be answered.
-    /// Gives the updates that nobody will aggregate.
-    pub(super) fn end_phase(&mut self) -> Vec<Update> {
+    /// A phase ends: nothing is waited for but messages that are put together, as they have to be answered, and
+    /// parts that are added up. Gives the updates that nobody will aggregate, and the reservations.
+    pub(super) fn end_phase(&mut self) -> (Vec<Update>, Reservations) {
         self.updating.clear();
-        self.losses = 0;
+        let reserved = std::mem::take(&mut self.reservations);
         let mut late = std::mem::take(&mut self.queue);
-        let watch = &mut self.watch;
+        let (watch, is_merging) = (&mut self.watch, self.merging.is_some());
+        if !is_merging {
+            self.losses = 0;
+        }
         self.running.retain(|id, running| {
             match running {
                 Running::Aggregate(updates) => late.append(updates),
                 Running::Unmask => {}
-                Running::Assemble { .. } => return true,
+                Running::Merge(_) if !is_merging => {}
+                Running::Merge(_) | Running::Assemble { .. } => return true,
             }
             watch.end(*id);
             false
         });
-        late
+        (late, reserved)
     }
 
     /// Nothing is waited for any more. Gives what was.
@@ -258,7 +300,7 @@ impl UnderWay {
                     splits.extend(updates.iter().filter_map(Update::split));
                 }
                 Running::Assemble { participant, split, .. } => splits.push((participant, split)),
-                Running::Unmask => {}
+                Running::Unmask | Running::Merge(_) => {}
             }
         }
         splits

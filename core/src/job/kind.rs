@@ -25,6 +25,8 @@ pub enum JobKind {
     Assemble,
     /// Adds updates to the aggregate.
     Aggregate,
+    /// Adds the sums of other replicas to the aggregate.
+    Merge,
     /// Takes the mask off the aggregate: this makes the global model.
     Unmask,
     /// Frees much memory at once.
@@ -64,7 +66,7 @@ pub enum JobClass {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MakeSum,
         Self::MaskModel,
         Self::AddMasks,
@@ -74,6 +76,7 @@ impl JobKind {
         Self::CheckCertificate,
         Self::Assemble,
         Self::Aggregate,
+        Self::Merge,
         Self::Unmask,
         Self::FreeMemory,
         Self::CheckRoster,
@@ -94,6 +97,7 @@ impl JobKind {
             | Self::ReadModel
             | Self::CheckCertificate
             | Self::Assemble
+            | Self::Merge
             | Self::FreeMemory
             | Self::CheckRoster
             | Self::CheckAnnouncements
@@ -121,6 +125,7 @@ impl JobKind {
             Self::CheckCertificate => "check certificate",
             Self::Assemble => "assemble multipart message",
             Self::Aggregate => "aggregate updates",
+            Self::Merge => "merge parts of the aggregate",
             Self::Unmask => "unmask global model",
             Self::FreeMemory => "free memory",
             Self::CheckRoster => "check roster",
@@ -145,6 +150,7 @@ impl JobKind {
             Self::CheckCertificate => "check_certificate",
             Self::Assemble => "assemble",
             Self::Aggregate => "aggregate",
+            Self::Merge => "merge",
             Self::Unmask => "unmask",
             Self::FreeMemory => "free_memory",
             Self::CheckRoster => "check_roster",

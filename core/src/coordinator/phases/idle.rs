@@ -9,7 +9,7 @@ pub(super) struct Idle;
 
 impl Collected for Idle {
     /// A machine rests here only when it is paused, and that is not saved.
-    fn is_sound(&self, _: &super::Round) -> bool {
+    fn is_sound(&self, _: &super::Round, _: &super::Parts) -> bool {
         false
     }
 }

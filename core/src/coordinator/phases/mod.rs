@@ -7,6 +7,7 @@
 
 mod failure;
 mod idle;
+mod optional_sum;
 mod shutdown;
 mod sum;
 mod sum2;
@@ -22,9 +23,10 @@ use super::garbage::Garbage;
 use super::phase::Phase;
 use super::recovery::RecoveryError;
 use super::settings::{CountRange, Settings, TimeRange};
+use super::shards::Parts;
 use super::state::Round;
-use super::{GlobalModel, Record, Rejection, RoundFailure};
-use crate::crypto::PublicSigningKey;
+use super::{GlobalModel, Large, LargePiece, Record, Rejection, RoundFailure};
+use crate::crypto::{Blake2b, Digest, PublicSigningKey};
 use crate::mask::Aggregation;
 use crate::message::{Reassembly, Tag};
 use crate::round::{SeedDict, SumDict};
@@ -113,10 +115,10 @@ pub(super) trait Collected {
         None
     }
 
-    /// Whether what was saved of it is of the round's shape.
-    fn is_sound(&self, round: &Round) -> bool {
+    /// Whether what was saved of it is of the round's shape, and goes together with the parts.
+    fn is_sound(&self, round: &Round, parts: &Parts) -> bool {
         let _ = round;
-        true
+        parts.is_empty()
     }
 
     /// How it ends, when it is time: by a record, unless the round fails. Nothing if only something else than
@@ -133,6 +135,10 @@ pub(super) struct Around<'a> {
     pub(super) reassembly: &'a mut Reassembly,
     pub(super) model: &'a mut Option<GlobalModel>,
     pub(super) garbage: &'a mut Garbage,
+    /// Sums of other replicas that are not in the aggregate yet.
+    pub(super) parts: &'a mut Parts,
+    /// The aggregate and masks may be somewhere else: see [`State::without_large`](super::state::State::without_large).
+    pub(super) without_large: bool,
 }
 
 impl Around<'_> {
@@ -170,6 +176,55 @@ impl Stage {
         }
     }
 
+    /// What of it is somewhere else; `winner` is the mask that was chosen.
+    pub(super) fn lacks(&self, winner: Option<Digest>, parts: &Parts) -> Vec<LargePiece> {
+        let (aggregation, masks) = match self {
+            Self::Update(update) => (update.lacks_aggregation(parts), Vec::new()),
+            Self::Sum2(sum2) => (sum2.lacks_aggregation(parts), sum2.lacks_masks().collect()),
+            Self::Unmask(unmask) => {
+                let mask = winner.filter(|_| unmask.lacks_mask());
+                (unmask.lacks_aggregation(parts), mask.into_iter().collect())
+            }
+            Self::Idle | Self::Sum(_) | Self::Failure(_) | Self::Shutdown => (false, Vec::new()),
+        };
+        let aggregation = aggregation.then_some(LargePiece::Aggregation);
+        aggregation.into_iter().chain(masks.into_iter().map(LargePiece::Mask)).collect()
+    }
+
+    /// Puts in what was somewhere else.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub(super) fn supply(
+        &mut self,
+        piece: &LargePiece,
+        large: Large,
+        round: &Round,
+    ) -> Result<(), RecoveryError> {
+        match (piece, large) {
+            (LargePiece::Aggregation, Large::Aggregation(sum)) if round.fits(&sum) => match self {
+                Self::Update(update) => update.supply_aggregation(sum),
+                Self::Sum2(sum2) => sum2.supply_aggregation(sum),
+                Self::Unmask(unmask) => unmask.supply_aggregation(sum),
+                Self::Idle | Self::Sum(_) | Self::Failure(_) | Self::Shutdown => {}
+            },
+            (LargePiece::Aggregation, _) => return Err(RecoveryError::WrongAggregate),
+            (LargePiece::Mask(digest), Large::Mask(mask)) if Blake2b::hash(&[&mask]) == *digest => {
+                match self {
+                    Self::Sum2(sum2) => sum2.supply_mask(digest, mask),
+                    Self::Unmask(unmask) => unmask.supply_mask(mask),
+                    Self::Idle
+                    | Self::Sum(_)
+                    | Self::Update(_)
+                    | Self::Failure(_)
+                    | Self::Shutdown => {}
+                }
+            }
+            (LargePiece::Mask(_), _) => return Err(RecoveryError::WrongMask),
+        }
+        Ok(())
+    }
+
     /// The phase after a record that is about this one.
     ///
     /// # Errors
@@ -198,6 +253,27 @@ impl fmt::Debug for Stage {
 
 pub(super) fn unexpected(record: &Record, phase: Phase) -> RecoveryError {
     RecoveryError::Unexpected { record: record.name(), phase }
+}
+
+/// The aggregate once the parts are in it.
+fn merged(
+    own: Option<Arc<Aggregation>>,
+    merged: Option<&Arc<Aggregation>>,
+    around: &mut Around<'_>,
+) -> Result<Option<Arc<Aggregation>>, RecoveryError> {
+    let parts = std::mem::take(around.parts);
+    let models = own.as_deref().map_or(0, Aggregation::nb_models).saturating_add(parts.models());
+    let fits = match merged {
+        // How many of its own the coordinator had is not known without its own sum.
+        Some(sum) if around.without_large => around.round.fits(sum),
+        Some(sum) => around.round.fits(sum) && sum.nb_models() == models,
+        None => around.without_large,
+    };
+    if parts.is_empty() || !fits {
+        return Err(RecoveryError::WrongAggregate);
+    }
+    around.garbage.add(own.as_deref().map_or(0, aggregate_bytes), own);
+    Ok(merged.cloned())
 }
 
 fn once(is_new: bool, phase: Phase) -> Result<(), RecoveryError> {

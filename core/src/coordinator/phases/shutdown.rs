@@ -8,7 +8,7 @@ pub(super) const FACTS: Facts = Facts { name: "shutdown", ..NO_MESSAGES };
 pub(super) struct Shutdown;
 
 impl Collected for Shutdown {
-    fn is_sound(&self, _: &super::Round) -> bool {
+    fn is_sound(&self, _: &super::Round, _: &super::Parts) -> bool {
         false
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{aggregate_bytes, once, unexpected, Around, Collected, Facts, Stage, Unmask};
+use super::{aggregate_bytes, merged, once, unexpected, Around, Collected, Facts, Stage, Unmask};
 use crate::coordinator::settings::Settings;
+use crate::coordinator::shards::Parts;
 use crate::coordinator::state::Round;
 use crate::coordinator::{Phase, Record, RecoveryError, Rejection, RoundFailure};
 use crate::crypto::{Digest, PublicSigningKey};
@@ -29,7 +30,9 @@ pub(super) const FACTS: Facts = Facts {
 pub(in crate::coordinator) struct Sum2 {
     sum_dict: Arc<SumDict>,
     seeds: Arc<SeedDict>,
-    aggregation: Arc<Aggregation>,
+    /// Nothing while it is somewhere else.
+    #[serde(with = "super::optional_sum")]
+    aggregation: Option<Arc<Aggregation>>,
     voters: BTreeSet<PublicSigningKey>,
     votes: BTreeMap<Digest, Vote>,
 }
@@ -37,6 +40,7 @@ pub(in crate::coordinator) struct Sum2 {
 /// A mask, and how many sum participants have sent it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Vote {
+    /// Empty while it is somewhere else.
     mask: Bytes,
     count: u64,
 }
@@ -52,7 +56,7 @@ impl Sum2 {
     pub(super) fn new(
         sum_dict: Arc<SumDict>,
         seeds: SeedDict,
-        aggregation: Arc<Aggregation>,
+        aggregation: Option<Arc<Aggregation>>,
     ) -> Self {
         let (voters, votes) = Default::default();
         Self { sum_dict, seeds: Arc::new(seeds), aggregation, voters, votes }
@@ -99,6 +103,38 @@ impl Sum2 {
         }
     }
 
+    /// The aggregate without the parts; nothing if all is in those.
+    pub(in crate::coordinator) fn aggregation(&self) -> Option<&Arc<Aggregation>> {
+        self.aggregation.as_ref()
+    }
+
+    /// Whether the aggregate is the one of all updates, together with the parts.
+    pub(in crate::coordinator) fn has_all_models(&self, parts: &Parts) -> bool {
+        let own = self.aggregation.as_ref().map_or(0, |sum| sum.nb_models());
+        own.checked_add(parts.models()) == Some(self.seeds.len() as u64)
+    }
+
+    /// Whether the aggregate is somewhere else.
+    pub(super) fn lacks_aggregation(&self, parts: &Parts) -> bool {
+        self.aggregation.is_none() && self.seeds.len() as u64 != parts.models()
+    }
+
+    /// The masks that are somewhere else.
+    pub(super) fn lacks_masks(&self) -> impl Iterator<Item = Digest> + '_ {
+        let lacking = self.votes.iter().filter(|(_, vote)| vote.mask.is_empty());
+        lacking.map(|(digest, _)| *digest)
+    }
+
+    pub(super) fn supply_aggregation(&mut self, aggregation: Arc<Aggregation>) {
+        self.aggregation = Some(aggregation);
+    }
+
+    pub(super) fn supply_mask(&mut self, digest: &Digest, mask: Bytes) {
+        if let Some(vote) = self.votes.get_mut(digest) {
+            vote.mask = mask;
+        }
+    }
+
     pub(super) fn apply(
         mut self,
         record: &Record,
@@ -112,15 +148,22 @@ impl Sum2 {
                     (None, Some(mask)) => {
                         self.votes.insert(*digest, Vote { mask: mask.clone(), count: 1 });
                     }
+                    (None, None) if around.without_large => {
+                        self.votes.insert(*digest, Vote { mask: Bytes::new(), count: 1 });
+                    }
                     _ => return Err(RecoveryError::WrongMask),
                 }
                 around.accepted(participant);
                 Ok(Stage::Sum2(self))
             }
+            Record::Merged { aggregation } => {
+                self.aggregation = merged(self.aggregation, aggregation.as_ref(), around)?;
+                Ok(Stage::Sum2(self))
+            }
             Record::Sum2Ended { digest } => {
                 let Vote { mask, count } =
                     self.votes.remove(digest).ok_or(RecoveryError::WrongMask)?;
-                let unmask = Unmask::new(self.aggregation.clone(), mask, count);
+                let unmask = Unmask::new(self.aggregation, mask, count, self.seeds.len() as u64);
                 // The aggregate is no garbage, but the rest is.
                 let Self { sum_dict, seeds, voters, votes, .. } = self;
                 let bytes = seeds_bytes(&sum_dict, &seeds) + votes_bytes(&votes);
@@ -139,7 +182,7 @@ impl Collected for Sum2 {
 
     fn bytes(&self) -> usize {
         seeds_bytes(&self.sum_dict, &self.seeds)
-            + aggregate_bytes(&self.aggregation)
+            + self.aggregation.as_deref().map_or(0, aggregate_bytes)
             + votes_bytes(&self.votes)
     }
 
@@ -155,8 +198,8 @@ impl Collected for Sum2 {
         self.voters.contains(participant).then_some(Rejection::DuplicateSum2)
     }
 
-    fn is_sound(&self, round: &Round) -> bool {
-        round.fits(&self.aggregation)
+    fn is_sound(&self, round: &Round, parts: &Parts) -> bool {
+        self.aggregation.as_deref().map_or(!parts.is_empty(), |sum| round.fits(sum))
     }
 
     fn end(&self, settings: &Settings) -> Option<Result<Record, RoundFailure>> {

@@ -1,6 +1,5 @@
 //! Update participants send masked models, and the seeds of their masks sealed for each sum participant.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{aggregate_bytes, once, unexpected, Around, Collected, Facts, Stage, Sum2};
 use crate::coordinator::settings::Settings;
+use crate::coordinator::shards::Parts;
 use crate::coordinator::state::Round;
 use crate::coordinator::{Phase, Record, RecoveryError, Rejection, RoundFailure};
 use crate::crypto::PublicSigningKey;
 use crate::mask::Aggregation;
-use crate::message::{Tag, SEED_ENTRY_LENGTH};
+use crate::message::{LocalSeedDict, Tag, SEED_ENTRY_LENGTH};
 use crate::round::{SeedDict, SumDict};
 
 pub(super) const FACTS: Facts = Facts {
@@ -37,12 +37,13 @@ impl Update {
         Self { sum_dict: Arc::new(sum_dict), seeds: SeedDict::new(), aggregation: None }
     }
 
-    /// Whether an update may be worked on, so late in the phase and while those of others are: it takes a job
-    /// to add it up, and the record comes after that.
+    /// Whether an update may be worked on, so late in the phase and while so many of others are: it takes a job
+    /// to add it up, or another replica does it, and the record comes after that.
     pub(in crate::coordinator) fn admit(
         &self,
         participant: &PublicSigningKey,
-        updating: &BTreeSet<PublicSigningKey>,
+        is_under_way: bool,
+        under_way: u64,
         elapsed: Duration,
         round: &Round,
         settings: &Settings,
@@ -50,10 +51,10 @@ impl Update {
         if let Some(duplicate) = self.duplicate(participant) {
             return Err(duplicate);
         }
-        if updating.contains(participant) {
+        if is_under_way {
             return Err(Rejection::InProgress(Tag::Update));
         }
-        let count = self.accepted() + updating.len() as u64;
+        let count = self.accepted() + under_way;
         if count >= settings.update.count.max {
             return Err(Rejection::Full(Phase::Update));
         }
@@ -67,9 +68,33 @@ impl Update {
         Ok(())
     }
 
-    /// The sum of the accepted updates; nothing before the first.
+    /// Whether the participant's update is accepted.
+    pub(in crate::coordinator) fn counts(&self, participant: &PublicSigningKey) -> bool {
+        self.seeds.contains(participant)
+    }
+
+    /// Whether there are as many seeds as sum participants. Whose they are was checked when the message was opened.
+    pub(in crate::coordinator) fn has_seed_for_each(&self, seeds: &LocalSeedDict) -> bool {
+        seeds.sum_participants().len() == self.sum_dict.len()
+    }
+
+    /// How many of the accepted updates are in no part: they are in the aggregate.
+    fn own(&self, parts: &Parts) -> Option<u64> {
+        self.accepted().checked_sub(parts.models())
+    }
+
+    /// The sum of the accepted updates that are in no part; nothing before the first.
     pub(in crate::coordinator) fn aggregation(&self) -> Option<&Arc<Aggregation>> {
         self.aggregation.as_ref()
+    }
+
+    /// Whether there is an aggregate that is somewhere else.
+    pub(super) fn lacks_aggregation(&self, parts: &Parts) -> bool {
+        self.aggregation.is_none() && self.own(parts) != Some(0)
+    }
+
+    pub(super) fn supply_aggregation(&mut self, aggregation: Arc<Aggregation>) {
+        self.aggregation = Some(aggregation);
     }
 
     /// As if a disk had made something else of it.
@@ -81,15 +106,16 @@ impl Update {
         }
     }
 
-    /// The aggregate, if it is the one of the accepted updates; nothing if there are none.
+    /// The aggregate, if it is the one of the accepted updates that are in no part; nothing if there are none.
     pub(in crate::coordinator) fn check_aggregate(
         &self,
         round: &Round,
+        parts: &Parts,
     ) -> Result<Option<&Arc<Aggregation>>, RecoveryError> {
         let aggregation = self.aggregation();
         let models = aggregation.map_or(0, |sum| sum.nb_models());
         let fits = aggregation.is_none_or(|sum| round.fits(sum));
-        match fits && models == self.accepted() {
+        match fits && Some(models) == self.own(parts) {
             true => Ok(aggregation),
             false => Err(RecoveryError::WrongAggregate),
         }
@@ -110,10 +136,22 @@ impl Update {
                 around.garbage.add(old.as_deref().map_or(0, aggregate_bytes), old);
                 Ok(Stage::Update(self))
             }
+            Record::Part { shard, part, predecessor, seeds } => {
+                around.parts.replace(*shard, *predecessor, *part, seeds.len() as u64)?;
+                for (participant, column) in seeds {
+                    once(self.seeds.insert(*participant, column.clone()), Phase::Update)?;
+                    around.accepted(participant);
+                }
+                Ok(Stage::Update(self))
+            }
             Record::UpdateEnded => {
-                let aggregation = self.check_aggregate(around.round)?.cloned();
-                let aggregation = aggregation.ok_or(RecoveryError::WrongAggregate)?;
-                Ok(Stage::Sum2(Sum2::new(self.sum_dict, self.seeds, aggregation)))
+                if !around.without_large {
+                    let own = self.check_aggregate(around.round, around.parts)?;
+                    if own.is_none() && around.parts.is_empty() {
+                        return Err(RecoveryError::WrongAggregate);
+                    }
+                }
+                Ok(Stage::Sum2(Sum2::new(self.sum_dict, self.seeds, self.aggregation)))
             }
             _ => Err(unexpected(record, Phase::Update)),
         }
@@ -138,8 +176,8 @@ impl Collected for Update {
         self.seeds.contains(participant).then_some(Rejection::DuplicateUpdate)
     }
 
-    fn is_sound(&self, round: &Round) -> bool {
-        self.check_aggregate(round).is_ok()
+    fn is_sound(&self, round: &Round, parts: &Parts) -> bool {
+        self.check_aggregate(round, parts).is_ok()
     }
 
     fn end(&self, _: &Settings) -> Option<Result<Record, RoundFailure>> {

@@ -101,9 +101,7 @@ proptest! {
         let mut records = std::mem::take(&mut fixture.records);
         for (number, step) in steps.into_iter().enumerate() {
             if crashes.contains(&number) {
-                let now = fixture.now;
-                fixture = Fixture::resume(fixture.recovery.unwrap(), Duration::ZERO, narrow());
-                (fixture.now, fixture.storing, fixture.working) = (now, storing, working);
+                fixture = fixture.crashed(narrow());
             }
             take(&mut fixture, step);
             records.append(&mut fixture.records);

@@ -156,6 +156,7 @@ fn every_label_of_a_failure_is_listed() {
         too_few(Phase::Sum2),
         too_few(Phase::Unmask),
         RoundFailure::JobLost { job: crate::job::JobKind::Unmask, times: 5 },
+        RoundFailure::PartLost { part: PartId::new([1; 16]), fault: PartFault::Missing },
         RoundFailure::Skipped,
         RoundFailure::NoMask,
         RoundFailure::TiedMasks { masks: 2, votes: 1 },

@@ -1,10 +1,13 @@
 //! A coordinator with its surroundings: what is put out is done at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::sender::Sender;
+use crate::coordinator::machine::Standing;
 use crate::coordinator::settings::tests::settings;
 use crate::coordinator::snapshot::Saved;
 use crate::coordinator::state::State;
@@ -30,6 +33,12 @@ pub(super) struct Fixture {
     /// What the records add up to; nothing if the machine did not begin with them.
     pub(super) recovery: Option<Recovery>,
     pub(super) records: Vec<Record>,
+    /// The parts that shards have stored, and those that were asked for and not handed in.
+    pub(super) parts: BTreeMap<PartId, Bytes>,
+    pub(super) fetches: Vec<PartId>,
+    pub(super) fetching: bool,
+    /// A replica that does not lead; nothing if it has not seen all records.
+    pub(super) followed: Option<Followed>,
     pub(super) models: Vec<GlobalModel>,
 }
 
@@ -37,7 +46,10 @@ impl Fixture {
     pub(super) fn new(settings: Settings) -> Self {
         let root = RootSeed::new([1; 32]);
         let machine = Coordinator::new(settings, root.clone(), Timestamp::ZERO).unwrap();
-        Self::around(machine, Some(Recovery::new(root)), Timestamp::ZERO).drained()
+        let recovery = Some(Recovery::new(root.clone()));
+        let mut fixture = Self::around(machine, recovery, Timestamp::ZERO);
+        fixture.followed = Some(Followed::new(root));
+        fixture.drained()
     }
 
     /// The coordinator that goes on from records.
@@ -45,6 +57,17 @@ impl Fixture {
         let now = Timestamp::ZERO;
         let machine = Coordinator::resume(recovery.clone(), elapsed, settings, now).unwrap();
         Self::around(machine, Some(recovery), now).drained()
+    }
+
+    /// The coordinator that goes on from the records of this one, at once.
+    pub(super) fn crashed(self, settings: Settings) -> Self {
+        let recovery = self.recovery.expect("its records are known");
+        let machine = Coordinator::resume(recovery.clone(), TIME / 2, settings, self.now).unwrap();
+        let mut new = Self::around(machine, Some(recovery), self.now);
+        (new.storing, new.working, new.fetching) = (self.storing, self.working, self.fetching);
+        (new.followed, new.parts) = (self.followed, self.parts);
+        (new.tickets, new.models) = (self.tickets, self.models);
+        new.drained()
     }
 
     /// The coordinator that goes on from a snapshot.
@@ -69,6 +92,10 @@ impl Fixture {
             tickets: 0,
             recovery,
             records: Vec::new(),
+            parts: BTreeMap::new(),
+            fetches: Vec::new(),
+            fetching: true,
+            followed: None,
             models: Vec::new(),
         }
     }
@@ -115,6 +142,13 @@ impl Fixture {
                     self.replies.push((ticket, outcome));
                     continue;
                 }
+                Output::Fetch { part } if self.fetching => {
+                    Input::Fetched { part, bytes: self.parts.get(&part).cloned() }
+                }
+                Output::Fetch { part } => {
+                    self.fetches.push(part);
+                    continue;
+                }
                 Output::Event(event) => {
                     self.events.push(event);
                     continue;
@@ -134,6 +168,9 @@ impl Fixture {
         if let Some(recovery) = &mut self.recovery {
             recovery.apply(read_back(&record)).unwrap();
         }
+        if let Some(followed) = &mut self.followed {
+            followed.record(&record);
+        }
     }
 
     /// At every moment the state is what the records add up to. There is no other way to change it.
@@ -141,6 +178,9 @@ impl Fixture {
         let Some(recovery) = &self.recovery else { return };
         let [fresh, state] = [recovery.state().unwrap(), &self.machine.state].map(recorded);
         assert!(fresh == state, "{recovery:?} is not {:?}", self.machine);
+        if let Some(followed) = &self.followed {
+            followed.check(&self.machine);
+        }
     }
 
     /// Lets time pass.
@@ -210,6 +250,56 @@ impl Fixture {
 
     pub(super) fn sums(&self) -> SumDict {
         SumDict::from_bytes(&self.front.answer(&Call::Sums).unwrap().body).unwrap()
+    }
+}
+
+/// A replica that does not lead. It gets the large pieces of records when it has to take the place of the one that
+/// leads; all but global models, which it publishes.
+#[derive(Clone)]
+pub(super) struct Followed {
+    follower: Follower,
+    front: Front,
+    large: BTreeMap<LargePiece, Bytes>,
+}
+
+impl Followed {
+    fn new(root: RootSeed) -> Self {
+        let (front, large) = (Front::new(), BTreeMap::new());
+        Self { follower: Follower::new(root, None), front, large }
+    }
+
+    fn record(&mut self, record: &Record) {
+        let large = record.large().map(|large| Bytes::from(large.to_bytes().into_owned()));
+        let model = large.clone().filter(|_| matches!(record, Record::Model(_)));
+        let known = match (record, large) {
+            (Record::Updates { .. } | Record::Merged { .. }, Some(large)) => {
+                Some((LargePiece::Aggregation, large))
+            }
+            (Record::Sum2 { digest, .. }, Some(mask)) => Some((LargePiece::Mask(*digest), mask)),
+            _ => None,
+        };
+        self.large.extend(known);
+        let small = Record::from_bytes(&record.to_bytes(), model).unwrap();
+        if let Some(front) = self.follower.apply(small).unwrap() {
+            self.front = front;
+        }
+    }
+
+    /// It publishes the same, and could take the machine's place.
+    fn check(&self, machine: &Coordinator) {
+        assert_eq!(self.front.to_bytes(), self.follower.front().to_bytes());
+        if machine.standing == Standing::InRound {
+            let front = Front::of(machine.context.clone(), machine.state.model().cloned());
+            assert!(self.front.to_bytes() == front.to_bytes(), "{:?} is not {front:?}", self.front);
+        }
+        let mut follower = self.follower.clone();
+        for piece in self.follower.missing() {
+            assert!(follower.clone().into_recovery().is_err());
+            follower.supply(&piece, self.large[&piece].clone()).unwrap();
+        }
+        let recovery = follower.into_recovery().unwrap();
+        let [fresh, state] = [recovery.state().unwrap(), &machine.state].map(recorded);
+        assert!(fresh == state, "the follower's {recovery:?} is not {machine:?}");
     }
 }
 

@@ -81,6 +81,14 @@ impl Sender {
         self.seal(Tag::Update, false, &self.update_payload(sums, &masked))
     }
 
+    /// An update with a model of its own.
+    pub(super) fn update_of(&self, sums: &SumDict, weight: f32) -> Vec<u8> {
+        let (config, one) = (self.parameters.mask_config, Scalar::from_f64(1.0).unwrap());
+        let model = Model::F32(vec![weight; 4]);
+        let masked = mask_model(&self.seed(), config, &one, &model).unwrap().0;
+        self.seal(Tag::Update, false, &self.update_payload(sums, &masked))
+    }
+
     /// One of three chunks of an update message; every other message is damaged.
     pub(super) fn chunk_of_update(&self, sums: &SumDict, number: u64) -> Vec<u8> {
         let masked = self.masked(self.parameters.mask_config.vect, 4, 1.0);
