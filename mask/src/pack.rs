@@ -99,6 +99,10 @@ mod x86 {
         // SAFETY: a primitive integer is as good as its bytes, any of which make one.
         let whole =
             unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), len) };
+        if width == P::BYTES {
+            whole.copy_from_slice(bytes);
+            return numbers.len();
+        }
         match level {
             Level::Portable => 0,
             // SAFETY: the level shows that the processor has the instructions.
@@ -118,6 +122,10 @@ mod x86 {
         let len = size_of_val(numbers);
         // SAFETY: a primitive integer has no bytes that are not initialized.
         let whole = unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), len) };
+        if width == P::BYTES {
+            bytes.copy_from_slice(whole);
+            return numbers.len();
+        }
         match level {
             Level::Portable => 0,
             // SAFETY: the level shows that the processor has the instructions.

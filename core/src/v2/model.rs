@@ -11,21 +11,12 @@ pub fn weights_of_a_leaf(data_type: DataType) -> usize {
     TREE_LEAF / array::weight_len(data_type)
 }
 
-/// The hash of the leaf at this place: of its weights, little-endian, as in the short form of a model. About 0.1 ms to
-/// 0.5 ms.
+/// The hash of the leaf at this place: of its weights, little-endian, as in the short form of a model. About 0.1 ms.
 pub fn model_leaf(model: &Model, at: usize) -> Digest {
     let most = weights_of_a_leaf(model.data_type());
     let start = at.saturating_mul(most).min(model.len());
     let range = start..model.len().min(start + most);
-    let piece = match model {
-        Model::F32(weights) => Model::F32(weights[range].to_vec()),
-        Model::F64(weights) => Model::F64(weights[range].to_vec()),
-        Model::I32(weights) => Model::I32(weights[range].to_vec()),
-        Model::I64(weights) => Model::I64(weights[range].to_vec()),
-    };
-    let mut bytes = Vec::new();
-    array::write_weights(&piece, &mut bytes);
-    Digest::new(tree::leaf(&bytes))
+    Digest::new(tree::leaf(&model.range(range).bytes()))
 }
 
 /// How many leaves a model has.

@@ -1,8 +1,9 @@
 //! Encoding scaled weights as numbers, exactly: `floor((clamp(s * w, -A, A) + A) * E)` (spec section 5).
 //!
 //! A is an integer, so this is `A * E + floor(s * w * E)` within the bounds. A weight is `±m * 2^e` with an integer m
-//! of at most 64 bits, and `s * E` is a rational number. [`fixed`] does nearly all of it; [`exact`] the rest.
+//! of at most 64 bits, and `s * E` is a rational number. [`double`] and [`fixed`] do nearly all of it; [`exact`] the rest.
 
+mod double;
 mod exact;
 mod factor;
 mod fixed;
@@ -18,6 +19,7 @@ use super::config::MaskConfig;
 use super::element::Element;
 use crate::model::Scalar;
 use crate::simd::Level;
+use double::Doubles;
 use exact::Exact;
 use factor::Factor;
 use fixed::{Flags, Lanes128, Lanes64};
@@ -64,6 +66,7 @@ pub(crate) struct Encoder<E: Element, W: Weight> {
 }
 
 enum Lanes {
+    Double(Doubles),
     Narrow(Lanes64),
     Wide(Lanes128),
     /// Everything takes the exact path.
@@ -87,6 +90,7 @@ impl Clamped {
 
 impl<E: Element, W: Weight> Encoder<E, W> {
     /// Which lanes are of use with these types: the others need not even be compiled.
+    const DOUBLE: bool = W::IS_FLOAT && W::BITS < 32 && E::BYTES <= 8;
     const NARROW: bool = W::BITS <= 32 && E::BYTES <= 16;
     const WIDE: bool = (W::BITS > 32 || !W::IS_FLOAT) && E::BYTES <= 24;
 
@@ -97,7 +101,10 @@ impl<E: Element, W: Weight> Encoder<E, W> {
         let bound = (!scalar.is_zero()).then(|| config.add_shift() / scalar);
         let limit = W::limit(bound.as_ref());
         let mut lanes = Lanes::None;
-        if const { Self::NARROW } {
+        if const { Self::DOUBLE } {
+            lanes = Doubles::new::<W>(&factor, &zero).map_or(lanes, Lanes::Double);
+        }
+        if const { Self::NARROW } && matches!(lanes, Lanes::None) {
             lanes = Lanes64::new::<W>(&factor, &zero, limit).map_or(lanes, Lanes::Narrow);
         }
         if const { Self::WIDE } && matches!(lanes, Lanes::None) {
@@ -118,6 +125,9 @@ impl<E: Element, W: Weight> Encoder<E, W> {
     ) -> Result<(), usize> {
         let limit = self.limit;
         let flags = match &self.lanes {
+            Lanes::Double(doubles) if const { Self::DOUBLE } => {
+                doubles.encode_block(level, weights, numbers)
+            }
             Lanes::Narrow(lanes) if const { Self::NARROW } => {
                 let flags = lanes.encode_block(level, weights, limit, numbers);
                 if flags.undecided {
@@ -171,7 +181,7 @@ impl<E: Element, W: Weight> Encoder<E, W> {
                     return Err(i);
                 }
                 clamped.count += 1;
-                clamped.largest = clamped.largest.max(weight.abs_f64());
+                clamped.largest = clamped.largest.max(weight.as_f64().abs());
             }
         }
         Ok(())
@@ -300,16 +310,18 @@ mod tests {
     #[test]
     fn the_usual_scalars_need_no_exact_path() {
         let config: MaskConfig = "Prime/F32/B0/M3".parse().unwrap();
-        let steps =
-            |scalar: Scalar| match Encoder::<u64, f32>::new(config, &scalar.to_rational()).lanes {
-                Lanes::Narrow(lanes) => Some(lanes.steps),
-                _ => None,
-            };
+        let lanes = |scalar: Scalar| Encoder::<u64, f32>::new(config, &scalar.to_rational()).lanes;
+        let is_double = |scalar| matches!(lanes(scalar), Lanes::Double(_));
+        let steps = |scalar| match lanes(scalar) {
+            Lanes::Narrow(lanes) => Some(lanes.steps),
+            _ => None,
+        };
         let ratio = |n: u64, d: u64| Scalar::from_ratio(n.into(), d.into()).unwrap();
-        assert_eq!(steps(Scalar::one()), Some(Steps::Half));
-        assert_eq!(steps(Scalar::from(0)), Some(Steps::Half));
+        assert!([Scalar::one(), Scalar::from(0), ratio(1, 1000)].into_iter().all(is_double));
+        // E is 5^10 times a power of 2: with 3, it has 25 bits of the 29 that a double has room for, with 51, 30.
+        assert!(is_double(ratio(3, 1)));
+        assert_eq!(steps(ratio(51, 1)), Some(Steps::Half));
         assert_eq!(steps(ratio(1, 3)), Some(Steps::Certain));
-        assert_eq!(steps(ratio(1, 1000)), Some(Steps::Half));
         assert_eq!(steps(Scalar::from_f64(0.1).unwrap()), Some(Steps::Doubtful));
         for config in MaskConfig::all() {
             let is_large = config.number_bits() > 128 && config.data_type() != DataType::I64;

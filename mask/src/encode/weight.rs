@@ -28,7 +28,8 @@ pub(crate) trait Weight: Cast + Send + Sync {
     /// Sign, m and e of `±m * 2^e`.
     fn split(self) -> (bool, u64, i32);
 
-    fn abs_f64(self) -> f64;
+    /// The double next to it; of a float the same.
+    fn as_f64(self) -> f64;
 
     /// m and e of the largest weight that is not clamped.
     fn largest(limit: Self::Limit) -> (u64, i32);
@@ -73,8 +74,9 @@ macro_rules! float_weight {
                 (self.is_sign_negative(), fraction | implied, exponent.max(1) - $bias - $fraction)
             }
 
-            fn abs_f64(self) -> f64 {
-                self.abs().into()
+            #[inline(always)]
+            fn as_f64(self) -> f64 {
+                self.into()
             }
 
             fn largest(limit: $type) -> (u64, i32) {
@@ -114,8 +116,8 @@ macro_rules! integer_weight {
                 (self < 0, self.unsigned_abs().into(), 0)
             }
 
-            fn abs_f64(self) -> f64 {
-                self.unsigned_abs() as f64
+            fn as_f64(self) -> f64 {
+                self as f64
             }
 
             fn largest(limit: u64) -> (u64, i32) {

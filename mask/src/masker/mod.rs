@@ -254,11 +254,26 @@ impl Masker {
         }
     }
 
+    /// Takes the first `len` bytes, for whoever wants to work on them while they are in the cache. None as long as
+    /// there are fewer, and none once all is masked: the rest comes with [`finish_rest`](Self::finish_rest).
+    pub fn take(&mut self, len: usize) -> Option<BytesMut> {
+        let is_there = self.out.len() >= len && self.parts == 0 && !self.is_done();
+        is_there.then(|| self.out.split_to(len))
+    }
+
     /// The bytes, after those given at the beginning; masks what is left of the model.
     ///
     /// # Errors
     /// If a weight is not finite, or beyond the range of the config's type.
-    pub fn finish(mut self) -> Result<(Vec<u8>, MaskReport), MaskError> {
+    pub fn finish(self) -> Result<(Vec<u8>, MaskReport), MaskError> {
+        self.finish_rest().map(|(out, report)| (out.into(), report))
+    }
+
+    /// The same without what was [taken](Self::take): in memory the rest follows it, so that joining them copies nothing.
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    pub fn finish_rest(mut self) -> Result<(BytesMut, MaskReport), MaskError> {
         self.step(usize::MAX);
         if let Some(error) = self.error {
             return Err(error);
@@ -271,7 +286,7 @@ impl Masker {
             largest_clamped: self.clamped.largest * self.scalar,
             scalar_clamped: self.scalar_clamped,
         };
-        Ok((self.out.into(), report))
+        Ok((self.out, report))
     }
 }
 
@@ -469,6 +484,30 @@ mod tests {
             assert_eq!(masker.progress(), (model.len(), model.len()));
             assert_eq!(masker.finish().unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn what_is_taken_on_the_way_comes_first_and_lies_before_the_rest() {
+        let (seed, config) = (MaskSeed::new([5; 32]), config([1, 0, 0, 3]));
+        let model = waves(config.vect, 3 * BLOCK);
+        let (whole, report) = mask_model(&seed, config, &Scalar::one(), &model).unwrap();
+        let mut masker = Masker::new(&seed, config, &Scalar::one(), model).unwrap();
+        assert!(masker.take(whole.len()).is_none(), "so much is not there yet");
+        let mut taken = masker.take(4).unwrap();
+        while !masker.step(BLOCK) {
+            while let Some(piece) = masker.take(1000) {
+                assert_eq!(piece.len(), 1000);
+                taken.unsplit(piece);
+            }
+        }
+        assert!(masker.take(1).is_none(), "all is masked");
+        assert!(taken.len() > 2 * 1000 && taken[..] == whole[..taken.len()]);
+        let (rest, rest_report) = masker.finish_rest().unwrap();
+        assert_eq!(rest_report, report);
+        let (beginning, middle) = (taken.as_ptr(), rest.as_ptr());
+        assert_eq!(beginning.wrapping_add(taken.len()), middle);
+        taken.unsplit(rest);
+        assert_eq!((&taken[..], taken.as_ptr()), (&whole[..], beginning));
     }
 
     /// Masks in turns, with `steps` weights masked by a step after each turn.

@@ -4,10 +4,12 @@
 //! `dtype`): 4 or 8 bytes a weight, where the old form takes 28 to 600. Coordinators give it to whoever
 //! accepts it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use super::weight::with_weights;
-use super::{DataType, Model};
+use super::{DataType, Model, Weights};
 
 /// The media type; its parameter `dtype` is `f32`, `f64`, `i32` or `i64`.
 pub const MEDIA_TYPE: &str = "application/vnd.pet.weights";
@@ -66,6 +68,48 @@ fn write<W: ArrayWeight<N>, const N: usize>(weights: &[W], out: &mut Vec<u8>) {
     for (place, weight) in out[begin..].chunks_exact_mut(N).zip(weights) {
         place.copy_from_slice(&weight.to_bytes());
     }
+}
+
+impl Model {
+    /// Some of its weights.
+    ///
+    /// # Panics
+    /// If the model has no such range.
+    pub fn range(&self, range: Range<usize>) -> Weights<'_> {
+        match self {
+            Self::F32(weights) => Weights::F32(&weights[range]),
+            Self::F64(weights) => Weights::F64(&weights[range]),
+            Self::I32(weights) => Weights::I32(&weights[range]),
+            Self::I64(weights) => Weights::I64(&weights[range]),
+        }
+    }
+}
+
+impl<'a> Weights<'a> {
+    /// Their bytes in the short form: without copying where that is how they lie in memory.
+    pub fn bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            Self::F32(weights) => bytes(weights),
+            Self::F64(weights) => bytes(weights),
+            Self::I32(weights) => bytes(weights),
+            Self::I64(weights) => bytes(weights),
+        }
+    }
+}
+
+#[cfg(target_endian = "little")]
+#[allow(unsafe_code)]
+fn bytes<W: ArrayWeight<N>, const N: usize>(weights: &[W]) -> Cow<'_, [u8]> {
+    let len = size_of_val(weights);
+    // SAFETY: the only weights are f32, f64, i32 and i64, all of whose bytes may be read.
+    Cow::Borrowed(unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u8>(), len) })
+}
+
+#[cfg(not(target_endian = "little"))]
+fn bytes<W: ArrayWeight<N>, const N: usize>(weights: &[W]) -> Cow<'_, [u8]> {
+    let mut bytes = Vec::new();
+    write(weights, &mut bytes);
+    Cow::Owned(bytes)
 }
 
 /// Reads a model, in steps.
@@ -196,6 +240,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_of_weights_are_those_that_are_written(model in models(), cut in 0usize..40) {
+            let mut written = Vec::new();
+            write_weights(&model, &mut written);
+            let cut = cut.min(model.len());
+            let (first, second) = (model.range(0..cut), model.range(cut..model.len()));
+            prop_assert_eq!([first.bytes(), second.bytes()].concat(), written);
+        }
+
         #[test]
         fn what_is_written_is_read_in_any_steps(model in models(), step in 1usize..50) {
             let mut bytes = Vec::new();

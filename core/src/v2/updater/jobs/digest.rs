@@ -10,15 +10,18 @@ use crate::crypto::Digest;
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::tree;
 use crate::model::{CastError, DataType, Model, Weights};
-use crate::v2::weights_of_a_leaf;
+use crate::v2::{model_leaf, weights_of_a_leaf};
 
 /// How many leaves a model has.
 pub(super) fn leaf_count(model: &Model, wanted: DataType) -> usize {
     model.len().div_ceil(weights_of_a_leaf(wanted))
 }
 
-/// The hash of a leaf of a model, as the round's type has it. About 0.2 ms.
+/// The hash of a leaf of a model, as the round's type has it. About 0.1 ms, and some more if it has to be converted.
 pub(super) fn hash_leaf(model: &Model, wanted: DataType, at: usize) -> Result<Digest, CastError> {
+    if model.data_type() == wanted {
+        return Ok(model_leaf(model, at));
+    }
     let most = weights_of_a_leaf(wanted);
     let range = at * most..model.len().min((at + 1) * most);
     let width = tree::TREE_LEAF / most;

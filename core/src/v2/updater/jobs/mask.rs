@@ -21,8 +21,9 @@ use crate::v2::{
     GroupSeed, ModelHash, NoiseTerms, SealedGroupSeed, Terms, UpdateHeader, UploadKey, TREE_LEAF,
 };
 
-/// How many weights are masked in a step.
-const NUMBERS_PER_STEP: usize = 8192;
+/// How many numbers are made in a step, of model and streams together: a fraction of a millisecond's work, since the stack is
+/// wiped after each step.
+const NUMBERS_PER_STEP: usize = 1 << 18;
 
 /// How many boxes are sealed in a step: each takes about 60 microseconds.
 const BOXES_PER_STEP: usize = 8;
@@ -109,8 +110,9 @@ enum Stage {
     Difference(Difference, NoiseTerms),
     /// Hashing what is masked, for its seeds: the first leaves.
     Hash(Vec<Digest>),
-    Mask(Seeds, Box<Masker>),
-    /// Hashing and encrypting the masked model, leaf by leaf.
+    /// Masking; whatever steps have masked is hashed and encrypted leaf by leaf, while it is in the cache.
+    Mask(Seeds, Box<Masker>, Box<Leaves>),
+    /// Hashing and encrypting what is left of the masked model: all of it, where parts have masked it.
     Seal(Seeds, Box<Leaves>),
     /// Sealing the seeds to the members.
     Boxes(Seeds, Box<Boxes>),
@@ -122,12 +124,14 @@ struct Seeds {
     report: MaskReport,
 }
 
-/// A masked model of which the first leaves are encrypted.
-struct Leaves {
+/// Neighbouring leaves of a masked model, of which the first ones are hashed and encrypted.
+pub(in super::super) struct Leaves {
     key: Arc<UploadKey>,
+    /// Which leaf of the model is the first.
+    first: usize,
     done: BytesMut,
-    rest: BytesMut,
     hashes: Vec<Digest>,
+    rest: BytesMut,
 }
 
 struct Boxes {
@@ -164,20 +168,22 @@ impl MakeUpdate {
                 let hash = model_hash_of(wanted, self.model.len() as u64, &leaves);
                 let seeds = recipe.seeds(&hash);
                 let masker = self.masker(&seeds)?;
-                Stage::Mask(Seeds { seeds, report: MaskReport::default() }, Box::new(masker))
-            }
-            Stage::Mask(mut seeds, mut masker) => {
-                if !masker.step(NUMBERS_PER_STEP) {
-                    return Ok(Stage::Mask(seeds, masker));
-                }
-                let (masked, report) = masker.finish()?;
-                seeds.report = report;
-                let keys = recipe.upload_keys(&seeds.seeds);
+                let keys = recipe.upload_keys(&seeds);
                 let key = Arc::new(UploadKey::of_sender(&keys, recipe.coordinator())?);
-                let rest = BytesMut::from(Bytes::from(masked));
-                let hashes = Vec::with_capacity(rest.len().div_ceil(TREE_LEAF));
-                let leaves = Leaves { key, done: BytesMut::new(), rest, hashes };
-                Stage::Seal(seeds, Box::new(leaves))
+                let leaves = Leaves::new(key, 0, BytesMut::new());
+                let seeds = Seeds { seeds, report: MaskReport::default() };
+                Stage::Mask(seeds, Box::new(masker), Box::new(leaves))
+            }
+            Stage::Mask(mut seeds, mut masker, mut leaves) => {
+                if let Some(leaf) = masker.take(TREE_LEAF) {
+                    leaves.seal(leaf);
+                    return Ok(Stage::Mask(seeds, masker, leaves));
+                }
+                if !masker.step(NUMBERS_PER_STEP / (1 + seeds.seeds.len())) {
+                    return Ok(Stage::Mask(seeds, masker, leaves));
+                }
+                (leaves.rest, seeds.report) = masker.finish_rest()?;
+                Stage::Seal(seeds, leaves)
             }
             Stage::Seal(seeds, mut leaves) => {
                 if leaves.rest.is_empty() {
@@ -185,11 +191,7 @@ impl MakeUpdate {
                     let boxes = Boxes { chunks: done.freeze(), hashes, boxes: Vec::new() };
                     return Ok(Stage::Boxes(seeds, Box::new(boxes)));
                 }
-                let next = leaves.rest.len().min(TREE_LEAF);
-                let mut leaf = leaves.rest.split_to(next);
-                let hash = seal_leaf(&leaves.key, leaves.hashes.len(), &mut leaf);
-                leaves.hashes.push(hash);
-                leaves.done.unsplit(leaf);
+                leaves.seal_next();
                 Stage::Seal(seeds, leaves)
             }
             Stage::Boxes(seeds, mut boxes) => {
@@ -249,13 +251,6 @@ impl MakeUpdate {
     }
 }
 
-/// Hashes a leaf of a masked model, and encrypts it on its way.
-fn seal_leaf(key: &UploadKey, at: usize, leaf: &mut [u8]) -> Digest {
-    let hash = Digest::new(tree::leaf(leaf));
-    KeyStream::new(key.as_bytes(), at as u64).xor(0, leaf);
-    hash
-}
-
 impl Work<Outcome> for MakeUpdate {
     fn kind(&self) -> JobKind {
         JobKind::MaskModel
@@ -275,7 +270,7 @@ impl Work<Outcome> for MakeUpdate {
             Stage::Begin => 0,
             Stage::Difference(difference, _) => before.min(difference.progress().0 as u64),
             Stage::Hash(_) => before,
-            Stage::Mask(_, masker) => before + masker.progress().0 as u64,
+            Stage::Mask(_, masker, _) => before + masker.progress().0 as u64,
             Stage::Seal(..) | Stage::Boxes(..) | Stage::Done(_) => passes * length,
         };
         Progress { done, total: passes * length }
@@ -289,7 +284,7 @@ impl Work<Outcome> for MakeUpdate {
                     .map(|part| Box::new(part) as _)
                     .collect()
             }
-            Stage::Mask(_, masker) => masker
+            Stage::Mask(_, masker, _) => masker
                 .split(parts)
                 .into_iter()
                 .map(|part| Box::new(MaskWeights(part)) as _)
@@ -305,7 +300,7 @@ impl Work<Outcome> for MakeUpdate {
                 let more = outcome.into_digests().map(|more| more.map(|more| leaves.extend(more)));
                 more.and_then(Result::err).map(ComposeError::from)
             }
-            (Stage::Mask(_, masker), Outcome::MaskPart(part)) => {
+            (Stage::Mask(_, masker, _), Outcome::MaskPart(part)) => {
                 masker.absorb(*part);
                 None
             }
@@ -355,6 +350,25 @@ impl Work<Outcome> for MaskWeights {
 }
 
 impl Leaves {
+    fn new(key: Arc<UploadKey>, first: usize, rest: BytesMut) -> Self {
+        Self { key, first, done: BytesMut::new(), hashes: Vec::new(), rest }
+    }
+
+    /// Hashes the next leaf, and encrypts it.
+    fn seal(&mut self, mut leaf: BytesMut) {
+        let at = self.first + self.hashes.len();
+        self.hashes.push(Digest::new(tree::leaf(&leaf)));
+        KeyStream::new(self.key.as_bytes(), at as u64).xor(0, &mut leaf);
+        // They are neighbours: nothing is copied.
+        self.done.unsplit(leaf);
+    }
+
+    /// The same for the first leaf of the rest.
+    fn seal_next(&mut self) {
+        let leaf = self.rest.split_to(self.rest.len().min(TREE_LEAF));
+        self.seal(leaf);
+    }
+
     /// All leaves that are left, in up to so many parts, each of neighbours.
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
         let count = self.rest.len().div_ceil(TREE_LEAF);
@@ -366,13 +380,7 @@ impl Leaves {
         let mut first = self.hashes.len();
         while !self.rest.is_empty() {
             let rest = self.rest.split_to(self.rest.len().min(share * TREE_LEAF));
-            let part = SomeLeaves {
-                key: self.key.clone(),
-                first,
-                done: BytesMut::new(),
-                rest,
-                hashes: Vec::with_capacity(share),
-            };
+            let part = Self::new(self.key.clone(), first, rest);
             first += share;
             pieces.push(Box::new(part) as Box<dyn Work<Outcome>>);
         }
@@ -380,25 +388,15 @@ impl Leaves {
     }
 }
 
-/// Hashes and encrypts some neighbouring leaves.
-pub(in super::super) struct SomeLeaves {
-    key: Arc<UploadKey>,
-    first: usize,
-    done: BytesMut,
-    rest: BytesMut,
-    hashes: Vec<Digest>,
-}
-
-impl Work<Outcome> for SomeLeaves {
+/// As a part of the job.
+impl Work<Outcome> for Leaves {
     fn kind(&self) -> JobKind {
         JobKind::MaskModel
     }
 
     fn step(&mut self) -> bool {
         if !self.rest.is_empty() {
-            let mut leaf = self.rest.split_to(self.rest.len().min(TREE_LEAF));
-            self.hashes.push(seal_leaf(&self.key, self.first + self.hashes.len(), &mut leaf));
-            self.done.unsplit(leaf);
+            self.seal_next();
         }
         self.rest.is_empty()
     }

@@ -35,7 +35,7 @@ pub(super) enum Done {
     Made(Box<Result<Made, ComposeError>>),
     /// Parts of making an update.
     Digests(Result<Vec<Digest>, CastError>),
-    Leaves(Box<mask::SomeLeaves>),
+    Leaves(Box<mask::Leaves>),
 }
 
 /// What is wrong with what the coordinator has given.
@@ -79,7 +79,7 @@ impl UpdaterOutcome {
         }
     }
 
-    fn into_leaves(self) -> Option<Box<mask::SomeLeaves>> {
+    fn into_leaves(self) -> Option<Box<mask::Leaves>> {
         match self.0 {
             Done::Leaves(leaves) => Some(leaves),
             _ => None,
