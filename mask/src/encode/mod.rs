@@ -318,9 +318,9 @@ mod tests {
         };
         let ratio = |n: u64, d: u64| Scalar::from_ratio(n.into(), d.into()).unwrap();
         assert!([Scalar::one(), Scalar::from(0), ratio(1, 1000)].into_iter().all(is_double));
-        // E is 5^10 times a power of 2: with 3, it has 25 bits of the 29 that a double has room for, with 51, 30.
+        // E is 5^10 times a power of 2: with 3, it has 25 bits of the 29 that a double has room for; with 255, 32.
         assert!(is_double(ratio(3, 1)));
-        assert_eq!(steps(ratio(51, 1)), Some(Steps::Half));
+        assert_eq!(steps(ratio(255, 1)), Some(Steps::Half));
         assert_eq!(steps(ratio(1, 3)), Some(Steps::Certain));
         assert_eq!(steps(Scalar::from_f64(0.1).unwrap()), Some(Steps::Doubtful));
         for config in MaskConfig::all() {
