@@ -283,7 +283,7 @@ impl Participant {
         let file = self.state_file.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(file) = file {
             // The state is given all the same: it must not be lost.
-            if let Err(error) = py.detach(|| file.write(&state)) {
+            if let Err(error) = py.detach(|| file.write_final(&state)) {
                 PyErr::from(error).write_unraisable(py, None);
             }
         }
