@@ -273,7 +273,12 @@ impl Member {
 
     fn take_input(&mut self, now: Timestamp, input: Input) -> Result<(), Reject> {
         self.now = self.now.max(now);
-        self.started.get_or_insert(self.now);
+        self.started.get_or_insert_with(|| {
+            // The clock may have been set back: what was promised in the life before was promised before this one. What is
+            // promised in this life is not forgotten in it.
+            let promised = self.promise.as_ref().map_or(0, |promise| promise.at);
+            self.now.max(Timestamp::from_millis(promised))
+        });
         if self.is_stopped {
             return Err(Reject::Stopped);
         }

@@ -164,11 +164,7 @@ impl Member {
             pin: &self.pin,
             settings: &self.settings,
             promise,
-            restored_at: self.started.filter(|_| self.is_restored).map(|started| {
-                // A clock that was set back: what was promised later than now counts as well.
-                let promised = promise.map_or(0, |promise| promise.at);
-                started.max(Timestamp::from_millis(promised))
-            }),
+            restored_at: self.started.filter(|_| self.is_restored),
             now: self.now,
             groups: roster.groups().len(),
         };

@@ -254,6 +254,25 @@ fn a_restored_member_does_not_announce_itself_in_a_round_that_was_opened_before_
     assert_eq!(announced(&coordinator).len(), 1);
 }
 
+/// Openings are told in seconds, and a round may take less than one. What a member has promised since it was restored it knows.
+#[test]
+fn a_restored_member_takes_part_in_two_rounds_of_one_second() {
+    let mut coordinator = Coordinator::new();
+    let member = MemberId::new(0, 0);
+    let state = Scene::new(member).machine.snapshot().to_bytes().to_vec();
+    let mut scene = Scene::restored(&state, 3, member);
+    scene.run(&mut coordinator);
+    scene.look(&mut coordinator);
+    let second = coordinator.now.as_millis() / 1000;
+    for round in [2, 3] {
+        let mut next = terms(round);
+        next.opened_at = second;
+        coordinator.open(next);
+        scene.run_on(&mut coordinator);
+        assert_eq!(announced(&coordinator).len() as u64, round - 1, "{:?}", scene.events);
+    }
+}
+
 #[test]
 fn nothing_is_announced_before_the_own_clock_has_passed_the_opening() {
     let (mut scene, mut coordinator) = (Scene::new(MemberId::new(0, 0)), Coordinator::new());
