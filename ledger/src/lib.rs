@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 
 mod error;

@@ -16,6 +16,8 @@ pub struct Limits {
     pub entries: usize,
     /// Bytes of all entries and answers that are appended at once.
     pub append: usize,
+    /// Bytes of the answer to a letter.
+    pub answer: usize,
     /// Bytes of a letter: key and body.
     pub letter: usize,
     /// Letters that are posted, or answered, at once.
@@ -40,6 +42,7 @@ impl Limits {
         entry: 16 << 20,
         entries: 1024,
         append: 32 << 20,
+        answer: 64 << 10,
         letter: 4 << 20,
         letters: 1024,
         waiting_of_one: 4096,
@@ -159,6 +162,8 @@ impl Append {
         let answers = self.answers.iter().map(|(_, bytes)| bytes.len());
         let sum = self.entries.iter().map(Bytes::len).chain(answers).sum();
         limit("a log entry's length", largest, limits.entry)?;
+        let longest = self.answers.iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0);
+        limit("an answer's length", longest, limits.answer)?;
         limit("the number of entries", self.entries.len(), limits.entries)?;
         limit("the number of answers", self.answers.len(), limits.letters)?;
         limit("the length of entries and answers", sum, limits.append)

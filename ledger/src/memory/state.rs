@@ -33,6 +33,10 @@ pub(super) struct State {
     elapsed: Option<(Elapsed, Duration)>,
     letters: BTreeMap<LetterId, Letter>,
     last_letter: LetterId,
+    /// Letters by sender, kind and key, if they have one.
+    keys: BTreeMap<(ReplicaId, u8, Bytes), LetterId>,
+    /// How many letters of each replica wait.
+    waiting: BTreeMap<ReplicaId, usize>,
     answers: BTreeMap<(ReplicaId, LetterId), Bytes>,
     beats: BTreeMap<ReplicaId, (Beat, Duration)>,
     header: Option<Bytes>,
@@ -135,7 +139,7 @@ impl State {
 
     fn answer(&mut self, answers: &[(LetterId, Bytes)]) {
         for (id, answer) in answers {
-            if let Some(letter) = self.letters.remove(id) {
+            if let Some(letter) = self.remove_letter(*id) {
                 self.answers.insert((letter.from, *id), answer.clone());
             }
         }
@@ -162,26 +166,32 @@ impl State {
         Ok(())
     }
 
+    fn remove_letter(&mut self, id: LetterId) -> Option<Letter> {
+        let letter = self.letters.remove(&id)?;
+        self.keys.remove(&(letter.from, letter.kind, letter.key.clone()));
+        *self.waiting.entry(letter.from).or_default() -= 1;
+        Some(letter)
+    }
+
     pub fn post(&mut self, letters: &[Letter]) -> Result<Vec<LetterId>> {
         Letter::check(letters)?;
-        let before = (self.letters.clone(), self.last_letter);
+        let first = self.last_letter;
         let posted: Result<Vec<_>> = letters.iter().map(|letter| self.post_one(letter)).collect();
         if posted.is_err() {
-            (self.letters, self.last_letter) = before;
+            for id in first.0 + 1..=self.last_letter.0 {
+                self.remove_letter(LetterId(id));
+            }
+            self.last_letter = first;
         }
         posted
     }
 
     fn post_one(&mut self, letter: &Letter) -> Result<LetterId> {
-        let same = |other: &Letter| {
-            !letter.key.is_empty()
-                && (other.from, other.kind, &other.key) == (letter.from, letter.kind, &letter.key)
-        };
-        let twice = self.has(Bug::LetterTwice);
-        if let Some((id, _)) = self.letters.iter().find(|(_, other)| same(other) && !twice) {
+        let key = (letter.from, letter.kind, letter.key.clone());
+        if let Some(id) = self.keys.get(&key).filter(|_| !self.has(Bug::LetterTwice)) {
             return Ok(*id);
         }
-        let of_one = self.letters.values().filter(|other| other.from == letter.from).count();
+        let of_one = self.waiting.get(&letter.from).copied().unwrap_or(0);
         let limits =
             [(of_one, Limits::ALL.waiting_of_one), (self.letters.len(), Limits::ALL.waiting)];
         for (waiting, most) in limits {
@@ -191,6 +201,10 @@ impl State {
         }
         self.last_letter = LetterId(self.last_letter.0 + 1);
         self.letters.insert(self.last_letter, letter.clone());
+        *self.waiting.entry(letter.from).or_default() += 1;
+        if !letter.key.is_empty() {
+            self.keys.insert(key, self.last_letter);
+        }
         Ok(self.last_letter)
     }
 
@@ -253,7 +267,9 @@ impl State {
         for replica in &lost {
             self.beats.remove(replica);
             if !self.has(Bug::SweepForgetsLetters) {
-                self.letters.retain(|_, letter| letter.from != *replica);
+                let of_it = self.letters.iter().filter(|(_, letter)| letter.from == *replica);
+                let of_it: Vec<_> = of_it.map(|(id, _)| *id).collect();
+                of_it.into_iter().for_each(|id| drop(self.remove_letter(id)));
             }
             self.answers.retain(|(of, _), _| of != replica);
         }

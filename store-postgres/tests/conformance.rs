@@ -1,0 +1,75 @@
+//! The suite that every ledger has to pass, on a real server.
+
+use std::{
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use pet_ledger::{
+    conformance::{check_ledger, check_parts, Factory},
+    Ledger, Parts, Pending,
+};
+use pet_store_postgres::{testing::Postgres, PostgresLedger, PostgresSettings};
+
+/// A federation after another, in one database.
+struct Federations {
+    url: String,
+    next: AtomicUsize,
+}
+
+impl Federations {
+    fn new(url: &str) -> Self {
+        Self { url: url.into(), next: AtomicUsize::new(0) }
+    }
+
+    async fn connect<const N: usize>(
+        &self,
+    ) -> Result<[PostgresLedger; N], pet_ledger::LedgerError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut settings = PostgresSettings::new(&self.url, format!("f{number}"));
+        settings.connections = 4;
+        settings.poll = Duration::from_millis(20);
+        PostgresLedger::initialize(&settings).await?;
+        let mut ledgers = Vec::new();
+        for _ in 0..N {
+            ledgers.push(PostgresLedger::connect(&settings).await?);
+        }
+        Ok(ledgers.try_into().expect("N of them"))
+    }
+}
+
+impl Factory for Federations {
+    fn ledgers(&self) -> Pending<'_, [Arc<dyn Ledger>; 3]> {
+        Box::pin(async {
+            Ok(self.connect::<3>().await?.map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>))
+        })
+    }
+
+    fn parts(&self) -> Pending<'_, [Arc<dyn Parts>; 2]> {
+        Box::pin(async {
+            Ok(self.connect::<2>().await?.map(|ledger| Arc::new(ledger.parts()) as Arc<dyn Parts>))
+        })
+    }
+
+    fn pass(&self, time: Duration) -> Pending<'_, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+    }
+
+    fn unit(&self) -> Duration {
+        Duration::from_millis(400)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_conforms() {
+    let Some(server) = Postgres::start() else { return };
+    let federations = Federations::new(server.url());
+    assert_eq!(check_ledger(&federations).await, []);
+    assert_eq!(check_parts(&federations).await, []);
+}
