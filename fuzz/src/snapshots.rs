@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    self, Coordinator, CountRange, Front, Settings, Sum2Settings, SumSettings, TimeRange,
-    UpdateSettings,
+    self, Admission, Coordinator, CountRange, Front, PartDone, Settings, Sum2Settings, SumSettings,
+    TimeRange, UpdateSettings, Verified,
 };
 use pet_core::mask::{DataType, MaskConfig};
 use pet_core::participant::{self, Participant, TransportFault};
@@ -17,7 +17,7 @@ use crate::federation::Federation;
 const MOST_OUTPUTS: usize = 64;
 
 /// Saved state machines: whatever is restored goes on in some way, its jobs included, and can be saved again. And
-/// fronts: whatever is read answers, and can be written again.
+/// fronts: whatever is read answers, and can be written again. And what replicas tell each other.
 pub fn snapshots(data: &[u8]) {
     if let Ok(machine) = Participant::restore(data, participant_settings()) {
         go_on(machine);
@@ -28,6 +28,15 @@ pub fn snapshots(data: &[u8]) {
     if let Ok(front) = Front::from_bytes(data) {
         answer(&front);
         assert!(Front::from_bytes(&front.to_bytes()).is_ok());
+    }
+    if let Ok(message) = Verified::from_bytes(data, None) {
+        assert!(Verified::from_bytes(&message.to_bytes(), message.large()).is_ok());
+    }
+    if let Ok(admission) = Admission::from_bytes(data) {
+        assert_eq!(Admission::from_bytes(&admission.to_bytes()).as_ref(), Ok(&admission));
+    }
+    if let Ok(done) = PartDone::from_bytes(data) {
+        assert_eq!(PartDone::from_bytes(&done.to_bytes()).as_ref(), Ok(&done));
     }
 }
 

@@ -278,7 +278,7 @@ impl Coordinator {
             // Only what came in time is still being aggregated.
             return match self.under_way.updating() {
                 0 => {
-                    let wake_at = self.clock.at(time.max + RESERVED_FOR);
+                    let wake_at = self.clock.at(time.max.saturating_add(RESERVED_FOR));
                     Idle { wake_at: Some(wake_at), why: Why::Shards }
                 }
                 _ => self.idle_until_done(),

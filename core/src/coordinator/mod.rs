@@ -15,6 +15,14 @@
 //!
 //! What must not be seen before it is stored (a reply, a front) comes out only after the
 //! confirmation ([`Input::Persisted`]) of the records before it.
+//!
+//! # Several replicas
+//! The machine runs at one place at a time; the records say what it is, wherever they are read.
+//!
+//! * A [`Follower`] makes of the records the [`Front`]s that the machine puts out, so that any replica can answer,
+//!   and the [`Recovery`] with which it can take the machine's place.
+//! * A message that one replica has verified goes to the machine as bytes: [`Verified::to_bytes`].
+//! * Masked models need not go to the machine: replicas add them up, as [`shards`].
 
 // How it is made: `machine` takes inputs; `messages`, `results` and `rounds` decide what is to be, by the rules
 // of the phase (`phases`, a file for each), and write it as a record (`stored`). `state` is changed by applying

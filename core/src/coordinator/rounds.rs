@@ -31,7 +31,7 @@ impl Coordinator {
                 self.end_phase();
             } else if elapsed >= time.max {
                 // Updates that came in time are waited for, if they can make the round.
-                let updating = match elapsed < time.max + RESERVED_FOR {
+                let updating = match elapsed < time.max.saturating_add(RESERVED_FOR) {
                     true => self.under_way.updates(),
                     false => self.under_way.updating(),
                 };

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pet_core::coordinator::{
-    Coordinator, CountRange, Front, Idle, Input, Job, JobResult, Output, PersistId, Phase, Reject,
-    Rejection, Settings, Sum2Settings, SumSettings, Ticket, TimeRange, UpdateSettings, Verified,
-    Why,
+    Admission, Coordinator, CountRange, Front, Idle, Input, Job, JobResult, Output, PartDone,
+    PartId, PersistId, Phase, Reject, Rejection, Settings, Shard, Sum2Settings, SumSettings,
+    Ticket, TimeRange, UpdateSettings, Verified, Why,
 };
 use pet_core::crypto::{PublicEncryptKey, RootSeed, Task};
 use pet_core::job::{JobId, JobKind};
@@ -59,10 +59,21 @@ pub struct Bench {
     opened_in_sum: Verified,
 }
 
+/// What another replica says.
+enum ShardInput {
+    Admit(Admission),
+    Part(PartDone),
+}
+
+/// The other replica.
+const SHARD: Shard = Shard::new([7; 16]);
+
 /// What is to be done to the machine.
 enum Action {
     Sealed(Vec<u8>),
     Opened(Verified),
+    /// Of another replica.
+    Shard(ShardInput),
     Input(Input),
     /// Nothing but that time passes.
     Wait(Duration),
@@ -252,9 +263,18 @@ impl Bench {
     // What happens to the machine.
 
     fn act(&mut self, action: Action) -> Result<Option<Ticket>, Refusal> {
-        let message = match action {
-            Action::Sealed(sealed) => self.front.open(sealed).map_err(Refusal::Rejection)?,
-            Action::Opened(message) => message,
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let input = match action {
+            Action::Sealed(sealed) => {
+                let message = self.front.open(sealed).map_err(Refusal::Rejection)?;
+                Input::Message { ticket, message }
+            }
+            Action::Opened(message) => Input::Message { ticket, message },
+            Action::Shard(ShardInput::Admit(admission)) => {
+                Input::Admit { ticket, shard: SHARD, admission }
+            }
+            Action::Shard(ShardInput::Part(done)) => Input::Part { ticket, done },
             Action::Input(input) => {
                 if let Input::JobDone(result) = &input {
                     self.forget(result.id());
@@ -282,9 +302,6 @@ impl Bench {
                 return Ok(None);
             }
         };
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        let input = Input::Message { ticket, message };
         self.machine.handle_input(self.now, input).map_err(Refusal::Reject)?;
         self.unanswered.push(ticket);
         self.drain();
@@ -562,6 +579,30 @@ impl Bench {
             }
             I::OpenedInSum => return Action::Opened(self.opened_in_sum.clone()),
             I::OpenedBefore => return Action::Opened(self.opened_before.clone()),
+            I::Admit => return Action::Shard(ShardInput::Admit(self.admission())),
+            I::Part | I::PartAgain => {
+                let admission = self.admission();
+                let part = PartDone {
+                    round_id: admission.round_id(),
+                    shard: SHARD,
+                    part: PartId::new([8; 16]),
+                    predecessor: None,
+                    participants: vec![admission.participant()],
+                    models: 1,
+                };
+                // Refused in states that take none.
+                let _ = self.act(Action::Shard(ShardInput::Admit(admission)));
+                if stimulus == I::PartAgain {
+                    let _ = self.act(Action::Shard(ShardInput::Part(part.clone())));
+                    self.confirm_unless_failed();
+                }
+                return Action::Shard(ShardInput::Part(part));
+            }
+            I::ShardLost => return Action::Input(Input::ShardLost { shard: SHARD }),
+            I::Fetched => {
+                let part = PartId::new([8; 16]);
+                return Action::Input(Input::Fetched { part, bytes: None });
+            }
             I::JobDone => {
                 let result = match self.jobs.pop() {
                     Some(job) => job.finish(),
@@ -608,6 +649,23 @@ impl Bench {
         Action::Sealed(sealed)
     }
 
+    /// What another replica asks with: the update of one who has sent nothing, if there is such a thing now.
+    fn admission(&self) -> Admission {
+        let opened = self.front.open(self.message(Tag::Update, self.sent.min(5)));
+        let admission = opened.ok().and_then(|message| message.admission());
+        admission.map_or_else(
+            || {
+                let mut bytes = b"PETk\x01\x00".to_vec();
+                bytes.extend(self.machine.round_id().to_le_bytes());
+                bytes.extend(32u64.to_le_bytes());
+                bytes.extend([9; 32]);
+                bytes.extend(0u64.to_le_bytes());
+                Admission::from_bytes(&bytes).expect("a round, a key and no seeds")
+            },
+            |(admission, _)| admission,
+        )
+    }
+
     /// One who has sent nothing, but may.
     fn fresh_for_chunk(&self) -> usize {
         if self.machine.phase().accepts().is_some() {
@@ -650,7 +708,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
     let mut bench = Bench::at(state);
     assert_eq!(bench.state(), state, "the bench does not bring the machine where it should");
     let action = bench.prepare(stimulus);
-    let is_answered = matches!(action, Action::Sealed(_) | Action::Opened(_))
+    let is_answered = matches!(action, Action::Sealed(_) | Action::Opened(_) | Action::Shard(_))
         || stimulus == Stimulus::JobDone && !bench.unanswered.is_empty();
     let (before, from) = (bench.machine.snapshot().to_bytes(), bench.state_or_shutdown());
     let running: Vec<_> = bench.jobs.iter().map(Job::id).collect();
@@ -668,6 +726,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
                 Refusal::Rejection(rejection) => Cell::Rejected(rejection.label()),
                 Refusal::Reject(Reject::UnknownJob(_)) => Cell::Refused("unknown job"),
                 Refusal::Reject(Reject::Stopped) => Cell::Refused("stopped"),
+                Refusal::Reject(Reject::UnknownPart(_)) => Cell::Refused("unknown part"),
                 Refusal::Reject(Reject::NoRound) => Cell::Refused("no round"),
                 Refusal::Reject(Reject::InvalidSettings) => Cell::Refused("invalid settings"),
                 Refusal::Reject(other) => panic!("unknown reject {other:?}"),
@@ -681,11 +740,13 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
         let told: Vec<_> = answered.collect();
         let nothing_stored = bench.last_record == records;
         let is_told = told.iter().any(|ticket| bench.replies.get(ticket) == Some(&Ok(())));
-        assert!(!is_told || all_was_stored && nothing_stored);
+        // What is in no record need not wait.
+        assert!(!is_told || stimulus == Stimulus::Admit || all_was_stored && nothing_stored);
         let unchanged = bench.machine.snapshot().to_bytes() == before;
         bench.confirm_unless_failed();
         let ticket = *told.first().expect("a message");
         return match bench.replies.get(&ticket) {
+            Some(Ok(())) if unchanged && stimulus == Stimulus::Admit => Cell::Reserved,
             Some(Ok(())) if unchanged => {
                 assert!(nothing_stored, "what has changed nothing is stored");
                 Cell::Known
@@ -750,6 +811,10 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
         Input::Skip => &[I::Skip],
         Input::ChangeSettings(_) => &[I::ChangeSettings, I::WrongSettings],
         Input::Stop => &[I::Stop],
+        Input::Admit { .. } => &[I::Admit],
+        Input::Part { .. } => &[I::Part, I::PartAgain],
+        Input::ShardLost { .. } => &[I::ShardLost],
+        Input::Fetched { .. } => &[I::Fetched],
         _ => unreachable!("clippy has told"),
     }
 }

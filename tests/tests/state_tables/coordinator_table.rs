@@ -120,6 +120,16 @@ enumeration! {
         OpenedInSum,
         /// A sum message that was opened in the round before, and comes only now.
         OpenedBefore,
+        /// Another replica would add up the update of one who has not sent any.
+        Admit,
+        /// Another replica has added up an update that it was let have, if it was.
+        Part,
+        /// Another replica says so once more.
+        PartAgain,
+        /// Another replica is gone.
+        ShardLost,
+        /// A part comes that nobody has asked for.
+        Fetched,
         /// The running job's result; if none is running, some job's.
         JobDone,
         /// The result of a job that was lost and given out again.
@@ -161,6 +171,8 @@ pub enum Cell {
     /// The message is there already: its sender is told that it is accepted once that is stored; nothing
     /// changes, and nothing is stored again.
     Known,
+    /// The participant is reserved for the other replica, which is told so at once: that is in no record.
+    Reserved,
     /// The message is being worked on: its sender is told later.
     Taken(State),
     /// The message is rejected for the reason with this label; nothing changes.
@@ -173,7 +185,7 @@ pub enum Cell {
     Moves(State),
 }
 
-use Cell::{Accepted, GivenOutAgain, Ignored, Known, Moves, Refused, Rejected, Taken};
+use Cell::{Accepted, GivenOutAgain, Ignored, Known, Moves, Refused, Rejected, Reserved, Taken};
 
 /// The table. The compiler sees to it that nothing is left out.
 #[deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
@@ -301,6 +313,22 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         I::BorrowedSignatures => opening(state).map_or(wrong_phase, |_| Rejected("not_eligible")),
         I::OpenedInSum => unless_stopped(state, expected(state, I::Sum)),
         I::OpenedBefore => unless_stopped(state, wrong_phase),
+        I::Admit => match in_update(state) {
+            Some(S::UpdateFull | S::EnoughAggregating) => Rejected("full"),
+            Some(S::UpdateLate) => Rejected("too_late"),
+            Some(_) => Reserved,
+            None => unless_stopped(state, wrong_phase),
+        },
+        I::Part | I::PartAgain => match in_update(state) {
+            // It was not let have it.
+            Some(S::UpdateFull | S::EnoughAggregating | S::UpdateLate) => Rejected("not_reserved"),
+            Some(_) if stimulus == I::PartAgain => Known,
+            Some(S::UpdateEnough) => Accepted(S::UpdateFull),
+            Some(other) => Accepted(other),
+            None => unless_stopped(state, Rejected("part_over")),
+        },
+        I::ShardLost => unless_stopped(state, Ignored),
+        I::Fetched => unless_stopped(state, Refused("unknown part")),
         I::JobDone => match state {
             S::SumAssembling => Accepted(S::SumEnough),
             S::Aggregating => Accepted(S::Update),

@@ -121,6 +121,7 @@ fn coordinator_cell(cell: coordinator::Cell) -> String {
         Cell::Ignored => "·".into(),
         Cell::Accepted(state) => format!("accepted → {state:?}"),
         Cell::Known => "known".into(),
+        Cell::Reserved => "reserved".into(),
         Cell::Taken(state) => format!("taken → {state:?}"),
         Cell::Rejected(label) => format!("✗ {label}"),
         Cell::Refused(reason) => format!("refused: {reason}"),

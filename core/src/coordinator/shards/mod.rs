@@ -18,7 +18,7 @@
 //! and with the machine: a part whose participants are not reserved any more is turned down with
 //! [`Rejection::NotReserved`](super::Rejection::NotReserved). So a replica keeps the masked models until their part
 //! is recorded, and the sum before it: it has the participants admitted again, leaves out those that are not, and makes
-//! another part of the sum before.
+//! another part of the sum before. Of a participant that it holds already, and is admitted once more, it keeps one model.
 //!
 //! ```
 //! use pet_core::coordinator::{Admission, Front, PartDone, PartId, Shard, ShardSum};

@@ -15,12 +15,38 @@ use crate::round::SumDict;
 /// Time passes, and something comes in: what it is, from whom, after how many milliseconds.
 type Step = (u8, u32, u64);
 
-/// How many kinds of messages, jobs' results and confirmations there are; the operator's wishes come after.
-const KINDS: u8 = 14;
-const KINDS_WITH_CONTROL: u8 = 18;
+/// How many kinds of messages, jobs' results and confirmations there are, and of what other replicas say; the operator's
+/// wishes come after.
+const KINDS: u8 = 18;
+const KINDS_WITH_CONTROL: u8 = 22;
 
 fn steps(kinds: u8, senders: u32, millis: u64, most: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec((0..kinds, 0..senders, 0..millis), 0..most)
+}
+
+/// The update of one that another replica is let have, or not. Its parts are stored nowhere.
+fn take_of_shard(fixture: &mut Fixture, kind: u8, sealed: Vec<u8>, number: u32) {
+    let shard = Shard::new([(number % 2) as u8; 16]);
+    fixture.tickets += 1;
+    let ticket = Ticket(fixture.tickets);
+    let admission = fixture.front.open(sealed).ok().and_then(|message| message.admission());
+    let Some((admission, model)) = admission else { return };
+    let before = fixture.machine.state.parts().of(&shard);
+    let mut part = [number as u8; 16];
+    part[..8].copy_from_slice(&ticket.0.to_le_bytes());
+    let done = PartDone {
+        round_id: admission.round_id(),
+        shard,
+        part: PartId::new(part),
+        predecessor: before.map(|before| before.part),
+        participants: vec![model.participant()],
+        models: before.map_or(0, |before| before.models) + 1,
+    };
+    let input = match kind {
+        0 => Input::Admit { ticket, shard, admission },
+        _ => Input::Part { ticket, done },
+    };
+    let _ = fixture.input(input);
 }
 
 /// Two incomplete messages are too many.
@@ -50,9 +76,18 @@ fn take(fixture: &mut Fixture, (kind, number, millis): Step) {
                 let _ = fixture.input(Input::JobDone(job.finish()));
             }
         }
-        14 => drop(fixture.input(Input::Pause)),
-        15 => drop(fixture.input(Input::Resume)),
-        16 => drop(fixture.input(Input::Skip)),
+        14..=15 => take_of_shard(fixture, kind - 14, sender.update(&sums, 1.0), number),
+        16 => {
+            let shard = Shard::new([(number % 2) as u8; 16]);
+            let _ = fixture.input(Input::ShardLost { shard });
+        }
+        17 => {
+            let part = PartId::new([number as u8; 16]);
+            let _ = fixture.input(Input::Fetched { part, bytes: Some(Vec::new().into()) });
+        }
+        18 => drop(fixture.input(Input::Pause)),
+        19 => drop(fixture.input(Input::Resume)),
+        20 => drop(fixture.input(Input::Skip)),
         _ => {
             let mut settings = narrow();
             settings.sum.count.min = u64::from(1 + number % 2);

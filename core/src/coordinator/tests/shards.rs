@@ -1,132 +1,16 @@
-//! Replicas that add up masked models for the one that runs the machine.
+//! Replicas that add up masked models for the one that runs the machine: whom they are let have, and what they have done.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::fixture::{quick, Fixture, TIME};
-use super::sender::{mask_of, Sender};
+use super::replica::{admit, ask, check_mean, hand_in, update, updating, vote, Replica};
 use crate::coordinator::shards::RESERVED_FOR;
 use crate::coordinator::*;
 use crate::crypto::{PublicSigningKey, Task};
-use crate::job::{JobId, JobKind, MAX_LOSSES};
+use crate::job::JobId;
 use crate::message::{LocalSeedDict, Tag};
-use crate::model::Model;
-
-/// A replica that takes update messages.
-#[derive(Clone)]
-pub(super) struct Replica {
-    pub(super) sum: ShardSum,
-    pub(super) last: Option<PartId>,
-    /// Reserved, and in no recorded part.
-    pub(super) held: Vec<MaskedModel>,
-    parts: u8,
-}
-
-/// What stands for it in the mean.
-pub(super) fn weight(sender: &Sender) -> f32 {
-    sender.number as f32 / 1024.0
-}
-
-pub(super) fn update(fixture: &Fixture, sender: &Sender) -> Verified {
-    let sealed = sender.update_of(&fixture.sums(), weight(sender));
-    fixture.front.open(sealed).unwrap()
-}
-
-/// Tells the machine, and gives the answer if there is one already.
-pub(super) fn ask(
-    fixture: &mut Fixture,
-    input: impl FnOnce(Ticket) -> Input,
-) -> Option<Result<(), Rejection>> {
-    fixture.tickets += 1;
-    let ticket = Ticket(fixture.tickets);
-    fixture.input(input(ticket)).unwrap();
-    let replies: Vec<_> = fixture.replies.iter().filter(|(id, _)| *id == ticket).collect();
-    assert!(replies.len() <= 1, "answered twice");
-    replies.first().map(|(_, outcome)| outcome.clone())
-}
-
-pub(super) fn admit(
-    fixture: &mut Fixture,
-    shard: Shard,
-    admission: Admission,
-) -> Result<(), Rejection> {
-    ask(fixture, |ticket| Input::Admit { ticket, shard, admission }).expect("it does not wait")
-}
-
-impl Replica {
-    pub(super) fn new(number: u8, fixture: &Fixture) -> Self {
-        let sum = ShardSum::new(Shard::new([number; 16]), &fixture.front).unwrap();
-        Self { sum, last: None, held: Vec::new(), parts: 0 }
-    }
-
-    fn shard(&self) -> Shard {
-        self.sum.shard()
-    }
-
-    pub(super) fn admit(
-        &mut self,
-        fixture: &mut Fixture,
-        message: &Verified,
-    ) -> Result<(), Rejection> {
-        let (admission, model) = message.admission().unwrap();
-        let admission = Admission::from_bytes(&admission.to_bytes()).unwrap();
-        admit(fixture, self.shard(), admission)?;
-        self.held.push(model);
-        Ok(())
-    }
-
-    /// Adds up what it holds, and stores that.
-    pub(super) fn store(&mut self, fixture: &mut Fixture) -> (ShardSum, PartDone) {
-        self.parts += 1;
-        let mut part = *self.shard().as_bytes();
-        part[0] = self.parts;
-        let part = PartId::new(part);
-        let job = self.sum.add(JobId(7), &self.held).unwrap();
-        let sum = self.sum.added(job.finish()).unwrap();
-        fixture.parts.insert(part, sum.to_bytes().into());
-        let done = sum.part(part, self.last, &self.held);
-        assert_eq!(PartDone::from_bytes(&done.to_bytes()), Ok(done.clone()));
-        (sum, done)
-    }
-
-    /// Has what it holds counted.
-    pub(super) fn hand_in(&mut self, fixture: &mut Fixture) -> Result<(), Rejection> {
-        let (sum, done) = self.store(fixture);
-        let part = done.part;
-        hand_in(fixture, done).expect("all is stored")?;
-        (self.sum, self.last) = (sum, Some(part));
-        self.held.clear();
-        Ok(())
-    }
-}
-
-pub(super) fn hand_in(fixture: &mut Fixture, done: PartDone) -> Option<Result<(), Rejection>> {
-    ask(fixture, |ticket| Input::Part { ticket, done })
-}
-
-/// In the update phase, with a sum participant.
-fn updating() -> (Fixture, Sender) {
-    let mut fixture = Fixture::new(quick());
-    let summer = fixture.sum(1).remove(0);
-    (fixture, summer)
-}
-
-/// The update phase is over; gives the votes for the mask of these.
-pub(super) fn vote(fixture: &mut Fixture, summer: &Sender, counted: &[Sender]) {
-    assert_eq!(fixture.machine.phase(), Phase::Sum2);
-    assert_eq!(fixture.send(summer.sum2(&mask_of(counted))), Some(Ok(())));
-    fixture.wait(TIME);
-}
-
-/// The model is the plain mean of exactly these.
-pub(super) fn check_mean(fixture: &Fixture, counted: &[Sender]) {
-    let model = fixture.models.last().expect("there is a model");
-    assert_eq!(model.models, counted.len() as u64);
-    let mean = counted.iter().map(weight).sum::<f32>() / counted.len() as f32;
-    let Some(Model::F32(weights)) = model.weights.as_deref() else { panic!() };
-    assert!(weights.iter().all(|weight| (weight - mean).abs() < 1e-6), "{weights:?}, not {mean}");
-}
 
 #[test]
 fn two_shards_and_own_updates_make_one_mean() {
@@ -457,195 +341,6 @@ fn a_shard_has_so_many_reservations_and_no_more() {
     assert_eq!(next(&mut fixture, 63), Ok(()));
 }
 
-/// In the sum2 phase, with a part of each of several shards that nobody has got yet.
-fn merging(shards: u8) -> (Fixture, Sender, Vec<Sender>) {
-    let (mut fixture, summer) = updating();
-    fixture.fetching = false;
-    let senders = fixture.with_task(Task::Update, usize::from(shards).max(3));
-    for (number, sender) in senders.iter().enumerate() {
-        let message = update(&fixture, sender);
-        if number < usize::from(shards) {
-            let mut replica = Replica::new(number as u8 + 1, &fixture);
-            replica.admit(&mut fixture, &message).unwrap();
-            replica.hand_in(&mut fixture).unwrap();
-        } else {
-            let outcome = ask(&mut fixture, |ticket| Input::Message { ticket, message });
-            assert_eq!(outcome, Some(Ok(())));
-        }
-    }
-    fixture.wait(TIME);
-    assert_eq!(fixture.machine.phase(), Phase::Sum2);
-    (fixture, summer, senders)
-}
-
-#[test]
-fn parts_are_got_a_few_at_a_time_and_in_any_order() {
-    let (mut fixture, summer, senders) = merging(7);
-    vote(&mut fixture, &summer, &senders);
-    assert_eq!(fixture.machine.phase(), Phase::Unmask);
-    assert_eq!(fixture.idle.unwrap(), Idle::new(None, Why::Shards));
-    let mut got = Vec::new();
-    while let Some(part) = fixture.fetches.pop() {
-        assert!(fixture.fetches.len() < 4);
-        let bytes = fixture.parts.get(&part).cloned();
-        fixture.input(Input::Fetched { part, bytes: bytes.clone() }).unwrap();
-        // It comes once.
-        let again = fixture.input(Input::Fetched { part, bytes });
-        assert_eq!(again, Err(Reject::UnknownPart(part)));
-        got.push(part);
-    }
-    assert_eq!(got.len(), 7);
-    check_mean(&fixture, &senders);
-}
-
-#[test]
-fn without_a_part_there_is_no_model() {
-    let damaged = |change: fn(Vec<u8>) -> Option<Vec<u8>>, expected| {
-        let (mut fixture, _, _) = merging(2);
-        let part = fixture.fetches[0];
-        let bytes = change(fixture.parts[&part].to_vec()).map(Bytes::from);
-        fixture.input(Input::Fetched { part, bytes }).unwrap();
-        let failure = RoundFailure::PartLost { part, fault: expected };
-        assert!(failure.to_string().contains(&part.to_string()));
-        assert_eq!(fixture.failures(), [failure]);
-        assert_eq!(fixture.machine.round_id(), 2, "the next round has begun");
-        // The others come too late.
-        let late = fixture.fetches[1];
-        let rejected = fixture.input(Input::Fetched { part: late, bytes: None });
-        assert_eq!(rejected, Err(Reject::UnknownPart(late)));
-    };
-    damaged(|_| None, PartFault::Missing);
-    damaged(|_| Some(Vec::new()), PartFault::Damaged);
-    damaged(|part| Some(part[..part.len() - 1].to_vec()), PartFault::Damaged);
-    // A number that is not below its order; the order of the vector's numbers has less than all bits.
-    damaged(
-        |mut part| {
-            let end = part.len();
-            part[46..52].fill(0xff);
-            assert!(end > 52);
-            Some(part)
-        },
-        PartFault::Damaged,
-    );
-    // Round, shard and number of models.
-    for at in [6usize, 14, 30] {
-        let change: fn(Vec<u8>) -> Option<Vec<u8>> = match at {
-            6 => |mut part| {
-                part[6] ^= 1;
-                Some(part)
-            },
-            14 => |mut part| {
-                part[14] ^= 1;
-                Some(part)
-            },
-            _ => |mut part| {
-                part[30] ^= 3;
-                Some(part)
-            },
-        };
-        damaged(change, PartFault::Other);
-    }
-}
-
-#[test]
-fn a_lost_job_of_the_merge_is_given_out_again() {
-    let (mut fixture, summer, senders) = merging(2);
-    fixture.working = false;
-    let parts = std::mem::take(&mut fixture.fetches);
-    for part in parts {
-        let bytes = fixture.parts.get(&part).cloned();
-        fixture.input(Input::Fetched { part, bytes }).unwrap();
-    }
-    for _ in 1..MAX_LOSSES {
-        fixture.jobs.retain(|job| job.kind() == JobKind::Merge);
-        assert_eq!(fixture.jobs.len(), 1);
-        fixture.jobs.clear();
-        fixture.drain();
-    }
-    // Phases end meanwhile.
-    vote(&mut fixture, &summer, &senders);
-    assert_eq!(fixture.machine.phase(), Phase::Unmask);
-    fixture.working = true;
-    while let Some(job) = fixture.jobs.pop() {
-        let _ = fixture.input(Input::JobDone(job.finish()));
-    }
-    check_mean(&fixture, &senders);
-}
-
-#[test]
-fn a_merge_that_is_lost_too_often_fails_the_round() {
-    let (mut fixture, _, _) = merging(3);
-    fixture.working = false;
-    let part = fixture.fetches[0];
-    let bytes = fixture.parts.get(&part).cloned();
-    fixture.input(Input::Fetched { part, bytes }).unwrap();
-    for _ in 0..MAX_LOSSES {
-        fixture.jobs.retain(|job| job.kind() == JobKind::Merge);
-        assert_eq!(fixture.jobs.len(), 1);
-        fixture.jobs.clear();
-        fixture.drain();
-    }
-    let (job, times) = (JobKind::Merge, MAX_LOSSES);
-    assert_eq!(fixture.failures(), [RoundFailure::JobLost { job, times }]);
-}
-
-#[test]
-fn the_merge_is_begun_anew_by_whoever_goes_on() {
-    for unmasking in [false, true] {
-        let (mut fixture, summer, senders) = merging(6);
-        let part = fixture.fetches[0];
-        let bytes = fixture.parts.get(&part).cloned();
-        fixture.input(Input::Fetched { part, bytes }).unwrap();
-        if unmasking {
-            vote(&mut fixture, &summer, &senders);
-        }
-        let saved = fixture.machine.snapshot().to_bytes();
-        assert_eq!(saved[4..6], [2, 0], "with parts snapshots have a new form");
-        let machine = Coordinator::restore(&saved, quick(), fixture.now).unwrap();
-        let mut restored = Fixture::around(machine, None, fixture.now);
-        restored.parts.clone_from(&fixture.parts);
-        restored.drain();
-        fixture.fetching = true;
-        let resumed = fixture.crashed(quick());
-        for mut fixture in [resumed, restored] {
-            let saved = fixture.machine.snapshot().to_bytes();
-            assert_eq!(saved[4..6], [1, 0], "without parts the form is as it was");
-            if !unmasking {
-                vote(&mut fixture, &summer, &senders);
-            }
-            check_mean(&fixture, &senders);
-        }
-    }
-}
-
-#[test]
-fn a_snapshot_keeps_parts_and_no_reservation() {
-    let (mut fixture, summer) = updating();
-    let senders = fixture.with_task(Task::Update, 4);
-    let mut replica = Replica::new(1, &fixture);
-    for sender in &senders[..3] {
-        let message = update(&fixture, sender);
-        replica.admit(&mut fixture, &message).unwrap();
-    }
-    let before = fixture.machine.snapshot().to_bytes();
-    assert_eq!(before[4..6], [1, 0]);
-    replica.hand_in(&mut fixture).unwrap();
-    let message = update(&fixture, &senders[3]);
-    replica.admit(&mut fixture, &message).unwrap();
-    let snapshot = fixture.machine.snapshot();
-    let key = crate::crypto::SnapshotKey::new([1; 32]);
-    let sealed = Coordinator::restore_sealed(&snapshot.seal(&key), &key, quick(), fixture.now);
-    assert_eq!(sealed.unwrap().accepted(), 3);
-    let mut restored = Fixture::restore(&snapshot.to_bytes(), fixture.now);
-    restored.parts = fixture.parts;
-    let participant = senders[3].keys.public();
-    let again = replica.hand_in(&mut restored);
-    assert_eq!(again, Err(Rejection::NotReserved { participant }));
-    restored.wait(TIME);
-    vote(&mut restored, &summer, &senders[..3]);
-    check_mean(&restored, &senders[..3]);
-}
-
 #[test]
 fn a_sum_takes_what_fits_it() {
     let (mut fixture, _) = updating();
@@ -673,4 +368,46 @@ fn a_sum_takes_what_fits_it() {
     let job = sum.add(JobId(1), std::slice::from_ref(&model)).unwrap();
     assert_eq!(new.added(job.finish()).map(drop), Err(ShardSumError::OtherJob));
     assert!(ShardSum::new(Shard::new([1; 16]), &Front::new()).is_none());
+}
+
+/// What a replica says, as bytes.
+fn letters() -> &'static [Vec<u8>; 2] {
+    static LETTERS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    LETTERS.get_or_init(|| {
+        let (mut fixture, _) = updating();
+        let sender = &fixture.with_task(Task::Update, 1)[0];
+        let message = update(&fixture, sender);
+        let mut replica = Replica::new(1, &fixture);
+        replica.admit(&mut fixture, &message).unwrap();
+        let (_, done) = replica.store(&mut fixture);
+        [message.admission().unwrap().0.to_bytes(), done.to_bytes()]
+    })
+}
+
+proptest! {
+    /// Whatever bytes there are: an error, or what the machine answers once.
+    #[test]
+    fn any_letters_are_read_or_refused(
+        number in 0usize..2,
+        damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = letters()[number].clone();
+        for (at, value) in damages {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let mut fixture = updating().0;
+        if let Ok(admission) = Admission::from_bytes(&bytes) {
+            prop_assert_eq!(Admission::from_bytes(&admission.to_bytes()), Ok(admission.clone()));
+            let _ = admit(&mut fixture, Shard::new([1; 16]), admission);
+        }
+        if let Ok(done) = PartDone::from_bytes(&bytes) {
+            prop_assert_eq!(PartDone::from_bytes(&done.to_bytes()), Ok(done.clone()));
+            prop_assert!(hand_in(&mut fixture, done).is_some_and(|outcome| outcome.is_err()));
+        }
+    }
 }
