@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use super::memory::{self, Plain};
 use super::weight::with_weights;
 use super::{DataType, Model, Weights};
 
@@ -97,16 +98,10 @@ impl<'a> Weights<'a> {
     }
 }
 
-#[cfg(target_endian = "little")]
-#[allow(unsafe_code)]
-fn bytes<W: ArrayWeight<N>, const N: usize>(weights: &[W]) -> Cow<'_, [u8]> {
-    let len = size_of_val(weights);
-    // SAFETY: the only weights are f32, f64, i32 and i64, all of whose bytes may be read.
-    Cow::Borrowed(unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u8>(), len) })
-}
-
-#[cfg(not(target_endian = "little"))]
-fn bytes<W: ArrayWeight<N>, const N: usize>(weights: &[W]) -> Cow<'_, [u8]> {
+fn bytes<W: ArrayWeight<N> + Plain, const N: usize>(weights: &[W]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(memory::bytes(weights));
+    }
     let mut bytes = Vec::new();
     write(weights, &mut bytes);
     Cow::Owned(bytes)

@@ -15,6 +15,7 @@ pub use crate::DataType;
 pub mod array;
 mod cast;
 pub mod convert;
+mod memory;
 pub mod ratio;
 mod scalar;
 pub(crate) mod weight;
