@@ -54,6 +54,8 @@ pub enum Command {
     Keys(Keys),
     Member(Box<Member>),
     Roster(Roster),
+    #[cfg(feature = "postgres")]
+    Store(Store),
     Completions(Completions),
 }
 
@@ -286,6 +288,28 @@ pub enum AdminAction {
         /// A setting and its value, such as pet.sum.prob=0.4.
         #[arg(value_name = "KEY=VALUE", value_parser = key_value, required = true)]
         settings: Vec<(String, String)>,
+    },
+}
+
+/// Set up what several coordinators share (storage.engine = "postgres").
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator store init --config pet.toml")]
+pub struct Store {
+    #[command(subcommand)]
+    pub action: StoreAction,
+}
+
+/// What to do with it.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Subcommand)]
+pub enum StoreAction {
+    /// Make the tables of the federation in the database, unless they are there, and try the secret on them.
+    Init {
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
 }
 

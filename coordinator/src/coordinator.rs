@@ -19,6 +19,8 @@ use tokio::{
 use tracing::info;
 
 pub(crate) use self::limits::{answer_limits, upload_limits};
+#[cfg(feature = "postgres")]
+use self::rounds::rounds_of_replica;
 pub use self::rounds::{check_roster, RosterError};
 use self::{
     limits::{connection_limits, count, rate_limit},
@@ -83,6 +85,10 @@ pub struct Options {
     /// The store for rounds of version 2: [`open_round_store`](crate::open_round_store) gives the one that the settings name.
     /// Default: nowhere, the state lives in memory.
     pub round_store: Option<Box<dyn RoundStore>>,
+    /// What this coordinator shares with others, with which it is one: neither `store` nor `round_store` is used then, and
+    /// rounds are of version 1. Default: nothing.
+    #[cfg(feature = "postgres")]
+    pub shared: Option<crate::SharedStore>,
     /// The seed that everything random is derived from, all keys included. Default: the operating
     /// system's randomness. Give it in tests only, and never twice the same one to coordinators
     /// whose keys matter.
@@ -128,6 +134,12 @@ pub enum StartError {
     /// A federation's coordinator cannot be recorded.
     #[error("rounds of version 2 cannot be recorded: leave --record out")]
     RecordOfFederation,
+    /// This build keeps rounds in directories only.
+    #[error("this build knows no database: use one with the feature postgres, or {} = \"directory\"", key!(storage.engine))]
+    NothingShared,
+    /// A coordinator that shares rounds with others cannot be recorded.
+    #[error("rounds that several coordinators share cannot be recorded: leave --record out")]
+    RecordOfShared,
     /// A coordinator cannot go on from what is stored.
     #[error("the coordinator cannot go on from what is stored: {0}")]
     Resume(ResumeError),
@@ -167,6 +179,10 @@ impl Coordinator {
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
         panics::count();
+        #[cfg(not(feature = "postgres"))]
+        if settings.storage.engine.is_shared() {
+            return Err(StartError::NothingShared);
+        }
         let given = options.seed.map(RootSeed::new);
         let seed = given.clone().map_or_else(random_seed, Ok)?;
         let tls = TlsFiles::of(&settings.api).map(Tls::load).transpose()?.map(Arc::new);
@@ -186,6 +202,10 @@ impl Coordinator {
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
         let around = Around { counters: Arc::clone(&counters), observer, stopped: stopped.clone() };
         let Rounds { driving, router, models } = match &settings.pet.v2.roster_file {
+            #[cfg(feature = "postgres")]
+            _ if options.shared.is_some() => {
+                rounds_of_replica(&settings, options, given, seed, around, local_addr).await?
+            }
             None => rounds_of_v1(&settings, options, given, seed, around).await?,
             Some(path) => rounds_of_v2(&settings, path, options, given, seed, around).await?,
         };

@@ -9,7 +9,7 @@ use pet_core::{
     request::{Call, Response},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch, OwnedSemaphorePermit, Semaphore},
+    sync::{oneshot, watch, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 use tracing::{debug, error, Instrument};
@@ -20,6 +20,7 @@ use crate::{
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
     models::{Library, Published, Unavailable},
+    route::Routes,
     store::Models,
 };
 
@@ -28,7 +29,7 @@ use crate::{
 pub(crate) struct Intake {
     board: watch::Receiver<Board>,
     counters: Arc<Counters>,
-    deliver: mpsc::Sender<Delivery>,
+    routes: Routes,
     cores: Arc<Semaphore>,
     models: Arc<dyn Models>,
     library: Arc<Library>,
@@ -39,17 +40,19 @@ impl Intake {
     pub fn new(
         board: watch::Receiver<Board>,
         counters: Arc<Counters>,
-        deliver: mpsc::Sender<Delivery>,
+        routes: impl Into<Routes>,
         models: Arc<dyn Models>,
         library: Arc<Library>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(cores()));
-        Self { board, counters, deliver, cores, models, library, stop }
+        Self { board, counters, routes: routes.into(), cores, models, library, stop }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
         let Upload { bytes, place } = upload;
+        // Whoever does not lead can say nothing of a message.
+        let (deliver, tenure) = self.routes.now()?;
         let core = self.core().await;
         // Only now: while this message waited its turn a new phase may have begun.
         let front = self.board.borrow().front().clone();
@@ -67,6 +70,8 @@ impl Intake {
         let message = match opened {
             Ok(message) => message,
             Err(rejection) if is_for_shutdown(&rejection) => return Err(Unprocessed::Stopped),
+            // It may be right for the round that another one leads by now.
+            Err(_) if tenure.is_over() => return Err(self.routes.gone(&tenure)),
             Err(rejection) => {
                 self.counters.rejected(rejection.label());
                 log(rejection.label(), length as u64, &rejection);
@@ -75,8 +80,8 @@ impl Intake {
         };
         let (reply, outcome) = oneshot::channel();
         let delivery = Delivery { message, reply };
-        self.deliver.send(delivery).await.map_err(|_| Unprocessed::Stopped)?;
-        let outcome = outcome.await.map_err(|_| Unprocessed::Stopped)?;
+        deliver.send(delivery).await.map_err(|_| self.routes.gone(&tenure))?;
+        let outcome = outcome.await.map_err(|_| self.routes.gone(&tenure))?;
         // The message's memory was in use until here.
         drop(place);
         let Err(rejection) = outcome else {
@@ -84,6 +89,9 @@ impl Intake {
         };
         if is_for_shutdown(&rejection) {
             return Err(Unprocessed::Stopped);
+        }
+        if tenure.is_over() {
+            return Err(self.routes.gone(&tenure));
         }
         log(rejection.label(), length as u64, &rejection);
         match rejection {

@@ -32,7 +32,10 @@ mod metrics;
 pub mod models;
 mod panics;
 mod private;
+#[cfg(feature = "postgres")]
+mod replica;
 pub mod roster;
+mod route;
 pub mod settings;
 pub mod status;
 mod store;
@@ -45,6 +48,8 @@ pub use driver::DriverError;
 pub use federation::completed_models;
 pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
+#[cfg(feature = "postgres")]
+pub use replica::{init_shared, open_shared, SharedError, SharedStore};
 pub use store::{
     open_round_store, open_store,
     rounds::{Archive, Kept, RestoredRounds, RoundMemory, RoundStore, Spent},

@@ -17,8 +17,10 @@ use std::{
 
 use clap::Parser;
 use pet_coordinator::{
-    log::DroppedLines, open_round_store, open_store, settings::Loaded, Coordinator, Kept, Options,
-    RunError, StartError, SECRET_VARIABLE,
+    log::DroppedLines,
+    open_round_store, open_store,
+    settings::{Loaded, Settings},
+    Coordinator, Kept, Options, RunError, StartError, SECRET_VARIABLE,
 };
 use pet_core::record::Sink;
 use thiserror::Error;
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         Command::Keys(args) => commands::keys(&args),
         Command::Roster(args) => commands::roster(&args),
         Command::Backup(args) => commands::backup(&args),
+        #[cfg(feature = "postgres")]
+        Command::Store(args) => commands::store(&args, std::env::vars_os()),
         Command::Completions(args) => commands::completions(&args),
     };
     match result {
@@ -165,7 +169,9 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
         std::env::var_os(SECRET_VARIABLE).map(|secret| Zeroizing::new(secret.into_encoded_bytes()));
     let secret = secret.as_ref().map(|secret| &secret[..]);
     let (storage, v2) = (&loaded.settings.storage, &loaded.settings.pet.v2);
-    if v2.is_on() {
+    if storage.engine.is_shared() {
+        share(&mut options, &loaded.settings, secret)?;
+    } else if v2.is_on() {
         let kept = Kept { rounds: storage.models_kept, audited: v2.rounds_audited };
         let store = open_round_store(storage, kept, secret).map_err(StartError::from)?;
         options.round_store = Some(store);
@@ -192,6 +198,22 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
     }
     info!("stopped");
     Ok(())
+}
+
+/// Has the coordinator share a database with others.
+#[cfg(feature = "postgres")]
+fn share(
+    options: &mut Options,
+    settings: &Settings,
+    secret: Option<&[u8]>,
+) -> Result<(), StartError> {
+    options.shared = Some(pet_coordinator::open_shared(settings, secret)?);
+    Ok(())
+}
+
+#[cfg(not(feature = "postgres"))]
+fn share(_: &mut Options, _: &Settings, _: Option<&[u8]>) -> Result<(), StartError> {
+    Err(StartError::NothingShared)
 }
 
 /// Takes new certificates into use.

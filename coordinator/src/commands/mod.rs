@@ -14,8 +14,12 @@ pub mod member;
 mod roster;
 mod rounds;
 mod status;
+#[cfg(feature = "postgres")]
+mod store;
 mod watch;
 
+#[cfg(feature = "postgres")]
+pub use self::store::store;
 pub use self::{
     admin::admin,
     audit::audit,

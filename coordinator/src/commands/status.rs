@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pet_coordinator::status::{CurrentPhase, MemberStatus, Now, PastRound, Status, V2Status};
+use pet_coordinator::status::{
+    CurrentPhase, MemberStatus, Now, PastRound, ReplicaStatus, Status, V2Status,
+};
 
 use super::{
     client::Client,
@@ -50,7 +52,26 @@ fn describe(url: &str, status: &Status) -> String {
     ]
     .map(|(name, text)| format!("{name:12} {text}\n"))
     .concat()
+        + &status.now.replica.as_ref().map_or(String::new(), replicas)
         + &status.now.v2.as_ref().map_or(String::new(), |v2| federation(v2, &status.rounds))
+}
+
+/// Several coordinators that are one, each in a line.
+fn replicas(replica: &ReplicaStatus) -> String {
+    let ReplicaStatus { name, role, epoch, position, lag_seconds, .. } = replica;
+    let lag = duration(*lag_seconds);
+    let mut lines = vec![(
+        "replica",
+        format!("{name}, {role}, epoch {epoch}, log entry {position}, {lag} behind"),
+    )];
+    lines.extend(replica.trouble.iter().map(|trouble| ("trouble", trouble.clone())));
+    let alive = replica.replicas.iter();
+    lines.extend(alive.map(|one| {
+        let text =
+            format!("{} at {}, {}, version {}", one.name, one.address, one.role, one.version);
+        ("alive", text)
+    }));
+    lines.into_iter().map(|(name, text)| format!("{name:12} {text}\n")).collect()
 }
 
 /// A federation in a few lines more.

@@ -16,6 +16,8 @@ use tokio::{
 
 use super::{count, upload_limits, Options, StartError, SEEDS_ROOM};
 pub use crate::federation::RosterError;
+#[cfg(feature = "postgres")]
+use crate::replica::{self, Replica, SharedError};
 use crate::{
     board::Board,
     driver::{Clock, Command, Driver, DriverError},
@@ -50,6 +52,8 @@ pub(super) struct Rounds {
 pub(super) enum Driving {
     V1(Box<Driver>),
     V2(Box<federation::Driver>),
+    #[cfg(feature = "postgres")]
+    Replica(Box<Replica>),
 }
 
 impl Driving {
@@ -58,6 +62,8 @@ impl Driving {
         match self {
             Self::V1(driver) => driver.commands(),
             Self::V2(driver) => driver.commands(),
+            #[cfg(feature = "postgres")]
+            Self::Replica(replica) => replica.commands(),
         }
     }
 
@@ -66,6 +72,8 @@ impl Driving {
         match self {
             Self::V1(driver) => driver.run(stop).await,
             Self::V2(driver) => driver.run(stop).await,
+            #[cfg(feature = "postgres")]
+            Self::Replica(replica) => replica.run(stop).await,
         }
     }
 }
@@ -112,6 +120,41 @@ pub(super) async fn rounds_of_v1(
     let intake = Intake::new(read_board, counters, deliver, models.clone(), library, stopped);
     let router = http::router(intake, upload_limits(settings, max_message_len));
     Ok(Rounds { driving: Driving::V1(Box::new(driver)), router, models })
+}
+
+/// Rounds of version 1 that this coordinator shares with others.
+#[cfg(feature = "postgres")]
+pub(super) async fn rounds_of_replica(
+    settings: &Settings,
+    options: Options,
+    given: Option<RootSeed>,
+    seed: RootSeed,
+    around: Around,
+    address: std::net::SocketAddr,
+) -> Result<Rounds, StartError> {
+    if options.record.is_some() {
+        return Err(StartError::RecordOfShared);
+    }
+    let refused = |error| StartError::Store(StoreError::Shared(error));
+    let shared = options.shared.ok_or(refused(SharedError::NeedsSecret))?;
+    replica::look(&shared).await.map_err(refused)?;
+    let Around { counters, observer, stopped } = around;
+    let max_message_len = settings.mask_object_len().saturating_add(SEEDS_ROOM);
+    let library = Arc::new(Library::new(count(settings.limits.answer_bytes)));
+    let (board, read_board) = watch::channel(Board::new(max_message_len, Arc::clone(&library)));
+    let around = replica::Around {
+        counters: Arc::clone(&counters),
+        observer,
+        board,
+        name: replica::name(address),
+        address: address.to_string(),
+    };
+    let replica = Replica::new(shared, settings.clone(), given, seed, around);
+    let replica = replica.map_err(refused)?;
+    let (routes, models) = (replica.routes(), replica.models());
+    let intake = Intake::new(read_board, counters, routes, models.clone(), library, stopped);
+    let router = http::router(intake, upload_limits(settings, max_message_len));
+    Ok(Rounds { driving: Driving::Replica(Box::new(replica)), router, models })
 }
 
 /// Rounds of version 2, with the roster in this file, which go on from what is stored.

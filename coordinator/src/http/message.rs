@@ -103,6 +103,14 @@ impl Told {
                 self.later("in_progress", "The message is being processed", &error)
             }
             Unprocessed::StoreBehind => self.later("store_behind", "The store is behind", &error),
+            Unprocessed::NoLeader(_) => {
+                let title = "This replica does not lead";
+                let mut response = self.later("no_leader", title, &error);
+                // The next connection may lead to another one.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                response
+            }
             Unprocessed::Bug => {
                 (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
             }

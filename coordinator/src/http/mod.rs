@@ -119,6 +119,8 @@ pub(crate) enum Unprocessed {
     InProgress,
     #[error("too much waits to be stored: send the message again a little later")]
     StoreBehind,
+    #[error("{0}: send the message again a little later")]
+    NoLeader(Arc<str>),
     #[error("the coordinator has failed to process this message: its log says why")]
     Bug,
 }

@@ -127,11 +127,18 @@ async fn healthz() -> Response {
     fresh(TEXT, b"ok\n".to_vec())
 }
 
-async fn readyz(State(view): State<View>) -> Response {
-    let problems = view.problems();
-    if problems.is_empty() {
-        return fresh(TEXT, b"ready\n".to_vec());
+async fn readyz(State(view): State<View>, uri: Uri) -> Response {
+    let mut problems = view.problems();
+    // Of several coordinators only one takes messages: for whoever sends them to the right one.
+    if uri.query() == Some("leader") && !view.leads() {
+        problems.push("this replica does not lead".to_owned());
     }
+    let replica = view.replica();
+    if problems.is_empty() {
+        let replica = replica.map(|line| line + "\n").unwrap_or_default();
+        return fresh(TEXT, format!("ready\n{replica}").into_bytes());
+    }
+    problems.extend(replica);
     let mut response = fresh(TEXT, format!("{}\n", problems.join("\n")).into_bytes());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response

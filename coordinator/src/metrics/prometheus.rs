@@ -23,7 +23,7 @@ use prometheus_client::{
 use crate::{
     log::DroppedLines,
     panics,
-    status::{MemberStatus, PastRound, Status, V2Status, STRANGE},
+    status::{MemberStatus, PastRound, ReplicaStatus, Status, V2Status, STRANGE},
 };
 
 /// The Content-Type of [`exposition`].
@@ -124,6 +124,9 @@ pub(crate) fn exposition(
     latest_model(&mut registry, status);
     if let Some(federation) = &status.now.v2 {
         federation_of(&mut registry, federation);
+    }
+    if let Some(replica) = &status.now.replica {
+        replica_of(&mut registry, replica);
     }
     measured(&mut registry, histograms);
     gauge(&mut registry, "ready", "Whether /readyz says so", u64::from(ready));
@@ -244,6 +247,19 @@ fn federation_of(registry: &mut Registry, federation: &V2Status) {
         let help = "The most epsilon (delta 1e-5) that any updater has spent in completed rounds";
         gauge(registry, "v2_epsilon", help, noise.most_epsilon);
     }
+}
+
+/// Of several coordinators that are one.
+fn replica_of(registry: &mut Registry, replica: &ReplicaStatus) {
+    let leads = u64::from(replica.role == "leader");
+    gauge(registry, "replica_leads", "1 if this replica leads, 0 if it does not", leads);
+    gauge(registry, "replica_epoch", "How often another replica has led so far", replica.epoch);
+    let help = "The last entry of the log that this replica has read or written";
+    gauge(registry, "replica_log_entry", help, replica.position);
+    let help = "How long ago this replica was at the end of the log";
+    gauge(registry, "replica_lag_seconds", help, replica.lag_seconds);
+    let help = "Replicas that say that they are alive";
+    gauge(registry, "replica_count", help, replica.replicas.len() as u64);
 }
 
 fn by_reason(counts: &std::collections::BTreeMap<String, u64>) -> Family<ReasonLabel, Counter> {

@@ -7,7 +7,7 @@ use pet_core::{
     mask::{BoundType, DataType, GroupType, ModelType},
 };
 
-use super::{LogFormat, Networks, Origin};
+use super::{LogFormat, Networks, Origin, PostgresUrl, StorageEngine};
 
 /// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ text! {
     DataType: |data| data.name().to_owned();
     BoundType: |bound| bound.name().to_owned();
     ModelType: |model| model.name().to_owned();
+    StorageEngine: |engine| engine.name().to_owned();
+    PostgresUrl: ToString::to_string;
     LogFormat: |format| match format {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),

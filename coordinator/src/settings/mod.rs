@@ -47,8 +47,8 @@ pub use self::limits::LimitsSettings;
 pub use self::member::{member_keys, LoadedMember, MemberLoader, MemberSettings};
 pub use self::networks::{InvalidNetworks, Networks};
 pub(crate) use self::schema::{change, effective};
-pub use self::storage::StorageSettings;
 pub(crate) use self::storage::MODELS_KEPT;
+pub use self::storage::{PostgresSettings, PostgresUrl, StorageEngine, StorageSettings};
 pub use self::v2::{NoiseSettings, V2PhaseSettings, V2Settings, V2UpdateSettings};
 
 /// Everything that can be set. The field names are the keys of the TOML file.
@@ -75,6 +75,8 @@ pub struct Settings {
     /// `[storage]`: where the binary keeps rounds and models. In code, [`open_store`](crate::open_store) gives it for
     /// [`Options::store`](crate::Options::store).
     pub storage: StorageSettings,
+    /// `[postgres]`: the database, if several coordinators share one.
+    pub postgres: PostgresSettings,
 }
 
 /// `[api]`: how participants reach the coordinator.
@@ -226,6 +228,7 @@ impl Settings {
             limits: LimitsSettings::default(),
             log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
             storage: StorageSettings::default(),
+            postgres: PostgresSettings::default(),
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
     error::{Origin, Problem, SettingsError, Warning},
     filter,
     layers::{variable, Entry, Layers, Raw},
-    Loaded, LogFormat, Settings,
+    Loaded, LogFormat, PostgresUrl, Settings, StorageEngine,
 };
 use crate::key;
 

@@ -11,8 +11,8 @@ use pet_core::coordinator::{CountRange, PersistId, TimeRange};
 use tokio::time::Instant;
 
 use super::{
-    federation::Federation, measure::Measure, CurrentPhase, CurrentRound, Failure, ModelForm,
-    Outcome, PastPhase, PastRound,
+    federation::Federation, measure::Measure, replica::Replica, CurrentPhase, CurrentRound,
+    Failure, ModelForm, Outcome, PastPhase, PastRound,
 };
 use crate::metrics::Rejections;
 
@@ -71,6 +71,8 @@ pub(crate) struct State {
     unconfirmed: VecDeque<(PersistId, Instant)>,
     /// Of rounds of v2.
     pub(super) federation: Option<Federation>,
+    /// Of a replica.
+    pub(super) replica: Option<Replica>,
 }
 
 impl State {
@@ -87,6 +89,7 @@ impl State {
             last_completed: None,
             unconfirmed: VecDeque::new(),
             federation: None,
+            replica: None,
         }
     }
 
@@ -252,6 +255,12 @@ impl State {
             took.push(since.elapsed());
         }
         took
+    }
+
+    /// The store that was given records is used no more.
+    #[cfg(feature = "postgres")]
+    pub(super) fn forget_unconfirmed(&mut self) {
+        self.unconfirmed.clear();
     }
 
     pub fn form(&self) -> ModelForm {

@@ -10,6 +10,7 @@ mod history;
 mod measure;
 mod observer;
 mod observer_v2;
+mod replica;
 mod v2;
 mod view;
 
@@ -17,6 +18,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg_attr(not(feature = "postgres"), allow(unused_imports))]
+pub(crate) use self::replica::Replica;
+pub use self::replica::{KnownReplica, ReplicaStatus};
 pub use self::v2::{
     CertificateStatus, Excluded, GroupStatus, MemberStatus, NoiseStatus, Note, V2Status,
 };
@@ -69,6 +73,9 @@ pub struct Now {
     /// The groups and what they do, of rounds of v2; left out for rounds of v1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub v2: Option<V2Status>,
+    /// Which of several coordinators this is; left out if it is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaStatus>,
 }
 
 /// The current round.

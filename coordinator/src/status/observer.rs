@@ -20,9 +20,11 @@ use crate::{
     failure,
     metrics::{Counters, Rejections},
 };
+#[cfg(feature = "postgres")]
+use {super::Replica, pet_core::coordinator::Front, std::time::Duration};
 
 /// The driver's side. No method blocks or computes for long.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Observer {
     pub(super) shared: Arc<Shared>,
     models: mpsc::Sender<GlobalModel>,
@@ -97,6 +99,34 @@ impl Observer {
             ModelForm { length: settings.model_length, mask: settings.mask.vect.to_string() };
         let takes_messages = phase.accepts().is_some();
         state.look(seen, takes_messages, machine.elapsed(), limits(settings, phase), form);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// Sees what is answered with by who does not lead.
+    #[cfg(feature = "postgres")]
+    pub fn follows(&self, front: &Front, accepted: u64, elapsed: Duration, settings: &Settings) {
+        let (Some(round), Some(parameters)) = (front.round_id(), front.parameters()) else {
+            return;
+        };
+        let phase = front.phase();
+        let seen = Seen { round, phase: phase.to_string(), accepted, waits_for: "nothing" };
+        let mut state = self.shared.lock();
+        let mask = parameters.mask_config.vect.to_string();
+        let form = ModelForm { length: parameters.model_length, mask };
+        state.look(seen, phase.accepts().is_some(), elapsed, limits(settings, phase), form);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// Hears which of several coordinators this is; nothing is owed any more by a store of before if it does not lead.
+    #[cfg(feature = "postgres")]
+    pub fn replica(&self, replica: Replica) {
+        let mut state = self.shared.lock();
+        if !replica.is_leader {
+            state.forget_unconfirmed();
+        }
+        state.replica = Some(replica);
         drop(state);
         self.shared.changed.notify_one();
     }

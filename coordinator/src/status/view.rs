@@ -14,6 +14,7 @@ use super::{
     history::{labelled, unix},
     measure::measure,
     observer::Shared,
+    replica::Replica,
     Memory, Messages, Now, Status, Totals,
 };
 use crate::metrics::{exposition, Histograms};
@@ -100,6 +101,7 @@ impl View {
             throughput,
             memory: Memory { resident_bytes },
             v2: state.federation.as_ref().map(|federation| federation.shown.clone()),
+            replica: state.replica.as_ref().map(Replica::status),
         };
         Status { now, rounds: state.rounds(), samples }
     }
@@ -115,6 +117,7 @@ impl View {
         let state = self.shared.lock();
         let (round, phase) = (state.round(), state.phase().name);
         let waits = state.store_waits();
+        let replica = state.replica.as_ref().and_then(Replica::problem);
         drop(state);
         let mut problems = Vec::new();
         if *self.stopped.borrow() || phase == Phase::Shutdown.to_string() {
@@ -122,10 +125,21 @@ impl View {
         } else if round.id == 0 {
             problems.push("the first round has not begun yet".to_owned());
         }
+        problems.extend(replica);
         if waits > STORE_PATIENCE {
             problems.push(format!("the store has confirmed nothing for {} s", waits.as_secs()));
         }
         problems
+    }
+
+    /// Whether this is the one that takes messages.
+    pub fn leads(&self) -> bool {
+        self.shared.lock().replica.as_ref().is_none_or(|replica| replica.is_leader)
+    }
+
+    /// Which of several coordinators this is, in a line.
+    pub fn replica(&self) -> Option<String> {
+        self.shared.lock().replica.as_ref().map(Replica::line)
     }
 
     /// What has been counted and measured, for Prometheus.

@@ -142,6 +142,10 @@ pub enum StoreError {
     /// The store was begun with another seed than the given one.
     #[error("the store was begun with another seed: use another directory (--data-dir)")]
     OtherSeed,
+    /// What several coordinators share cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Shared(#[from] crate::replica::SharedError),
     /// The store has panicked, which is a bug.
     #[error("internal error: the store's thread panicked ({0}); please report this")]
     Panicked(String),

@@ -15,6 +15,8 @@ use pet_core::{
 use tokio::sync::mpsc;
 
 use self::models::MemoryModels;
+#[cfg(feature = "postgres")]
+pub(crate) use self::open::secret_of;
 pub use self::{
     disk::{rounds::RoundDisk, DiskStore},
     error::StoreError,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::{
     rounds::{Kept, RoundMemory, RoundStore},
     DiskStore, RoundDisk, Store, StoreError, Volatile,
@@ -52,6 +54,15 @@ fn with_secret<T>(
     secret: Option<&[u8]>,
     open: impl FnOnce(Option<&[u8]>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    let secret = secret_of(settings, secret)?;
+    open(secret.as_ref().map(|secret| &secret[..]))
+}
+
+/// The secret of the settings' file, or if there is none this one.
+pub(crate) fn secret_of(
+    settings: &StorageSettings,
+    secret: Option<&[u8]>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let from_file = match &settings.secret_file {
         None => None,
         Some(path) => Some(read_secret(path).map_err(|error| StoreError::SecretFile {
@@ -61,5 +72,5 @@ fn with_secret<T>(
     };
     let secret = from_file.as_ref().map(|secret| &secret[..]).or(secret);
     // Whoever writes a secret into a file ends the line.
-    open(secret.map(<[u8]>::trim_ascii_end))
+    Ok(secret.map(|secret| Zeroizing::new(secret.trim_ascii_end().to_vec())))
 }

@@ -5,8 +5,8 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use pet_core::{coordinator::Quorum, mask::MaskConfig};
 
 use super::{
-    origin, shown, variable, Effective, Entry, Layers, LogFormat, Origin, Problem, Raw, Settings,
-    Value,
+    origin, shown, variable, Effective, Entry, Layers, LogFormat, Origin, PostgresUrl, Problem,
+    Raw, Settings, StorageEngine, Value,
 };
 use crate::key;
 
@@ -127,7 +127,12 @@ impl Reader<'_> {
         read!(self, s, "must be text", parsed; log.filter);
         read!(self, s, "must be text or json", log_format; log.format);
 
+        read!(self, s, "must be the address of a database", some_url; postgres.url);
+
         read!(self, s, "must be a directory", path; storage.data_dir);
+        read!(self, s, "must be directory or postgres", engine; storage.engine);
+        read!(self, s, "must be a name", parsed; storage.federation);
+        read!(self, s, SECONDS, seconds; storage.lease_time);
         read!(self, s, BOOLEAN, boolean; storage.ephemeral);
         read!(self, s, "must be a whole number, 1 or more", one_or_more; storage.models_kept);
         read!(self, s, "must be a file", some_path; storage.secret_file);
@@ -282,6 +287,16 @@ fn quorum(text: &str) -> Option<Quorum> {
         "majority" => Some(Quorum::Majority),
         _ => number(text).map(Quorum::Share),
     }
+}
+
+/// An empty text is nothing.
+fn some_url(text: &str) -> Option<Option<PostgresUrl>> {
+    Some((!text.is_empty()).then(|| PostgresUrl::new(text)))
+}
+
+fn engine(text: &str) -> Option<StorageEngine> {
+    let engines = [StorageEngine::Directory, StorageEngine::Postgres];
+    engines.into_iter().find(|engine| engine.name() == text.to_lowercase())
 }
 
 pub(super) fn log_format(text: &str) -> Option<LogFormat> {

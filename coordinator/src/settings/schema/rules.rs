@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{filter, is_below, origin, shorten, Layers, Origin, Problem, Settings, Warning};
 use crate::key;
-use crate::settings::LogSettings;
+use crate::settings::{storage, LogSettings};
 
 /// The rules of section 7 of the protocol description, over settings built in code.
 pub(in crate::settings) fn check(settings: &Settings) -> Vec<Problem> {
@@ -70,6 +70,11 @@ pub(super) fn check_except(
         }
     }
     problems.extend(check_v2(s, layers, unreadable));
+    for (key, value, rule) in storage::check(s) {
+        if !unreadable.contains(key) && !unreadable.contains(key!(storage.engine)) {
+            problems.push(problem(key, value, rule));
+        }
+    }
     if let Some(rule) = wrong_filter(&s.log) {
         let value = shorten(&format!("{:?}", s.log.filter));
         problems.push(problem(key!(log.filter), Some(value), rule));

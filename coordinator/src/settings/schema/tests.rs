@@ -691,3 +691,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_shared_has_rules_and_hides_its_password() {
+    let read = |text: &str| {
+        let mut layers = Layers::default();
+        layers.add_toml(Path::new("a.toml"), &format!("model.length = 1\n{text}")).unwrap();
+        interpret(&layers)
+    };
+    let url = "postgres.url = 'postgres://pet:hush@db/pet'";
+    let loaded = read(&format!("storage.engine = 'Postgres'\n{url}")).unwrap();
+    let shown: String = loaded.effective.iter().map(|setting| format!("{setting}\n")).collect();
+    assert!(shown.contains("postgres.url = \"postgres://pet@db/pet\"") && !shown.contains("hush"));
+    assert!(!format!("{loaded:?}").contains("hush"));
+    for (text, rule) in [
+        ("storage.engine = 'postgres'", "needs postgres.url as well"),
+        ("storage.engine = 'redis'", "must be directory or postgres"),
+        ("storage.federation = 'No'", "must be 1 to 40 lower-case letters"),
+        ("storage.lease_time = 0.5", "must be from 1 to 60 seconds"),
+        (&format!("storage = {{ engine = 'postgres', ephemeral = true }}\n{url}"), "storage.ephemeral"),
+        (
+            &format!("storage.engine = 'postgres'\n{url}\npet.v2.roster_file = 'r'\nmask.group_type = 'Word32'"),
+            "rounds of v2 cannot be shared",
+        ),
+        ("postgres.ur = 'postgres://pet:hush@db/pet'", "postgres.ur"),
+    ] {
+        let told = read(text).unwrap_err().to_string();
+        assert!(told.contains(rule) && !told.contains("hush"), "{text}: {told}");
+    }
+}

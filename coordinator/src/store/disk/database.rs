@@ -114,7 +114,7 @@ impl Database {
         let parts = rows!(PARTS, number, bytes => (number, bytes.to_vec()));
         let mut parts: BTreeMap<u64, Vec<u8>> = parts.into_iter().collect();
         let part_files = rows!(FILES, number, row => Ok((number, file_of(row, &self.path)?)));
-        let part_files = part_files.into_iter().collect::<Result<BTreeMap<_, _>, _>>()?;
+        let part_files = part_files.into_iter().collect::<Result<BTreeMap<_, _>, StoreError>>()?;
         let dropped = rows!(DROPPED, name, _gone => name.to_owned());
         let dropped: BTreeSet<String> = dropped.into_iter().collect();
         let models = rows!(MODEL_FILES, round, row => Ok((round, file_of(row, &self.path)?)));

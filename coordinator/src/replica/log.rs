@@ -1,0 +1,55 @@
+//! Reading the log.
+
+use pet_ledger::{verify_chain, EntryHash, Head, Place, Position};
+
+use super::{item::Item, shared::Shared, SharedError};
+
+/// The most entries, and bytes, that are read at once.
+const PAGE: (usize, usize) = (512, 8 << 20);
+
+/// How far the log was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub position: Position,
+    pub hash: EntryHash,
+}
+
+impl End {
+    /// In front of the first entry that is kept.
+    pub fn in_front_of(head: &Head) -> Self {
+        Self { position: Position(head.first.0.saturating_sub(1)), hash: head.before }
+    }
+
+    /// Whether the log still has what was read of it.
+    ///
+    /// # Errors
+    /// [`SharedError::WentBack`].
+    pub fn check(&self, head: &Head) -> Result<(), SharedError> {
+        let is_there = match head.position.cmp(&self.position) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => head.hash == self.hash,
+            std::cmp::Ordering::Greater => true,
+        };
+        let (known, found) = (self.position, head.position);
+        is_there.then_some(()).ok_or(SharedError::WentBack { known, found })
+    }
+
+    /// Reads on. Gives entries in order, nothing at the end.
+    pub async fn read(&mut self, shared: &Shared) -> Result<Vec<(Position, Item)>, SharedError> {
+        let vault = shared.vault();
+        let (most, most_bytes) = PAGE;
+        let entries = shared.ledger().read(self.position, most, most_bytes).await?;
+        verify_chain(self.position, self.hash, &entries)?;
+        let mut items = Vec::with_capacity(entries.len());
+        let mut previous = self.hash;
+        for entry in &entries {
+            let place = Place::Entry { epoch: entry.epoch, position: entry.position, previous };
+            items.push((entry.position, Item::from_bytes(&vault.open_at(place, &entry.bytes)?)?));
+            previous = entry.hash;
+        }
+        if let Some(last) = entries.last() {
+            *self = Self { position: last.position, hash: last.hash };
+        }
+        Ok(items)
+    }
+}

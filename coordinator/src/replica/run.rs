@@ -1,0 +1,386 @@
+//! A replica from its start to its end: it follows, and leads when nobody else does.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::FutureExt;
+use pet_core::crypto::RootSeed;
+use pet_ledger::{Head, Known, Position, ReplicaId};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, Duration, Instant},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    beat::{beat, lock},
+    commands::{relay, Desk},
+    follower::Follower,
+    lead::Ended,
+    lease::{Attempt, Candidate, Tenancy},
+    log::End,
+    models::SharedModels,
+    SharedError, SharedStore,
+};
+use crate::{
+    board::Board,
+    driver::{Command, DriverError},
+    metrics::Counters,
+    route::Route,
+    settings::Settings,
+    status::{Observer, Replica as Shown},
+    store::Models,
+};
+
+/// So soon after it has failed the engine is asked again.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long a follower waits for news at most until it looks by itself.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What a replica needs of the rest of the program.
+pub(crate) struct Around {
+    pub counters: Arc<Counters>,
+    pub observer: Observer,
+    pub board: watch::Sender<Board>,
+    /// Where this replica listens.
+    pub address: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// One of several coordinators that are one.
+pub(crate) struct Replica {
+    store: SharedStore,
+    pub(super) candidate: Candidate,
+    address: String,
+    pub(super) settings: Settings,
+    pub(super) models: Arc<SharedModels>,
+    pub(super) models_kept: usize,
+    /// The root of all keys that it must be, if one was given.
+    given: Option<RootSeed>,
+    /// With this one a federation begins.
+    pub(super) root: RootSeed,
+    pub(super) board: watch::Sender<Board>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) observer: Observer,
+    pub(super) route: watch::Sender<Route>,
+    pub(super) desk: watch::Sender<Desk>,
+    command: mpsc::Sender<Command>,
+    commands: Option<mpsc::Receiver<Command>>,
+    /// How far whoever leads in this process has written.
+    pub(super) written: watch::Receiver<End>,
+    /// The furthest that was read or written: nothing of before is shown again.
+    seen: Option<End>,
+    /// What of the log was last shown by following it.
+    published: Option<End>,
+    shown: Arc<Mutex<Shown>>,
+}
+
+/// What a follower does next.
+enum Step {
+    Lead(Tenancy),
+    Wait(Known, Duration),
+}
+
+impl Replica {
+    /// A replica of this store. `given` is the root of all keys, if there must be that one; otherwise a new federation
+    /// begins with `root`.
+    pub fn new(
+        store: SharedStore,
+        settings: Settings,
+        given: Option<RootSeed>,
+        root: RootSeed,
+        around: Around,
+    ) -> Result<Self, SharedError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(SharedError::Randomness)?;
+        let Around { counters, observer, board, address, name } = around;
+        let (command, commands) = Command::channel();
+        let shown = Shown {
+            name: name.clone(),
+            is_leader: false,
+            leader: None,
+            epoch: 0,
+            position: 0,
+            at_end: None,
+            trouble: None,
+            replicas: Vec::new(),
+        };
+        let why = "this replica does not know yet which one leads".to_owned();
+        let nothing = End { position: Position(0), hash: Default::default() };
+        Ok(Self {
+            models: Arc::new(SharedModels::new(store.clone())),
+            store,
+            candidate: Candidate { replica: ReplicaId(id), name, ttl: settings.storage.lease_time },
+            address,
+            models_kept: settings.storage.models_kept,
+            settings,
+            given,
+            root,
+            board,
+            counters,
+            observer,
+            route: watch::channel(Route::Nowhere(why.as_str().into())).0,
+            desk: watch::channel(Desk::Nowhere(why)).0,
+            command,
+            commands: Some(commands),
+            written: watch::channel(nothing).1,
+            seen: None,
+            published: None,
+            shown: Arc::new(Mutex::new(shown)),
+        })
+    }
+
+    /// Where messages go at any time.
+    pub fn routes(&self) -> watch::Receiver<Route> {
+        self.route.subscribe()
+    }
+
+    /// The global models that are kept.
+    pub fn models(&self) -> Arc<dyn Models> {
+        self.models.clone()
+    }
+
+    /// The way for the operator to act on the machine.
+    pub fn commands(&self) -> mpsc::Sender<Command> {
+        self.command.clone()
+    }
+
+    /// Runs until `stop` resolves or its sender is gone, and then until all is stored. It ends before only if what is
+    /// stored cannot be used: while the engine is away it waits.
+    pub async fn run(mut self, stop: oneshot::Receiver<()>) -> Result<(), DriverError> {
+        let stop = stop.map(drop).shared();
+        let beating = beat(
+            self.store.clone(),
+            self.candidate.replica,
+            self.address.clone(),
+            Arc::clone(&self.shown),
+            self.observer.clone(),
+        );
+        let commands = self.commands.take();
+        let relaying =
+            commands.map(|commands| tokio::spawn(relay(commands, self.desk.subscribe())));
+        let beating = tokio::spawn(beating);
+        let ended = self.follow_and_lead(stop).await;
+        beating.abort();
+        if let Some(relaying) = relaying {
+            relaying.abort();
+        }
+        ended
+    }
+
+    async fn follow_and_lead(
+        &mut self,
+        stop: impl Future<Output = ()> + Clone + Unpin,
+    ) -> Result<(), DriverError> {
+        loop {
+            let followed = self.follow(stop.clone()).await;
+            let followed = followed.map_err(|error| DriverError::Store(error.into()))?;
+            let Some((tenancy, follower)) = followed else { return Ok(()) };
+            self.show(|shown| {
+                shown.is_leader = true;
+                shown.leader = Some(shown.name.clone());
+                shown.epoch = tenancy.epoch.0;
+                shown.trouble = None;
+            });
+            let shared = follower.shared().clone();
+            let ended = self.lead(&tenancy, follower, stop.clone()).await;
+            self.cease(&ended);
+            let why = match ended {
+                Ended::Stopped(result) => {
+                    self.candidate.release(&shared, tenancy.epoch).await;
+                    return result;
+                }
+                Ended::Lost(why) => why,
+            };
+            if !matches!(why, SharedError::Superseded) {
+                self.candidate.release(&shared, tenancy.epoch).await;
+            }
+            if !why.is_passing() {
+                error!(error = %why, "this replica leads no more, and stops");
+                return Err(DriverError::Store(why.into()));
+            }
+            warn!(reason = %why, epoch = tenancy.epoch.0, "this replica leads no more");
+        }
+    }
+
+    /// Takes no more messages.
+    fn cease(&mut self, ended: &Ended) {
+        let why = match ended {
+            Ended::Stopped(_) => "this replica stops".to_owned(),
+            Ended::Lost(why) => format!("this replica has just ceased to lead ({why})"),
+        };
+        self.unroute(why);
+        let end = *self.written.borrow();
+        self.see(end);
+        // The last that it has written is perhaps not shown.
+        self.published = None;
+        self.show(|shown| (shown.is_leader, shown.leader) = (false, None));
+    }
+
+    /// Follows until it holds the lease; nothing if it is to stop.
+    async fn follow(
+        &mut self,
+        stop: impl Future<Output = ()> + Clone + Unpin,
+    ) -> Result<Option<(Tenancy, Follower)>, SharedError> {
+        let mut follower = None;
+        let mut ask_at = Instant::now();
+        let mut in_trouble = false;
+        loop {
+            if stop.clone().now_or_never().is_some() {
+                return Ok(None);
+            }
+            let pause = match self.step(&mut follower, &mut ask_at).await {
+                Ok(Step::Lead(tenancy)) => {
+                    return Ok(follower.take().map(|follower| (tenancy, follower)));
+                }
+                Ok(Step::Wait(known, at_most)) => {
+                    if std::mem::take(&mut in_trouble) {
+                        info!("the engine can be used again");
+                    }
+                    let store = self.store.clone();
+                    async move {
+                        let waited = match store.reach().await {
+                            Ok(shared) => shared.ledger().changed(known, at_most).await.is_ok(),
+                            Err(_) => false,
+                        };
+                        if !waited {
+                            sleep(RETRY.min(at_most)).await;
+                        }
+                    }
+                    .left_future()
+                }
+                Err(error) if error.is_passing() => {
+                    // Whatever it has read in part is read again.
+                    follower = None;
+                    if !std::mem::replace(&mut in_trouble, true) {
+                        warn!(%error, "the engine cannot be used: waiting for it");
+                    }
+                    self.unroute(error.to_string());
+                    self.show(|shown| {
+                        (shown.leader, shown.trouble) = (None, Some(error.to_string()));
+                    });
+                    sleep(RETRY).right_future()
+                }
+                Err(error) => return Err(error),
+            };
+            tokio::select! {
+                () = pause => {}
+                () = stop.clone() => {}
+            }
+        }
+    }
+
+    /// Looks once.
+    async fn step(
+        &mut self,
+        following: &mut Option<Follower>,
+        ask_at: &mut Instant,
+    ) -> Result<Step, SharedError> {
+        let shared = self.store.reach().await?.clone();
+        let follower = match following {
+            Some(follower) => follower,
+            None => {
+                let (shared, models) = (shared.clone(), Arc::clone(&self.models));
+                following.insert(Follower::new(shared, models, self.models_kept).await?)
+            }
+        };
+        let looked = Instant::now();
+        let (head, _) = follower.advance().await?;
+        if let Some(seen) = &self.seen {
+            seen.check(&head)?;
+        }
+        self.check_root(follower)?;
+        self.publish(follower, &head);
+        self.see(follower.end());
+        let mut epoch = head.epoch;
+        if epoch.0 != self.shown().epoch {
+            // It has changed hands, or was given up.
+            *ask_at = looked;
+        }
+        let position = follower.end().position;
+        if Instant::now() >= *ask_at {
+            match self.candidate.attempt(&shared).await? {
+                Attempt::Held(tenancy) => return Ok(Step::Lead(tenancy)),
+                Attempt::Taken { by, epoch: latest, left } => {
+                    epoch = latest;
+                    *ask_at = Instant::now() + left + self.jitter();
+                    self.unroute(format!("this replica follows, {by} leads (epoch {latest})"));
+                    self.show(|shown| {
+                        (shown.leader, shown.epoch) = (Some(by), latest.0);
+                    });
+                }
+            }
+        }
+        self.show(|shown| {
+            (shown.position, shown.at_end, shown.trouble) = (position.0, Some(looked), None);
+        });
+        let at_most = ask_at.saturating_duration_since(Instant::now()).min(POLL);
+        let known = Known { epoch, position, letters: None, answers: None };
+        Ok(Step::Wait(known, at_most))
+    }
+
+    /// Answers with what the log leads to, unless later things were shown before.
+    fn publish(&mut self, follower: &Follower, head: &Head) {
+        if self.seen.is_some_and(|seen| follower.end().position < seen.position) {
+            return;
+        }
+        let Some(front) = follower.front() else { return };
+        let (accepted, phase_began) = follower.phase();
+        let known = head.elapsed.filter(|elapsed| elapsed.at >= phase_began);
+        let elapsed = known.map_or(Duration::ZERO, |elapsed| elapsed.time);
+        self.observer.follows(&front, accepted, elapsed, &self.settings.protocol());
+        if self.published.replace(follower.end()) == Some(follower.end()) {
+            return;
+        }
+        let mut new = None;
+        self.board.send_modify(|board| new = board.show(front));
+        if let Some(model) = new {
+            self.observer.model(&model);
+        }
+    }
+
+    pub(super) fn check_root(&self, follower: &Follower) -> Result<(), SharedError> {
+        match (&self.given, follower.root()) {
+            (Some(given), Some(root)) if given != root => Err(SharedError::OtherSeed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes how far the log was read or written.
+    fn see(&mut self, end: End) {
+        if self.seen.is_none_or(|seen| seen.position < end.position) {
+            self.seen = Some(end);
+        }
+    }
+
+    /// Has messages turned away, for a reason.
+    fn unroute(&self, why: String) {
+        self.route.send_if_modified(|route| match route {
+            Route::Nowhere(before) if **before == *why => false,
+            route => {
+                *route = Route::Nowhere(why.as_str().into());
+                true
+            }
+        });
+        self.desk.send_replace(Desk::Nowhere(format!("{why}: tell the one that leads")));
+    }
+
+    fn shown(&self) -> Shown {
+        lock(&self.shown).clone()
+    }
+
+    pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {
+        let mut shown = lock(&self.shown);
+        change(&mut shown);
+        self.observer.replica(shown.clone());
+    }
+
+    /// Not all replicas ask at the same moment.
+    fn jitter(&self) -> Duration {
+        let ReplicaId(id) = self.candidate.replica;
+        Duration::from_millis(u64::from(id[0]) / 5)
+    }
+}

@@ -1,0 +1,137 @@
+//! Another one leads, in the same round.
+
+use std::time::{Duration, Instant};
+
+use pet_ledger::memory::MemoryEngine;
+use reqwest::Client;
+use tokio::time::timeout;
+
+use crate::cast::{
+    leader, model, parameters, settings, since, until, Crowd, Door, Replica, DEADLINE,
+};
+
+/// Lets three replicas come to the middle of the update phase of their first round: two of four updates are accepted.
+async fn in_the_middle(engine: &MemoryEngine) -> (Vec<Replica>, usize, Door, Crowd) {
+    let client = Client::new();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Replica::start(engine, settings(2, 4)).await);
+    }
+    let leads = leader(&replicas).await;
+    let parameters = parameters(&replicas[leads], &client).await;
+    let door = Door::to(replicas[leads].address()).await;
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    for _ in 0..2 {
+        let updater = crowd.updater(&door);
+        timeout(DEADLINE, updater).await.unwrap();
+    }
+    (replicas, leads, door, crowd)
+}
+
+/// The round goes on to its end, at whoever leads now.
+async fn to_the_end(replicas: &[Replica], leads: usize, door: &Door, mut crowd: Crowd) {
+    door.lead_to(replicas[leads].address());
+    for _ in 0..2 {
+        let updater = crowd.updater(door);
+        timeout(DEADLINE, updater).await.unwrap();
+    }
+    let summers = std::mem::take(&mut crowd.summers);
+    timeout(DEADLINE, summers.join_all()).await.unwrap();
+    for replica in replicas {
+        crowd.check(&model(replica, 1).await);
+    }
+}
+
+/// Everyone answers with the same.
+async fn agree(replicas: &[Replica], path: &str) {
+    let client = Client::new();
+    until("all agree", async || {
+        let mut answers = Vec::new();
+        for replica in replicas {
+            answers.push(replica.get(&client, path).await);
+        }
+        !answers[0].is_empty() && answers.iter().all(|answer| *answer == answers[0])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_goes_on_at_once_when_its_leader_stops() {
+    let engine = MemoryEngine::new();
+    let (mut replicas, leads, door, crowd) = in_the_middle(&engine).await;
+    agree(&replicas, "/params").await;
+    agree(&replicas, "/sums").await;
+    let stopping = replicas.remove(leads);
+    let began = Instant::now();
+    stopping.coordinator.shutdown().await.unwrap();
+    let (leads, took) = since(began, &replicas).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    to_the_end(&replicas, leads, &door, crowd).await;
+    agree(&replicas, "/model").await;
+}
+
+/// As if its machine had no network any more: it turns messages away by itself, and follows when it has one again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
+    let client = Client::new();
+    let engine = MemoryEngine::new();
+    let (replicas, leads, door, crowd) = in_the_middle(&engine).await;
+    let began = Instant::now();
+    replicas[leads].ledger.cut(true);
+    until("it leads no more", async || !replicas[leads].leads()).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "it gave up after {took:?}, with its lease over");
+    let (status, text) = replicas[leads].post(&client).await;
+    assert_eq!((status, text.contains("no_leader")), (503, true), "{text}");
+    let (next, took) = since(began, &replicas).await;
+    assert!(next != leads && took < Duration::from_secs(3), "{next} after {took:?}");
+    replicas[leads].ledger.cut(false);
+    to_the_end(&replicas, next, &door, crowd).await;
+    let ready = replicas[leads].get(&client, "/readyz").await;
+    let ready = String::from_utf8(ready).unwrap();
+    assert!(ready.starts_with("ready\n") && ready.contains("follower of"), "{ready}");
+    agree(&replicas, "/model").await;
+}
+
+/// Nobody ends, everybody says why, and the same round goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_waits_for_the_engine() {
+    let client = Client::new();
+    let engine = MemoryEngine::new();
+    let (replicas, _, door, crowd) = in_the_middle(&engine).await;
+    replicas.iter().for_each(|replica| replica.ledger.cut(true));
+    until("nobody leads", async || !replicas.iter().any(Replica::leads)).await;
+    for replica in &replicas {
+        until("it says so", async || {
+            let (status, text) = replica.post(&client).await;
+            assert_eq!(status, 503);
+            text.contains("the engine in memory")
+        })
+        .await;
+        assert!(!replica.get(&client, "/params").await.is_empty());
+    }
+    let began = Instant::now();
+    replicas.iter().for_each(|replica| replica.ledger.cut(false));
+    let (leads, took) = since(began, &replicas).await;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    to_the_end(&replicas, leads, &door, crowd).await;
+}
+
+/// The clock of the phase goes on with the round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_of_the_phase_goes_on() {
+    let engine = MemoryEngine::new();
+    let (mut replicas, leads, _, _) = in_the_middle(&engine).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let leading = replicas.remove(leads);
+    let before = leading.coordinator.status().now.phase;
+    let began = Instant::now();
+    leading.coordinator.shutdown().await.unwrap();
+    let (leads, _) = since(began, &replicas).await;
+    let after = replicas[leads].coordinator.status().now.phase;
+    let passed = began.elapsed().as_secs_f64();
+    assert_eq!((before.name.as_str(), after.name.as_str()), ("update", "update"));
+    let lost = before.seconds + passed - after.seconds;
+    assert!(lost.abs() < 1.0, "{before:?} {passed} {after:?}");
+    assert_eq!(after.accepted, 2);
+}

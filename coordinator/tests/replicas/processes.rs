@@ -1,0 +1,196 @@
+//! Processes that share PostgreSQL.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{kill, Signal},
+    unistd::Pid,
+};
+use pet_core::{model::Model, round::RoundParameters};
+use pet_store_postgres::testing::Postgres;
+use reqwest::Client;
+use tokio::time::timeout;
+
+use crate::cast::{until, Crowd, Door, DEADLINE, LENGTH, SECRET};
+
+/// A coordinator that is a process.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    async fn start(url: &str, federation: &str, folder: &Path, number: usize) -> Self {
+        let port_file = folder.join(format!("port-{federation}-{number}"));
+        let log = fs::File::create(folder.join(format!("log-{federation}-{number}"))).unwrap();
+        let child = coordinator(url, federation, &["serve"])
+            .args(["--bind", "127.0.0.1:0", "--port-file"])
+            .arg(&port_file)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut address = None;
+        until("it listens", async || {
+            address = fs::read_to_string(&port_file).ok().and_then(|text| text.parse().ok());
+            address.is_some()
+        })
+        .await;
+        Self { child, address: address.unwrap() }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    async fn get(&self, client: &Client, path: &str) -> Option<(u16, Vec<u8>)> {
+        let request = client.get(format!("http://{}{path}", self.address));
+        let response = request.timeout(Duration::from_secs(2)).send().await.ok()?;
+        Some((response.status().as_u16(), response.bytes().await.ok()?.to_vec()))
+    }
+
+    async fn leads(&self, client: &Client) -> bool {
+        self.get(client, "/readyz?leader").await.is_some_and(|(status, _)| status == 200)
+    }
+
+    /// What becomes of a message that is none: 400 tells that messages are taken.
+    async fn takes(&self, client: &Client) -> bool {
+        let request = client.post(format!("http://{}/message", self.address)).body(vec![1; 300]);
+        let request = request.header("accept", "application/problem+json");
+        let sent = request.timeout(Duration::from_secs(2)).send().await;
+        sent.is_ok_and(|response| response.status() == 400)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn coordinator(url: &str, federation: &str, command: &[&str]) -> Command {
+    let mut coordinator = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
+    coordinator.args(command).stdin(Stdio::null()).stdout(Stdio::null());
+    let length = format!("model.length={LENGTH}");
+    for setting in [
+        length.as_str(),
+        "storage.engine=postgres",
+        "pet.sum.count.min=2",
+        "pet.sum.count.max=2",
+        "pet.sum.time.min=0",
+        "pet.update.count.min=4",
+        "pet.update.count.max=4",
+        "pet.update.time.min=0",
+        "pet.sum2.count.min=2",
+        "pet.sum2.time.min=0",
+    ] {
+        coordinator.args(["--set", setting]);
+    }
+    coordinator.env("XAYNET__STORAGE__FEDERATION", federation);
+    coordinator.env("XAYNET__POSTGRES__URL", url);
+    coordinator.env("PET_STORAGE_SECRET", std::str::from_utf8(SECRET).unwrap());
+    coordinator
+}
+
+/// Which one leads, and takes messages.
+async fn leader(processes: &[Process]) -> usize {
+    let client = Client::new();
+    let mut found = None;
+    until("one leads", async || {
+        for (index, process) in processes.iter().enumerate() {
+            if process.leads(&client).await && process.takes(&client).await {
+                found = Some(index);
+            }
+        }
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
+/// Three replicas, of which the leader is killed and stopped in the middle of the round, and the database, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_survives_its_leaders_and_its_database() {
+    let Some(postgres) = Postgres::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::new();
+    let url = postgres.url().to_owned();
+
+    // Nothing is begun by accident.
+    let output = coordinator(&url, "hospitals", &["serve", "--bind", "127.0.0.1:0"]);
+    let output = { output }.stderr(Stdio::piped()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("store init"), "{told}");
+    let init = || coordinator(&url, "hospitals", &["store", "init"]).status().unwrap();
+    assert!(init().success() && init().success());
+
+    let mut processes = Vec::new();
+    for number in 0..3 {
+        processes.push(Process::start(&url, "hospitals", folder.path(), number).await);
+    }
+    let leads = leader(&processes).await;
+    let (_, parameters) = processes[leads].get(&client, "/params").await.unwrap();
+    let parameters = RoundParameters::from_bytes(&parameters).unwrap();
+    let door = Door::to(processes[leads].address).await;
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+
+    let began = Instant::now();
+    processes.remove(leads).signal(Signal::SIGKILL);
+    let leads = leader(&processes).await;
+    tell("kill -9 of the leader", began);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    door.lead_to(processes[leads].address);
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+
+    postgres.kill();
+    until("it says so", async || {
+        let (status, why) = processes[leads].get(&client, "/readyz").await.unwrap();
+        status == 503 && String::from_utf8_lossy(&why).contains("PostgreSQL")
+    })
+    .await;
+    postgres.start_again();
+    let began = Instant::now();
+    let leads = leader(&processes).await;
+    tell("the database is back", began);
+    door.lead_to(processes[leads].address);
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+
+    let began = Instant::now();
+    let stopped = processes.remove(leads);
+    stopped.signal(Signal::SIGTERM);
+    let leads = leader(&processes).await;
+    tell("SIGTERM of the leader", began);
+    door.lead_to(processes[leads].address);
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+    let summers = std::mem::take(&mut crowd.summers);
+    timeout(DEADLINE, summers.join_all()).await.unwrap();
+
+    processes.push(Process::start(&url, "hospitals", folder.path(), 3).await);
+    for process in &processes {
+        let mut weights = Vec::new();
+        until("the model is there", async || {
+            let request = client.get(format!("http://{}/model", process.address));
+            let request = request.header("accept", "application/vnd.pet.weights");
+            weights = request.send().await.unwrap().bytes().await.unwrap().to_vec();
+            !weights.is_empty()
+        })
+        .await;
+        let weights =
+            weights.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+        crowd.check_weights(&Model::F32(weights.collect()));
+    }
+    drop(stopped);
+}
+
+/// Shown with `--nocapture`.
+#[allow(clippy::print_stdout)]
+fn tell(what: &str, began: Instant) {
+    println!("{what}: messages are taken again after {:?}", began.elapsed());
+}

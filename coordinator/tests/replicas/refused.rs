@@ -1,0 +1,106 @@
+//! What is refused, and in which words.
+
+use std::{sync::Arc, time::Duration};
+
+use pet_coordinator::{Coordinator, Options, SharedStore};
+use pet_ledger::{memory::MemoryEngine, Parts};
+use tokio::time::timeout;
+
+use crate::cast::{
+    leader, parameters, settings, start, until, Crowd, Door, Replica, DEADLINE, SECRET,
+};
+
+/// Why a replica ends.
+async fn end_of(mut coordinator: Coordinator) -> String {
+    timeout(DEADLINE, coordinator.wait()).await.unwrap().unwrap_err().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_secret_and_another_seed_are_named() {
+    let engine = MemoryEngine::new();
+    let replica = Replica::start(&engine, settings(1, 3)).await;
+    leader(std::slice::from_ref(&replica)).await;
+    let (ledger, parts) = (engine.ledger(), engine.parts());
+    let refused = start(&ledger, &parts, settings(1, 3), b"another secret, as long").await;
+    let why = refused.err().unwrap().to_string();
+    assert!(why.contains("the storage secret is not the one"), "{why}");
+
+    let mut other = settings(1, 3);
+    other.storage.federation = "other".to_owned();
+    let refused = start(&ledger, &parts, other, SECRET).await;
+    let why = refused.err().unwrap().to_string();
+    assert!(why.contains("the storage secret is not the one"), "{why}");
+
+    let store = |secret| {
+        SharedStore::new(Arc::new(ledger.clone()), Arc::new(parts.clone()), "default", secret)
+    };
+    let why = store(None).err().unwrap().to_string();
+    assert!(why.contains("the same secret"), "{why}");
+    let mut options = Options::default();
+    options.shared = Some(store(Some(SECRET)).unwrap());
+    options.seed = Some([9; 32]);
+    let coordinator = Coordinator::start_with(settings(1, 3), options).await.unwrap();
+    let why = end_of(coordinator).await;
+    assert!(why.contains("begun with another seed"), "{why}");
+}
+
+/// It listens meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_cannot_be_reached_is_waited_for_from_the_start() {
+    let engine = MemoryEngine::new();
+    let (ledger, parts) = (engine.ledger(), engine.parts());
+    ledger.cut(true);
+    let coordinator = start(&ledger, &parts, settings(1, 3), SECRET).await.unwrap();
+    let replica = Replica { coordinator, ledger, parts };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!replica.leads());
+    replica.ledger.cut(false);
+    leader(std::slice::from_ref(&replica)).await;
+}
+
+/// The names in a page's table rows, and what there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_shown_of_replicas_is_documented() {
+    let engine = MemoryEngine::new();
+    let replica = Replica::start(&engine, settings(1, 3)).await;
+    leader(std::slice::from_ref(&replica)).await;
+    let page = include_str!("../../../docs/monitoring.md");
+    let section = page.split("## Several coordinators").nth(1).unwrap();
+    let documented: std::collections::BTreeSet<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let client = reqwest::Client::new();
+    let status = replica.get(&client, "/status").await;
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    let shown = status["replica"].as_object().unwrap();
+    let fields = shown
+        .iter()
+        .map(|(name, value)| format!("replica.{name}{}", if value.is_array() { "[]" } else { "" }));
+    let metrics = String::from_utf8(replica.get(&client, "/metrics").await).unwrap();
+    let metrics = metrics.lines().filter_map(|line| line.split([' ', '{']).next());
+    let metrics = metrics.filter(|name| name.starts_with("pet_replica_")).map(str::to_owned);
+    let there: std::collections::BTreeSet<String> = fields.chain(metrics).collect();
+    assert_eq!(there.iter().map(String::as_str).collect::<Vec<_>>(), Vec::from_iter(documented));
+}
+
+/// The aggregate is gone: no sum is made of the rest, and the next round begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_fails_if_a_part_of_it_is_lost() {
+    let engine = MemoryEngine::new();
+    let client = reqwest::Client::new();
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        replicas.push(Replica::start(&engine, settings(2, 4)).await);
+    }
+    let leads = leader(&replicas).await;
+    let parameters = parameters(&replicas[leads], &client).await;
+    let door = Door::to(replicas[leads].address()).await;
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+    let parts = replicas[leads].parts.list().await.unwrap();
+    let aggregate = parts.iter().find(|part| part.name.kind() == "aggregate").unwrap();
+    assert!(engine.damage_part(&aggregate.name, None));
+    replicas.remove(leads).coordinator.shutdown().await.unwrap();
+    until("the next round begins", async || replicas[0].coordinator.status().now.round.id == 2)
+        .await;
+    assert_eq!(replicas[0].coordinator.models().rounds(), [0; 0]);
+}
