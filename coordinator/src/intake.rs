@@ -137,6 +137,16 @@ impl Rounds for Intake {
         answer.unwrap_or_else(|| Response::new(500, Bytes::new()))
     }
 
+    fn is_there(&self, call: &Call) -> bool {
+        let board = self.board.borrow();
+        match call {
+            Call::Sums => board.front().sums().is_some(),
+            // In time for one participant, in time for all.
+            Call::Seeds(_) => board.front().seeds().is_some(),
+            _ => true,
+        }
+    }
+
     fn params(&self) -> Option<Bytes> {
         let board = self.board.borrow();
         board.front().parameters().map(|parameters| parameters.to_bytes().into())

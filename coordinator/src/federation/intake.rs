@@ -220,6 +220,11 @@ impl Rounds for Intake {
         self.front().answer_v1(&call).unwrap_or_else(|| Response::new(500, Bytes::new()))
     }
 
+    /// Nobody is drawn, and there will be none.
+    fn is_there(&self, _: &request::Call) -> bool {
+        true
+    }
+
     fn params(&self) -> Option<Bytes> {
         let answer = self.board.borrow().front().answer_v1(&request::Call::Params)?;
         (answer.status == 200).then_some(answer.body)

@@ -32,7 +32,7 @@ use std::{fmt::Display, future::Future, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{RawQuery, State},
+    extract::{Extension, RawQuery, State},
     http::{header, HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -74,6 +74,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(crate) trait Rounds: Send + Sync + 'static {
     /// Answers a call that is not a message.
     fn answer(&self, call: Call) -> impl Future<Output = Answer> + Send;
+
+    /// Whether there is no use in waiting for the answer to this call any longer: what it asks for is there, or would
+    /// be.
+    fn is_there(&self, call: &Call) -> bool;
 
     /// The current round's parameters, as they are sent.
     fn params(&self) -> Option<Bytes>;
@@ -159,6 +163,20 @@ impl<R: Rounds> Api<R> {
         patience.acknowledge(&mut response);
         response
     }
+
+    /// The answer to a call for a dictionary; for a patient client it is made once that is there, or not to come any
+    /// more because the round is over.
+    async fn when_there(
+        &self,
+        client: Option<&Client>,
+        request: &HeaderMap,
+        call: Call,
+    ) -> Response {
+        let round = self.rounds.params();
+        let is_news = || self.rounds.is_there(&call) || self.rounds.params() != round;
+        let answer = async { octets(self.rounds.answer(call.clone()).await) };
+        self.when_new(client, request, is_news, answer).await
+    }
 }
 
 /// The routes of a coordinator of version 1.
@@ -191,13 +209,22 @@ fn routes<R: Rounds>() -> Router<Arc<Api<R>>> {
     router
 }
 
-async fn sums<R: Rounds>(State(api): State<Arc<Api<R>>>) -> Response {
-    octets(api.rounds.answer(Call::Sums).await)
+async fn sums<R: Rounds>(
+    State(api): State<Arc<Api<R>>>,
+    client: Option<Extension<Client>>,
+    request: HeaderMap,
+) -> Response {
+    api.when_there(client.as_deref(), &request, Call::Sums).await
 }
 
-async fn seeds<R: Rounds>(State(api): State<Arc<Api<R>>>, RawQuery(query): RawQuery) -> Response {
+async fn seeds<R: Rounds>(
+    State(api): State<Arc<Api<R>>>,
+    client: Option<Extension<Client>>,
+    RawQuery(query): RawQuery,
+    request: HeaderMap,
+) -> Response {
     match public_key(query.as_deref().unwrap_or_default()) {
-        Some(pk) => octets(api.rounds.answer(Call::Seeds(pk)).await),
+        Some(pk) => api.when_there(client.as_deref(), &request, Call::Seeds(pk)).await,
         None => (
             StatusCode::BAD_REQUEST,
             "pk must be given once: the standard base64 of a 32-byte public key, percent-encoded\n",

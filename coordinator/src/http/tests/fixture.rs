@@ -91,6 +91,10 @@ impl Rounds for Arc<Fake> {
         }
     }
 
+    fn is_there(&self, _: &Call) -> bool {
+        !self.nothing_there.load(Ordering::SeqCst)
+    }
+
     fn params(&self) -> Option<Bytes> {
         let params = self.params.lock().unwrap().clone();
         let there = !self.nothing_there.load(Ordering::SeqCst);

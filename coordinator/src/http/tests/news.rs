@@ -1,10 +1,10 @@
 //! Clients that have something already, and wait for what is new.
 
-use std::sync::Arc;
+use std::sync::{atomic::Ordering, Arc};
 
 use bytes::Bytes;
 
-use super::fixture::{get_bytes, published, Server};
+use super::fixture::{get_bytes, published, Server, PK_QUERY};
 
 #[tokio::test]
 async fn parameters_that_a_client_has_are_not_sent_again() {
@@ -51,4 +51,32 @@ async fn patience_ends() {
     assert_eq!(get_bytes(&server, "/params", &request).await.0, 304);
     // Who has nothing yet has nothing to wait for, if there is something.
     assert_eq!(get_bytes(&server, "/params", "prefer: wait=50\r\n").await.0, 200);
+}
+
+/// Who waits for a dictionary is answered when it is there, or when the round in which it was wanted is over.
+#[tokio::test]
+async fn a_patient_client_waits_for_a_dictionary_of_this_round() {
+    for target in ["/sums".to_owned(), format!("/seeds?pk={PK_QUERY}")] {
+        let server = Arc::new(Server::start().await);
+        let nothing_there = &server.fake.nothing_there;
+        nothing_there.store(true, Ordering::SeqCst);
+        assert_eq!(server.get(&target).await.status, 204);
+        let ask = || {
+            let (server, target) = (Arc::clone(&server), target.clone());
+            tokio::spawn(async move { get_bytes(&server, &target, "prefer: wait=50\r\n").await })
+        };
+        let waiting = ask();
+        server.fake.waiting.notified().await;
+        server.fake.changed.notify_waiters();
+        server.fake.waiting.notified().await;
+        assert!(!waiting.is_finished());
+        *server.fake.params.lock().unwrap() = Some(Bytes::from_static(b"the next round"));
+        nothing_there.store(false, Ordering::SeqCst);
+        server.fake.changed.notify_waiters();
+        let (status, head, body) = waiting.await.unwrap();
+        assert_eq!((status, body.is_empty()), (200, false), "{target}");
+        assert!(head.contains(&"preference-applied: wait=50".to_owned()), "{head:?}");
+        // What is there is not waited for.
+        assert_eq!(ask().await.unwrap().0, 200);
+    }
 }
