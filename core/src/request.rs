@@ -1,5 +1,7 @@
 //! The calls of participants to the coordinator, whatever carries them (specification, section 3).
 
+mod patience;
+
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use crate::crypto::PublicSigningKey;
 use crate::model::{array, DataType};
 use crate::problem::Problem;
 use crate::v2;
+
+pub use patience::Patience;
 
 /// The id of one request of one participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

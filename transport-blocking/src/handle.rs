@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use pet_core::crypto::{PublicSigningKey, Task};
 use pet_core::model::Model;
-use pet_core::participant::{self as core, Event, FetchError, Input, Output, Snapshot};
+use pet_core::participant::{
+    self as core, Event, FetchError, Input, Output, Snapshot, TransportFault,
+};
+use pet_core::request::{RequestId, Response};
 use pet_core::round::RoundParameters;
 use pet_core::time::Timestamp;
 use pet_core::v2::updater::Ledger;
 use pet_core::v2::Terms;
 
 use crate::clock::Clock;
+use crate::held::Held;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -35,6 +39,8 @@ pub(crate) struct State {
     pub(crate) events: VecDeque<Event>,
     /// What comes after the events that were taken together: it is to be done next.
     ahead: Option<Output>,
+    /// The request whose answer may be held back.
+    pub(crate) held: Held,
     /// Who gets the answers about the global model: they come in the order of the wishes.
     wishes: VecDeque<Wish>,
 }
@@ -53,8 +59,13 @@ enum Wish {
 impl Shared {
     pub(crate) fn new(machine: core::Machine) -> Arc<Self> {
         let clock = Clock::new(machine.needs_time_of_day());
-        let state =
-            State { machine, events: VecDeque::new(), ahead: None, wishes: VecDeque::new() };
+        let state = State {
+            machine,
+            events: VecDeque::new(),
+            ahead: None,
+            held: Held::default(),
+            wishes: VecDeque::new(),
+        };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -95,6 +106,13 @@ impl Shared {
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
             None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Takes in the answer to a request that was sent on another thread.
+    pub(crate) fn answered(&self, id: RequestId, answer: Result<Response, TransportFault>) {
+        if self.lock().held.answered(id, answer) {
+            self.changed.notify_all();
         }
     }
 
@@ -240,6 +258,7 @@ impl Handle {
         // Stopping twice changes nothing.
         let _ = state.machine.handle_input(now, Input::Stop);
         state.wishes.clear();
+        state.held.hang_up();
         drop(state);
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.changed.notify_all();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, CoordinatorUrl, Patience, RequestLimits, Response};
 
 use pet_network::{explain, redirected, Proxy};
 
@@ -17,6 +17,7 @@ pub(crate) struct Client {
     agent: ureq::Agent,
     url: CoordinatorUrl,
     limits: RequestLimits,
+    tls: ureq::tls::TlsConfig,
     proxy: Option<Proxy>,
 }
 
@@ -29,19 +30,25 @@ impl Client {
                 tls = tls.trusting(authorities.pem())?;
             }
         }
-        let config = ureq::Agent::config_builder()
-            .timeout_connect(Some(limits.connect))
-            .timeout_recv_response(Some(limits.answer))
-            // A message that is redirected would become a GET without it, and count as delivered. Where only what
-            // is asked were redirected, a participant would train for nothing.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(limits.total))
-            .http_status_as_error(false)
-            .tls_config(tls.config())
-            .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")));
-        let agent = pet_network::agent(config, &url, proxy.as_ref())?;
-        Ok(Self { agent, url, limits, proxy })
+        let tls = tls.config();
+        let agent = make(&url, &limits, &tls, proxy.as_ref())?;
+        Ok(Self { agent, url, limits, tls, proxy })
+    }
+
+    /// A line of its own to the same coordinator, which can be hung up.
+    pub(crate) fn line(&self) -> Result<Self, Error> {
+        let agent = make(&self.url, &self.limits, &self.tls, self.proxy.as_ref())?;
+        Ok(Self { agent, ..self.clone() })
+    }
+
+    /// Ends what is being sent or waited for on this line, on any thread. Nothing more can be sent on it.
+    pub(crate) fn hang_up(self) {
+        self.agent.shutdown();
+    }
+
+    /// How long answers may be held back.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.patience()
     }
 
     pub(crate) fn proxy(&self) -> Option<&Proxy> {
@@ -50,21 +57,54 @@ impl Client {
 
     /// Sends a call and reads the answer, whatever its status.
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {
+        self.exchange(call, None)
+    }
+
+    /// The same for a call whose answer may be held back.
+    pub(crate) fn send_patiently(
+        &self,
+        call: &Call,
+        patience: &Patience,
+    ) -> Result<Response, TransportFault> {
+        self.exchange(call, Some(patience))
+    }
+
+    fn exchange(
+        &self,
+        call: &Call,
+        patience: Option<&Patience>,
+    ) -> Result<Response, TransportFault> {
         let url = self.url.of(call);
         let headers = call.headers().iter();
         let answer = match call.method() {
             "POST" => headers
                 .fold(self.agent.post(url), |request, (name, value)| request.header(*name, *value))
                 .send(&call.body()[..]),
-            _ => headers
-                .fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value))
-                .call(),
+            _ => {
+                let request = headers.fold(self.agent.get(url), |request, (name, value)| {
+                    request.header(*name, *value)
+                });
+                match patience {
+                    None => request.call(),
+                    Some(patience) => {
+                        let time = self.limits.answer.saturating_add(patience.wait);
+                        let headers = patience.headers().into_iter();
+                        headers
+                            .fold(request, |request, (name, value)| request.header(name, value))
+                            .config()
+                            .timeout_recv_response(Some(time))
+                            .build()
+                            .call()
+                    }
+                }
+            }
         };
         let answer = answer.map_err(|error| self.fault(&error))?;
         let status = answer.status().as_u16();
         let (parts, body) = answer.into_parts();
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        if matches!(status, 300..=399) {
+        let is_known = status == 304 && patience.is_some_and(|patience| patience.known.is_some());
+        if matches!(status, 300..=399) && !is_known {
             let words = redirected(&self.url, &call.path_and_query(), status, header("location"));
             return Err(TransportFault::Unreachable(words));
         }
@@ -118,4 +158,25 @@ impl Client {
     fn unreachable(&self, error: &str) -> TransportFault {
         TransportFault::Unreachable(explain(&self.url, self.proxy.as_ref(), error))
     }
+}
+
+/// A client for one coordinator, straight or through a proxy.
+fn make(
+    url: &CoordinatorUrl,
+    limits: &RequestLimits,
+    tls: &ureq::tls::TlsConfig,
+    proxy: Option<&Proxy>,
+) -> Result<ureq::Agent, Error> {
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(limits.connect))
+        .timeout_recv_response(Some(limits.answer))
+        // A message that is redirected would become a GET without it, and count as delivered. Where only what
+        // is asked were redirected, a participant would train for nothing.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(limits.total))
+        .http_status_as_error(false)
+        .tls_config(tls.clone())
+        .user_agent(concat!("pet-transport-blocking/", env!("CARGO_PKG_VERSION")));
+    Ok(pet_network::agent(config, url, proxy)?)
 }

@@ -42,6 +42,7 @@ mod clock;
 mod config;
 mod error;
 mod handle;
+mod held;
 #[cfg(not(shuttle))]
 mod http;
 #[cfg(shuttle)]

@@ -80,7 +80,18 @@ impl Participant {
     pub(crate) fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
         let threads = config.threads.get();
         let store = Store::default();
-        Ok(Self { shared: Shared::new(machine), client: Client::new(config)?, threads, store })
+        let this =
+            Self { shared: Shared::new(machine), client: Client::new(config)?, threads, store };
+        this.allow_patience();
+        Ok(this)
+    }
+
+    /// Tells the machine that answers may be held back.
+    fn allow_patience(&self) {
+        let now = self.shared.now();
+        let patience = Input::Patience(self.client.patience());
+        // Nothing stops a machine before it is driven.
+        let _ = self.shared.lock().machine.handle_input(now, patience);
     }
 
     /// The proxy through which the coordinator is asked, if there is one.
@@ -104,6 +115,7 @@ impl Participant {
     #[must_use]
     pub fn record(self, sink: Sink) -> Self {
         self.shared.lock().machine.record(sink);
+        self.allow_patience();
         self
     }
 
@@ -118,7 +130,8 @@ impl Participant {
     }
 
     /// Works until there is an event, or until `timeout` is over and nothing is under way. A
-    /// request that is under way is waited for, within the limits of the configuration.
+    /// request that is under way is waited for, within the limits of the configuration; not so one that only waits
+    /// for news, whose answer the coordinator may hold back: it goes on by itself until the next call.
     ///
     /// # Errors
     /// [`Error::Rejected`] with [`Reject::Stopped`] once the participant was stopped.
@@ -178,13 +191,31 @@ impl Participant {
             let now = self.shared.now();
             let mut state = self.shared.lock();
             state.machine.handle_input(now, Input::Tick)?;
-            let input = match state.next_output() {
+            let output = match state.held.take_answer() {
+                Some(answer) => {
+                    drop(state);
+                    self.tell(answer)?;
+                    continue;
+                }
+                None => state.next_output(),
+            };
+            let input = match output {
                 Output::Request { id, call } => {
+                    let patience = state.machine.patience(id).cloned();
+                    if let Some(patience) = patience {
+                        if state.held.send(&self.shared, &self.client, id, &call, patience) {
+                            continue;
+                        }
+                    }
                     drop(state);
                     match self.client.send(&call) {
                         Ok(response) => Input::Response { id, response },
                         Err(fault) => Input::Fault { id, fault },
                     }
+                }
+                Output::Cancel(id) => {
+                    state.held.cancel(id);
+                    continue;
                 }
                 Output::Job(job) => {
                     drop(state);
@@ -214,12 +245,23 @@ impl Participant {
                 // An output of a newer core that this driver does not know.
                 _ => continue,
             };
-            let now = self.shared.now();
-            // Any other rejection: the input came too late, nothing is wrong.
-            if let Err(Reject::Stopped) = self.shared.lock().machine.handle_input(now, input) {
-                return Err(Reject::Stopped.into());
-            }
+            self.tell(input)?;
         }
+    }
+
+    fn tell(&self, input: Input) -> Result<(), Error> {
+        let now = self.shared.now();
+        match self.shared.lock().machine.handle_input(now, input) {
+            Err(Reject::Stopped) => Err(Reject::Stopped.into()),
+            // Any other rejection: the input came too late, nothing is wrong.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        self.shared.lock().held.hang_up();
     }
 }
 

@@ -2,6 +2,12 @@
 //! of threads: see `interleavings`.
 
 #[cfg(shuttle)]
-pub(crate) use shuttle::sync::{atomic, mpsc, Condvar, Mutex, MutexGuard};
+pub(crate) use shuttle::{
+    sync::{atomic, mpsc, Condvar, Mutex, MutexGuard},
+    thread,
+};
 #[cfg(not(shuttle))]
-pub(crate) use std::sync::{atomic, mpsc, Condvar, Mutex, MutexGuard};
+pub(crate) use std::{
+    sync::{atomic, mpsc, Condvar, Mutex, MutexGuard},
+    thread,
+};

@@ -1,8 +1,10 @@
 //! Calls over HTTP.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, CoordinatorUrl, Patience, RequestLimits, Response};
 
 use pet_network::{explain, redirected, Environment, Proxy};
 
@@ -37,9 +39,24 @@ impl Client {
         self.proxy.as_ref()
     }
 
+    /// How long answers may be held back.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.patience()
+    }
+
     /// Sends a call and reads the answer, whatever its status.
     pub(crate) async fn send(&self, call: Call) -> Result<Response, TransportFault> {
-        let until_answer = self.limits.until_answer(&call);
+        self.exchange(call, None).await
+    }
+
+    /// The same for a call whose answer may be held back, or not.
+    pub(crate) async fn exchange(
+        &self,
+        call: Call,
+        patience: Option<Patience>,
+    ) -> Result<Response, TransportFault> {
+        let wait = patience.as_ref().map_or(Duration::ZERO, |patience| patience.wait);
+        let until_answer = self.limits.until_answer(&call).saturating_add(wait);
         let limit = self.limits.max_body_of(&call);
         let (url, path) = (self.url.of(&call), call.path_and_query());
         let headers = call.headers();
@@ -49,6 +66,10 @@ impl Client {
         };
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let more = patience.as_ref().map(Patience::headers).unwrap_or_default();
+        let request =
+            more.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let has_known = patience.is_some_and(|patience| patience.known.is_some());
         let exchange = async {
             let answer = tokio::time::timeout(until_answer, request.send())
                 .await
@@ -57,7 +78,7 @@ impl Client {
             let status = answer.status().as_u16();
             let headers = answer.headers().clone();
             let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-            if matches!(status, 300..=399) {
+            if matches!(status, 300..=399) && !(status == 304 && has_known) {
                 let words = redirected(&self.url, &path, status, header("location"));
                 return Err(TransportFault::Unreachable(words));
             }

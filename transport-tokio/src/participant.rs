@@ -12,7 +12,7 @@ use pet_core::request::RequestId;
 use pet_core::time::Timestamp;
 use pet_network::Proxy;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::config::random_seed;
 use crate::handle::{answered, Shared};
@@ -30,6 +30,8 @@ pub struct Participant {
     tasks: JoinSet<Input>,
     /// The tasks that are requests: nobody else tells the machine when one is lost, with a runtime that has ended.
     requests: HashMap<Id, RequestId>,
+    /// The latest request whose answer may be held back.
+    held: Option<(RequestId, AbortHandle)>,
     /// Events that came while the caller waited for something else.
     events: VecDeque<Event>,
     /// Shared with the thread that stores.
@@ -86,15 +88,26 @@ impl Participant {
 
     fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
         let threads = config.threads.get();
-        Ok(Self {
+        let this = Self {
             shared: Shared::new(machine),
             client: Client::new(config)?,
             threads,
             tasks: JoinSet::new(),
             requests: HashMap::new(),
+            held: None,
             events: VecDeque::new(),
             store: Arc::default(),
-        })
+        };
+        this.allow_patience();
+        Ok(this)
+    }
+
+    /// Tells the machine that answers may be held back.
+    fn allow_patience(&self) {
+        let now = self.shared.now();
+        let patience = Input::Patience(self.client.patience());
+        // Nothing stops a machine before it is driven.
+        let _ = self.shared.lock().machine.handle_input(now, patience);
     }
 
     /// Stores the state whenever it holds what must not be forgotten: before an update of version 2 leaves, its promise and
@@ -113,6 +126,7 @@ impl Participant {
     #[must_use]
     pub fn record(self, sink: Sink) -> Self {
         self.shared.lock().machine.record(sink);
+        self.allow_patience();
         self
     }
 
@@ -164,7 +178,12 @@ impl Participant {
 
     async fn work(&mut self) -> Result<Event, Error> {
         loop {
-            let wake_at = match self.drain()? {
+            let drained = self.drain();
+            if drained.is_err() {
+                // It was stopped.
+                self.give_up_held(None);
+            }
+            let wake_at = match drained? {
                 Drained::Event(event) => return Ok(event),
                 Drained::Idle(wake_at) => wake_at,
             };
@@ -178,6 +197,15 @@ impl Participant {
             if let Err(Reject::Stopped) = self.shared.lock().machine.handle_input(now, input) {
                 return Err(Reject::Stopped.into());
             }
+        }
+    }
+
+    /// Drops the request whose answer may be held back, any or this one.
+    fn give_up_held(&mut self, id: Option<RequestId>) {
+        let is_it = |held: &mut (RequestId, AbortHandle)| id.is_none_or(|id| id == held.0);
+        if let Some((_, task)) = self.held.take_if(is_it) {
+            task.abort();
+            self.requests.remove(&task.id());
         }
     }
 
@@ -206,13 +234,23 @@ impl Participant {
             match state.machine.poll_output() {
                 Output::Request { id, call } => {
                     let client = self.client.clone();
+                    let patience = state.machine.patience(id).cloned();
+                    let is_held = patience.is_some();
                     let task = self.tasks.spawn(async move {
-                        match client.send(call).await {
+                        match client.exchange(call, patience).await {
                             Ok(response) => Input::Response { id, response },
                             Err(fault) => Input::Fault { id, fault },
                         }
                     });
                     self.requests.insert(task.id(), id);
+                    if is_held {
+                        self.held = Some((id, task));
+                    }
+                }
+                Output::Cancel(id) => {
+                    drop(state);
+                    self.give_up_held(Some(id));
+                    state = self.shared.lock();
                 }
                 Output::Job(job) => {
                     let (shared, threads) = (self.shared.clone(), self.threads);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::holding::Held;
 use super::io::{Event, Reject, TransportFault, TroubleReason};
 use super::jobs::ComposeError;
 use super::machine::{Activity, Participant, MAX_RETRY_AFTER};
@@ -13,6 +14,29 @@ use crate::round::RoundParameters;
 
 impl Participant {
     pub(super) fn handle_answer(
+        &mut self,
+        id: RequestId,
+        answer: Result<Response, TransportFault>,
+    ) -> Result<(), Reject> {
+        match self.take_held(id, &answer) {
+            Held::No => self.take_answer(id, answer),
+            Held::Since(sent) => {
+                self.held_since = Some(sent);
+                let taken = self.take_answer(id, answer);
+                self.held_since = None;
+                taken
+            }
+            Held::CutOff(sent) => {
+                self.held_since = Some(sent);
+                self.heed(&answer);
+                self.wait_longer();
+                self.held_since = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_answer(
         &mut self,
         id: RequestId,
         answer: Result<Response, TransportFault>,
@@ -39,8 +63,15 @@ impl Participant {
 
     fn handle_params(&mut self, answer: Result<Response, TransportFault>) {
         self.heed(&answer);
+        // Only who has said what it knows is told that there is nothing else.
+        if let (Ok(Response { status: 304, .. }), Some(_)) = (&answer, self.held_since) {
+            return self.step();
+        }
         let parameters = match read_params(answer) {
-            Ok(parameters) => parameters,
+            Ok(parameters) => {
+                self.answered_at_once();
+                parameters
+            }
             Err(reason) => return self.trouble("params", reason),
         };
         let has_looked = std::mem::replace(&mut self.has_looked, true);

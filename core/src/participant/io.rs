@@ -1,6 +1,7 @@
 //! Inputs and outputs of the participant's machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -64,6 +65,14 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The driver knows of answers that are held back, up to so long ([`RequestLimits::patience`]): of each request it
+    /// asks for the machine's [`patience`](super::Machine::patience), sends that along, waits so much longer for the
+    /// answer, does everything else meanwhile, and takes [`Output::Cancel`]. From now on, and until another one says
+    /// otherwise; a driver that says nothing of this has its answers at once. So far only participants of version 1
+    /// make use of it.
+    ///
+    /// [`RequestLimits::patience`]: crate::request::RequestLimits::patience
+    Patience(Duration),
     /// Do nothing more. Take a snapshot first if the participant is to go on later.
     Stop,
 }
@@ -80,6 +89,9 @@ pub enum Output {
         /// What to ask.
         call: Call,
     },
+    /// The answer to this request is not waited for any more, and the request can be dropped. Only for drivers that
+    /// have said [`Input::Patience`].
+    Cancel(RequestId),
     /// Run a job on any thread and report its result.
     Job(Job),
     /// Store this state in place of the one before, and report that with [`Input::Persisted`]: what was promised and spent

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holding::Holding;
 use super::io::{Event, Idle, Input, Output, Reject, Trouble, TroubleReason, Why};
 use super::jobs::Outcome;
 use super::settings::Settings;
@@ -31,7 +32,7 @@ pub struct Participant {
     pub(super) keys: SigningKeyPair,
     pub(super) root: RootSeed,
     pub(super) settings: Settings,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) round: Option<Round>,
     pub(super) stage: Stage,
     /// Whether it has looked at the coordinator's parameters: before, a restored participant's round may be over.
@@ -51,9 +52,13 @@ pub struct Participant {
     pub(super) misses: u32,
     /// How long the next pause is at least.
     pub(super) least_pause: Duration,
+    pub(super) holding: Holding,
+    /// While an answer is taken that could be held back: when its request was sent. The pause counts from then: who
+    /// has waited already does not wait again.
+    pub(super) held_since: Option<Timestamp>,
     /// The most bytes of a message that something on the way has been found to let through.
     pub(super) way: MessageSize,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     next_id: u64,
     pub(super) watch: Watch,
     /// How often in a row a job of the main line was lost, and one that reads the global model.
@@ -154,6 +159,8 @@ impl Participant {
             late_wishes: 0,
             misses: 0,
             least_pause: Duration::ZERO,
+            holding: Holding::default(),
+            held_since: None,
             way: MessageSize::UNLIMITED,
             outputs: VecDeque::new(),
             next_id: 0,
@@ -200,6 +207,8 @@ impl Participant {
             late_wishes: self.late_wishes,
             misses: self.misses,
             least_pause: self.least_pause,
+            holding: self.holding.clone(),
+            held_since: self.held_since,
             way: self.way,
             outputs: VecDeque::new(),
             next_id: self.next_id,
@@ -287,6 +296,10 @@ impl Participant {
                 self.fetch_model();
                 Ok(())
             }
+            Input::Patience(most) => {
+                self.holding.set_most(most);
+                Ok(())
+            }
             // Only updaters of version 2 ask for that.
             Input::Persisted(id) | Input::NotPersisted { id, .. } => {
                 Err(Reject::UnknownPersist(id))
@@ -314,8 +327,7 @@ impl Participant {
         }
         let idle = match self.activity {
             Activity::Waiting(until) if until <= self.now => {
-                let id = self.request(Call::Params);
-                self.activity = Activity::Params(id);
+                self.activity = Activity::Params(self.look());
                 return self.next_output();
             }
             Activity::Waiting(until) => Idle {
@@ -336,6 +348,12 @@ impl Participant {
             // The global model is read meanwhile.
             _ if matches!(self.fetch, Fetch::Job(..)) => {
                 Idle { wake_at: Some(self.now + LOOK_EVERY), why: Why::Answer }
+            }
+            _ if self.is_held()
+                && self.needs_model()
+                && matches!(self.stage, Stage::Mask { .. }) =>
+            {
+                Idle { wake_at: None, why: Why::LocalModel }
             }
             _ => Idle { wake_at: None, why: Why::Answer },
         };
@@ -379,8 +397,9 @@ impl Participant {
 
     fn wait(&mut self) {
         let least = std::mem::take(&mut self.least_pause);
-        let pause = self.settings.polling.pause(self.misses).max(least);
-        self.activity = Activity::Waiting(self.now + pause);
+        let from = self.held_since.unwrap_or(self.now);
+        let until = from + self.settings.polling.pause(self.misses);
+        self.activity = Activity::Waiting(until.max(self.now + least));
     }
 
     pub(super) fn go_on(&mut self) {

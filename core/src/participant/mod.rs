@@ -13,6 +13,14 @@
 //! Inputs are correct at any time, also while outputs are still queued. The crate's front page has a
 //! complete example.
 //!
+//! # Few requests
+//! A driver that can do something else while a request is under way may say [`Input::Patience`]. Then a participant that
+//! only waits for news lets the coordinator hold its answers back until there is some ([`Participant::patience`] of the
+//! request), instead of asking again and again. Pauses count from when such a request was sent: an answer that was held
+//! back is followed by the next look at once, and a coordinator that does not hold back is asked as often as without
+//! patience. If such requests are cut off, as by a proxy, that is no trouble; they ask for less, and a request that is
+//! answered at once tells whether anybody is there.
+//!
 //! # Randomness
 //! All keys and mask seeds are derived from one [`RootSeed`](crate::crypto::RootSeed) per (round,
 //! purpose). A mask seed also depends on the model that it masks, its scalar, and the round's
@@ -20,6 +28,7 @@
 //! with another seed, without having to remember anything.
 
 mod answers;
+mod holding;
 mod io;
 mod jobs;
 mod machine;

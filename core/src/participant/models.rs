@@ -21,8 +21,11 @@ impl Participant {
             return Err(mismatch.into());
         }
         self.set_local_model(Some(Arc::new(model)));
-        if let (Stage::Mask { .. }, Activity::Waiting(_)) = (&self.stage, &self.activity) {
-            self.go_on();
+        if let Stage::Mask { .. } = &self.stage {
+            match self.activity {
+                Activity::Waiting(_) => self.go_on(),
+                _ => self.give_up_held_look(),
+            }
         }
         Ok(())
     }

@@ -63,6 +63,7 @@ pub enum Written {
         id: PersistId,
         reason: String,
     },
+    Patience(Duration),
 }
 
 /// Shows no content.
@@ -82,6 +83,7 @@ impl fmt::Debug for Written {
             Self::FetchModel => f.write_str("FetchModel"),
             Self::Persisted(id) => write!(f, "{id:?} stored"),
             Self::NotPersisted { id, reason } => write!(f, "{id:?} not stored: {reason}"),
+            Self::Patience(most) => write!(f, "Patience({most:?})"),
             Self::Stop => f.write_str("Stop"),
         }
     }
@@ -187,6 +189,7 @@ pub(crate) fn write_input(input: &Input) -> Written {
         Input::NotPersisted { id, reason } => {
             Written::NotPersisted { id: *id, reason: reason.clone() }
         }
+        Input::Patience(most) => Written::Patience(*most),
         Input::Stop => Written::Stop,
     }
 }
@@ -216,6 +219,7 @@ pub(crate) fn read_input(written: Written, jobs: &mut BTreeMap<JobId, Job>) -> O
         Written::FetchModel => Input::FetchModel,
         Written::Persisted(id) => Input::Persisted(id),
         Written::NotPersisted { id, reason } => Input::NotPersisted { id, reason },
+        Written::Patience(most) => Input::Patience(most),
         Written::Stop => Input::Stop,
     })
 }

@@ -61,11 +61,11 @@ impl Participant {
             }
             Stage::Sum(None) => self.compose(|composer| composer.sum()),
             Stage::Sum2(None) => {
-                let id = self.request(Call::Seeds(self.keys.public()));
+                let id = self.request_patiently(Call::Seeds(self.keys.public()), None);
                 self.activity = Activity::Seeds(id);
             }
             Stage::FetchSums => {
-                let id = self.request(Call::Sums);
+                let id = self.request_patiently(Call::Sums, None);
                 self.activity = Activity::Sums(id);
             }
             Stage::Mask { sums } => match &self.model {

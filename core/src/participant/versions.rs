@@ -6,6 +6,7 @@ use super::{Input, Output, Participant, Reject, Settings, Snapshot};
 use crate::crypto::{RootSeed, SigningKeyPair, SnapshotKey, Task};
 use crate::model::Model;
 use crate::record::{Recorded, Sink};
+use crate::request::{Patience, RequestId};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
@@ -120,6 +121,15 @@ impl Machine {
     /// Says what should happen next. Call it until it gives [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
         either!(self, machine => machine.poll_output())
+    }
+
+    /// How long the answer to a request may be held back, from when it is polled until it is answered; nothing if it
+    /// is wanted at once. Only for drivers that have said that they know of this, with [`Input::Patience`].
+    pub fn patience(&self, id: RequestId) -> Option<&Patience> {
+        match self {
+            Self::V1(machine) => machine.patience(id),
+            Self::V2(_) => None,
+        }
     }
 
     /// Whether the machine's time is the time of day, in milliseconds since 1970: it compares that with what others

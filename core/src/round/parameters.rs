@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
-use crate::crypto::{PublicEncryptKey, RoundSeed};
+use crate::crypto::{Blake2b, Digest, PublicEncryptKey, RoundSeed};
 use crate::mask::MaskConfigPair;
 
 /// The parameters of a round, which every participant must know. They are published at the round's
@@ -32,6 +32,11 @@ impl RoundParameters {
     pub fn to_bytes(&self) -> Vec<u8> {
         // No field can fail to be written, and a Vec takes everything.
         bincode::serialize(self).expect("plain fields serialize into memory")
+    }
+
+    /// The entity tag that our coordinator gives them: the hash of the bincode form.
+    pub fn tag(&self) -> Digest {
+        Blake2b::hash(&[&self.to_bytes()])
     }
 
     /// Reads the bincode form.

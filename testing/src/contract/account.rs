@@ -16,6 +16,8 @@ pub(super) struct Account {
     now: Timestamp,
     requests: BTreeMap<RequestId, Timestamp>,
     last_request: Option<RequestId>,
+    /// Requests that the machine has given up. Their answers may come, or not.
+    cancelled: BTreeSet<RequestId>,
     jobs: BTreeMap<JobId, (Timestamp, &'static str)>,
     last_job: Option<JobId>,
     tickets: BTreeSet<Ticket>,
@@ -47,7 +49,7 @@ impl Account {
     }
 
     pub fn answered(&mut self, id: RequestId) {
-        if self.requests.remove(&id).is_none() {
+        if self.requests.remove(&id).is_none() && !self.cancelled.remove(&id) {
             self.broken(match self.last_request.is_some_and(|last| id <= last) {
                 true => Breach::AnsweredTwice(id),
                 false => Breach::UnknownRequest(id),
@@ -85,6 +87,12 @@ impl Account {
     pub fn requested(&mut self, id: RequestId) {
         self.requests.insert(id, self.now);
         self.last_request = self.last_request.max(Some(id));
+    }
+
+    pub fn cancelled(&mut self, id: RequestId) {
+        if self.requests.remove(&id).is_some() {
+            self.cancelled.insert(id);
+        }
     }
 
     pub fn job_given(&mut self, id: JobId, name: &'static str) {

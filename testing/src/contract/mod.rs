@@ -144,6 +144,7 @@ impl Watched<Participant> {
         let mut account = self.watch.account();
         match &output {
             Output::Request { id, .. } => account.requested(*id),
+            Output::Cancel(id) => account.cancelled(*id),
             Output::Job(job) => account.job_given(job.id(), job.name()),
             Output::Idle(idle) => account.idle(idle.wake_at),
             _ => {}

@@ -2,6 +2,7 @@
 
 mod driver;
 mod faults;
+mod holding;
 mod proxies;
 mod rounds;
 mod waiting;

@@ -575,6 +575,8 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
         Input::SetModel(_) => &[I::SetModel, I::SetModelLength, I::SetModelType],
         Input::FetchModel => &[I::FetchModel],
         Input::Stop => &[I::Stop],
+        // Only about when answers come; `core/src/participant/tests/holding.rs` tries it.
+        Input::Patience(_) => &[],
         // Only version 2 asks for that.
         Input::Persisted(_) | Input::NotPersisted { .. } => &[],
         _ => unreachable!("clippy has told"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pet_core::crypto::{PublicEncryptKey, RoundSeed};
 use pet_core::mask::MaskConfig;
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, Response};
+use pet_core::request::{Call, Patience, Response};
 use pet_core::round::RoundParameters;
 
 use crate::{Config, Error};
@@ -25,6 +25,24 @@ impl Client {
 
     pub(crate) fn proxy(&self) -> Option<&pet_network::Proxy> {
         None
+    }
+
+    pub(crate) fn line(&self) -> Result<Self, Error> {
+        Ok(self.clone())
+    }
+
+    pub(crate) fn hang_up(self) {}
+
+    pub(crate) fn patience(&self) -> Duration {
+        Patience::LONGEST
+    }
+
+    pub(crate) fn send_patiently(
+        &self,
+        call: &Call,
+        _: &Patience,
+    ) -> Result<Response, TransportFault> {
+        self.send(call)
     }
 
     pub(crate) fn send(&self, call: &Call) -> Result<Response, TransportFault> {

@@ -98,7 +98,7 @@ fn nothing_secret_is_shown() {
 proptest! {
     /// Whatever comes, in whatever order: no panic, and the machine comes to rest.
     #[test]
-    fn any_inputs_are_survived(steps in proptest::collection::vec((0u8..9, any::<u16>(), 0u64..20_000), 0..60)) {
+    fn any_inputs_are_survived(steps in proptest::collection::vec((0u8..10, any::<u16>(), 0u64..20_000), 0..60)) {
         let mut fixture = Fixture::new();
         let mut jobs = Vec::new();
         let mut open = Vec::new();
@@ -119,6 +119,7 @@ proptest! {
                 6 => Input::FetchModel,
                 7 => Input::Response { id, response: sums() },
                 8 => Input::Persisted(PersistId(u64::from(status))),
+                9 => Input::Patience(Duration::from_millis(u64::from(status))),
                 _ => Input::JobLost(jobs.pop().map_or(JobId(0), |job: Job| job.id())),
             });
             for _ in 0..100 {
@@ -127,10 +128,11 @@ proptest! {
                     Output::Job(job) => jobs.push(job),
                     Output::Idle(idle) => {
                         // Something is always due or waited for.
-                        prop_assert!(idle.wake_at.is_some() || matches!(idle.why, Why::Answer | Why::Job));
+                        prop_assert!(idle.wake_at.is_some() || matches!(idle.why, Why::Answer | Why::LocalModel | Why::Job));
                         break;
                     }
                     Output::Event(_) => {}
+                    Output::Cancel(id) => open.retain(|open| *open != id),
                     Output::Persist { .. } => unreachable!("version 1 stores nothing"),
                 }
             }

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod global_model;
+mod holding;
 mod inputs;
 mod keys;
 mod let_through;

@@ -372,7 +372,8 @@ impl Updater {
             return Err(Reject::Stopped);
         }
         match input {
-            Input::Tick => Ok(()),
+            // Its answers come at once.
+            Input::Tick | Input::Patience(_) => Ok(()),
             Input::Response { id, response } => self.handle_answer(id, Ok(response)),
             Input::Fault { id, fault } => self.handle_answer(id, Err(fault)),
             Input::JobDone(result) => self.handle_job(result),

@@ -72,6 +72,8 @@ pub fn tried_by(input: &Input) -> &'static [Stimulus] {
         Input::FetchModel => &[I::FetchModel],
         Input::Persisted(_) => &[I::Persisted, I::PersistedOther],
         Input::NotPersisted { .. } => &[I::NotPersisted],
+        // Its answers come at once.
+        Input::Patience(_) => &[],
         Input::Stop => &[I::Stop],
         _ => unreachable!("clippy has told"),
     }

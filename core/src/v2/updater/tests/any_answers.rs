@@ -98,6 +98,7 @@ fn drain(client: &mut Client, world: &mut World, lies: &mut Vec<Lie>, mut droppe
             Output::Job(job) => client.input(Input::JobDone(job.finish())),
             Output::Event(event) => client.events.push(event),
             Output::Persist { .. } => unreachable!("nobody stores here"),
+            Output::Cancel(_) => unreachable!("nothing is held back here"),
             Output::Idle(_) => return outputs,
         }
     }

@@ -74,6 +74,7 @@ fn parts_make_the_same_bytes() {
                     }
                     Output::Event(event) => client.see(event),
                     Output::Persist { .. } => unreachable!("nobody stores here"),
+                    Output::Cancel(_) => unreachable!("nothing is held back here"),
                     Output::Idle(idle) => {
                         client.now = idle.wake_at.unwrap();
                         break;
@@ -211,6 +212,7 @@ fn lost_jobs_are_given_out_again_and_then_given_up() {
                 Output::Job(job) => client.input(Input::JobDone(job.finish())),
                 Output::Event(event) => client.see(event),
                 Output::Persist { .. } => unreachable!("nobody stores here"),
+                Output::Cancel(_) => unreachable!("nothing is held back here"),
                 Output::Idle(idle) => {
                     client.now = idle.wake_at.unwrap();
                     break;

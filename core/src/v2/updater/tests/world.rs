@@ -456,6 +456,7 @@ impl Client {
                     self.input(Input::Response { id, response });
                 }
                 Output::Job(job) => self.input(Input::JobDone(job.finish())),
+                Output::Cancel(_) => unreachable!("nothing is held back here"),
                 Output::Persist { id, snapshot } => match self.disk_is_full {
                     true => self.input(Input::NotPersisted { id, reason: "no room".into() }),
                     false => {
