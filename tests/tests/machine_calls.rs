@@ -9,8 +9,11 @@ use std::alloc::System;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pet_core::coordinator::{self, Coordinator, Front, Ticket};
+use pet_core::coordinator::{
+    self, Admission, Coordinator, Front, MaskedModel, PartId, Shard, ShardSum, Ticket,
+};
 use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
+use pet_core::job::JobId;
 use pet_core::mask::MaskConfig;
 use pet_core::message::MessageSize;
 use pet_core::model::Model;
@@ -55,6 +58,9 @@ struct Server {
     machine: Coordinator,
     front: Front,
     watch: Watch,
+    /// Another replica, which adds up the updates that do not come in chunks, and the parts that it has stored.
+    shard: Option<ShardSum>,
+    parts: BTreeMap<PartId, Vec<u8>>,
 }
 
 impl Server {
@@ -74,6 +80,9 @@ impl Server {
                     assert_eq!(outcome, Ok(()));
                     continue;
                 }
+                Output::Fetch { part } => {
+                    Input::Fetched { part, bytes: self.parts.remove(&part).map(Into::into) }
+                }
                 Output::Idle(_) => return,
                 _ => continue,
             };
@@ -85,9 +94,32 @@ impl Server {
     fn answer(&mut self, now: Timestamp, call: Call) -> Response {
         self.front.answer(&call).unwrap_or_else(|| {
             let message = self.front.open(call.body().to_vec()).unwrap();
+            if let Some((admission, model)) = message.admission() {
+                self.add_elsewhere(now, admission, model);
+                return Response::ok("");
+            }
             self.input(now, coordinator::Input::Message { ticket: Ticket(0), message });
             Response::ok("")
         })
+    }
+}
+
+impl Server {
+    fn add_elsewhere(&mut self, now: Timestamp, admission: Admission, model: MaskedModel) {
+        use coordinator::Input;
+        let ticket = Ticket(0);
+        let id = |sum: &ShardSum| PartId::new([sum.models() as u8; 16]);
+        let before = self.shard.take();
+        let predecessor = before.as_ref().map(id);
+        let shard = Shard::new([1; 16]);
+        let sum = before.or_else(|| ShardSum::new(shard, &self.front)).unwrap();
+        self.input(now, Input::Admit { ticket, shard, admission });
+        let models = [model];
+        let sum = sum.added(sum.add(JobId(1), &models).unwrap().finish()).unwrap();
+        self.parts.insert(id(&sum), sum.to_bytes());
+        let done = sum.part(id(&sum), predecessor, &models);
+        self.shard = Some(sum);
+        self.input(now, Input::Part { ticket, done });
     }
 }
 
@@ -101,7 +133,8 @@ fn calls_take_little_memory_whatever_the_models_length() {
     )
     .unwrap();
     let watch = Watch::default();
-    let mut server = Server { machine, front: Front::new(), watch };
+    let (front, parts) = (Front::new(), BTreeMap::new());
+    let mut server = Server { machine, front, watch, shard: None, parts };
     server.input(Timestamp::ZERO, coordinator::Input::Tick);
 
     let mut watch = Watch::default();
@@ -129,6 +162,7 @@ fn calls_take_little_memory_whatever_the_models_length() {
         .call("fetch", || participants[0].handle_input(now, participant::Input::FetchModel))
         .unwrap();
     drive(&mut participants[0], now, &mut server, &mut watch);
+    assert!(server.shard.is_some(), "no updates were added elsewhere");
     println!("participants: {watch:?}");
     println!("coordinator: {:?}", server.watch);
 }
