@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod http;
+mod parts;
+mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use parts::S3Parts;
+pub use settings::S3Settings;
+
+/// What errors call it.
+pub(crate) const ENGINE: &str = "S3";
