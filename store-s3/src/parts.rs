@@ -32,6 +32,7 @@ struct Shared {
     credentials: Credentials,
     prefix: String,
     timeout: Duration,
+    page: usize,
 }
 
 impl S3Parts {
@@ -42,8 +43,9 @@ impl S3Parts {
     /// are wrong; [`LedgerError::Unreachable`].
     pub async fn connect(settings: &S3Settings) -> Result<Self, LedgerError> {
         let (bucket, credentials) = settings.bucket()?;
-        let (agent, prefix, timeout) = (client()?, settings.prefix()?, settings.timeout);
-        let parts = Self(Arc::new(Shared { agent, bucket, credentials, prefix, timeout }));
+        let (agent, prefix) = (client()?, settings.prefix()?);
+        let (timeout, page) = (settings.timeout, settings.page.clamp(1, 1000));
+        let parts = Self(Arc::new(Shared { agent, bucket, credentials, prefix, timeout, page }));
         let list = parts.page(None).await?;
         if !list.found {
             let why = format!("there is nothing called {:?} at that address", settings.bucket);
@@ -79,10 +81,11 @@ impl S3Parts {
     }
 
     async fn page(&self, token: Option<&str>) -> Result<Answer, LedgerError> {
-        let Shared { agent, bucket, credentials, prefix, .. } = &*self.0;
+        let Shared { agent, bucket, credentials, prefix, page, .. } = &*self.0;
         let sign = || {
             let mut list = bucket.list_objects_v2(Some(credentials));
             list.with_prefix(prefix.as_str());
+            list.with_max_keys(*page);
             if let Some(token) = token {
                 list.with_continuation_token(token);
             }
@@ -155,6 +158,10 @@ impl Parts for S3Parts {
 
     fn get<'a>(&'a self, name: &'a PartName) -> Pending<'a, Option<Bytes>> {
         Box::pin(async move {
+            // (Nobody knows how long it is: so it is noticed at once if there is no storage, and none is waited for.)
+            if !self.ask(Method::Head, name, 0).await?.found {
+                return Ok(None);
+            }
             let answer = self.ask(Method::Get, name, Limits::ALL.part >> 4).await?;
             Ok(answer.found.then_some(answer.body))
         })

@@ -23,6 +23,8 @@ pub struct S3Settings {
     pub federation: String,
     /// How long a call may take, with all that is tried again. (Parts have a second more for each MiB.)
     pub timeout: Duration,
+    /// How many names a page of a list has at most: 1 to 1000.
+    pub page: usize,
 }
 
 impl S3Settings {
@@ -41,6 +43,7 @@ impl S3Settings {
             secret_access_key: secret_access_key.into(),
             federation: federation.into(),
             timeout: Duration::from_secs(10),
+            page: 1000,
         }
     }
 
