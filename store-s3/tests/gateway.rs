@@ -55,6 +55,7 @@ async fn storage_conforms_and_its_faults_are_named() {
     assert_eq!(check_parts(&federations).await, []);
     lists_have_pages(&storage).await;
     wrong_settings_are_named(&storage).await;
+    it_is_killed_and_comes_back(storage).await;
 }
 
 async fn lists_have_pages(storage: &Storage) {
@@ -99,4 +100,35 @@ async fn wrong_settings_are_named(storage: &Storage) {
     let error = with(|settings| settings.federation = "A".into()).await;
     assert!(error.to_string().starts_with("federation"), "{error}");
     assert!(!format!("{right:?}").contains("pet-secret"));
+}
+
+async fn it_is_killed_and_comes_back(storage: Storage) {
+    let mut settings = storage.settings("killed");
+    settings.timeout = Duration::from_secs(20);
+    let patient = S3Parts::connect(&settings).await.unwrap();
+    settings.timeout = Duration::from_millis(500);
+    let hasty = S3Parts::connect(&settings).await.unwrap();
+    let name = PartName::new("model", [1; 16]).unwrap();
+    patient.put(name.clone(), Bytes::from_static(b"model")).await.unwrap();
+    let storage = tokio::task::spawn_blocking(move || {
+        storage.kill();
+        storage
+    });
+    let storage = storage.await.unwrap();
+    let error = hasty.get(&name).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
+    // Nothing was sent: it is known that it was not stored.
+    let error = hasty.put(name.clone(), Bytes::from_static(b"model")).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
+    let waiting = tokio::spawn({
+        let name = name.clone();
+        async move { patient.get(&name).await }
+    });
+    let _storage = tokio::task::spawn_blocking(move || {
+        storage.start_again();
+        storage
+    })
+    .await
+    .unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), Some(Bytes::from_static(b"model")));
 }
