@@ -104,3 +104,38 @@ async fn a_round_fails_if_a_part_of_it_is_lost() {
         .await;
     assert_eq!(replicas[0].coordinator.models().rounds(), [0; 0]);
 }
+
+/// Somebody has restored a backup: whoever knows what came after it does not go on, since rounds would be repeated with the same
+/// keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_went_back_in_time_is_refused() {
+    let engine = MemoryEngine::new();
+    let client = reqwest::Client::new();
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        replicas.push(Replica::start(&engine, settings(2, 4)).await);
+    }
+    let leads = leader(&replicas).await;
+    let parameters = parameters(&replicas[leads], &client).await;
+    let door = Door::to(replicas[leads].address()).await;
+    let backup = engine.copy();
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+    let position = |replica: &Replica| replica.coordinator.status().now.replica.unwrap().position;
+    let written = position(&replicas[leads]);
+    until("the other one has read it", async || position(&replicas[1 - leads]) >= written).await;
+
+    engine.set_back_to(&backup);
+    // Who follows looks all the time; who leads finds out with the next record.
+    let follows = replicas.remove(1 - leads).coordinator;
+    let leads = replicas.remove(0).coordinator;
+    let sending = tokio::spawn(crowd.updater(&door));
+    for coordinator in [follows, leads] {
+        let why = end_of(coordinator).await;
+        assert!(why.contains("the engine went back in time"), "{why}");
+    }
+    sending.abort();
+    // One that knows nothing of it cannot tell.
+    let replica = Replica::start(&engine, settings(2, 4)).await;
+    leader(std::slice::from_ref(&replica)).await;
+}

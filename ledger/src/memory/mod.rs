@@ -126,6 +126,17 @@ impl MemoryEngine {
         copy
     }
 
+    /// Sets all that the engine holds back to what a [copy](Self::copy) holds, as whoever restores a backup does. The clock goes
+    /// on.
+    pub fn set_back_to(&self, copy: &Self) {
+        let mut earlier = copy.lock().clone();
+        let mut state = self.lock();
+        earlier.skipped = state.skipped;
+        *state = earlier;
+        drop(state);
+        self.wake();
+    }
+
     /// The time by its clock.
     pub(crate) fn now(&self) -> Duration {
         self.lock().skipped + self.shared.began.map_or(Duration::ZERO, |began| began.elapsed())
