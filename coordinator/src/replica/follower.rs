@@ -26,6 +26,8 @@ pub(super) struct Follower {
     models: Arc<SharedModels>,
     models_kept: usize,
     end: End,
+    /// The furthest that this process has ever seen, whoever followed or led then: the log must have it.
+    seen: Option<End>,
     /// Nothing before the first entry.
     fold: Option<Fold>,
     root: Option<RootSeed>,
@@ -52,9 +54,12 @@ impl Follower {
         shared: Shared,
         models: Arc<SharedModels>,
         models_kept: usize,
+        seen: Option<End>,
     ) -> Result<Self, SharedError> {
         let head = shared.ledger().head().await?;
+        End::in_front_of(&head).agrees(seen)?;
         Ok(Self {
+            seen,
             shared,
             models,
             models_kept,
@@ -115,7 +120,9 @@ impl Follower {
     }
 
     async fn begin_anew(&mut self) -> Result<(Head, bool), SharedError> {
-        *self = Self::new(self.shared.clone(), Arc::clone(&self.models), self.models_kept).await?;
+        let seen = self.seen.filter(|seen| seen.position > self.end.position).unwrap_or(self.end);
+        let (shared, models) = (self.shared.clone(), Arc::clone(&self.models));
+        *self = Self::new(shared, models, self.models_kept, Some(seen)).await?;
         let head = self.shared.ledger().head().await?;
         self.read_to(&head).await?;
         Ok((head, true))
@@ -125,7 +132,7 @@ impl Follower {
         while self.end.position < head.position {
             // Only what is applied as a whole is read: whoever fails in between begins anew.
             let mut end = self.end;
-            let items = end.read(&self.shared).await?;
+            let items = end.read(&self.shared, self.seen).await?;
             if items.is_empty() {
                 let (known, found) = (head.position, self.end.position);
                 return Err(SharedError::WentBack { known, found });

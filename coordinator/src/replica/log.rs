@@ -34,12 +34,32 @@ impl End {
         is_there.then_some(()).ok_or(SharedError::WentBack { known, found })
     }
 
-    /// Reads on. Gives entries in order, nothing at the end.
-    pub async fn read(&mut self, shared: &Shared) -> Result<Vec<(Position, Item)>, SharedError> {
+    /// Whether what is in front of a log's first entry is what was seen there, if it was.
+    ///
+    /// # Errors
+    /// [`SharedError::WentBack`].
+    pub fn agrees(&self, seen: Option<Self>) -> Result<(), SharedError> {
+        match seen {
+            Some(seen) if seen.position == self.position && seen.hash != self.hash => {
+                Err(SharedError::WentBack { known: seen.position, found: self.position })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads on. Gives entries in order, nothing at the end. `seen` is the furthest that was ever seen: it must be there.
+    pub async fn read(
+        &mut self,
+        shared: &Shared,
+        seen: Option<Self>,
+    ) -> Result<Vec<(Position, Item)>, SharedError> {
         let vault = shared.vault();
         let (most, most_bytes) = PAGE;
         let entries = shared.ledger().read(self.position, most, most_bytes).await?;
         verify_chain(self.position, self.hash, &entries)?;
+        for entry in &entries {
+            Self { position: entry.position, hash: entry.hash }.agrees(seen)?;
+        }
         let mut items = Vec::with_capacity(entries.len());
         let mut previous = self.hash;
         for entry in &entries {

@@ -175,6 +175,7 @@ impl Replica {
         &mut self,
         stop: impl Future<Output = ()> + Clone + Unpin,
     ) -> Result<(), DriverError> {
+        let mut failures = 0u32;
         loop {
             let followed = self.follow(stop.clone()).await;
             let followed = followed.map_err(|error| DriverError::Store(error.into()))?;
@@ -186,6 +187,7 @@ impl Replica {
                 shown.trouble = None;
             });
             let shared = follower.shared().clone();
+            let began = Instant::now();
             let ended = self.lead(&tenancy, follower, stop.clone()).await;
             self.cease(&ended);
             let why = match ended {
@@ -203,6 +205,14 @@ impl Replica {
                 return Err(DriverError::Store(why.into()));
             }
             warn!(reason = %why, epoch = tenancy.epoch.0, "this replica leads no more");
+            // Who cannot lead leaves it to others for a while: nobody gets any further by taking turns without a pause.
+            let ttl = self.candidate.ttl;
+            failures = if began.elapsed() > ttl { 0 } else { (failures + 1).min(8) };
+            let pause = (RETRY * 2u32.pow(failures)).min(ttl);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.clone() => {}
+            }
         }
     }
 
@@ -284,7 +294,7 @@ impl Replica {
             Some(follower) => follower,
             None => {
                 let (shared, models) = (shared.clone(), Arc::clone(&self.models));
-                following.insert(Follower::new(shared, models, self.models_kept).await?)
+                following.insert(Follower::new(shared, models, self.models_kept, self.seen).await?)
             }
         };
         let looked = Instant::now();
@@ -306,7 +316,8 @@ impl Replica {
                 Attempt::Held(tenancy) => return Ok(Step::Lead(tenancy)),
                 Attempt::Taken { by, epoch: latest, left } => {
                     epoch = latest;
-                    *ask_at = Instant::now() + left + self.jitter();
+                    // The engine's clock may have been set back since the lease was taken.
+                    *ask_at = Instant::now() + left.min(self.candidate.ttl) + self.jitter();
                     self.unroute(format!("this replica follows, {by} leads (epoch {latest})"));
                     self.show(|shown| {
                         (shown.leader, shown.epoch) = (Some(by), latest.0);

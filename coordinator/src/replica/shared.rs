@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use pet_ledger::{Ledger, LedgerError, PartName, Parts, Pending, Place, Vault};
+use pet_ledger::{Epoch, Ledger, LedgerError, PartName, Parts, Pending, Place, Vault};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -164,9 +164,15 @@ impl Shared {
 }
 
 impl Shared {
-    /// Removes parts of this age that are not needed.
-    pub async fn remove_orphans(&self, needed: &BTreeSet<PartName>, age: Duration) {
-        match self.parts.list().await {
+    /// Removes parts of this age that are not needed, if it is still this epoch: whoever leads in a later one needs others.
+    pub async fn remove_orphans(&self, epoch: Epoch, needed: &BTreeSet<PartName>, age: Duration) {
+        let listed = async {
+            let parts = self.parts.list().await?;
+            // Only now: this process may have stood still since it knew what is needed.
+            let is_ours = self.ledger().head().await?.epoch == epoch;
+            Ok::<_, LedgerError>(if is_ours { parts } else { Vec::new() })
+        };
+        match listed.await {
             Ok(parts) => {
                 let orphans = parts.into_iter().filter(|part| part.age >= age);
                 let names = orphans.map(|part| part.name).filter(|name| !needed.contains(name));

@@ -120,12 +120,14 @@ impl Writer {
         tokio::spawn(async move {
             if let Some(first) = first {
                 if let Err(error) = shared.ledger().forget(epoch, first).await {
+                    // What the log still names is needed by whoever reads it. It is swept as an orphan later.
                     tracing::debug!(%error, "the log is not cut off until the next round");
+                    return;
                 }
             }
             shared.remove(free).await;
             if let Some(needed) = needed {
-                shared.remove_orphans(&needed, ORPHAN_AGE).await;
+                shared.remove_orphans(epoch, &needed, ORPHAN_AGE).await;
             }
         });
     }

@@ -10,7 +10,8 @@ use super::{begin, play, Fault};
 fn documented() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring.md");
     let text = std::fs::read_to_string(path).unwrap();
-    text.split_once("\n## Rounds of version 2\n").unwrap().1.to_owned()
+    let section = text.split_once("\n## Rounds of version 2\n").unwrap().1;
+    section.split("\n## ").next().unwrap().to_owned()
 }
 
 /// The names in the first cells of its tables.

@@ -272,7 +272,8 @@ pub async fn model(replica: &Replica, round: u64) -> GlobalModel {
     let models = Arc::clone(replica.coordinator.models());
     until("the round is completed", async || {
         let models = Arc::clone(&models);
-        let load = tokio::task::spawn_blocking(move || models.load(round).unwrap());
+        // The answer may be one of those that are lost: it is asked for again.
+        let load = tokio::task::spawn_blocking(move || models.load(round).unwrap_or(None));
         model = load.await.unwrap();
         model.is_some()
     })

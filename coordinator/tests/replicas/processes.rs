@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,10 @@ use nix::{
 use pet_core::{model::Model, round::RoundParameters};
 use pet_store_postgres::testing::Postgres;
 use reqwest::Client;
-use tokio::time::timeout;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::cast::{until, Crowd, Door, DEADLINE, LENGTH, SECRET};
 
@@ -114,6 +118,26 @@ async fn leader(processes: &[Process]) -> usize {
     found.unwrap()
 }
 
+/// Leads the door to the one that leads, as a load balancer does, whenever that is another one.
+fn follow(door: &Arc<Door>, addresses: Vec<SocketAddr>) -> JoinSet<()> {
+    let (door, client) = (Arc::clone(door), Client::new());
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        loop {
+            for address in &addresses {
+                let request = client.get(format!("http://{address}/readyz?leader"));
+                let sent = request.timeout(Duration::from_secs(1)).send().await;
+                let leads = sent.is_ok_and(|response| response.status() == 200);
+                if leads && door.target() != *address {
+                    door.lead_to(*address);
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    running
+}
+
 /// Three replicas, of which the leader is killed and stopped in the middle of the round, and the database, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_survives_its_leaders_and_its_database() {
@@ -137,7 +161,8 @@ async fn a_round_survives_its_leaders_and_its_database() {
     let leads = leader(&processes).await;
     let (_, parameters) = processes[leads].get(&client, "/params").await.unwrap();
     let parameters = RoundParameters::from_bytes(&parameters).unwrap();
-    let door = Door::to(processes[leads].address).await;
+    let door = Arc::new(Door::to(processes[leads].address).await);
+    let _following = follow(&door, processes.iter().map(|process| process.address).collect());
     let mut crowd = Crowd::of(&parameters, &door, 4).await;
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
 
@@ -146,7 +171,6 @@ async fn a_round_survives_its_leaders_and_its_database() {
     let leads = leader(&processes).await;
     tell("kill -9 of the leader", began);
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    door.lead_to(processes[leads].address);
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
 
     postgres.kill();
@@ -159,15 +183,13 @@ async fn a_round_survives_its_leaders_and_its_database() {
     let began = Instant::now();
     let leads = leader(&processes).await;
     tell("the database is back", began);
-    door.lead_to(processes[leads].address);
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
 
     let began = Instant::now();
     let stopped = processes.remove(leads);
     stopped.signal(Signal::SIGTERM);
-    let leads = leader(&processes).await;
+    leader(&processes).await;
     tell("SIGTERM of the leader", began);
-    door.lead_to(processes[leads].address);
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
     let summers = std::mem::take(&mut crowd.summers);
     timeout(DEADLINE, summers.join_all()).await.unwrap();

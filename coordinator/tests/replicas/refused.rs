@@ -139,3 +139,40 @@ async fn an_engine_that_went_back_in_time_is_refused() {
     let replica = Replica::start(&engine, settings(2, 4)).await;
     leader(std::slice::from_ref(&replica)).await;
 }
+
+/// Somebody has restored a backup, and another replica has gone on from there, further than those who were cut off had come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_that_is_longer_than_what_was_seen_is_refused() {
+    let engine = MemoryEngine::new();
+    let client = reqwest::Client::new();
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        replicas.push(Replica::start(&engine, settings(2, 4)).await);
+    }
+    let leads = leader(&replicas).await;
+    let parameters = parameters(&replicas[leads], &client).await;
+    let door = Door::to(replicas[leads].address()).await;
+    let backup = engine.copy();
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+    let position = |replica: &Replica| replica.coordinator.status().now.replica.unwrap().position;
+    let written = position(&replicas[leads]);
+    until("the other one has read it", async || position(&replicas[1 - leads]) >= written).await;
+    let cut_off = replicas.remove(1 - leads);
+    cut_off.ledger.cut(true);
+    replicas.remove(0).coordinator.shutdown().await.unwrap();
+
+    engine.set_back_to(&backup);
+    let goes_on = Replica::start(&engine, settings(2, 4)).await;
+    leader(std::slice::from_ref(&goes_on)).await;
+    door.lead_to(goes_on.address());
+    drop(crowd);
+    let mut crowd = Crowd::of(&parameters, &door, 4).await;
+    for _ in 0..2 {
+        timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+    }
+    assert!(position(&goes_on) > written);
+    cut_off.ledger.cut(false);
+    let why = end_of(cut_off.coordinator).await;
+    assert!(why.contains("the engine went back in time"), "{why}");
+}
