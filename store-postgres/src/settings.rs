@@ -5,6 +5,9 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 use pet_ledger::LedgerError;
 use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 
+/// What the driver takes unless the address says otherwise.
+const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// Which server, which federation, and how long to wait.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -80,6 +83,12 @@ impl PostgresSettings {
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(self.timeout * 2);
+        }
+        if config.get_keepalives_idle() >= DEFAULT_IDLE {
+            // Whoever waits for a server whose machine has died has nothing unsent, and would wait for hours.
+            config.keepalives_idle(Duration::from_secs(10));
+            config.keepalives_interval(Duration::from_secs(3));
+            config.keepalives_retries(3);
         }
         if config.get_application_name().is_none() {
             config.application_name("pet-coordinator");

@@ -63,13 +63,12 @@ ORDER BY few.position
 
 const LOCK: &str = "SELECT FROM $SCHEMA.ledger FOR UPDATE";
 
+/// Only says where the log begins now: whoever appends or renews the lease waits for this.
 const FORGET: &str = "
 WITH until AS (
     SELECT least($2, position + 1) AS position FROM $SCHEMA.ledger WHERE epoch = $1 AND first < $2
 ), hash AS (
     SELECT entries.hash FROM $SCHEMA.entries, until WHERE entries.position = until.position - 1
-), gone AS (
-    DELETE FROM $SCHEMA.entries USING until WHERE entries.position < until.position
 ), moved AS (
     UPDATE $SCHEMA.ledger SET
         first = until.position,
@@ -78,6 +77,17 @@ WITH until AS (
 )
 SELECT epoch FROM $SCHEMA.ledger
 ";
+
+/// Entries that nobody can read any more, some at a time: a round's may take longer to delete than a lease lasts.
+const SWEEP: &str = "
+DELETE FROM $SCHEMA.entries WHERE position IN (
+    SELECT entries.position FROM $SCHEMA.entries, $SCHEMA.ledger
+    WHERE entries.position < ledger.first ORDER BY entries.position LIMIT $1
+) RETURNING position
+";
+
+/// How many entries are deleted at a time.
+const SWEPT: i64 = 1000;
 
 /// What a row says that has [`HEAD`].
 fn of_row(row: &Row) -> Result<Head, LedgerError> {
@@ -187,7 +197,13 @@ pub(super) async fn forget(
     let values = [(&ours as _, INT), (&before as _, INT)];
     let rows = server.run_locked(LOCK, FORGET, &values).await?;
     match rows.first().map(|row| Epoch(unsigned(row.get(0)))) {
-        Some(now) if now != epoch => Err(LedgerError::Fenced { epoch: now }),
-        _ => Ok(()),
+        Some(now) if now != epoch => return Err(LedgerError::Fenced { epoch: now }),
+        _ => {}
+    }
+    loop {
+        let swept = server.run(Lane::Long, Does::Write, SWEEP, &[(&SWEPT as _, INT)]).await?;
+        if (swept.len() as i64) < SWEPT {
+            return Ok(());
+        }
     }
 }
