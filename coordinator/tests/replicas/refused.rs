@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pet_coordinator::{Coordinator, Options, SharedStore};
+use pet_core::round::RoundParameters;
 use pet_ledger::{memory::MemoryEngine, Parts};
 use tokio::time::timeout;
 
@@ -105,33 +106,56 @@ async fn a_round_fails_if_a_part_of_it_is_lost() {
     assert_eq!(replicas[0].coordinator.models().rounds(), [0; 0]);
 }
 
+/// A leader and a follower who know more than a backup of their engine.
+struct Ahead {
+    engine: MemoryEngine,
+    backup: MemoryEngine,
+    parameters: RoundParameters,
+    leads: Replica,
+    follows: Replica,
+    door: Door,
+    crowd: Crowd,
+    written: u64,
+}
+
+/// The last entry of the log that a replica knows.
+fn position(replica: &Replica) -> u64 {
+    replica.coordinator.status().now.replica.unwrap().position
+}
+
+impl Ahead {
+    async fn of_a_backup() -> Self {
+        let engine = MemoryEngine::new();
+        let client = reqwest::Client::new();
+        let mut replicas = Vec::new();
+        for _ in 0..2 {
+            replicas.push(Replica::start(&engine, settings(2, 4)).await);
+        }
+        let leads = leader(&replicas).await;
+        let leads = replicas.remove(leads);
+        let follows = replicas.remove(0);
+        let parameters = parameters(&leads, &client).await;
+        let door = Door::to(leads.address()).await;
+        let backup = engine.copy();
+        let mut crowd = Crowd::of(&parameters, &door, 4).await;
+        timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+        let written = position(&leads);
+        until("the other one has read it", async || position(&follows) >= written).await;
+        Self { engine, backup, parameters, leads, follows, door, crowd, written }
+    }
+}
+
 /// Somebody has restored a backup: whoever knows what came after it does not go on, since rounds would be repeated with the same
 /// keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_went_back_in_time_is_refused() {
-    let engine = MemoryEngine::new();
-    let client = reqwest::Client::new();
-    let mut replicas = Vec::new();
-    for _ in 0..2 {
-        replicas.push(Replica::start(&engine, settings(2, 4)).await);
-    }
-    let leads = leader(&replicas).await;
-    let parameters = parameters(&replicas[leads], &client).await;
-    let door = Door::to(replicas[leads].address()).await;
-    let backup = engine.copy();
-    let mut crowd = Crowd::of(&parameters, &door, 4).await;
-    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
-    let position = |replica: &Replica| replica.coordinator.status().now.replica.unwrap().position;
-    let written = position(&replicas[leads]);
-    until("the other one has read it", async || position(&replicas[1 - leads]) >= written).await;
+    let Ahead { engine, backup, leads, follows, door, mut crowd, .. } = Ahead::of_a_backup().await;
 
     engine.set_back_to(&backup);
     // Who follows looks all the time; who leads finds out with the next record.
-    let follows = replicas.remove(1 - leads).coordinator;
-    let leads = replicas.remove(0).coordinator;
     let sending = tokio::spawn(crowd.updater(&door));
-    for coordinator in [follows, leads] {
-        let why = end_of(coordinator).await;
+    for replica in [follows, leads] {
+        let why = end_of(replica.coordinator).await;
         assert!(why.contains("the engine went back in time"), "{why}");
     }
     sending.abort();
@@ -143,24 +167,10 @@ async fn an_engine_that_went_back_in_time_is_refused() {
 /// Somebody has restored a backup, and another replica has gone on from there, further than those who were cut off had come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fork_that_is_longer_than_what_was_seen_is_refused() {
-    let engine = MemoryEngine::new();
-    let client = reqwest::Client::new();
-    let mut replicas = Vec::new();
-    for _ in 0..2 {
-        replicas.push(Replica::start(&engine, settings(2, 4)).await);
-    }
-    let leads = leader(&replicas).await;
-    let parameters = parameters(&replicas[leads], &client).await;
-    let door = Door::to(replicas[leads].address()).await;
-    let backup = engine.copy();
-    let mut crowd = Crowd::of(&parameters, &door, 4).await;
-    timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
-    let position = |replica: &Replica| replica.coordinator.status().now.replica.unwrap().position;
-    let written = position(&replicas[leads]);
-    until("the other one has read it", async || position(&replicas[1 - leads]) >= written).await;
-    let cut_off = replicas.remove(1 - leads);
-    cut_off.ledger.cut(true);
-    replicas.remove(0).coordinator.shutdown().await.unwrap();
+    let ahead = Ahead::of_a_backup().await;
+    let Ahead { engine, backup, parameters, leads, follows, door, crowd, written } = ahead;
+    follows.ledger.cut(true);
+    leads.coordinator.shutdown().await.unwrap();
 
     engine.set_back_to(&backup);
     let goes_on = Replica::start(&engine, settings(2, 4)).await;
@@ -172,7 +182,7 @@ async fn a_fork_that_is_longer_than_what_was_seen_is_refused() {
         timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
     }
     assert!(position(&goes_on) > written);
-    cut_off.ledger.cut(false);
-    let why = end_of(cut_off.coordinator).await;
+    follows.ledger.cut(false);
+    let why = end_of(follows.coordinator).await;
     assert!(why.contains("the engine went back in time"), "{why}");
 }
