@@ -21,12 +21,19 @@ Train = Callable[[p.ModelNeeded], Awaitable[np.ndarray]]
 async def take_part(url: str, train: Train, updates: int) -> None:
     """Takes part until so many local models are sent."""
     machine = p.ParticipantMachine()
+    # A request that waits for news holds nothing up here.
+    machine.handle_input(trio.current_time(), p.Patience(30))
+    held: dict[int, trio.CancelScope] = {}
     happened, inputs = trio.open_memory_channel[p.ParticipantInput](100)
 
     async def request(output: p.Request) -> None:
         try:
             answer = await client.request(
-                output.method, url + output.path, content=output.body, headers=output.headers
+                output.method,
+                url + output.path,
+                content=output.body,
+                headers=output.headers,
+                timeout=30 + output.wait,
             )
             result = p.Response(
                 output.id,
@@ -38,6 +45,11 @@ async def take_part(url: str, train: Train, updates: int) -> None:
         except httpx.HTTPError as error:
             result = p.Fault(output.id, "unreachable", repr(error))
         await happened.send(result)
+
+    async def patient_request(output: p.Request) -> None:
+        with trio.CancelScope() as held[output.id]:
+            await request(output)
+        del held[output.id]
 
     async def run(job: p.Job) -> None:
         await happened.send(p.JobDone(await trio.to_thread.run_sync(job.run)))
@@ -56,7 +68,10 @@ async def take_part(url: str, train: Train, updates: int) -> None:
             while True:
                 match machine.poll_output():
                     case p.Request() as output:
-                        nursery.start_soon(request, output)
+                        nursery.start_soon(patient_request, output)
+                    case p.Cancel(id):
+                        if id in held:
+                            held[id].cancel()
                     case p.Job() as job:
                         nursery.start_soon(run, job)
                     case p.ModelNeeded() as event:

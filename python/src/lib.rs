@@ -14,6 +14,7 @@ mod logging;
 #[cfg(feature = "coordinator")]
 mod member;
 mod network;
+mod noise;
 mod participant;
 mod pin;
 mod protocol;
@@ -26,6 +27,7 @@ mod server;
 mod settings;
 mod state_file;
 mod state_in;
+mod steps;
 mod weights_in;
 mod weights_out;
 
@@ -45,6 +47,8 @@ fn xaynet_sdk(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pin::roster_hash, module)?)?;
     protocol::add_to(module)?;
     seal::add_to(module)?;
+    module.add_function(wrap_pyfunction!(noise::discrete_gaussian, module)?)?;
+    module.add_class::<steps::StepSum>()?;
     module.add_class::<rounds::RoundWatch>()?;
     module.add_function(wrap_pyfunction!(rounds::advice_for, module)?)?;
     module.add_class::<saved::Saved>()?;

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use tokio::runtime::Runtime;
 
 use crate::errors::{CoordinatorInit, XaynetError};
-use crate::{settings, weights_out};
+use crate::{settings, weights_in, weights_out};
 
 /// Threads for its sockets and its machine; jobs have the cores' own.
 const WORKERS: usize = 2;
@@ -33,12 +33,22 @@ struct Running {
 #[pymethods]
 impl CoordinatorServer {
     #[new]
-    fn new(py: Python<'_>, settings: Vec<(String, String)>, seed: Option<&[u8]>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        settings: Vec<(String, String)>,
+        seed: Option<&[u8]>,
+        initial_model: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let seed = seed.map(|bytes| crate::protocol::seed(Some(bytes))).transpose()?;
         let loaded = settings::load(settings)?;
         let tls = loaded.settings.api.tls_certificate.is_some();
         let mut options = Options::default();
         options.seed = seed;
+        let wanted = loaded.settings.mask.data_type();
+        let initial_model = initial_model.map(|model| weights_in::read(model, Some(wanted)));
+        options.initial_model = initial_model.transpose().map_err(|error| {
+            CoordinatorInit::new_err(format!("the initial model cannot be used: {error}"))
+        })?;
         let started = py.detach(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(WORKERS)

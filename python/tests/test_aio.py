@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fake as wire
+import httpx
 import numpy as np
 import pytest
 from fake import FakeCoordinator
@@ -449,5 +450,44 @@ def test_a_failing_job_is_told(
             with pytest.raises(MemoryError):
                 await anext(participant.rounds())
             protocol.ParticipantMachine(state=await participant.stop())
+
+    run(main())
+
+
+def test_a_round_takes_few_requests() -> None:
+    """Whoever waits for news does not ask again and again."""
+
+    async def take_part(url: str, index: int, enough: asyncio.Event) -> tuple[int, int]:
+        requests = rounds = 0
+
+        async def count(request: httpx.Request) -> None:
+            nonlocal requests
+            requests += request.url.path in ("/params", "/sums", "/seeds", "/model", "/message")
+
+        async with httpx.AsyncClient(event_hooks={"request": [count]}) as client:
+            connected = aio.connect(url, polling=QUICK, client=client, patience=45)
+            async with connected as participant:
+                async for round in participant.rounds():
+                    if enough.is_set():
+                        break
+                    rounds += 1
+                    model = await participant.global_model()
+                    if round.task == "update":
+                        start = np.zeros(3, np.float32) if model is None else model
+                        await participant.submit(start + np.float32(0.125))
+        return requests, rounds
+
+    async def main() -> None:
+        settings = {f"pet.{phase}.time.min": 0.5 for phase in ("sum", "update", "sum2")}
+        settings |= {f"pet.{phase}.time.max": 3 for phase in ("sum", "update", "sum2")}
+        with xaynet_sdk.Coordinator(3, settings=settings) as coordinator:
+            enough = asyncio.Event()
+            everyone = [
+                asyncio.create_task(take_part(coordinator.url, i, enough)) for i in range(8)
+            ]
+            await asyncio.to_thread(coordinator.wait_for_round, 2)
+            enough.set()
+            for requests, rounds in await asyncio.gather(*everyone):
+                assert rounds <= requests <= 8 * (rounds + 1), (requests, rounds)
 
     run(main())

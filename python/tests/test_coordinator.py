@@ -162,3 +162,109 @@ def test_it_is_not_copied() -> None:
         for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match="cannot be pickled or copied"):
                 duplicate(coordinator)
+
+
+def test_an_initial_model_is_what_the_first_round_begins_with() -> None:
+    begin = np.array([0.5, -0.25, 0.125, 0.0], np.float32)
+    with xaynet_sdk.Coordinator(4, initial_model=begin) as coordinator:
+        assert coordinator.rounds() == [0]
+        model = coordinator.global_model()
+        assert model is not None and np.array_equal(model, begin)
+        participant, _ = xaynet_sdk.spawn_async_participant(coordinator.url)
+        with participant:
+            assert participant.get_global_model() == begin.tolist()
+    aggregation = xaynet_sdk.WeightedMean(metrics=["loss"])
+    with xaynet_sdk.Coordinator(4, initial_model=begin, aggregation=aggregation) as coordinator:
+        model = coordinator.global_model()
+        assert model is not None and np.array_equal(model, begin)
+    for wrong in ([1.0], begin.reshape(2, 2), [1.0, 2.0, 3.0, float("nan")]):
+        with pytest.raises(xaynet_sdk.CoordinatorInit, match="initial model"):
+            xaynet_sdk.Coordinator(4, initial_model=wrong)
+
+
+class Pulled(xaynet_sdk.ParticipantABC[Any, Any]):
+    """All make the same of the global model: whoever is drawn, the mean is the same."""
+
+    global_model_as_array = True
+
+    def deserialize_training_input(self, global_model: Any) -> Any:
+        return global_model
+
+    def train_round(self, training_input: Any) -> Any:
+        return pulled(training_input)
+
+    def serialize_training_result(self, training_result: Any) -> Any:
+        return training_result
+
+
+def pulled(model: Any) -> Any:
+    assert model is not None
+    goal = np.linspace(-1, 1, 5, dtype=np.float32)
+    return model + np.float32(0.4) * (goal - model)
+
+
+def pulled_with_sums(model: Any) -> xaynet_sdk.Update:
+    return xaynet_sdk.Update(pulled(model), samples=30, metrics={"loss": 0.5})
+
+
+class PulledWithSums(Pulled):
+    def train_round(self, training_input: Any) -> Any:
+        return pulled_with_sums(training_input)
+
+
+@pytest.mark.parametrize("with_sums", [False, True])
+def test_an_optimizer_makes_the_steps_of_a_simulation(with_sums: bool) -> None:
+    aggregation = xaynet_sdk.WeightedMean(["loss"], reference_samples=40) if with_sums else None
+    begin = np.array([0.5, 0.25, 0.0, -0.25, 0.125], np.float32)
+    optimizer = xaynet_sdk.FedAdam(lambda step: 0.1 if step < 2 else 0.05, tau=0.01)
+    settings = {
+        "pet.sum.prob": 0.3,
+        "pet.sum.time.min": 0.05,
+        "pet.sum.time.max": 1,
+        "pet.update.time.min": 0.05,
+        "pet.update.time.max": 5,
+        "pet.sum2.time.min": 0.05,
+        "storage.models_kept": 100,
+    }
+    rounds = 4
+    with xaynet_sdk.Coordinator(
+        5,
+        settings=settings,
+        initial_model=begin,
+        optimizer=optimizer,
+        aggregation=aggregation,
+    ) as coordinator:
+        participants = [
+            xaynet_sdk.spawn_participant(
+                coordinator.url, PulledWithSums if with_sums else Pulled, aggregation=aggregation
+            )
+            for _ in range(8)
+        ]
+        while len(coordinator.rounds()) <= rounds:
+            coordinator.wait_for_round(coordinator.rounds()[-1] + 1)
+        kept = coordinator.rounds()[: rounds + 1]
+        found = [coordinator.global_model(number) for number in kept]
+        for participant in participants:
+            participant.stop()
+    assert found[0].tolist() == begin.tolist()
+    expected = xaynet_sdk.simulate(
+        [pulled_with_sums if with_sums else pulled] * 4,
+        model_length=5,
+        rounds=rounds,
+        masked=False,
+        initial_model=begin,
+        optimizer=optimizer,
+        aggregation=aggregation,
+        keep_models=True,
+        progress=False,
+    )
+    for ours, theirs in zip(expected.models, found[1:], strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    assert not np.array_equal(found[1], pulled(begin))
+
+
+def test_what_is_no_optimizer_for_a_coordinator_is_told() -> None:
+    with pytest.raises(TypeError, match=r"such as FedAdam\(\)"):
+        xaynet_sdk.Coordinator(5, optimizer=3)  # type: ignore[arg-type]
+    with pytest.raises(xaynet_sdk.CoordinatorInit, match="mask of whole numbers"):
+        xaynet_sdk.Coordinator(5, mask="Prime/I32/B0/M3", optimizer=xaynet_sdk.FedAvgM())

@@ -35,7 +35,9 @@ def test_a_page(
     monkeypatch.chdir(tmp_path)
     program = snippets(page)
     assert "xaynet_sdk" in program
-    with xaynet_sdk.Coordinator(4, settings={"pet.sum.time.max": 1}) as coordinator:
+    with xaynet_sdk.Coordinator(
+        4, settings={"pet.sum.time.max": 1, "pet.update.time.max": 5}
+    ) as coordinator:
         program = program.replace("http://127.0.0.1:8081", coordinator.url)
         namespace: dict[str, Any] = {"__name__": "snippets"}
         with warnings.catch_warnings():
@@ -49,7 +51,9 @@ def test_the_readmes_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.chdir(tmp_path)
     program = snippets("python/README.md").replace("...\nstate", "\nstate")
-    with xaynet_sdk.Coordinator(10, settings={"pet.sum.time.max": 1}) as coordinator:
+    with xaynet_sdk.Coordinator(
+        10, settings={"pet.sum.time.max": 1, "pet.update.time.max": 5}
+    ) as coordinator:
         program = program.replace("http://127.0.0.1:8081", coordinator.url)
         model = [np.zeros((2, 5), np.float32)]
         program = program.replace("into=model)", ")").replace("into=model", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,20 +69,68 @@ def test_all_are_listed() -> None:
             assert f"`{path.name}`" in listed
 
 
-def test_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_notebook(name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The outputs of all cells."""
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    notebook = nbformat.read(EXAMPLES / "federated_digits.ipynb", as_version=4)
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def last_value(outputs: list[Any]) -> Any:
+    return ast.literal_eval(outputs[-1]["data"]["text/plain"])
+
+
+def test_the_notebook_of_the_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = run_notebook("federated_digits.ipynb", monkeypatch)
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert {"image/png", "text/html"} <= kinds, "a plot and a table"
-    accuracy = json.loads(outputs[-1]["data"]["text/plain"].replace("'", '"'))["accuracy"]
-    assert accuracy > 0.5
+    assert last_value(outputs)["accuracy"] > 0.5
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    notebook = json.loads((EXAMPLES / "federated_digits.ipynb").read_text())
+def test_the_notebook_of_hospitals_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = run_notebook("hospitals_that_differ.ipynb", monkeypatch)
+    assert any("image/png" in output.get("data", {}) for output in outputs), "a plot"
+    # What its text says.
+    found = last_value(outputs)
+    assert found["FedProx late"] < found["FedAvg late"]
+    assert found["masked"] > 0.9
+
+
+def test_the_notebook_of_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trustme")
+    outputs = run_notebook("in_production.ipynb", monkeypatch)
+    found = last_value(outputs)
+    assert found["rounds"] >= 3
+    assert found["files"] == [f"site-{number}.state" for number in range(6)]
+    told = [str(output.get("data", {}).get("text/plain", "")) for output in outputs]
+    assert any("certificate" in each.lower() for each in told), told
+    assert not any("let in" in each for each in told)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_of_flower(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("flwr", "sklearn", "matplotlib"):
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}: see make test-flower")
+    found = last_value(run_notebook("from_flower.ipynb", monkeypatch))
+    assert found["simulated"] > 0.8 and found["for real"] > 0.7, found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_of_lora(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("torch", "transformers", "peft"):
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}: see make test-trainers")
+    outputs = run_notebook("fine_tuning_with_lora.ipynb", monkeypatch)
+    found = last_value(outputs)
+    assert found["after"] < found["before"] - 0.05, found
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    notebook = json.loads(path.read_text())
     assert not any(cell.get("outputs") for cell in notebook["cells"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -502,3 +503,67 @@ def test_whatever_arrives_is_answered_and_does_no_harm(
         assert [each.ticket for each in told] == [ticket]
     server.handle_input(0.0, p.Message(2000, true))
     assert p.MessageAccepted(2000) in list(p.settle(server, 0.0))
+
+
+def test_who_waits_for_news_is_told_how_long_and_gives_up_what_is_not_waited_for() -> None:
+    server = p.CoordinatorMachine(
+        2, seed=bytes(32), settings={"pet.sum.prob": 1e-4, "pet.update.prob": 1e-4}
+    )
+    list(p.settle(server, 0.0))
+    machine = p.ParticipantMachine(seed=bytes([1] * 32))
+    machine.handle_input(0.0, p.Patience(30.5))
+    now, requests = 0.0, []
+    while len(requests) < 4:
+        match machine.poll_output():
+            case p.Request() as request:
+                requests.append(request)
+                if request.wait == 0 or request.path != "/params":
+                    answer = server.request(now, request.method, request.path, request.body)
+                    machine.handle_input(now, p.Response(request.id, *answer))
+                    continue
+                assert request.wait == 30
+                headers = dict(request.headers)
+                assert headers["prefer"] == "wait=30" and len(headers["if-none-match"]) == 66
+                now += request.wait
+                machine.handle_input(now, p.Response(request.id, 304))
+            case p.Idle(wake_at):
+                assert wake_at is not None
+                now = wake_at
+                machine.handle_input(now, p.Tick())
+            case p.NewRound():
+                pass
+            case other:
+                raise AssertionError(other)
+    # The first look wants its answer at once.
+    assert [request.wait for request in requests[:3]] == [0, 30, 30]
+    with pytest.raises(ValueError, match="not negative"):
+        machine.handle_input(now, p.Patience(-1))
+
+
+def test_a_request_that_is_not_waited_for_is_given_up() -> None:
+    server = p.CoordinatorMachine(2, seed=bytes(32))
+    list(p.settle(server, 0.0))
+    parameters = server.request(0.0, "GET", "/params")[1]
+    # Everybody updates.
+    parameters = parameters[:40] + struct.pack("<dd", 0.0, 2.0) + parameters[56:]
+    machine = p.ParticipantMachine(seed=bytes([1] * 32))
+    machine.handle_input(0.0, p.Patience())
+    now, held = 0.0, None
+    sums = struct.pack("<QQ", 1, 32) + bytes([9] * 32) + struct.pack("<Q", 32) + bytes([7] * 32)
+    while held is None:
+        match machine.poll_output():
+            case p.Request(id, _, "/params") as request if request.wait > 0:
+                held = id
+            case p.Request(id, _, "/params"):
+                machine.handle_input(now, p.Response(id, 200, parameters))
+            case p.Request(id, _, "/sums") as request:
+                assert len(dict(request.headers)["pet-round"]) == 64
+                machine.handle_input(now, p.Response(id, 200, sums))
+            case p.Idle(wake_at):
+                assert wake_at is not None
+                now = wake_at
+                machine.handle_input(now, p.Tick())
+    machine.handle_input(now, p.SetModel([0.5, 0.5]))
+    assert machine.poll_output() == p.Cancel(held)
+    with pytest.raises(p.StaleInput):
+        machine.handle_input(now, p.Response(held, 304))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,93 @@ def test_the_same_seed_gives_the_same_models() -> None:
     assert np.array_equal(one.models, same.models)
     assert not np.array_equal(one.models, other.models)
     assert [done.models for done in one.rounds] == [done.models for done in same.rounds]
+
+
+@pytest.mark.parametrize("mask", ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Integer/F64/B2/M6"])
+def test_envelopes_change_no_number(mask: str) -> None:
+    """Messages and mask seeds are not sealed unless that is asked for: what comes of it is the same to the last bit."""
+    common: dict[str, Any] = {"mask": mask, "scalars": [0.3, 1.0] * 5, "keep_models": True}
+    without, sealed = run(**common), run(envelopes=True, **common)
+    assert all(
+        one.tobytes() == other.tobytes()
+        for one, other in zip(without.models, sealed.models, strict=True)
+    )
+    rounds = [[(done.models, done.votes) for done in each.rounds] for each in (without, sealed)]
+    assert rounds[0] == rounds[1]
+
+
+@pytest.mark.parametrize(
+    ("participants", "model_length"), [(140, 3), (20, 4_000)], ids=["looks", "work"]
+)
+def test_threads_change_nothing(participants: int, model_length: int) -> None:
+    """There are others from 128 participants on, which look at the same time, and from 32,768 weights that are worked at."""
+
+    def rounds(threads: int) -> xaynet_sdk.Simulation:
+        def training(index: int) -> Any:
+            rng = np.random.default_rng(index)
+            weights = rng.uniform(-0.5, 0.5, model_length).astype(np.float32)
+            return lambda model: weights if model is None else (model + weights) / 2
+
+        return xaynet_sdk.simulate(
+            [training(index) for index in range(participants)],
+            model_length=model_length,
+            rounds=2,
+            threads=threads,
+            keep_models=True,
+            progress=False,
+        )
+
+    one, many = rounds(1), rounds(7)
+    assert len(one.models) == 2
+    # (Else this test would find nothing.)
+    assert participants >= 128 or one.rounds[0].models * model_length >= 1 << 15
+    assert np.array_equal(one.models, many.models)
+    assert [done.votes for done in one.rounds] == [done.votes for done in many.rounds]
+
+
+def test_a_simulation_goes_on_with_the_envelopes_that_it_has() -> None:
+    part = run(rounds=1)
+    with pytest.raises(ValueError, match="has envelopes=False"):
+        run(rounds=2, resume=part, envelopes=True)
+    for more in ({"masked": False}, {"protocol": "v2"}):
+        with pytest.raises(ValueError, match="envelopes are for"):
+            run(envelopes=True, **more)
+
+
+@pytest.mark.parametrize("envelopes", [False, True])
+def test_few_copies_of_the_global_model_are_in_memory(envelopes: bool) -> None:
+    """Each participant has one of its own, but only while it trains."""
+    given: list[weakref.ref[Any]] = []
+    most = 0
+
+    def train(model: Any) -> Any:
+        nonlocal most
+        if model is not None:
+            given.append(weakref.ref(model))
+            most = max(most, sum(each() is not None for each in given))
+        return [0.25] * 3
+
+    class Trainer(Participant):
+        global_model_as_array = True
+
+        def deserialize_training_input(self, global_model: Any) -> Any:
+            return global_model
+
+        def train_round(self, training_input: Any) -> Any:
+            return train(training_input)
+
+    for everyone in ([train] * 60, [Trainer([]) for _ in range(60)]):
+        given.clear()
+        xaynet_sdk.simulate(
+            everyone,
+            model_length=3,
+            rounds=3,
+            progress=False,
+            threads=1,
+            envelopes=envelopes,
+        )
+        assert len(given) >= 60
+        assert most <= 2
 
 
 def test_scalars_weigh() -> None:

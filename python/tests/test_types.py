@@ -15,9 +15,15 @@ import xaynet_sdk
 HERE = Path(__file__).resolve().parent
 
 
-def test_a_typed_program_is_accepted(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy has found out about libraries, which takes it most of the time, once."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+def test_a_typed_program_is_accepted(tmp_path: Path, cache: Path) -> None:
     check = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path)]
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
         + [str(HERE / "typed_program.py")],
         cwd=tmp_path,
         capture_output=True,
@@ -31,10 +37,10 @@ def mistakes() -> set[int]:
     return {number for number, line in enumerate(lines, 1) if line.endswith("# mistake")}
 
 
-def test_names_that_are_not_there_are_refused_by_mypy(tmp_path: Path) -> None:
+def test_names_that_are_not_there_are_refused_by_mypy(tmp_path: Path, cache: Path) -> None:
     """A `__getattr__` of the module would make any name one."""
     check = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path)]
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache)]
         + [str(HERE / "typed_mistakes.py")],
         cwd=tmp_path,
         capture_output=True,

@@ -6,8 +6,9 @@ Two ways to take part:
   of its own, and calls it whenever there is something to train.
 - :func:`spawn_async_participant` gives a handle to which a local model may be handed at any time.
 
-Further parts: :func:`flatten` and :class:`Layout` for models of many arrays, :class:`Coordinator` for one in
-this process, :class:`Member` for a member of a group of PET v2, :func:`simulate` for whole federations, :mod:`xaynet_sdk.aio` for asyncio,
+Further parts: :class:`WeightedMean` for means weighted by samples and for metrics, :func:`flatten` and :class:`Layout` for models of many arrays, :class:`Coordinator` for one in
+this process, :class:`Member` for a member of a group of PET v2, :func:`simulate` for whole federations, :func:`follow` to look on at a real one, :mod:`xaynet_sdk.callbacks` for what is done after each round,
+:mod:`xaynet_sdk.optimizers`, :mod:`xaynet_sdk.schedules` and :mod:`xaynet_sdk.fedprox` for better models, :mod:`xaynet_sdk.privacy` for noise, :mod:`xaynet_sdk.aio` for asyncio,
 :mod:`xaynet_sdk.protocol` for event loops of any kind, :mod:`xaynet_sdk.sealing` for saved states.
 """
 
@@ -17,6 +18,13 @@ import typing as _typing
 
 from xaynet_sdk import sealing
 from xaynet_sdk._saved import SavedState
+from xaynet_sdk.aggregation import (
+    Aggregate,
+    AggregationError,
+    SamplesWarning,
+    Update,
+    WeightedMean,
+)
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.coordinator import Coordinator
 from xaynet_sdk.layout import Layout, LayoutError, flatten, unflatten
@@ -68,10 +76,22 @@ from xaynet_sdk.xaynet_sdk import (
 )
 
 if _typing.TYPE_CHECKING:
-    from xaynet_sdk import aio, protocol
+    from xaynet_sdk import aio, callbacks, fedprox, optimizers, privacy, protocol, schedules
+    from xaynet_sdk.following import FollowError, follow
+    from xaynet_sdk.history import History, RoundResult
+    from xaynet_sdk.optimizers import (
+        FedAdagrad,
+        FedAdam,
+        FedAvg,
+        FedAvgM,
+        FedYogi,
+        ServerOptimizer,
+    )
     from xaynet_sdk.simulation import SimulatedRound, Simulation, SimulationError, simulate
 
 __all__ = [
+    "Aggregate",
+    "AggregationError",
     "AsyncParticipant",
     "Budget",
     "BudgetSpent",
@@ -81,10 +101,17 @@ __all__ = [
     "CoordinatorWithoutV2",
     "CredentialExpired",
     "CryptoInit",
+    "FedAdagrad",
+    "FedAdam",
+    "FedAvg",
+    "FedAvgM",
+    "FedYogi",
+    "FollowError",
     "ForgedAnnouncements",
     "GlobalModelDataTypeMisMatch",
     "GlobalModelLengthMisMatch",
     "GlobalModelUnavailable",
+    "History",
     "InternalParticipant",
     "InvalidCertificate",
     "Layout",
@@ -104,8 +131,11 @@ __all__ = [
     "PrecisionWarning",
     "PrivacyBudget",
     "Refused",
+    "RoundResult",
+    "SamplesWarning",
     "SavedState",
     "SealError",
+    "ServerOptimizer",
     "SimulatedRound",
     "Simulation",
     "SimulationError",
@@ -117,16 +147,24 @@ __all__ = [
     "TrainingResult",
     "UninitializedParticipant",
     "UnknownVersion",
+    "Update",
     "UpdateOutcome",
+    "WeightedMean",
     "WrongRoster",
     "WrongScalar",
     "WrongTerms",
     "XaynetError",
     "__version__",
     "aio",
+    "callbacks",
     "create_member_key",
+    "fedprox",
     "flatten",
+    "follow",
+    "optimizers",
+    "privacy",
     "protocol",
+    "schedules",
     "sealing",
     "simulate",
     "spawn_async_participant",
@@ -143,6 +181,18 @@ except ValueError as _error:
 # What few programs need, and what takes time to import, such as asyncio: only when it is used.
 _LATER = {
     "aio": None,
+    "callbacks": None,
+    "fedprox": None,
+    "optimizers": None,
+    "privacy": None,
+    "schedules": None,
+    **dict.fromkeys(
+        ("FedAdagrad", "FedAdam", "FedAvg", "FedAvgM", "FedYogi", "ServerOptimizer"), "optimizers"
+    ),
+    "FollowError": "following",
+    "follow": "following",
+    "History": "history",
+    "RoundResult": "history",
     "protocol": None,
     "simulation": None,
     "SimulatedRound": "simulation",

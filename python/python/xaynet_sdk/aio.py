@@ -28,6 +28,7 @@ from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._numbers import seconds, whole
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.aggregation import Aggregate, Update, WeightedMean, packed
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.pin import Budget, Noise, Pin, PrivacyBudget, _Path
 from xaynet_sdk.sealing import sealer
@@ -42,6 +43,8 @@ from xaynet_sdk.xaynet_sdk import (
 
 if TYPE_CHECKING:
     import ssl
+
+    from xaynet_sdk.xaynet_sdk import _PreparedModel
 
     import httpx
     import numpy.typing as npt
@@ -106,6 +109,8 @@ def connect(
     identity: bytes | _Path | None = None,
     budget: Budget | None = None,
     on_refusal: Callable[[Exception], object] | None = None,
+    aggregation: WeightedMean | None = None,
+    patience: float | None = None,
 ) -> Participant:
     """Connects a participant, for an ``async with`` block; it stops at the block's end.
 
@@ -131,6 +136,10 @@ def connect(
         roster, credential, identity, budget: As for :func:`xaynet_sdk.spawn_participant`: for rounds of version 2.
         on_refusal: What to call, in the event loop, with a :class:`xaynet_sdk.Refused` that says why this participant does not
             go on as things are (version 2). It is logged in any case, and asked again.
+        aggregation: As for :func:`xaynet_sdk.spawn_participant`: then :meth:`Participant.submit` takes a
+            :class:`xaynet_sdk.Update`.
+        patience: For how long the coordinator may hold an answer back until there is news, in seconds: up to 45, as ``timeout``
+            allows. With a ``client`` none by default, as each participant that waits takes one of its connections.
 
     Raises:
         CryptoInit, ParticipantInit, ParticipantRestore, SealError
@@ -142,6 +151,9 @@ def connect(
         raise ParticipantInit("timeout must be a positive number of seconds, and 0 is not")
     if threads is not None:
         whole("threads", threads, 1, ParticipantInit)
+    if patience is None:
+        patience = timeout if client is None else 0.0
+    patience = min(seconds("patience", patience, ParticipantInit), timeout)
     if tls is not None and client is not None:
         raise ParticipantInit(
             "give tls, or a client that has certificates of its own, but not both"
@@ -179,6 +191,8 @@ def connect(
         keep_models,
         on_update_outcome,
         on_refusal,
+        aggregation,
+        patience,
     )
 
 
@@ -232,10 +246,14 @@ class Participant(NotCopied):
         keep_models: bool,
         on_update_outcome: Callable[[UpdateOutcome], object] | None,
         on_refusal: Callable[[Exception], object] | None = None,
+        aggregation: WeightedMean | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._machine = machine
+        self._aggregation = aggregation
         self._clock = _Clock(machine._native.needs_time_of_day)
         self._on_refusal = on_refusal
+        self._patience = patience
         self._log = ParticipantLog(machine.public_key)
         self._keep_models = keep_models
         self._on_update_outcome = on_update_outcome
@@ -258,6 +276,8 @@ class Participant(NotCopied):
         self._changed = asyncio.Condition()
         self._woken = asyncio.Event()
         self._children: set[asyncio.Task[None]] = set()
+        # The request whose answer may be held back, of which there is one at most.
+        self._held: tuple[int, asyncio.Task[None]] | None = None
         self._models: list[asyncio.Future[_Model | None]] = []
         # Who waits for the model that is next, and for the one that is being masked or sent.
         self._next: list[asyncio.Future[bool]] = []
@@ -289,6 +309,7 @@ class Participant(NotCopied):
             )
         else:
             self._client = self._given_client
+        self._machine.handle_input(self._clock(), p.Patience(self._patience))
         self._driver = asyncio.create_task(self._drive(), name="xaynet-participant")
         return self
 
@@ -338,6 +359,9 @@ class Participant(NotCopied):
     async def global_model(self) -> _Model | None:
         """Fetches the global model, a NumPy array; None while there is none.
 
+        With an ``aggregation`` of :func:`connect` it is the model alone, without what is summed beside it:
+        :meth:`aggregate` gives all.
+
         Raises:
             GlobalModelUnavailable: The coordinator cannot be reached; try again later.
             GlobalModelLengthMisMatch: The model is of another setup of the coordinator, or the coordinator lies.
@@ -346,13 +370,33 @@ class Participant(NotCopied):
                 blame, and what to do.
             UninitializedParticipant: The participant was stopped.
         """
+        if self._aggregation is None:
+            return await self._fetch()
+        aggregate = await self.aggregate()
+        return None if aggregate is None else aggregate.model
+
+    async def aggregate(self) -> Aggregate | None:
+        """Fetches what has come of all participants' updates, metrics included; None while there is no global model.
+
+        Raises:
+            AggregationError: The global model is no mean of the aggregation's vectors.
+            XaynetError: What :meth:`global_model` raises.
+        """
+        if self._aggregation is None:
+            raise TypeError(
+                "this participant has no aggregation: give one to connect, or ask for global_model"
+            )
+        vector = await self._fetch()
+        return None if vector is None else self._aggregation.unpack(vector)
+
+    async def _fetch(self) -> _Model | None:
         self._check()
         self._trained_for = self._rounds
         self._machine.handle_input(self._clock(), p.FetchModel())
         return await self._answer(self._models)
 
-    async def submit(self, weights: Weights) -> bool:
-        """Submits a local model, and waits until it is sent.
+    async def submit(self, weights: Weights | Update) -> bool:
+        """Submits a local model (with an ``aggregation`` a :class:`xaynet_sdk.Update`), and waits until it is sent.
 
         A later call replaces a model that is not yet being masked. To cancel the waiting does not take the
         model back once it is handed over. A large model is converted beside the event loop: leave it as it is until this returns.
@@ -373,13 +417,13 @@ class Participant(NotCopied):
         self._check()
         self._submissions += 1
         number, trained_for = self._submissions, self._trained_for
-        prepare = self._machine._native._prepare
-        if _is_large(weights):
+        model = weights.model if isinstance(weights, Update) else weights
+        if _is_large(model):
             loop = asyncio.get_running_loop()
-            prepared = await loop.run_in_executor(None, prepare, weights)
+            prepared = await loop.run_in_executor(None, self._prepare, weights)
             self._check()
         else:
-            prepared = prepare(weights)
+            prepared = self._prepare(weights)
         if number < self._set_by:
             # A later call was quicker, and has replaced it before it was there.
             return False
@@ -392,6 +436,9 @@ class Participant(NotCopied):
         self._outcomes.model_set()
         self._settle(self._next, lambda waiting: waiting.set_result(False))
         return await self._answer(self._next)
+
+    def _prepare(self, weights: Weights | Update) -> _PreparedModel:
+        return self._machine._native._prepare(packed(self._aggregation, weights))
 
     async def stop(self, *, key: bytes | None = None, passphrase: str | None = None) -> bytes:
         """Stops at once and returns the saved state, sealed if a key or a passphrase is given.
@@ -459,7 +506,12 @@ class Participant(NotCopied):
                 case p.Idle() as idle:
                     return idle
                 case p.Request() as request:
-                    self._spawn(self._request(request))
+                    task = self._spawn(self._request(request))
+                    if request.wait > 0:
+                        self._held = request.id, task
+                case p.Cancel(id):
+                    if self._held is not None and self._held[0] == id:
+                        self._held[1].cancel()
                 case p.Job() as job:
                     if job.kind == "mask_model":
                         # It takes the local model.
@@ -498,7 +550,11 @@ class Participant(NotCopied):
         short = request.path in ("/params", "/message", "/v2/round") or request.method == "POST"
         limit = _SHORT if short else _LONG
         upload = len(request.body) / _UPLOAD_RATE
-        timeout = httpx.Timeout(self._timeout, write=self._timeout + upload)
+        timeout = httpx.Timeout(
+            self._timeout, write=self._timeout + upload, read=self._timeout + request.wait
+        )
+        # Only who has said what it knows is told that there is nothing else.
+        has_known = any(name == "if-none-match" for name, _ in request.headers)
         answer: p.ParticipantInput
         try:
             async with self._client.stream(
@@ -515,7 +571,9 @@ class Participant(NotCopied):
                     if len(body) > limit:
                         break
                 location = response.headers.get("location")
-                if 300 <= response.status_code < 400:
+                if 300 <= response.status_code < 400 and not (
+                    has_known and response.status_code == 304
+                ):
                     # A message could be lost by that.
                     words = self._network.redirected(request.path, response.status_code, location)
                     answer = p.Fault(request.id, "unreachable", words)

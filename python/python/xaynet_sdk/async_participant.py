@@ -14,6 +14,7 @@ from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.aggregation import Aggregate, Update, WeightedMean, packed
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.pin import (
     Budget,
@@ -60,8 +61,10 @@ class AsyncParticipant(NotCopied, threading.Thread):
         identity: bytes | _Path | None = None,
         budget: Budget | None = None,
         state_file: _Path | None = None,
+        aggregation: WeightedMean | None = None,
     ) -> None:
         super().__init__(daemon=True)
+        self._aggregation = aggregation
         self._native = xaynet_sdk.Participant(
             coordinator_url,
             scalar,
@@ -125,6 +128,11 @@ class AsyncParticipant(NotCopied, threading.Thread):
         except Exception:
             self._log.exception("on_update_outcome has raised an exception")
 
+    @property
+    def has_aggregation(self) -> bool:
+        """Whether local models are to be given as :class:`xaynet_sdk.Update`, for its aggregation. (Not in Xaynet.)"""
+        return self._aggregation is not None
+
     @overload
     def get_global_model(self, as_array: Literal[False] = False) -> list[float] | None: ...
     @overload
@@ -134,6 +142,9 @@ class AsyncParticipant(NotCopied, threading.Thread):
 
     def get_global_model(self, as_array: bool = False) -> Any:
         """Fetches the global model, None while there is none, and clears the event.
+
+        With an ``aggregation`` of :func:`xaynet_sdk.spawn_async_participant` it is the model alone, without what is summed
+        beside it: :meth:`get_aggregate` gives all.
 
         Args:
             as_array: Give a NumPy array of the coordinator's data type, made without any work per
@@ -151,7 +162,26 @@ class AsyncParticipant(NotCopied, threading.Thread):
                 the first contact with the coordinator, or for another configuration of it, does not
                 fit and was dropped. The call has done nothing else, and the event is as it was:
                 repeat it.
+            AggregationError: The global model is no mean of the aggregation's vectors.
         """
+        if self._aggregation is None:
+            return self._get(as_array)
+        aggregate = self.get_aggregate()
+        if aggregate is None:
+            return None
+        return aggregate.model if as_array else aggregate.model.tolist()
+
+    def get_aggregate(self) -> Aggregate | None:
+        """Fetches what has come of all participants' updates, metrics included, and clears the event; None while there is
+        no global model. Raises what :meth:`get_global_model` raises. (Not in Xaynet.)"""
+        if self._aggregation is None:
+            raise TypeError(
+                "this participant has no aggregation: give one to spawn_async_participant, or ask get_global_model"
+            )
+        vector = self._get(True)
+        return None if vector is None else self._aggregation.unpack(vector)
+
+    def _get(self, as_array: bool) -> Any:
         announced = self._notifier.is_set()
         # Before the fetch, so that a model that becomes available during it is announced again.
         self._notifier.clear()
@@ -162,7 +192,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
                 self._notifier.set()
             raise
 
-    def set_local_model(self, local_model: Weights) -> None:
+    def set_local_model(self, local_model: Weights | Update) -> None:
         """Sets the local model, to be used when the participant is next an update participant.
 
         A later call replaces a model that was not yet used. It may be called at any time; before the
@@ -175,7 +205,7 @@ class AsyncParticipant(NotCopied, threading.Thread):
         used by the time that the next round begins. ``on_update_outcome`` is told.
 
         Args:
-            local_model: A list of numbers, or a one-dimensional array or buffer of them. It is
+            local_model: With an ``aggregation``, a :class:`xaynet_sdk.Update`. Otherwise a list of numbers, or a one-dimensional array or buffer of them. It is
                 copied. For a coordinator of floats, numbers of any real type are taken and rounded;
                 for one of integers, only integers.
 
@@ -184,13 +214,14 @@ class AsyncParticipant(NotCopied, threading.Thread):
             LocalModelDataTypeMisMatch: It has weights that the coordinator's data type does not have.
             UninitializedParticipant: The participant was stopped.
         """
+        weights = packed(self._aggregation, local_model)
         with self._outcomes.lock:
             fetched_in = 0 if self._keep_models else self._native._fetched_in()
             if fetched_in == 0:
-                self._native.set_model(local_model)
+                self._native.set_model(weights)
                 taken = True
             else:
-                taken = self._native._set_model_for(local_model, fetched_in)
+                taken = self._native._set_model_for(weights, fetched_in)
             if taken:
                 self._outcomes.model_set()
         if not taken:

@@ -16,6 +16,7 @@ from xaynet_sdk._handle import NotCopied
 from xaynet_sdk._log import ParticipantLog
 from xaynet_sdk._saved import SavedState
 from xaynet_sdk._types import State, Weights
+from xaynet_sdk.aggregation import Aggregate, Update, WeightedMean, packed
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.pin import (
     Budget,
@@ -68,10 +69,11 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
         """
 
     @abstractmethod
-    def serialize_training_result(self, training_result: TrainingResult) -> Weights:
+    def serialize_training_result(self, training_result: TrainingResult) -> Weights | Update:
         """Makes a flat list of the coordinator's data type from what :meth:`train_round` gave.
 
-        A one-dimensional NumPy array, or any other buffer, does as well, and costs much less.
+        A one-dimensional NumPy array, or any other buffer, does as well, and costs much less. With an ``aggregation`` of
+        :func:`xaynet_sdk.spawn_participant` it gives a :class:`xaynet_sdk.Update`.
         """
 
     @abstractmethod
@@ -89,6 +91,10 @@ class ParticipantABC(ABC, Generic[TrainingInput, TrainingResult]):
     def on_new_global_model(self, global_model: TrainingInput | None) -> None:
         """Called with the deserialized global model when a round begins, which is when there may be a
         new one; with None while there is none."""
+
+    def on_aggregate(self, aggregate: Aggregate) -> None:
+        """Called before :meth:`on_new_global_model`, if there is a global model and an ``aggregation``: with what has come
+        of all participants' updates, metrics included. Does nothing unless it is overridden. (Not in Xaynet.)"""
 
     def on_update_outcome(self, outcome: UpdateOutcome) -> None:
         """Called with what became of a trained model: see :class:`xaynet_sdk.UpdateOutcome`. Does nothing
@@ -134,9 +140,11 @@ class InternalParticipant(NotCopied, threading.Thread):
         identity: bytes | _Path | None = None,
         budget: Budget | None = None,
         state_file: _Path | None = None,
+        aggregation: WeightedMean | None = None,
     ) -> None:
         super().__init__(daemon=True)
         self.error = None
+        self._aggregation = aggregation
         self._native = xaynet_sdk.Participant(
             coordinator_url,
             scalar,
@@ -276,6 +284,7 @@ class InternalParticipant(NotCopied, threading.Thread):
                 self._long_work,
                 self._log,
                 self._keep_models,
+                self._aggregation,
             ).go_on()
         except xaynet_sdk.UninitializedParticipant:
             self._log.debug("the participant was stopped")
@@ -349,8 +358,10 @@ class _Participation:
         long_work: Callable[[], AbstractContextManager[None]],
         log: ParticipantLog,
         keep_models: bool,
+        aggregation: WeightedMean | None,
     ) -> None:
         self._native = native
+        self._aggregation = aggregation
         self._participant = participant
         self._guard = guard
         self._long_work = long_work
@@ -403,7 +414,8 @@ class _Participation:
 
     def _fetch_global_model(self) -> None:
         try:
-            global_model = self._native.global_model(self._participant.global_model_as_array)
+            as_array = self._participant.global_model_as_array or self._aggregation is not None
+            global_model = self._native.global_model(as_array)
         except xaynet_sdk.GlobalModelUnavailable as error:
             # Once is enough: it is tried again every second.
             level = logging.DEBUG if self._unavailable else logging.WARNING
@@ -436,9 +448,17 @@ class _Participation:
         ready = False
         with self._guard(self._participant):
             self._training_input = None
+            aggregate = None
+            if global_model is not None and self._aggregation is not None:
+                aggregate = self._aggregation.unpack(global_model)
+                global_model = aggregate.model
+                if not self._participant.global_model_as_array:
+                    global_model = global_model.tolist()
             if global_model is not None:
                 self._training_input = self._participant.deserialize_training_input(global_model)
             ready = True
+            if aggregate is not None:
+                self._participant.on_aggregate(aggregate)
             self._participant.on_new_global_model(self._training_input)
         # Training without the global model that there is would start from nothing.
         self._settled = not ready
@@ -457,7 +477,7 @@ class _Participation:
         trained = False
         with self._guard(self._participant), self._long_work():
             result = self._participant.train_round(self._training_input)
-            weights = self._participant.serialize_training_result(result)
+            weights = packed(self._aggregation, self._participant.serialize_training_result(result))
             trained = True
         if not trained:
             return

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     _Tag: TypeAlias = Literal["sum", "update", "sum2"]
 
 __all__ = [
+    "Cancel",
     "Certified",
     "CoordinatorInput",
     "CoordinatorMachine",
@@ -93,6 +94,7 @@ __all__ = [
     "ParticipantInput",
     "ParticipantMachine",
     "ParticipantOutput",
+    "Patience",
     "PhaseBegan",
     "PhaseEnded",
     "Polling",
@@ -216,6 +218,16 @@ class FetchModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """From now on the coordinator may hold answers back until there is news, for up to so many seconds (45 at most): then
+    this participant takes a few requests a round, instead of asking again and again. For whoever does something else while
+    a request is under way, waits for its answer for ``wait`` seconds longer, and takes :class:`Cancel`. A coordinator that
+    does not know of this answers at once, and is asked as often as before. In version 2 all answers come at once."""
+
+    seconds: float = 45.0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """The body of a participant's ``POST /message``, for a coordinator.
 
@@ -233,7 +245,7 @@ class Stop:
 
 
 ParticipantInput: TypeAlias = (
-    Tick | Response | Fault | JobDone | JobLost | SetModel | FetchModel | Stop
+    Tick | Response | Fault | JobDone | JobLost | SetModel | FetchModel | Patience | Stop
 )
 CoordinatorInput: TypeAlias = Tick | Message | JobDone | JobLost | Stop
 
@@ -252,6 +264,16 @@ class Request:
     body: bytes
     #: Names and values of the headers to send, beside those that any client sends.
     headers: list[tuple[str, str]]
+    #: For so many seconds the coordinator may hold its answer back: wait for it so much longer than for others. More
+    #: than 0 only after :class:`Patience`.
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The answer to this request is not waited for any more: drop it. Only after :class:`Patience`."""
+
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,6 +502,7 @@ class Other:
 
 ParticipantOutput: TypeAlias = (
     Request
+    | Cancel
     | Job
     | Idle
     | NewRound
@@ -514,6 +537,7 @@ CoordinatorOutput: TypeAlias = (
 
 _OUTPUTS: dict[str, Any] = {
     "request": Request,
+    "cancel": Cancel,
     "job": lambda job: job,
     "idle": lambda wake_at, why: Idle(None if wake_at is None else wake_at / 1000, why),
     "new_round": lambda task, parameters: NewRound(task, RoundParameters(*parameters)),
@@ -588,6 +612,7 @@ class ParticipantMachine(NotCopied):
         credential: bytes | _Path | None = None,
         identity: bytes | _Path | None = None,
         budget: Budget | None = None,
+        _hand_over: bool = False,
     ) -> None:
         if seed is not None and state is not None:
             raise ValueError("a machine is made from a seed or from a state, not from both")
@@ -607,6 +632,7 @@ class ParticipantMachine(NotCopied):
             _native_pin(roster, budget),
             _native_credential(credential, roster),
             secret,
+            _hand_over,
         )
 
     def handle_input(self, now: float, input: ParticipantInput) -> None:
@@ -633,6 +659,8 @@ class ParticipantMachine(NotCopied):
                 native.set_model(millis, model)
             case FetchModel():
                 native.fetch_model(millis)
+            case Patience(seconds):
+                native.patience(millis, seconds)
             case Stop():
                 native.stop(millis)
             case _:

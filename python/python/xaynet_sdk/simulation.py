@@ -1,31 +1,36 @@
 """A whole federation in this process, in virtual time: nothing waits, no port is opened.
 
 Participants and coordinator are the real state machines, and models are really masked; only the network is
-left out, and time passes as quickly as the machines get on.
+left out, and what protects messages on it, and time passes as quickly as the machines get on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import html
-import itertools
+import io
 import os
 import struct
-import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from xaynet_sdk import protocol
 from xaynet_sdk._numbers import whole
+from xaynet_sdk._progress import progress_of
 from xaynet_sdk._sealed import BEGINNING, SealedCoordinator
 from xaynet_sdk._settings import with_defaults
 from xaynet_sdk._types import Weights
+from xaynet_sdk._unmasked import PlainFederation, SampledClients
+from xaynet_sdk.aggregation import Aggregate, Update, WeightedMean, packed
+from xaynet_sdk.callbacks import AnyCallback, Callbacks
+from xaynet_sdk.history import History, RoundResult, joined_metrics, measured
+from xaynet_sdk.optimizers import ServerOptimizer
 from xaynet_sdk.outcome import OutcomeTracker, UpdateOutcome
 from xaynet_sdk.participant import ParticipantABC
 from xaynet_sdk.pin import Budget, Noise
@@ -40,7 +45,7 @@ __all__ = ["SimulatedRound", "Simulation", "SimulationError", "simulate"]
 
 #: A participant: an instance of a class derived from ParticipantABC, or a function from the global model
 #: (an array, or None in the first round) to a local one.
-Trainer: TypeAlias = ParticipantABC[Any, Any] | Callable[[Any], Weights | None]
+Trainer: TypeAlias = ParticipantABC[Any, Any] | Callable[[Any], Weights | Update | None]
 
 # Virtual seconds. Whoever is asked ten times a second has done all that it can well before a phase ends.
 _PAUSE = 0.1
@@ -58,6 +63,8 @@ _PHASES: Mapping[str, object] = {
 # 22,000 rounds there is one with nobody.
 _SUM_PROB = 0.3
 _SUMMERS = 10
+# How many participants train before their models are masked, for each thread: so many models are in memory at most.
+_AHEAD = 4
 # How many different reasons for failures are told.
 _REASONS = 8
 
@@ -72,99 +79,20 @@ class SimulationError(XaynetError):
     failures: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedRound:
-    """The outcome of a round that ended with a global model."""
-
-    #: The coordinator's number of the round; those of failed rounds are left out.
-    round_id: int
-    #: Of how many local models the global one is the mean.
-    models: int
-    #: How many sum participants have voted for its mask.
-    votes: int
-    #: How long it took, training included, in real seconds.
-    seconds: float
-    #: How many weights of local models were beyond the bound, and how large the largest was.
-    clamped: int
-    largest_clamped: float
-    #: What ``evaluate`` has found.
-    metrics: Mapping[str, float]
-    #: Why rounds since the last one have failed.
-    failures: Sequence[str] = ()
+#: The outcome of a simulated round.
+SimulatedRound: TypeAlias = RoundResult
 
 
 # Not to be compared: arrays have no truth value.
 @dataclass(slots=True, eq=False)
-class Simulation:
+class Simulation(History):
     """The result of :func:`simulate`. A notebook shows it as a table; :meth:`plot` draws it."""
 
-    rounds: list[SimulatedRound] = field(default_factory=list)
-    #: The last global model.
-    model: _Array | None = None
-    #: The global model of each round, if they were to be kept.
-    models: list[_Array] = field(default_factory=list)
     #: Where the federation's machines are, secret keys included: what ``simulate(..., resume=...)`` goes on from.
     state: bytes | None = field(default=None, repr=False)
 
-    def columns(self) -> dict[str, list[float]]:
-        """One list for each measure and metric, as for ``pandas.DataFrame(result.columns())``."""
-        table: dict[str, list[float]] = {
-            "round": [float(number) for number in range(1, len(self.rounds) + 1)],
-            "models": [float(each.models) for each in self.rounds],
-            "votes": [float(each.votes) for each in self.rounds],
-            "seconds": [each.seconds for each in self.rounds],
-            "clamped": [float(each.clamped) for each in self.rounds],
-            "failures": [float(len(each.failures)) for each in self.rounds],
-        }
-        names = dict.fromkeys(itertools.chain.from_iterable(each.metrics for each in self.rounds))
-        for name in names:
-            table[name] = [each.metrics.get(name, float("nan")) for each in self.rounds]
-        return table
-
-    def plot(self, metrics: Iterable[str] | None = None, ax: Any = None) -> Any:
-        """Draws metrics (all of ``evaluate``'s, or else how many models there were) by round, with
-        Matplotlib, which has to be installed. Gives the axes."""
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                f"a plot needs Matplotlib, which cannot be imported ({error}): install it with "
-                "pip install 'xaynet-sdk[plot]'",
-                name="matplotlib",
-            ) from error
-        table = self.columns()
-        known = [name for name in table if any(name in each.metrics for each in self.rounds)]
-        names = list(metrics) if metrics is not None else known or ["models"]
-        unknown = [name for name in names if name not in table]
-        if unknown:
-            raise KeyError(f"there is no metric {unknown[0]!r}; there are {', '.join(table)}")
-        if ax is None:
-            _, ax = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
-        for name in names:
-            ax.plot(table["round"], table[name], marker="o", markersize=3, label=name)
-        ax.set_xlabel("round")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.spines[["top", "right"]].set_visible(False)
-        if len(names) == 1:
-            ax.set_ylabel(names[0])
-        else:
-            ax.legend(frameon=False)
-        return ax
-
     def __repr__(self) -> str:
-        if not self.rounds:
-            return "<Simulation: no rounds>"
-        last = ", ".join(f"{name} {value:.4g}" for name, value in self.rounds[-1].metrics.items())
-        return f"<Simulation: {len(self.rounds)} rounds{'; at last ' + last if last else ''}>"
-
-    def _repr_html_(self) -> str:
-        table = self.columns()
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in table)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{value:.6g}</td>" for value in row) + "</tr>"
-            for row in zip(*table.values(), strict=True)
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return History.__repr__(self)
 
 
 def simulate(
@@ -187,11 +115,23 @@ def simulate(
     members: int = 3,
     noise: Noise | None = None,
     budget: Budget | None = None,
+    initial_model: Weights | None = None,
+    aggregation: WeightedMean | None = None,
+    callbacks: Iterable[AnyCallback] = (),
+    optimizer: ServerOptimizer | None = None,
+    masked: bool = True,
+    envelopes: bool = False,
+    sampling: SampledClients | None = None,
+    parallel: int | Executor | None = None,
 ) -> Simulation:
     """Runs a federation of this process's participants for some rounds.
 
     Participants are trained one after another. Which of them take part in a round, and as what, is drawn
     as in reality; the same seed gives the same draws, and with deterministic training the same models.
+
+    Masks, mask seeds and their dictionaries, the sums and all rules of the protocol are real. What is left out, unless
+    ``envelopes`` says otherwise, is what protects messages from others on the network: signature and seal of each, and the
+    seals of mask seeds. That changes no number, and is most of the work where models are short.
 
     Of a simulation that is interrupted, what there is is not lost: the exception that comes out (KeyboardInterrupt,
     SimulationError or a participant's own) has it as its attribute ``simulation``, and ``resume`` goes on from there::
@@ -230,6 +170,27 @@ def simulate(
             the global one, clipped; the bound has to be ``B0``, and scalars 1. It is useful only for many more participants
             than ``sqrt(groups * model_length) * multiplier``.
         budget: Version 2: each participant's privacy budget; when it is spent they stop, and the simulation with them.
+        initial_model: What participants begin with, instead of None: to fine-tune a model, or to go on with one.
+        aggregation: How models are weighted, and what is summed beside them: then participants give a
+            :class:`xaynet_sdk.Update`, with a model of ``model_length`` weights. Instead of ``scalars``.
+        callbacks: What to call after each round: see :mod:`xaynet_sdk.callbacks`.
+        optimizer: What becomes of the mean of a round, such as :class:`xaynet_sdk.FedAdam`: then the global model is a step
+            from the last one towards the mean. Without it (and in the first round, if there is no ``initial_model``) it is
+            the mean. It is not changed: a simulation has a copy, with a state of its own. A strategy of Flower's is one, too:
+            see :class:`xaynet_sdk.adapters.flower.FlowerStrategy`.
+        masked: False for a simulation without masks, which is much faster: nobody sums, all others train as they do with masks.
+            With 32-bit floats and a scalar of 1 the same participants' models give the same global model to the last bit,
+            otherwise nearly the same. No machines run, so that ``protocol``, ``settings`` and ``threads`` are not for it,
+            in the rounds there are no votes, and nobody's ``on_update_outcome`` is called.
+        envelopes: With masks: sign and seal all messages and mask seeds as well, and open and verify them, as on the network. The
+            global models are the same.
+        sampling: Without masks: who trains in a round. A share of the participants (0.1), a number of them (10), or a function
+            of the round's number and the number of participants that gives their indices. By default all.
+        parallel: Without masks: in how many processes participants train, who have to be functions then (of any kind if
+            joblib is installed; otherwise such as can be pickled), or an executor of yours: anything with the interface of
+            ``concurrent.futures.Executor``, such as a ThreadPoolExecutor, joblib's (loky's) ``get_reusable_executor()``, Dask's
+            ``client.get_executor()``, or Ray by :class:`xaynet_sdk.adapters.ray.RayExecutor`. Whatever they are, models come in
+            the participants' order, and few are in memory at a time.
 
     Raises:
         ValueError: A number makes no sense, or ``resume`` is of other participants.
@@ -241,29 +202,89 @@ def simulate(
     whole("rounds", rounds, 0)
     whole("max_failures", max_failures, 1)
     whole("threads", 1 if threads is None else threads, 1)
+    if aggregation is not None and scalars is not None:
+        raise ValueError(
+            "with an aggregation, updates say themselves how much they count: give no scalars"
+        )
+    if noise is not None and (aggregation is not None or initial_model is not None):
+        raise ValueError(
+            "with noise, what is masked is a difference from the global model of the round before: it takes neither an "
+            "aggregation nor an initial model"
+        )
+    if initial_model is not None and resume is not None:
+        raise ValueError("a simulation that is resumed has a model: give no initial_model")
+    initial = None if initial_model is None else _initial(initial_model, model_length)
+    if masked and (sampling is not None or parallel is not None):
+        raise ValueError(
+            "sampling and parallel are for masked=False: with masks, who trains is drawn (see pet.update.prob in settings), and "
+            "one trains after another"
+        )
+    if not masked and (sealed is not None or settings is not None or threads is not None):
+        raise ValueError('protocol="v2", settings and threads are for simulations with masks')
+    if envelopes and (not masked or sealed is not None):
+        raise ValueError(
+            'envelopes are for simulations with masks, and with protocol="v1": v2 always has them'
+        )
+    if optimizer is not None:
+        if not isinstance(optimizer, ServerOptimizer):
+            raise TypeError(f"optimizer is one such as FedAdam(), and not {optimizer!r}")
+        if sealed is not None:
+            raise ValueError(
+                'in protocol="v2" members vouch for the mean of a round: there is no optimizer at the server'
+            )
+        optimizer = optimizer.begun_anew()
+    told = Callbacks(callbacks)
     result = Simulation() if resume is None else dataclasses.replace(resume)
     result.rounds, result.models = list(result.rounds), list(result.models)
-    federation = _Federation(
-        list(participants),
-        model_length,
-        scalars,
-        mask,
-        settings,
-        seed,
-        threads or os.cpu_count() or 1,
-        result.state,
-        sealed,
-    )
+    result.stopped = None
+    trainers = _trainers(participants)
+    federation: _Federation | PlainFederation
+    if masked:
+        federation = _Federation(
+            trainers,
+            model_length,
+            scalars,
+            mask,
+            settings,
+            seed,
+            threads or os.cpu_count() or 1,
+            result.state,
+            sealed,
+            initial,
+            aggregation,
+            optimizer,
+            envelopes,
+        )
+    else:
+        federation = PlainFederation(
+            trainers,
+            model_length,
+            scalars,
+            mask,
+            seed,
+            result.state,
+            initial,
+            aggregation,
+            optimizer,
+            sampling,
+            parallel,
+        )
     if resume is not None and resume.state is None:
         raise ValueError("the simulation to be resumed has no state: give what simulate has given")
     try:
-        with federation, _progress(progress, rounds) as show:
+        with federation, told, progress_of(progress, rounds) as show:
             federation.begin()
-            while len(result.rounds) < rounds:
+            while len(result.rounds) < rounds and result.stopped is None:
                 ended = federation.next_round(max_failures)
-                model = federation.model
+                model, aggregate = federation.model, federation.aggregate
                 assert model is not None, "a completed round has a model"
-                metrics = {} if evaluate is None else _metrics(evaluate(model.copy()))
+                metrics = {} if evaluate is None else measured(evaluate(model.copy()))
+                counts: dict[str, float] = {}
+                samples = None
+                if aggregate is not None:
+                    samples = aggregate.samples * ended.models
+                    counts = {name: mean * ended.models for name, mean in aggregate.counts.items()}
+                    metrics = joined_metrics(aggregate.metrics, metrics)
                 done = SimulatedRound(
                     ended.round_id,
                     ended.models,
@@ -273,12 +294,15 @@ def simulate(
                     federation.largest_clamped,
                     metrics,
                     tuple(federation.failures),
+                    samples,
+                    counts,
                 )
                 result.rounds.append(done)
                 result.model = model
                 if keep_models:
                     result.models.append(model)
                 show(done)
+                result.stopped = told.on_round(done, model)
     except BaseException as error:
         result.state = federation.state()
         # Not every exception takes an attribute; then there is nothing to be done.
@@ -329,24 +353,55 @@ def _sealed(
     return _Sealed(groups, members, noise, budget)
 
 
-def _metrics(found: Mapping[str, float] | float) -> dict[str, float]:
-    try:
-        if isinstance(found, Mapping):
-            return {str(name): float(value) for name, value in found.items()}
-        return {"metric": float(found)}
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"evaluate gives a number, or a dict of numbers by name, and {found!r} is neither"
-        ) from error
+def _trainers(participants: Iterable[Trainer]) -> list[Trainer]:
+    trainers = list(participants)
+    if not trainers:
+        raise ValueError("there are no participants")
+    for trainer in trainers:
+        # An abstract class is callable, but makes no models.
+        if isinstance(trainer, type) and issubclass(trainer, ParticipantABC):
+            raise TypeError(
+                f"simulate takes participants, not their class: give {trainer.__name__}(...) for each"
+            )
+        if not isinstance(trainer, ParticipantABC) and not callable(trainer):
+            raise TypeError(
+                "a participant is an instance of a class derived from ParticipantABC, or a function from "
+                f"the global model to a local one, and not {type(trainer).__name__}"
+            )
+    return trainers
+
+
+def _initial(model: Weights, model_length: int) -> _Array:
+    import numpy as np
+
+    initial = np.array(model)
+    if initial.ndim != 1 or len(initial) != model_length:
+        raise ValueError(
+            f"the initial model is one flat vector of {model_length} weights, and not of shape {initial.shape}"
+        )
+    if initial.dtype.kind not in "fiu" or not np.isfinite(initial).all():
+        raise ValueError("the initial model consists of finite numbers")
+    return initial
 
 
 class _Member:
     """A participant's machine, and the user's code."""
 
-    def __init__(self, machine: protocol.ParticipantMachine, trainer: Trainer) -> None:
+    def __init__(
+        self,
+        machine: protocol.ParticipantMachine,
+        trainer: Trainer,
+        aggregation: WeightedMean | None = None,
+    ) -> None:
         self.machine = machine
         self.trainer = trainer
+        self.aggregation = aggregation
         self.wake_at: float | None = 0.0
+        #: What was published when it was attended to last.
+        self.seen = -1
+        #: Whether it is still to be told of the global model of its round: only when it trains, so that not all have a copy at
+        #: the same time.
+        self.untold = False
         self.training_input: Any = None
         # Version 2: whether it waits for the global model, and is asked to train meanwhile.
         self.fetching = False
@@ -357,8 +412,9 @@ class _Member:
         if isinstance(self.trainer, ParticipantABC):
             self.trainer.on_update_outcome(outcome)
 
-    def new_round(self, model: _Array | None) -> None:
+    def new_round(self, model: _Array | None, aggregate: Aggregate | None = None) -> None:
         trainer = self.trainer
+        self.untold = False
         if not isinstance(trainer, ParticipantABC):
             self.training_input = None if model is None else model.copy()
             return
@@ -366,9 +422,15 @@ class _Member:
         if model is not None:
             given: Any = model.copy() if trainer.global_model_as_array else model.tolist()
             self.training_input = trainer.deserialize_training_input(given)
+        if aggregate is not None:
+            trainer.on_aggregate(aggregate)
         trainer.on_new_global_model(self.training_input)
 
     def train(self) -> Weights | None:
+        trained = self._trained()
+        return None if trained is None else packed(self.aggregation, trained)
+
+    def _trained(self) -> Any:
         trainer = self.trainer
         if not isinstance(trainer, ParticipantABC):
             return trainer(self.training_input)
@@ -392,6 +454,10 @@ class _Federation:
         threads: int,
         state: bytes | None = None,
         sealed: _Sealed | None = None,
+        initial: _Array | None = None,
+        aggregation: WeightedMean | None = None,
+        optimizer: ServerOptimizer | None = None,
+        envelopes: bool = False,
     ) -> None:
         if sealed is not None and len(trainers) < 3:
             raise ValueError(
@@ -408,17 +474,6 @@ class _Federation:
         )
         if len(weights) != len(trainers):
             raise ValueError(f"there are {len(trainers)} participants, and {len(weights)} scalars")
-        for trainer in trainers:
-            # An abstract class is callable, but makes no models.
-            if isinstance(trainer, type) and issubclass(trainer, ParticipantABC):
-                raise TypeError(
-                    f"simulate takes participants, not their class: give {trainer.__name__}(...) for each"
-                )
-            if not isinstance(trainer, ParticipantABC) and not callable(trainer):
-                raise TypeError(
-                    "a participant is an instance of a class derived from ParticipantABC, or a function from "
-                    f"the global model to a local one, and not {type(trainer).__name__}"
-                )
         self._threads = threads
         saved = _Saved() if state is None else _Saved.read(state)
         if state is not None and len(saved.participants) != len(trainers):
@@ -426,12 +481,28 @@ class _Federation:
                 f"the simulation to be resumed has {len(saved.participants)} participants, and not {len(trainers)}: "
                 "give the same ones, in the same order"
             )
+        self._envelopes = envelopes
+        if state is not None and saved.envelopes != envelopes:
+            raise ValueError(
+                f"the simulation to be resumed has envelopes={saved.envelopes}: there may be messages of that kind under way"
+            )
         self._resumed = state is not None
         self._now = saved.now if sealed is None else BEGINNING
         prob = min(_SUM_PROB, _SUMMERS / len(trainers))
         polling = protocol.Polling(_PAUSE, _PAUSE, 1.0, _PAUSE)
         self._sealed = sealed is not None
-        self.model: _Array | None = saved.model
+        self._aggregation = aggregation
+        self._optimizer = optimizer
+        #: What comes of the last round, and its global model.
+        self.aggregate: Aggregate | None = None
+        self.model: _Array | None = initial
+        # As the coordinator gives it.
+        self._published: _Array | None = None
+        self._taken_in = 0
+        if self._resumed:
+            self._go_on(saved)
+        if aggregation is not None:
+            model_length = aggregation.length(model_length)
         self._told_of_precision = False
         self._begin()
         self._events: list[protocol.CoordinatorOutput] = []
@@ -456,8 +527,10 @@ class _Federation:
                     scalar=scalar,
                     polling=polling,
                     keep_models=False,
+                    _hand_over=not envelopes,
                 ),
                 trainer,
+                aggregation,
             )
             for index, (trainer, scalar) in enumerate(zip(trainers, weights, strict=True))
         ]
@@ -500,21 +573,28 @@ class _Federation:
                 credential=coordinator.credential(key),
                 budget=sealed.budget,
             )
-            self._members.append(_Member(machine, trainer))
+            self._members.append(_Member(machine, trainer, self._aggregation))
 
     def begin(self) -> None:
         """Whoever goes on in the middle of a round has to have its global model."""
         if self._resumed:
             for member in self._members:
                 if member.machine.parameters is not None:
-                    member.new_round(self.model)
+                    self._begin_round(member, member.machine.task)
 
     def state(self) -> bytes | None:
         """All machines, and what time it is for them. Nothing in version 2: the committee cannot be saved."""
         if isinstance(self._coordinator, SealedCoordinator):
             return None
         participants = [member.machine.snapshot() for member in self._members]
-        return _Saved(self._now, self._coordinator.snapshot(), participants, self.model).write()
+        return _Saved(
+            self._now,
+            self._coordinator.snapshot(),
+            participants,
+            self._published,
+            self._optimized(),
+            self._envelopes,
+        ).write()
 
     def _begin(self) -> None:
         self.clamped = 0
@@ -555,24 +635,175 @@ class _Federation:
                         raise SimulationError(
                             "the global model has weights beyond the range of its data type"
                         )
-                    self.model = model
+                    self._take_in(model, event)
                     return event
+
+    def _take_in(self, published: _Array | None, ended: protocol.RoundCompleted) -> None:
+        """The global model of a round, as the coordinator gives it; once."""
+        if published is not None and ended.round_id > self._taken_in:
+            self._taken_in = ended.round_id
+            self._publish(published, ended.models)
+
+    def _publish(self, published: _Array, models: int = 0) -> None:
+        # Whoever was not asked for a model in the round that is over is told of the one that it had.
+        for member in self._members:
+            if member.untold:
+                try:
+                    self._tell(member)
+                except Exception as error:
+                    if not member.settled(error):
+                        raise
+        self._published = published
+        after: _Array = published
+        if self._aggregation is not None:
+            self.aggregate = self._aggregation.unpack(published)
+            after = self.aggregate.model
+        if self._optimizer is not None and self.model is not None:
+            after = self._optimizer.step_after(self.model, after, self.aggregate, models)
+            if self._aggregation is not None:
+                # As a coordinator publishes it, and participants unpack it.
+                self._published = self._aggregation.with_model(published, after)
+                self.aggregate = self._aggregation.unpack(self._published)
+                after = self.aggregate.model
+        self.model = after
+
+    def _go_on(self, saved: _Saved) -> None:
+        """With what an earlier simulation has come to."""
+        self._published = saved.model
+        self.model = saved.model
+        if self._aggregation is not None and saved.model is not None:
+            self.aggregate = self._aggregation.unpack(saved.model)
+            self.model = self.aggregate.model
+        if saved.optimized:
+            import numpy as np
+
+            with np.load(io.BytesIO(saved.optimized), allow_pickle=False) as parts:
+                remembered = {name: parts[name] for name in parts.files}
+            self.model = remembered.pop("model")
+            if self._optimizer is not None and remembered:
+                self._optimizer.restore(remembered)
+
+    def _optimized(self) -> bytes:
+        """The optimiser's state, and the model that participants have: its own, or the initial one."""
+        if self.model is None:
+            return b""
+        import numpy as np
+
+        file = io.BytesIO()
+        remembered = {} if self._optimizer is None else self._optimizer.state()
+        np.savez(file, model=self.model, **remembered)
+        return file.getvalue()
 
     def _step(self) -> float:
         """Has everyone do what is due now; tells when something is due next."""
-        for member in self._members:
-            if member.wake_at is not None and member.wake_at <= self._now:
-                self._attend(member)
-        self._coordinator.handle_input(self._now, protocol.Tick())
-        outputs = list(protocol.settle(self._coordinator, self._now, threads=self._threads))
-        self._events += outputs
-        idle = outputs[-1]
+        if isinstance(self._coordinator, SealedCoordinator):
+            for member in self._members:
+                if member.wake_at is not None and member.wake_at <= self._now:
+                    self._attend(member)
+        else:
+            self._attend_all(self._coordinator)
+        idle = self._settle()
         times = [member.wake_at for member in self._members if member.wake_at is not None]
         if isinstance(idle, protocol.Idle) and idle.wake_at is not None:
             times.append(idle.wake_at)
         return min(times, default=self._now)
 
+    def _settle(self) -> protocol.CoordinatorOutput:
+        """Has the coordinator do what is due now; gives the last that it says."""
+        self._coordinator.handle_input(self._now, protocol.Tick())
+        outputs = list(protocol.settle(self._coordinator, self._now, threads=self._threads))
+        self._events += outputs
+        if not self._sealed:
+            # Participants may see the next round before anybody looks at what has come of this one. (A restored coordinator
+            # has no model until its next round ends.)
+            for ended in outputs:
+                if isinstance(ended, protocol.RoundCompleted):
+                    self._take_in(self._coordinator.global_model(), ended)
+        return outputs[-1]
+
+    def _attend_all(self, coordinator: protocol.CoordinatorMachine) -> None:
+        """Has all participants of version 1 who are due do what they can now. Few models are in memory at a time."""
+        self._settle()
+        published = coordinator._native.generation
+        due: list[_Member] = []
+        for member in self._members:
+            if member.wake_at is None or member.wake_at > self._now:
+                continue
+            if member.seen == published:
+                # A look would tell it what it knows.
+                member.wake_at = self._now + _PAUSE
+            else:
+                due.append(member)
+        waiting = deque(self._exchanged(coordinator, due))
+        while waiting:
+            trained: list[_Member] = []
+            while waiting and len(trained) < _AHEAD * self._threads:
+                member = waiting.popleft()
+                try:
+                    if self._train(member):
+                        trained.append(member)
+                except Exception as error:
+                    if not member.settled(error):
+                        raise
+            waiting.extend(self._exchanged(coordinator, trained))
+            self._settle()
+
+    def _exchanged(
+        self, coordinator: protocol.CoordinatorMachine, members: Sequence[_Member]
+    ) -> list[_Member]:
+        """Has participants and coordinator do what they can; gives those who wait for a model."""
+        waiting: list[_Member] = []
+        published = coordinator._native.generation
+        machines = [member.machine._native for member in members]
+        told = coordinator._native.attend(protocol._millis(self._now), machines, self._threads)
+        for member, (wake_at, events) in zip(members, told, strict=True):
+            member.seen = published
+            member.wake_at = None if wake_at is None else wake_at / 1000
+            for event in events:
+                try:
+                    self._take_in_event(member, event, waiting)
+                except Exception as error:
+                    if not member.settled(error):
+                        raise
+        return waiting
+
+    def _take_in_event(
+        self, member: _Member, event: tuple[Any, ...], waiting: list[_Member]
+    ) -> None:
+        match event:
+            case ("new_round", task, _):
+                member.outcomes.take_in("round")
+                self._begin_round(member, task)
+            case ("model_needed", *_):
+                waiting.append(member)
+            case ("model_rejected", error):
+                raise error
+            case ("model_masked", clamped, largest, _):
+                self.clamped += clamped
+                self.largest_clamped = max(self.largest_clamped, largest)
+                member.outcomes.take_in("masked")
+            case ("sent", "update"):
+                member.outcomes.take_in("sent")
+            case ("rejected", tag, _, _, reason):
+                raise SimulationError(f"the {tag} message is rejected: {reason}")
+            case ("gave_up", reason):
+                raise SimulationError(f"a participant is out of the round: {reason}")
+
+    def _begin_round(self, member: _Member, task: str) -> None:
+        # Whoever was not asked in the round before, which has failed, had the same global model.
+        if member.untold:
+            self._tell(member)
+        member.untold = True
+        if task != "update":
+            self._tell(member)
+
+    def _tell(self, member: _Member) -> None:
+        """Tells a participant of the global model; it is kept only for training."""
+        member.new_round(self.model, self.aggregate)
+        member.training_input = None
+
     def _attend(self, member: _Member) -> None:
+        """Version 2: has a participant do what it can now."""
         for event in protocol.exchange(
             member.machine,
             self._coordinator,
@@ -582,19 +813,21 @@ class _Federation:
         ):
             try:
                 match event:
-                    case protocol.NewRound() if self._sealed:
+                    case protocol.NewRound():
                         # The model comes with its certificate, when the machine has checked it.
                         member.outcomes.take_in("round")
                         member.fetching, member.needed = True, False
                         member.machine.handle_input(self._now, protocol.FetchModel())
-                    case protocol.GlobalModel(model) if self._sealed:
+                    case protocol.GlobalModel(model):
                         member.fetching = False
-                        member.new_round(model)
+                        if model is not None:
+                            self._publish(model)
+                        member.new_round(self.model, self.aggregate)
                         if member.needed:
                             self._train(member)
-                    case protocol.GlobalModelFailed() if self._sealed and member.fetching:
+                    case protocol.GlobalModelFailed() if member.fetching:
                         member.machine.handle_input(self._now, protocol.FetchModel())
-                    case protocol.ModelNeeded() if self._sealed:
+                    case protocol.ModelNeeded():
                         member.needed = True
                         if not member.fetching:
                             self._train(member)
@@ -604,16 +837,6 @@ class _Federation:
                         member.outcomes.take_in("certified", number, count, included)
                     case protocol.NotCertified(number, reason):
                         member.outcomes.take_in("not_certified", number, reason)
-                    case protocol.NewRound():
-                        # Of a round that this one knows nothing of, there may be a model already.
-                        latest = self._coordinator.global_model()
-                        if latest is not None:
-                            # A restored coordinator has none until its next round ends.
-                            self.model = latest
-                        member.outcomes.take_in("round")
-                        member.new_round(self.model)
-                    case protocol.ModelNeeded():
-                        self._train(member)
                     case protocol.ModelRejected(error):
                         raise error
                     case protocol.ModelMasked(clamped, largest):
@@ -632,13 +855,20 @@ class _Federation:
                 if not member.settled(error):
                     raise
 
-    def _train(self, member: _Member) -> None:
+    def _train(self, member: _Member) -> bool:
+        """Whether there is a model then."""
         member.needed = False
+        if member.untold:
+            member.new_round(self.model, self.aggregate)
         weights = member.train()
-        if weights is not None:
-            member.outcomes.model_set()
-            member.machine.handle_input(self._now, protocol.SetModel(weights))
-            self._tell_of_precision_once(member.machine)
+        if not self._sealed:
+            member.training_input = None
+        if weights is None:
+            return False
+        member.outcomes.model_set()
+        member.machine.handle_input(self._now, protocol.SetModel(weights))
+        self._tell_of_precision_once(member.machine)
+        return True
 
     def _tell_of_precision_once(self, machine: protocol.ParticipantMachine) -> None:
         """Thousands of participants would all give the same warning."""
@@ -671,14 +901,24 @@ class _Saved:
     coordinator: bytes = b""
     participants: list[bytes] = field(default_factory=list)
     model: _Array | None = None
+    #: The model that participants have, and of a server's optimiser; empty in the beginning.
+    optimized: bytes = b""
+    #: Whether messages are signed and sealed.
+    envelopes: bool = False
 
-    _MAGIC: ClassVar[bytes] = b"PETf\x01"
+    _MAGIC: ClassVar[bytes] = b"PETf\x03"
 
     def write(self) -> bytes:
         dtype, weights = b"", b""
         if self.model is not None:
             dtype, weights = self.model.dtype.str.encode(), self.model.tobytes()
-        head = [struct.pack("<d", self.now), dtype, weights, self.coordinator]
+        head = [
+            struct.pack("<d?", self.now, self.envelopes),
+            dtype,
+            weights,
+            self.optimized,
+            self.coordinator,
+        ]
         parts = [*head, *self.participants]
         return self._MAGIC + b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
@@ -692,16 +932,16 @@ class _Saved:
             (length,) = struct.unpack_from("<Q", state, at)
             parts.append(state[at + 8 : at + 8 + length])
             at += 8 + length
-        if at != len(state) or len(parts) < 4 or len(parts[0]) != 8:
+        if at != len(state) or len(parts) < 5 or len(parts[0]) != 9:
             raise ValueError("the state of the simulation is damaged")
-        (now,) = struct.unpack("<d", parts[0])
-        _, dtype, weights, coordinator, *participants = parts
+        now, envelopes = struct.unpack("<d?", parts[0])
+        _, dtype, weights, optimized, coordinator, *participants = parts
         model = None
         if dtype:
             import numpy as np
 
             model = np.frombuffer(weights, np.dtype(dtype.decode("ascii", "replace"))).copy()
-        return cls(now, coordinator, participants, model)
+        return cls(now, coordinator, participants, model, optimized, envelopes)
 
 
 def _counted(reasons: Sequence[str]) -> str:
@@ -714,82 +954,3 @@ def _counted(reasons: Sequence[str]) -> str:
 
 def _seed(seed: int, what: str) -> bytes:
     return hashlib.sha256(f"xaynet_sdk.simulate {seed} {what}".encode()).digest()
-
-
-# Showing how far it is.
-
-
-class _Show(Protocol):
-    def __enter__(self) -> Callable[[SimulatedRound], object]: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-def _progress(progress: bool | Callable[[SimulatedRound], object], rounds: int) -> _Show:
-    if not isinstance(progress, bool):
-        return _Called(progress)
-    if not progress:
-        return _Called(lambda done: None)
-    try:
-        # A bar of its own in notebooks.
-        from tqdm.auto import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError:
-        return _Line(rounds)
-    return _Bar(tqdm(total=rounds, unit="round"))
-
-
-class _Called:
-    def __init__(self, call: Callable[[SimulatedRound], object]) -> None:
-        self._call = call
-
-    def __enter__(self) -> Callable[[SimulatedRound], object]:
-        return self._call
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        """Nothing is to be tidied up."""
-
-
-class _Bar(_Called):
-    def __init__(self, bar: Any) -> None:
-        def show(done: SimulatedRound) -> None:
-            bar.set_postfix({name: f"{value:.4g}" for name, value in done.metrics.items()})
-            bar.update()
-
-        super().__init__(show)
-        self._bar = bar
-
-    def _end(self) -> None:
-        self._bar.close()
-
-
-class _Line(_Called):
-    """One line on standard error, written anew; nothing where nobody reads along."""
-
-    def __init__(self, rounds: int) -> None:
-        self._count = itertools.count(1)
-        self._rounds = rounds
-        self._shown = sys.stderr.isatty() or "ipykernel" in sys.modules
-        super().__init__(self._show)
-
-    def _show(self, done: SimulatedRound) -> None:
-        number = next(self._count)
-        if self._shown:
-            metrics = "".join(f"  {name} {value:.4g}" for name, value in done.metrics.items())
-            sys.stderr.write(f"\rround {number}/{self._rounds}{metrics}\x1b[K")
-            sys.stderr.flush()
-
-    def _end(self) -> None:
-        if self._shown:
-            sys.stderr.write("\n")

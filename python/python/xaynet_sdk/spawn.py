@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from xaynet_sdk._types import State
+from xaynet_sdk.aggregation import WeightedMean
 from xaynet_sdk.async_participant import AsyncParticipant
 from xaynet_sdk.outcome import UpdateOutcome
 from xaynet_sdk.participant import InternalParticipant, ParticipantABC
@@ -34,6 +35,7 @@ def spawn_participant(
     identity: bytes | _Path | None = None,
     budget: Budget | None = None,
     state_file: _Path | None = None,
+    aggregation: WeightedMean | None = None,
 ) -> InternalParticipant:
     """Starts a participant on a daemon thread of its own.
 
@@ -70,6 +72,8 @@ def spawn_participant(
             at the same time. It is read at the start if there is one and no ``state`` is given, written when the participant
             is stopped, and, in rounds of version 2, before an update leaves: a process that is killed has not forgotten what
             it has promised and spent. Without it, both are kept in memory only. (Not in Xaynet.)
+        aggregation: How models are weighted by samples, and what is summed beside them: then training gives a
+            :class:`xaynet_sdk.Update`. All participants need the same, and ``scalar`` stays 1. (Not in Xaynet.)
 
     Raises:
         CryptoInit: The operating system gives no random bytes.
@@ -105,6 +109,7 @@ def spawn_participant(
         identity=identity,
         budget=budget,
         state_file=state_file,
+        aggregation=aggregation,
     )
     internal.start()
     internal.wait_until_ready()
@@ -128,6 +133,7 @@ def spawn_async_participant(
     identity: bytes | _Path | None = None,
     budget: Budget | None = None,
     state_file: _Path | None = None,
+    aggregation: WeightedMean | None = None,
 ) -> tuple[AsyncParticipant, threading.Event]:
     """Starts a participant that takes local models whenever they are ready.
 
@@ -160,6 +166,7 @@ def spawn_async_participant(
         identity=identity,
         budget=budget,
         state_file=state_file,
+        aggregation=aggregation,
     )
     participant.start()
     return participant, notifier

@@ -16,7 +16,9 @@ use pet_transport_blocking::core::time::Timestamp;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::attend::{self, Due};
 use super::job::{of_another, Job, JobResult, Outcome};
+use super::participant::ParticipantMachine;
 use super::{parameters, seed};
 use crate::errors::{CoordinatorInit, StaleInput, XaynetError};
 use crate::{settings, weights_out};
@@ -27,15 +29,17 @@ pub(crate) struct CoordinatorMachine {
     inner: Mutex<Inner>,
 }
 
-struct Inner {
-    machine: Coordinator,
-    front: Front,
+pub(super) struct Inner {
+    pub(super) machine: Coordinator,
+    pub(super) front: Front,
+    /// How many fronts there were before it.
+    generation: u64,
     /// How many messages were handed to the machine.
-    messages: u64,
+    pub(super) messages: u64,
     /// What the user calls those that are being processed; messages of `request` have no name.
     tickets: HashMap<Ticket, u64>,
     /// What has become of messages that could not even be opened, to be told.
-    rejected: VecDeque<(Option<u64>, Rejection)>,
+    pub(super) rejected: VecDeque<(Option<u64>, Rejection)>,
 }
 
 #[pymethods]
@@ -60,6 +64,7 @@ impl CoordinatorMachine {
         let inner = Inner {
             machine: machine.map_err(CoordinatorInit::new_err)?,
             front: Front::new(),
+            generation: 0,
             messages: 0,
             tickets: HashMap::new(),
             rejected: VecDeque::new(),
@@ -112,6 +117,24 @@ impl CoordinatorMachine {
     /// Opens a participant's message. What becomes of it is an output with the same ticket.
     fn message(&self, py: Python<'_>, now: u64, ticket: u64, body: &[u8]) -> PyResult<()> {
         self.take_in(py, now, Some(ticket), body.to_vec())
+    }
+
+    /// Has participants of this process do all that they can now, on so many threads. Gives for each when it is due again,
+    /// and its events.
+    fn attend<'py>(
+        &self,
+        py: Python<'py>,
+        now: u64,
+        participants: Vec<Py<ParticipantMachine>>,
+        threads: usize,
+    ) -> PyResult<Vec<Due<'py>>> {
+        attend::attend(py, self, Timestamp::from_millis(now), &participants, threads)
+    }
+
+    /// Another number whenever something else is published.
+    #[getter]
+    fn generation(&self) -> u64 {
+        self.lock().generation
     }
 
     fn poll_output<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -195,7 +218,7 @@ impl CoordinatorMachine {
 }
 
 impl CoordinatorMachine {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +255,10 @@ impl Inner {
                     .machine
                     .handle_input(Timestamp::ZERO, Input::Persisted(id))
                     .map_err(rejected)?,
-                Output::Front(front) => self.front = front,
+                Output::Front(front) => {
+                    self.front = front;
+                    self.generation += 1;
+                }
                 output => return Ok(output),
             }
         }
@@ -258,7 +284,7 @@ fn rejection_tuple<'py>(
         .into_pyobject(py)
 }
 
-fn rejected(reject: Reject) -> PyErr {
+pub(super) fn rejected(reject: Reject) -> PyErr {
     match reject {
         Reject::Stopped => XaynetError::new_err(reject.to_string()),
         stale => StaleInput::new_err(stale.to_string()),

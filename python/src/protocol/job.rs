@@ -140,7 +140,8 @@ pub(super) fn of_another() -> PyErr {
     PyValueError::new_err("this is the result of another machine's job")
 }
 
-fn run<R: Send>(
+/// Runs it, unless that is cancelled: by whoever sets the flag, or the user with Ctrl-C, which sets it.
+pub(super) fn run<R: Send>(
     job: CoreJob<R>,
     threads: usize,
     cancelled: &AtomicBool,
@@ -160,9 +161,13 @@ fn run<R: Send>(
     let stop_part = || cancelled.load(Ordering::Relaxed);
     let run_parts = |parts: Vec<Part<R>>| -> Option<Vec<PartResult<R>>> {
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                parts.into_iter().map(|part| scope.spawn(|| part.run(stop_part))).collect();
-            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+            let mut parts = parts.into_iter();
+            // The first is for this thread, which has nothing else to do.
+            let own = parts.next();
+            let threads: Vec<_> = parts.map(|part| scope.spawn(|| part.run(stop_part))).collect();
+            let own = own.map(|part| part.run(stop_part));
+            let others = threads.into_iter().map(|thread| thread.join().ok().flatten());
+            own.into_iter().chain(others).collect()
         })
     };
     let result = job.run(threads.max(1), stop, run_parts);

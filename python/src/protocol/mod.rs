@@ -4,6 +4,8 @@
 //! are as plain as can be.
 
 #[cfg(feature = "coordinator")]
+mod attend;
+#[cfg(feature = "coordinator")]
 mod coordinator;
 mod job;
 mod participant;

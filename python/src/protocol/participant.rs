@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pet_participant::{CheckedModel, Machine, Polled, Refused, Short};
+use pet_participant::{CheckedModel, Findings, Machine, Polled, Refused, Short};
 use pet_transport_blocking::core::crypto::RootSeed;
 use pet_transport_blocking::core::job::JobId;
 use pet_transport_blocking::core::message::MessageSize;
@@ -11,7 +11,7 @@ use pet_transport_blocking::core::model::Scalar;
 use pet_transport_blocking::core::participant::{
     Event, Input, Output, Reject, Settings, TransportFault, Why,
 };
-use pet_transport_blocking::core::request::{RequestId, Response};
+use pet_transport_blocking::core::request::{Patience, RequestId, Response};
 use pet_transport_blocking::core::time::Timestamp;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -40,7 +40,7 @@ impl ParticipantMachine {
     #[new]
     #[pyo3(signature = (
         seed_bytes, state, scalar, max_message_size, max_model_length, polling, keep_models,
-        pin=None, credential=None, identity=None
+        pin=None, credential=None, identity=None, hand_over=false
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
     fn new(
@@ -54,9 +54,11 @@ impl ParticipantMachine {
         pin: Option<PinTuple>,
         credential: Option<&[u8]>,
         identity: Option<&[u8]>,
+        hand_over: bool,
     ) -> PyResult<Self> {
         let mut settings = settings(scalar, max_message_size, max_model_length, polling)?;
         settings.keep_models = keep_models;
+        settings.hand_over = hand_over;
         pin::settle(&mut settings, pin, credential)?;
         let identity = pin::identity(identity)?;
         let machine = match state {
@@ -156,6 +158,17 @@ impl ParticipantMachine {
         self.handle(now, Input::FetchModel)
     }
 
+    /// Answers may be held back for so many seconds.
+    fn patience(&self, now: u64, seconds: f64) -> PyResult<()> {
+        let most = Duration::try_from_secs_f64(seconds).map_err(|_| {
+            PyValueError::new_err(format!(
+                "answers can be held back for a number of seconds that is not negative, not for {}",
+                Short(seconds)
+            ))
+        })?;
+        self.handle(now, Input::Patience(most))
+    }
+
     fn stop(&self, now: u64) -> PyResult<()> {
         self.handle(now, Input::Stop)
     }
@@ -163,15 +176,18 @@ impl ParticipantMachine {
     /// The next output: a tuple of its name and what belongs to it.
     #[pyo3(signature = (as_array))]
     fn poll_output<'py>(&self, py: Python<'py>, as_array: bool) -> PyResult<Bound<'py, PyTuple>> {
-        let (polled, foreseen) = {
+        let (polled, foreseen, patience) = {
             let mut machine = self.lock();
-            (machine.poll(), machine.take_foreseen())
+            let polled = machine.poll();
+            let patience = match &polled {
+                Polled::Output(Output::Request { id, .. }) => machine.core().patience(*id).cloned(),
+                _ => None,
+            };
+            (polled, machine.take_foreseen(), patience)
         };
         if let Some(findings) = foreseen {
             // The model is set already, and the output must not be lost.
-            if let Err(error) = errors::warn_of(py, &findings, &self.told) {
-                error.write_unraisable(py, None);
-            }
+            self.warn_of(py, &findings);
         }
         let output = match polled {
             Polled::Output(output) => output,
@@ -181,15 +197,21 @@ impl ParticipantMachine {
             }
         };
         match output {
-            Output::Request { id, call } => (
-                "request",
-                id.0,
-                call.method(),
-                call.path_and_query(),
-                PyBytes::new(py, &call.body()),
-                call.headers().to_vec(),
-            )
-                .into_pyobject(py),
+            Output::Request { id, call } => {
+                let more = patience.as_ref().map(Patience::headers).unwrap_or_default();
+                let more = more.into_iter().map(|(name, value)| (name, value.into()));
+                (
+                    "request",
+                    id.0,
+                    call.method(),
+                    call.path_and_query(),
+                    PyBytes::new(py, &call.body()),
+                    call.headers().into_iter().chain(more).collect::<Vec<_>>(),
+                    patience.map_or(0.0, |patience| patience.wait.as_secs_f64()),
+                )
+                    .into_pyobject(py)
+            }
+            Output::Cancel(id) => ("cancel", id.0).into_pyobject(py),
             Output::Job(job) => ("job", Py::new(py, Job::from(job))?).into_pyobject(py),
             Output::Event(event) => event_tuple(py, event, as_array),
             Output::Idle(idle) => {
@@ -268,8 +290,14 @@ impl ParticipantMachine {
 }
 
 impl ParticipantMachine {
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn warn_of(&self, py: Python<'_>, findings: &Findings) {
+        if let Err(error) = errors::warn_of(py, findings, &self.told) {
+            error.write_unraisable(py, None);
+        }
     }
 
     fn handle(&self, now: u64, input: Input) -> PyResult<()> {
@@ -277,7 +305,7 @@ impl ParticipantMachine {
     }
 }
 
-fn rejected(reject: Reject) -> PyErr {
+pub(super) fn rejected(reject: Reject) -> PyErr {
     match reject {
         Reject::Model(mismatch) => errors::model_error(&mismatch.into()),
         Reject::Stopped => errors::stopped(),
@@ -335,7 +363,7 @@ fn why_name(why: Why) -> &'static str {
     }
 }
 
-fn event_tuple<'py>(
+pub(super) fn event_tuple<'py>(
     py: Python<'py>,
     event: Event,
     as_array: bool,

@@ -366,9 +366,14 @@ fn run<R: Send>(job: Job<R>, threads: usize) -> Option<JobResult<R>> {
         || false,
         |parts: Vec<Part<R>>| -> Option<Vec<PartResult<R>>> {
             std::thread::scope(|scope| {
+                let mut parts = parts.into_iter();
+                // The first is for this thread, which has nothing else to do.
+                let own = parts.next();
                 let threads: Vec<_> =
-                    parts.into_iter().map(|part| scope.spawn(|| part.run(|| false))).collect();
-                threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+                    parts.map(|part| scope.spawn(|| part.run(|| false))).collect();
+                let own = own.map(|part| part.run(|| false));
+                let others = threads.into_iter().map(|thread| thread.join().ok().flatten());
+                own.into_iter().chain(others).collect()
             })
         },
     )
