@@ -12,6 +12,9 @@ VENV_OLD := .venv-old
 VENV_TORCH := .venv-torch
 VENV_DOCS := .venv-docs
 VENV_ENGINES := .venv-engines
+VENV_FLOWER := .venv-flower
+VENV_TRAINERS := .venv-trainers
+VENV_COMPARE := .venv-compare
 BIN := $(VENV)/bin
 # COORDINATOR_PROFILE=profiling gives one with symbols and line tables, for profilers and debuggers.
 COORDINATOR_PROFILE ?= release
@@ -27,6 +30,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
+# Else each compiler looks for a make whose pipes were not handed to it, and says so.
+unexport MAKEFLAGS
 
 say = @echo "==> $(1)"
 
@@ -56,6 +61,19 @@ coordinator: ## build the coordinator: target/release/pet-coordinator (COORDINAT
 wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
 
+.PHONY: c-library install-c c-header
+c-library: ## the C interface: target/release/libpet.so and libpet.a
+	$(call say,C library)
+	$(CARGO) build --locked --release -p pet-capi
+
+PREFIX ?= /usr/local
+install-c: c-library ## install it with pet.h and a file for pkg-config (PREFIX)
+	capi/install target/release $(PREFIX)
+
+c-header: ## write capi/include/pet.h and capi/abi.txt anew, after the C interface has changed on purpose
+	PET_WRITE_HEADER=1 $(CARGO) test --locked --quiet -p pet-capi --test header
+	PET_WRITE_HEADER=1 $(CARGO) test --locked --quiet -p pet-capi --test abi -- interface
+
 .PHONY: dist-python
 dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux2014 wheel, the source, both checked
 	$(call say,Python distribution)
@@ -69,8 +87,8 @@ dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a man
 
 # Testing it.
 
-.PHONY: test test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies
-test: lint test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies ## run every check and test
+.PHONY: test test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies test-deploy
+test: lint test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies test-deploy ## run every check and test
 	$(call say,all checks and tests have passed)
 
 test-rust: ## unit, documentation, vector and whole-system tests of all crates
@@ -93,7 +111,7 @@ endif
 
 test-python: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## tests of the Python package, its stubs checked
 	$(call say,Python tests)
-	cd python && ../$(BIN)/python -m mypy.stubtest $(addprefix --allowlist ,$(notdir $(wildcard python/stubtest-allowlist.txt))) xaynet_sdk
+	cd python && ../$(BIN)/python -m mypy.stubtest --ignore-unused-allowlist $(addprefix --allowlist ,$(notdir $(wildcard python/stubtest-allowlist.txt))) xaynet_sdk
 	cd python && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../$(BIN)/python -m pytest -q
 
 # PyTorch on PyPI comes with gigabytes of CUDA. Debian's is for processors alone, for Debian's Python and its NumPy 1.24,
@@ -106,6 +124,25 @@ test-torch: $(VENV_TORCH)/stamp ## the Python package with PyTorch, if that of D
 else
 test-torch:
 	$(call say,tests with PyTorch: left out since Debian's python3-torch is not installed)
+endif
+
+# Flower and what it needs are 280 MB: not in `make test`.
+.PHONY: test-flower
+test-flower: $(VENV_FLOWER)/stamp ## client apps of Flower as participants, with the real package
+	$(call say,client apps of Flower)
+	cd python && ../$(VENV_FLOWER)/bin/python -m pytest -q tests/test_flower.py
+	cd python && ../$(VENV_FLOWER)/bin/python -m pytest -q tests/test_examples.py -k flower
+
+# What these need beside Debian's PyTorch is 300 MB: not in `make test`.
+.PHONY: test-trainers
+ifneq ($(wildcard /usr/lib/python3/dist-packages/torch),)
+test-trainers: $(VENV_TRAINERS)/stamp ## callbacks for Hugging Face's Trainer (with LoRA) and Lightning, with the real packages and Debian's PyTorch
+	$(call say,callbacks of training libraries)
+	cd python && ../$(VENV_TRAINERS)/bin/python -m pytest -q tests/test_adapters.py
+	cd python && ../$(VENV_TRAINERS)/bin/python -m pytest -q tests/test_examples.py -k lora
+else
+test-trainers:
+	$(call say,callbacks of training libraries: left out since Debian's python3-torch is not installed)
 endif
 
 test-interop: $(VENV)/test.stamp $(VENV)/wheel.stamp $(VENV_OLD)/stamp coordinator ## rounds with participants of the published package of old
@@ -128,8 +165,12 @@ test-proxies: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## rounds throu
 	$(call say,rounds through proxies)
 	cd tests/proxies && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
 
+test-deploy: $(VENV)/test.stamp coordinator ## the examples of deploy/: valid, and a coordinator starts with what is in them
+	$(call say,the examples of deploy/)
+	cd tests/deploy && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
+
 .PHONY: engines engines-s3
-engines: engines-s3 ## start PostgreSQL and S3-compatible storage in temporary folders, and say where they are
+engines: engines-s3 ## start PostgreSQL, Redis and S3-compatible storage in temporary folders, and say where they are
 	tests/engines/run
 
 engines-s3: $(VENV_ENGINES)/bin/juicefs
@@ -184,7 +225,7 @@ mutants: ## change the code of core and masking in thousands of ways: do its tes
 
 BENCH := $(CARGO) run --locked --quiet --release --manifest-path bench/Cargo.toml --target-dir target --
 
-.PHONY: bench bench-quick bench-round bench-python bench-docs
+.PHONY: bench bench-quick bench-round bench-idle bench-python bench-simulation bench-docs
 bench: ## each step of masking, against the old crate and the machine's limits: target/bench/masking.json
 	$(call say,masking)
 	$(BENCH)
@@ -206,14 +247,36 @@ load: coordinator ## updates a second and memory of a coordinator, against their
 	$(call say,load)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example load -- $(LOAD) --json target/bench/load.json
 
+bench-idle: coordinator ## what ten thousand participants cost a coordinator that wait for the next round (IDLE=--tls)
+	$(call say,participants that wait)
+	python3 bench/idle.py --coordinator $(COORDINATOR) $(IDLE) --json target/bench/idle.json
+
+.PHONY: bench-scale
+bench-scale: coordinator engines-s3 ## several coordinators over PostgreSQL and S3 against one with a directory: target/bench/scale.json (SCALE)
+	$(call say,several coordinators that share an engine)
+	$(CARGO) run --locked --quiet --release -p pet-tests --example scale -- $(SCALE) --json target/bench/scale.json
+
 bench-python: $(VENV)/wheel.stamp $(VENV_OLD)/stamp ## the Python package with a million and 25 million weights, and the old one
 	$(call say,the Python package)
 	$(BIN)/python bench/sdk.py --old-python $(VENV_OLD)/bin/python --json target/bench/python.json
 
+bench-simulation: $(VENV)/wheel.stamp ## simulated rounds of 1,000 participants with 100,000 weights
+	$(call say,simulated rounds)
+	$(BIN)/python bench/simulation.py --json target/bench/simulation.json
+
 bench-docs: $(VENV)/demo.stamp ## write what bench and bench-round have found into docs/performance.md, and draw its picture
 	$(BIN)/python bench/performance.py target/bench/masking.json target/bench/round.json
 
-.PHONY: simulate swarm swarm-v2
+# Each in an environment of its own, whose size counts: Flower with Ray takes 530 MB.
+.PHONY: compare-flower
+compare-flower: $(VENV)/demo.stamp $(VENV_COMPARE)/stamp ## the same task with Flower and with this package: writes docs/compare-flower.md
+	$(call say,beside Flower)
+	mkdir -p target/compare
+	$(BIN)/python bench/flower/digits.py target/compare/digits.npz
+	$(BIN)/python bench/flower/compare.py --ours $(VENV_COMPARE)/ours --theirs $(VENV_COMPARE)/theirs \
+		--data target/compare/digits.npz --json target/compare/flower.json
+
+.PHONY: simulate swarm swarm-v2 swarm-replicas
 SIM_SEED ?= 1
 simulate: ## ten thousand participants in virtual time, and a little of everything that goes wrong (SIM_SEED)
 	SIM_SEED=$(SIM_SEED) $(CARGO) run --locked --quiet --release -p pet-tests --example simulate -- crowd
@@ -224,17 +287,28 @@ swarm: ## many small federations with random mixes of faults and lies (first see
 swarm-v2: ## the same for version 2: 300 federations with liars, crashes and split views (first seed: SIM_SEED)
 	SIM_SEED=$(SIM_SEED) SIM_COUNT=300 $(CARGO) test --locked --quiet --release -p pet-testing --lib -- v2::sim::tests::storms
 
-.PHONY: torture
+SIM_RUNS ?= 1000
+swarm-replicas: ## replicas that share an engine, and all that can go wrong in between, SIM_RUNS times (first seed: SIM_SEED)
+	SIM_SEED=$(SIM_SEED) SIM_RUNS=$(SIM_RUNS) $(CARGO) test --locked --quiet --release -p pet-coordinator --lib -- \
+		replica::simulation::tests::swarm --ignored --nocapture
+
+.PHONY: torture torture-shared
 TORTURE_KILLS ?= 300
 TORTURE_SEED ?= 1
 torture: ## kill the coordinator hundreds of times in the middle of rounds: nothing is lost (TORTURE_KILLS, TORTURE_SEED)
 	TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED) $(CARGO) test --locked --quiet -p pet-coordinator \
-		--test torture -- --nocapture
+		--test torture -- --nocapture alone
+
+TORTURE_SECONDS ?= 300
+torture-shared: $(VENV_OLD)/stamp engines-s3 coordinator ## kill, stop, cut off, fill, spoil three replicas, their database and their storage for five minutes (TORTURE_SECONDS, TORTURE_SEED)
+	PET_COORDINATOR=$(abspath $(COORDINATOR)) TORTURE_SECONDS=$(TORTURE_SECONDS) TORTURE_SEED=$(TORTURE_SEED) PET_OLD_PYTHON=$(abspath $(VENV_OLD)/bin/python) \
+		$(CARGO) test --locked --quiet -p pet-coordinator --test torture -- --nocapture shared
 
 .PHONY: explore
 explore: ## all that can happen in small federations, some minutes of it
 	$(CARGO) run --locked --quiet --release -p pet-tests --example explore
 	$(CARGO) test --locked --quiet --release -p pet-tests --test attacks -- --ignored
+	$(CARGO) test --locked --quiet --release -p pet-ledger --lib explore -- --ignored
 
 .PHONY: record-trace
 record-trace: ## record a round over HTTP anew, for the replay test: after what machines say has changed on purpose
@@ -249,7 +323,7 @@ lint-rust:
 	$(call say,formatting and clippy)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --quiet -p pet-coordinator --no-default-features --all-targets -- -D warnings
+	$(CARGO) clippy --locked --quiet -p pet-coordinator --no-default-features --lib -- -D warnings
 	.ci/wheel-rules
 	for manifest in $(OTHER_PACKAGES); do \
 		$(CARGO) fmt --check --manifest-path $$manifest; \
@@ -265,8 +339,8 @@ msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacke
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet --check bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet --check bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
@@ -297,14 +371,14 @@ docs: doc doc-python ## all pages and the documentation of the code as one site:
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet bench demo python site tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet --fix bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
 	$(CARGO) clean --quiet
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
-	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) $(VENV_ENGINES) demo-out
+	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) $(VENV_ENGINES) $(VENV_FLOWER) $(VENV_TRAINERS) $(VENV_COMPARE) demo-out
 
 # Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
 # hence the order-only prerequisites, which put the stamps of .venv in a row.
@@ -354,6 +428,22 @@ $(VENV_OLD)/stamp: Makefile
 	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0
 	@touch $@
 
+$(VENV_FLOWER)/stamp: target/wheels/stamp Makefile
+	$(call say,Flower)
+	$(call create_venv,$(VENV_FLOWER))
+	$(VENV_FLOWER)/bin/python $(PIP_INSTALL) 'flwr==1.42.0' 'ipykernel>=6,<8' 'matplotlib>=3.8' 'nbclient>=0.10,<1' 'numpy>=1.24' \
+		'pytest>=9,<10' 'scikit-learn>=1.5'
+	$(VENV_FLOWER)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+$(VENV_COMPARE)/stamp: target/wheels/stamp Makefile
+	$(call say,Flower with Ray, and this package)
+	$(call create_venv,$(VENV_COMPARE)/ours)
+	$(call create_venv,$(VENV_COMPARE)/theirs)
+	$(VENV_COMPARE)/theirs/bin/python $(PIP_INSTALL) 'flwr[simulation]==1.42.0'
+	$(VENV_COMPARE)/ours/bin/python $(PIP_INSTALL) --upgrade target/wheels/*.whl numpy
+	@touch $@
+
 # The system's own packages are seen from within: PyTorch, NumPy. What is added goes with that NumPy.
 $(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
 	$(call say,virtual environment $(VENV_TORCH))
@@ -361,6 +451,18 @@ $(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet \
 		'hypothesis>=6.100,<7' 'pytest>=9,<10' 'scikit-learn>=1.5,<1.6' 'scipy<1.15'
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+# Debian's PyTorch calls itself a version before 1.13: what wants 1.13 is installed without asking, and would bring PyPI's.
+$(VENV_TRAINERS)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
+	$(call say,virtual environment $(VENV_TRAINERS))
+	/usr/bin/python3 -m venv --without-pip --system-site-packages $(VENV_TRAINERS)
+	$(BIN)/python -m pip --python $(VENV_TRAINERS)/bin/python install --quiet --no-deps 'accelerate==0.30.1' 'peft==0.11.1' \
+		'transformers==4.41.2'
+	$(BIN)/python -m pip --python $(VENV_TRAINERS)/bin/python install --quiet filelock fsspec 'huggingface-hub>=0.23,<0.30' \
+		'hypothesis>=6.100,<7' 'ipykernel>=6,<8' matplotlib 'nbclient>=0.10,<1' 'numpy<2' packaging psutil \
+		'pytest>=9,<10' 'pytorch-lightning==2.1.4' 'torchmetrics>=1,<1.3' pyyaml regex requests safetensors 'scipy<1.15' 'tokenizers>=0.19,<0.20' tqdm typing-extensions
+	$(BIN)/python -m pip --python $(VENV_TRAINERS)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
 WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core mask network participant transport-blocking python -type f \

@@ -99,7 +99,10 @@ fn unmask_on_all_cores(runner: &mut Runner, pair: MaskConfigPair, lengths: &[usi
             |(aggregation, mask)| {
                 let mut unmasker = Unmasker::model_only(aggregation, mask).expect("it fits");
                 loop {
-                    let parts = unmasker.split(threads);
+                    let parts = match unmasker.gains_from_threads() {
+                        true => unmasker.split(threads),
+                        false => Vec::new(),
+                    };
                     if parts.is_empty() {
                         break unmasker.finish().expect("it fits");
                     }
@@ -162,7 +165,20 @@ pub fn run<R: Send>(job: Job<R>, threads: usize, pool: &rayon::ThreadPool) -> Jo
     job.run(
         threads,
         || false,
-        |parts| pool.install(|| parts.into_par_iter().map(|part| part.run(|| false)).collect()),
+        |parts| {
+            let mut results: Vec<_> = parts.iter().map(|_| None).collect();
+            pool.in_place_scope(|scope| {
+                let mut work = parts.into_iter().zip(&mut results);
+                let own = work.next();
+                for (part, result) in work {
+                    scope.spawn(move |_| *result = part.run(|| false));
+                }
+                if let Some((part, result)) = own {
+                    *result = part.run(|| false);
+                }
+            });
+            results.into_iter().collect()
+        },
     )
     .expect("nobody cancels it")
 }
@@ -287,7 +303,7 @@ impl Updater {
         participant.handle_input(NOW, input).expect("it runs");
         until_job(&mut participant, JobKind::MaskModel, |call| match call {
             Call::Params => Response::ok(self.parameters.clone()),
-            Call::Sums => Response::ok(self.sums.clone()),
+            Call::SumsOf(_) => Response::ok(self.sums.clone()),
             _ => Response::no_content(),
         })
     }
@@ -323,7 +339,7 @@ impl Summer {
     fn job(&self) -> participant::Job {
         until_job(&mut participant(), JobKind::AddMasks, |call| match call {
             Call::Params => Response::ok(self.parameters.clone()),
-            Call::Seeds(_) => Response::ok(self.seeds.clone()),
+            Call::SeedsOf(..) => Response::ok(self.seeds.clone()),
             _ => Response::ok(""),
         })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pet_core::coordinator::{Front, GlobalModel};
+use tokio::sync::watch;
 
 use crate::models::{Library, Published};
 
@@ -37,6 +38,21 @@ impl Board {
         new
     }
 
+    /// Has all answered with this from now on. Who waits for news is woken only if it is something else. Gives the global
+    /// model if there is a new one.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub fn publish(board: &watch::Sender<Self>, front: Front) -> Option<GlobalModel> {
+        let mut new = None;
+        board.send_if_modified(|board| {
+            if board.front.is_same(&front) {
+                return false;
+            }
+            new = board.show(front);
+            true
+        });
+        new
+    }
+
     /// What answers calls and opens messages.
     pub fn front(&self) -> &Front {
         &self.front
@@ -50,5 +66,31 @@ impl Board {
     /// No message that can be taken now, or could be in an earlier phase, is longer.
     pub fn max_message_len(&self) -> usize {
         self.max_message_len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_woken_where_nothing_is_new() {
+        let (board, mut seen) = watch::channel(Board::new(100, Arc::new(Library::new(1 << 20))));
+        assert!(Board::publish(&board, Front::new()).is_none());
+        assert!(!seen.has_changed().unwrap());
+        let model = GlobalModel {
+            round_id: 1,
+            seed: pet_core::crypto::RoundSeed::new([1; 32]),
+            models: 3,
+            rationals: axum::body::Bytes::from_static(b"a model"),
+            weights: None,
+            optimizer: None,
+        };
+        let front = Front::new().with_model(Some(model));
+        assert!(Board::publish(&board, front.clone()).is_some());
+        assert!(seen.has_changed().unwrap());
+        seen.mark_unchanged();
+        assert!(Board::publish(&board, front).is_none());
+        assert!(!seen.has_changed().unwrap());
     }
 }

@@ -48,13 +48,18 @@ pub enum Command {
     Status(Status),
     Rounds(Rounds),
     ExportModel(ExportModel),
+    ImportModel(ImportModel),
     Backup(Backup),
+    #[cfg(feature = "replicas")]
+    Restore(Restore),
+    #[cfg(feature = "replicas")]
+    Migrate(Migrate),
     Admin(Admin),
     Audit(Audit),
     Keys(Keys),
     Member(Box<Member>),
     Roster(Roster),
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     Store(Store),
     Completions(Completions),
 }
@@ -72,10 +77,16 @@ pub enum Command {
 Examples:
   pet-coordinator serve --model-length 1000
   pet-coordinator serve --config pet.toml --bind 0.0.0.0:8081
+  pet-coordinator serve --model-length 1000 --initial-model pretrained.npy
   XAYNET__PET__SUM__PROB=0.1 pet-coordinator serve --config pet.toml --set pet.update.count.min=20")]
 pub struct Serve {
     #[command(flatten)]
     pub settings: SettingsArgs,
+
+    /// Begin the first round with the model in this NumPy file (.npy), to train it further. Without effect once there is a
+    /// global model, so that it can be given at every start.
+    #[arg(long, value_name = "FILE")]
+    pub initial_model: Option<PathBuf>,
 
     /// Once listening, write the address as IP:PORT into this file.
     #[arg(long, value_name = "FILE")]
@@ -208,29 +219,125 @@ pub struct ExportModel {
     pub output: PathBuf,
 }
 
-/// Copy the data directory of a coordinator that does not run.
+/// Give a new federation the model that its first round begins with, to train it further.
 ///
-/// Both the directory and the copy are opened and checked; the copy has its name only once it is complete. Never run
-/// two coordinators from copies of one directory, and never go back to a copy of which a later round was seen: the
+/// Where the settings say: in the data directory of a coordinator that does not run, or in a federation that several share (after
+/// `store init`). Participants get it as the global model of round 0. For one coordinator `serve --initial-model` does the same.
+///
+/// The file has as many weights as models have, as numpy.save writes them: 32-bit or 64-bit floats or integers, of any shape,
+/// read row by row.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator import-model pretrained.npy --config pet.toml
+  pet-coordinator export-model --url https://old.example.org -o model.npy
+  pet-coordinator import-model model.npy --config shared.toml")]
+pub struct ImportModel {
+    /// The NumPy file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Save what it takes to begin anew after a disaster: of a running coordinator, or the data directory of one that does not run.
+///
+/// Of a running coordinator, any of several: its global models and the number of its round, in a file without keys, for
+/// `pet-coordinator restore`. It is sealed with the secret, if there is one; without one whoever can write the file can
+/// change the models in it.
+///
+/// Of a data directory (--data-dir): a copy of all of it. Both the directory and the copy are opened and checked. Never
+/// run two coordinators from copies of one directory, and never go back to a copy of which a later round was seen: the
 /// same keys would be used twice.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  pet-coordinator backup --url http://localhost:8081 --secret-file /etc/pet/storage-secret --to /backup/pet-1
   systemctl stop pet-coordinator
   pet-coordinator backup --data-dir /var/lib/pet-coordinator/pet-data --to /backup/pet-data-1")]
 pub struct Backup {
-    /// The data directory to copy (storage.data_dir).
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub coordinator: Remote,
 
-    /// The copy, which must not exist yet.
-    #[arg(long, value_name = "DIR")]
+    /// Copy this data directory (storage.data_dir) instead of asking a coordinator; none may run on it.
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The backup, which must not exist yet.
+    #[arg(long, value_name = "PATH")]
     pub to: PathBuf,
 
-    /// The file with the secret that the data directory is sealed with (storage.secret_file), unless it is in the
-    /// environment variable PET_STORAGE_SECRET.
+    /// The file with the secret that the backup is sealed with, or that the data directory is (storage.secret_file), unless
+    /// it is in the environment variable PET_STORAGE_SECRET.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+}
+
+/// Begin a coordinator with the backup of one that ran (pet-coordinator backup).
+///
+/// Where the settings say: in a new data directory, or in a new federation that several share (after `store init`). It has
+/// the backup's global models; its rounds go on behind the backup's round, with new keys, since later rounds may have
+/// been seen.
+#[cfg(feature = "replicas")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator restore --from /backup/pet-1 --check
+  pet-coordinator restore --from /backup/pet-1 --config pet.toml --last-round 1207")]
+pub struct Restore {
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+
+    /// The file with the secret that the backup is sealed with [default: the secret of the settings].
+    #[arg(long, value_name = "FILE")]
+    pub from_secret_file: Option<PathBuf>,
+
+    /// The backup is not sealed: whoever can write it can have changed the models in it.
+    #[arg(long, conflicts_with = "from_secret_file")]
+    pub unsealed: bool,
+
+    /// The last round that anybody has seen, if it is later than the backup: the next one has the number after it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
+    pub last_round: Option<u64>,
+
+    /// Read all of the backup, say what is in it, and change nothing.
+    #[arg(long)]
+    pub check: bool,
+
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Move the coordinator of a data directory, which does not run, to a database that several coordinators share.
+///
+/// The federation must be new (`store init`). Keys, round numbers and global models go along; afterwards no coordinator begins
+/// in the directory any more. A round in which messages were accepted has to end first, or is dropped. If it is broken off
+/// run it again.
+#[cfg(feature = "replicas")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator admin pause --socket /run/pet/admin    (and wait until the round has ended)
+  systemctl stop pet-coordinator
+  pet-coordinator store init --config shared.toml
+  pet-coordinator migrate --from /var/lib/pet-coordinator/pet-data --config shared.toml")]
+pub struct Migrate {
+    /// The data directory.
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+
+    /// The file with the secret that the data directory is sealed with [default: none, it is not sealed].
+    #[arg(long, value_name = "FILE")]
+    pub from_secret_file: Option<PathBuf>,
+
+    /// Drop the round that the coordinator is in: its participants begin anew with the next one.
+    #[arg(long)]
+    pub drop_round: bool,
+
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// How a model's weights are written.
@@ -291,8 +398,8 @@ pub enum AdminAction {
     },
 }
 
-/// Set up what several coordinators share (storage.engine = "postgres").
-#[cfg(feature = "postgres")]
+/// Set up what several coordinators share (storage.engine = "postgres" or "redis").
+#[cfg(feature = "replicas")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -303,11 +410,20 @@ pub struct Store {
 }
 
 /// What to do with it.
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 #[derive(Debug, Subcommand)]
 pub enum StoreAction {
-    /// Make the tables of the federation in the database, unless they are there, and try the secret on them.
+    /// Make what the federation needs in the database, unless it is there, and try the secret on it.
     Init {
+        /// The database was put back from a backup of its own: drop the round that is in it, and go on with new keys, since later
+        /// rounds may have been seen. No coordinator may run.
+        #[arg(long)]
+        restored: bool,
+
+        /// The last round that anybody has seen: the next one has the number after it.
+        #[arg(long, value_name = "N", requires = "restored", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
+        last_round: Option<u64>,
+
         #[command(flatten)]
         settings: SettingsArgs,
     },

@@ -8,6 +8,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use pet_core::{
     coordinator::{InvalidSettings, ResumeError},
     crypto::RootSeed,
+    model::Model,
     record::Sink,
 };
 use thiserror::Error;
@@ -19,7 +20,7 @@ use tokio::{
 use tracing::info;
 
 pub(crate) use self::limits::{answer_limits, upload_limits};
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 use self::rounds::rounds_of_replica;
 pub use self::rounds::{check_roster, RosterError};
 use self::{
@@ -30,6 +31,7 @@ use crate::{
     admin::{self, AdminError, Listeners, Token},
     driver::DriverError,
     http::{self, Answers, ConnectionLimits, Proxies},
+    initial::InitialModelError,
     key,
     log::DroppedLines,
     metrics::{Counters, Metrics},
@@ -87,12 +89,16 @@ pub struct Options {
     pub round_store: Option<Box<dyn RoundStore>>,
     /// What this coordinator shares with others, with which it is one: neither `store` nor `round_store` is used then, and
     /// rounds are of version 1. Default: nothing.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     pub shared: Option<crate::SharedStore>,
     /// The seed that everything random is derived from, all keys included. Default: the operating
     /// system's randomness. Give it in tests only, and never twice the same one to coordinators
     /// whose keys matter.
     pub seed: Option<[u8; 32]>,
+    /// The model that the first round begins with, of as many weights as models have, in any type that fits theirs. A store
+    /// that has a global model goes on with that one, so that the same can be given at every start. Rounds of version 1 only, and
+    /// none that several coordinators share. Default: none, there is no global model before the first round has ended.
+    pub initial_model: Option<Model>,
     /// Records all inputs of the state machine, **the keys of all rounds included**, so that
     /// [`replay`](pet_core::record::replay) can do the same again. Default: nowhere. For tests, and to
     /// look into a fault with test data: with the record anyone can read every message.
@@ -131,11 +137,14 @@ pub enum StartError {
     /// The roster of a federation cannot be used.
     #[error(transparent)]
     Roster(#[from] RosterError),
+    /// The federation cannot begin with this model.
+    #[error(transparent)]
+    InitialModel(#[from] InitialModelError),
     /// A federation's coordinator cannot be recorded.
     #[error("rounds of version 2 cannot be recorded: leave --record out")]
     RecordOfFederation,
     /// This build keeps rounds in directories only.
-    #[error("this build knows no database: use one with the feature postgres, or {} = \"directory\"", key!(storage.engine))]
+    #[error("this build does not know that engine: use one with the feature of its name, or {} = \"directory\"", key!(storage.engine))]
     NothingShared,
     /// A coordinator that shares rounds with others cannot be recorded.
     #[error("rounds that several coordinators share cannot be recorded: leave --record out")]
@@ -146,6 +155,9 @@ pub enum StartError {
     /// A coordinator of version 2 cannot go on from what is stored.
     #[error("the coordinator cannot go on from what is stored: {0}")]
     ResumeOfV2(pet_core::v2::coordinator::ResumeError),
+    /// A record has nothing of optimisers.
+    #[error("rounds with an optimizer ({}) cannot be recorded: leave it or --record out", key!(pet.optimizer.kind))]
+    RecordOfOptimizer,
     /// Only a coordinator that begins anew can be recorded.
     #[error("a record must begin with the first round: use a new data directory, or --ephemeral")]
     RecordOfRestored,
@@ -179,7 +191,7 @@ impl Coordinator {
     pub async fn start_with(settings: Settings, options: Options) -> Result<Self, StartError> {
         settings.validate()?;
         panics::count();
-        #[cfg(not(feature = "postgres"))]
+        #[cfg(not(feature = "replicas"))]
         if settings.storage.engine.is_shared() {
             return Err(StartError::NothingShared);
         }
@@ -202,7 +214,7 @@ impl Coordinator {
         let (observer, view, keepers) = status::channel(Arc::clone(&counters), stopped.clone());
         let around = Around { counters: Arc::clone(&counters), observer, stopped: stopped.clone() };
         let Rounds { driving, router, models } = match &settings.pet.v2.roster_file {
-            #[cfg(feature = "postgres")]
+            #[cfg(feature = "replicas")]
             _ if options.shared.is_some() => {
                 rounds_of_replica(&settings, options, given, seed, around, local_addr).await?
             }
@@ -226,7 +238,7 @@ impl Coordinator {
             Http { router: panics::caught(router), tls: tls.clone(), limits: connections, proxies };
         let operator = token.map(|token| Operator {
             listeners: admin_listeners,
-            router: panics::caught(admin::router(driving.commands(), token, settings.clone())),
+            router: panics::caught(admin::router(driving.addressee(&settings), token)),
         });
 
         info!(
@@ -235,6 +247,7 @@ impl Coordinator {
             model_length = settings.model.length,
             mask = %settings.mask,
             version = if settings.pet.v2.is_on() { 2 } else { 1 },
+            optimizer = settings.pet.optimizer.kind.map(|kind| kind.name()),
             "the coordinator listens"
         );
         let running = tokio::spawn(run(driving, keepers, listener, http, operator, stopped));

@@ -6,34 +6,45 @@
 //! others.
 
 mod command;
+mod held;
 mod jobs;
+#[cfg_attr(not(feature = "replicas"), allow(dead_code))]
+mod relayed;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{btree_map::Entry, BTreeMap},
+    sync::Arc,
+};
 
 use pet_core::{
     coordinator::{
-        Coordinator, Event, Idle, Input, Outcome, Output, Phase, Reject, Rejection, Ticket,
-        Verified, Why,
+        Coordinator, Event, Idle, Input, Outcome, Output, PersistId, Phase, Reject, Rejection,
+        Ticket, Verified, Why,
     },
-    message::Tag,
+    message::{ReassemblyError, Tag},
     record::Recorded,
     time::Timestamp,
 };
 use thiserror::Error;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{interval, sleep_until, Duration, Instant, MissedTickBehavior},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use self::held::Held;
+pub(crate) use self::held::Progress;
+use self::relayed::Others;
+pub(crate) use self::relayed::Relayed;
+#[cfg(feature = "replicas")]
+pub(crate) use self::relayed::{Answers, Envelope, ToOthers};
 pub(crate) use self::{
     command::{Action, Command, Refused, Situation},
     jobs::{cores, Done, Jobs},
 };
 use crate::{
     board::Board,
+    coordinator::StartError,
     failure,
     metrics::{Counters, Rejections},
+    process::time::{interval, sleep_until, Duration, Instant, MissedTickBehavior},
     status::Observer,
     store::{Confirmations, Confirmed, Store, StoreError},
     summary::Summary,
@@ -82,16 +93,35 @@ impl Clock {
         Timestamp::from_duration(self.0.elapsed())
     }
 
-    fn instant(&self, at: Timestamp) -> Option<Instant> {
+    pub fn instant(&self, at: Timestamp) -> Option<Instant> {
         self.0.checked_add(at.as_duration())
     }
 }
 
 /// Whoever waits for the fate of a message.
 #[derive(Debug)]
-struct Waiting {
-    tag: Tag,
-    reply: oneshot::Sender<Result<(), Rejection>>,
+enum Waiting {
+    /// Its sender.
+    Sender { tag: Tag, reply: oneshot::Sender<Result<(), Rejection>> },
+    /// Another replica.
+    Other(relayed::Envelope),
+}
+
+/// The way back for an answer.
+#[derive(Debug)]
+enum ReplyTo {
+    Sender(oneshot::Sender<Result<(), Rejection>>),
+    Other(relayed::Envelope),
+}
+
+impl ReplyTo {
+    fn send(self, outcome: Result<(), Rejection>) {
+        match self {
+            // A sender that has hung up does not want to know.
+            Self::Sender(reply) => drop(reply.send(outcome)),
+            Self::Other(back) => back.answer(&outcome),
+        }
+    }
 }
 
 /// The machine and all that is connected to it.
@@ -109,7 +139,11 @@ pub(crate) struct Driver {
     command: mpsc::Sender<Command>,
     jobs_done: mpsc::UnboundedReceiver<Done<Outcome>>,
     jobs: Jobs<Outcome>,
+    /// Other replicas that take messages, if there can be any.
+    others: Option<Others>,
     waiting: BTreeMap<Ticket, Waiting>,
+    /// Rejections that follow from what is not stored yet.
+    held: Held<(ReplyTo, Rejection)>,
     /// The store is to be told how long the phase has been going on.
     clock_due: bool,
     last_ticket: u64,
@@ -146,7 +180,9 @@ impl Driver {
             command,
             jobs_done,
             jobs,
+            others: None,
             waiting: BTreeMap::new(),
+            held: Held::default(),
             clock_due: false,
             last_ticket: 0,
             reported: Rejections::default(),
@@ -160,10 +196,20 @@ impl Driver {
         self.command.clone()
     }
 
+    /// The ways to and from other replicas that take messages.
+    #[cfg(feature = "replicas")]
+    pub fn others(&mut self) -> ToOthers {
+        let (others, ends) = Others::channel();
+        self.others = Some(others);
+        ends
+    }
+
     /// Runs rounds until `stop` resolves or its sender is gone, and then until all is stored.
     pub async fn run(mut self, stop: oneshot::Receiver<()>) -> Result<(), DriverError> {
         tokio::pin!(stop);
+        self.store.begin(&self.confirmations);
         let mut give_up_at = None;
+        let mut others_first = false;
         let mut ticks = interval(CLOCK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -188,6 +234,9 @@ impl Driver {
                 Some(confirmed) = self.confirmed.recv() => {
                     let id = confirmed?;
                     self.observer.stored(id);
+                    while let Some((reply, rejection)) = self.held.stored(id) {
+                        reply.send(Err(rejection));
+                    }
                     Input::Persisted(id)
                 }
                 () = wait(wake_at) => Input::Tick,
@@ -200,7 +249,14 @@ impl Driver {
                     self.obey(command);
                     continue;
                 }
-                Some(delivery) = self.deliveries.recv() => self.admit(delivery),
+                next = next(&mut self.others, &mut self.deliveries, others_first) => {
+                    // Neither keeps the other one waiting.
+                    others_first = !others_first;
+                    match next {
+                        Next::Told(told) => self.admit_other(told),
+                        Next::Delivery(delivery) => self.admit(delivery),
+                    }
+                }
             };
             if let Err(reject) = self.machine.handle_input(self.clock.now(), input) {
                 debug!(%reject, "an input came too late");
@@ -208,7 +264,24 @@ impl Driver {
         }
     }
 
+    /// Tells how far the store is behind.
+    #[cfg(feature = "replicas")]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.held.progress()
+    }
+
+    /// Does what is due before anything happens, so that what is published is what the machine has.
+    #[cfg(feature = "replicas")]
+    pub fn settle(&mut self) {
+        self.drain();
+    }
+
     fn obey(&mut self, Command { action, reply }: Command) {
+        let has_optimizer = matches!(&action, Action::ChangeSettings(settings) if settings.pet.optimizer.kind.is_some());
+        if has_optimizer && self.machine.is_recorded() {
+            let _ = reply.send(Err(Refused::Because(StartError::RecordOfOptimizer.to_string())));
+            return;
+        }
         let input = match action {
             Action::Pause => Input::Pause,
             Action::Resume => Input::Resume,
@@ -232,10 +305,23 @@ impl Driver {
     }
 
     fn admit(&mut self, Delivery { message, reply }: Delivery) -> Input {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.waiting.insert(ticket, Waiting { tag: message.tag(), reply });
+        let ticket = self.next_ticket();
+        self.waiting.insert(ticket, Waiting::Sender { tag: message.tag(), reply });
         Input::Message { ticket, message }
+    }
+
+    fn admit_other(&mut self, told: Relayed) -> Input {
+        let ticket = self.next_ticket();
+        let (input, back) = told.input(ticket);
+        if let Some(back) = back {
+            self.waiting.insert(ticket, Waiting::Other(back));
+        }
+        input
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
     }
 
     /// Does all that is due.
@@ -251,6 +337,8 @@ impl Driver {
                 Output::Job(job) => self.jobs.start(job),
                 Output::Persist { id, record } => {
                     self.observer.storing(id);
+                    self.held.given(id);
+                    self.answer_with(id);
                     self.store.persist(id, record, &self.confirmations);
                     self.clock_due = true;
                 }
@@ -259,6 +347,13 @@ impl Driver {
                     self.reply(ticket, outcome);
                 }
                 Output::Event(event) => self.report(event),
+                Output::Fetch { part } => {
+                    if !Others::fetch(&self.others, part) {
+                        let nothing = Input::Fetched { part, bytes: None };
+                        // It was just asked for.
+                        let _ = self.machine.handle_input(self.clock.now(), nothing);
+                    }
+                }
                 Output::Idle(idle) => {
                     self.show(&mut board);
                     self.observer.idle(&self.machine, &idle);
@@ -280,19 +375,48 @@ impl Driver {
         }
     }
 
+    /// Other replicas are answered in one transaction with the record that their answers follow from.
+    fn answer_with(&mut self, id: PersistId) {
+        if self.others.is_none() {
+            return;
+        }
+        for (ticket, outcome) in self.machine.answers_with(id) {
+            if let Entry::Occupied(waiting) = self.waiting.entry(ticket) {
+                if matches!(waiting.get(), Waiting::Other(_)) {
+                    let Waiting::Other(back) = waiting.remove() else { continue };
+                    back.answer_with(outcome, id);
+                }
+            }
+        }
+    }
+
     fn reply(&mut self, ticket: Ticket, outcome: Result<(), Rejection>) {
         // The machine answers each ticket once.
-        let Some(Waiting { tag, reply }) = self.waiting.remove(&ticket) else {
-            return;
+        let reply = match self.waiting.remove(&ticket) {
+            Some(Waiting::Sender { tag, reply }) => {
+                match &outcome {
+                    Ok(()) => self.counters.accepted(tag),
+                    // Nothing is wrong with it: its sender is told to send it again.
+                    Err(rejection) if is_for_shutdown(rejection) => {}
+                    Err(rejection) => self.counters.rejected(rejection.label()),
+                }
+                ReplyTo::Sender(reply)
+            }
+            // Whoever leads next says what becomes of it.
+            Some(Waiting::Other(_)) if outcome.as_ref().is_err_and(is_for_shutdown) => return,
+            // It counts where the message came in.
+            Some(Waiting::Other(back)) => ReplyTo::Other(back),
+            None => return,
         };
-        match &outcome {
-            Ok(()) => self.counters.accepted(tag),
-            // Nothing is wrong with it: its sender is told to send it again.
-            Err(rejection) if is_for_shutdown(rejection) => {}
-            Err(rejection) => self.counters.rejected(rejection.label()),
-        }
-        // A sender that has hung up does not want to know.
-        let _ = reply.send(outcome);
+        let outcome = match outcome {
+            Err(rejection) if self.store.is_shared() && is_final(&rejection) => {
+                // Who goes on from what is stored must not find that it was right.
+                let Some((reply, rejection)) = self.held.hold((reply, rejection)) else { return };
+                return reply.send(Err(rejection));
+            }
+            outcome => outcome,
+        };
+        reply.send(outcome);
     }
 
     fn report(&mut self, event: Event) {
@@ -329,9 +453,47 @@ impl Driver {
     }
 }
 
+/// What the machine is told next, by others or by senders.
+enum Next {
+    Told(Relayed),
+    Delivery(Delivery),
+}
+
+async fn next(
+    others: &mut Option<Others>,
+    deliveries: &mut mpsc::Receiver<Delivery>,
+    others_first: bool,
+) -> Next {
+    let told = Others::next(others);
+    match others_first {
+        true => tokio::select! {
+            biased;
+            told = told => Next::Told(told),
+            Some(delivery) = deliveries.recv() => Next::Delivery(delivery),
+        },
+        false => tokio::select! {
+            biased;
+            Some(delivery) = deliveries.recv() => Next::Delivery(delivery),
+            told = told => Next::Told(told),
+        },
+    }
+}
+
 /// Whether a message is turned down only because the coordinator is about to end.
 pub(crate) fn is_for_shutdown(rejection: &Rejection) -> bool {
     matches!(rejection, Rejection::WrongPhase { phase: Phase::Shutdown, .. })
+}
+
+/// Whether the sender of a message is told not to send it again.
+fn is_final(rejection: &Rejection) -> bool {
+    let may_come_again = matches!(
+        rejection,
+        Rejection::InProgress(_)
+            | Rejection::StoreBehind
+            | Rejection::ShardFull
+            | Rejection::Chunk(ReassemblyError::NoRoom)
+    );
+    !is_for_shutdown(rejection) && !may_come_again
 }
 
 async fn wait(until: Option<Instant>) {
@@ -361,7 +523,7 @@ mod tests {
             Driver::new(machine, Clock::start(), board, Arc::clone(&counters), observer, store);
         for (ticket, phase, counted) in [(1, Phase::Shutdown, 0), (2, Phase::Sum2, 1)] {
             let (reply, mut outcome) = oneshot::channel();
-            driver.waiting.insert(Ticket(ticket), Waiting { tag: Tag::Update, reply });
+            driver.waiting.insert(Ticket(ticket), Waiting::Sender { tag: Tag::Update, reply });
             let rejection = Rejection::WrongPhase { tag: Tag::Update, phase };
             driver.reply(Ticket(ticket), Err(rejection.clone()));
             assert_eq!(outcome.try_recv(), Ok(Err(rejection)));

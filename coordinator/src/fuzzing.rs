@@ -144,6 +144,7 @@ fn start() -> (Router, (oneshot::Sender<()>, watch::Sender<bool>)) {
         models: 3,
         rationals: Bytes::from_static(b"the exact form of a model of ten weights"),
         weights: Some(Arc::new(Model::F32((0..LENGTH).map(|n| n as f32).collect()))),
+        optimizer: None,
     })));
     let (board, shown) = watch::channel(first);
     let counters = Arc::new(Counters::default());

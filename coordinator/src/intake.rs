@@ -4,23 +4,22 @@ use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::{
-    coordinator::Rejection,
+    coordinator::{Phase, Rejection, Verified},
     message::ReassemblyError,
     request::{Call, Response},
 };
-use tokio::{
-    sync::{oneshot, watch, OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, Instrument};
 
 use crate::{
     board::Board,
-    driver::{cores, is_for_shutdown, Delivery},
+    driver::{is_for_shutdown, Delivery},
     http::{Rounds, Unprocessed, Upload},
     metrics::Counters,
     models::{Library, Published, Unavailable},
-    route::Routes,
+    opener::{Opened, Opener},
+    process::{spawn, spawn_blocking, time::Instant},
+    route::{Routes, Way},
     store::Models,
 };
 
@@ -30,7 +29,7 @@ pub(crate) struct Intake {
     board: watch::Receiver<Board>,
     counters: Arc<Counters>,
     routes: Routes,
-    cores: Arc<Semaphore>,
+    opener: Opener,
     models: Arc<dyn Models>,
     library: Arc<Library>,
     stop: watch::Receiver<bool>,
@@ -45,43 +44,21 @@ impl Intake {
         library: Arc<Library>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let cores = Arc::new(Semaphore::new(cores()));
-        Self { board, counters, routes: routes.into(), cores, models, library, stop }
+        let opener = Opener::new(board.clone());
+        Self { board, counters, routes: routes.into(), opener, models, library, stop }
     }
 
     async fn process(self, upload: Upload) -> Result<(), Unprocessed> {
         let Upload { bytes, place } = upload;
-        // Whoever does not lead can say nothing of a message.
-        let (deliver, tenure) = self.routes.now()?;
-        let core = self.core().await;
-        // Only now: while this message waited its turn a new phase may have begun.
-        let front = self.board.borrow().front().clone();
-        let round = front.round_id().ok_or(Unprocessed::Stopped)?;
+        // Nothing final is said of it on the word of what was known before.
+        let arrived = Instant::now();
+        let way = self.routes.now()?;
         let length = bytes.len();
-        let opened = spawn_blocking(move || {
-            let opened = front.open(bytes);
-            drop(core);
-            opened
-        });
-        let opened = opened.await.map_err(|error| {
-            error!(%error, length, "opening a message panicked; please report this");
-            Unprocessed::Bug
-        })?;
-        let message = match opened {
-            Ok(message) => message,
-            Err(rejection) if is_for_shutdown(&rejection) => return Err(Unprocessed::Stopped),
-            // It may be right for the round that another one leads by now.
-            Err(_) if tenure.is_over() => return Err(self.routes.gone(&tenure)),
-            Err(rejection) => {
-                self.counters.rejected(rejection.label());
-                log(rejection.label(), length as u64, &rejection);
-                return Err(Unprocessed::Rejected(rejection.problem(round)));
-            }
-        };
+        let (message, round) = self.open(bytes, &way, arrived).await?;
         let (reply, outcome) = oneshot::channel();
         let delivery = Delivery { message, reply };
-        deliver.send(delivery).await.map_err(|_| self.routes.gone(&tenure))?;
-        let outcome = outcome.await.map_err(|_| self.routes.gone(&tenure))?;
+        way.deliver.send(delivery).await.map_err(|_| way.gone())?;
+        let outcome = outcome.await.map_err(|_| way.gone())?;
         // The message's memory was in use until here.
         drop(place);
         let Err(rejection) = outcome else {
@@ -90,24 +67,62 @@ impl Intake {
         if is_for_shutdown(&rejection) {
             return Err(Unprocessed::Stopped);
         }
-        if tenure.is_over() {
-            return Err(self.routes.gone(&tenure));
-        }
         log(rejection.label(), length as u64, &rejection);
         match rejection {
             // Not the message's fault: with a 200 its sender would believe it delivered.
             Rejection::Chunk(ReassemblyError::NoRoom) => Err(Unprocessed::NoRoom),
             Rejection::InProgress(_) => Err(Unprocessed::InProgress),
             Rejection::StoreBehind => Err(Unprocessed::StoreBehind),
+            Rejection::ShardFull => Err(Unprocessed::Full),
+            _ if !way.is_answer_sure() && !way.is_sure_after(arrived).await => Err(way.gone()),
             rejection => Err(Unprocessed::Rejected(rejection.problem(round))),
         }
     }
 
-    /// The right to keep a core busy. It goes along with the work: who waits for the work may go away
-    /// before it is done.
-    async fn core(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        Arc::clone(&self.cores).acquire_owned().await.ok()
+    /// Opens a message, with the latest that is known of the round; gives the round's number, too.
+    async fn open(
+        &self,
+        sealed: Vec<u8>,
+        way: &Way,
+        arrived: Instant,
+    ) -> Result<(Verified, u64), Unprocessed> {
+        let length = sealed.len();
+        let mut sealed = Some(sealed);
+        loop {
+            let known = self.known();
+            let bytes = sealed.take().unwrap_or_default();
+            // It is opened where it lies: what may have to be opened once more is copied.
+            sealed = way.may_be_behind().then(|| bytes.clone());
+            let Opened { round, message } = self.opener.open(bytes).await.ok_or_else(|| {
+                error!(length, "opening a message panicked; please report this");
+                Unprocessed::Bug
+            })?;
+            let round = round.ok_or(Unprocessed::Stopped)?;
+            let rejection = match message {
+                Ok(message) => return Ok((message, round)),
+                Err(rejection) if is_for_shutdown(&rejection) => return Err(Unprocessed::Stopped),
+                Err(rejection) => rejection,
+            };
+            // It may be right for the round that others know of by now.
+            if !way.is_sure_after(arrived).await {
+                return Err(way.gone());
+            }
+            match known != self.known() && way.is_shared() {
+                true if sealed.is_some() => continue,
+                // What others know was known here too late, and the message is gone.
+                true => return Err(way.gone()),
+                false => {}
+            }
+            self.counters.rejected(rejection.label());
+            log(rejection.label(), length as u64, &rejection);
+            return Err(Unprocessed::Rejected(rejection.problem(round)));
+        }
+    }
+
+    /// The round and phase that are known here.
+    fn known(&self) -> (Option<u64>, Phase) {
+        let board = self.board.borrow();
+        (board.front().round_id(), board.front().phase())
     }
 }
 
@@ -122,8 +137,8 @@ impl Rounds for Intake {
         let front = self.board.borrow().front().clone();
         let answer = match &call {
             // Collecting a column of the seed dictionary takes as long as there are updates.
-            Call::Seeds(_) => {
-                let core = self.core().await;
+            Call::Seeds(_) | Call::SeedsOf(..) => {
+                let core = self.opener.core().await;
                 let answer = spawn_blocking(move || {
                     let answer = front.answer(&call);
                     drop(core);
@@ -140,9 +155,11 @@ impl Rounds for Intake {
     fn is_there(&self, call: &Call) -> bool {
         let board = self.board.borrow();
         match call {
-            Call::Sums => board.front().sums().is_some(),
+            // Of another round: that is told at once.
+            call if call.round().is_some_and(|round| !board.front().is_of(round)) => true,
+            Call::Sums | Call::SumsOf(_) => board.front().sums().is_some(),
             // In time for one participant, in time for all.
-            Call::Seeds(_) => board.front().seeds().is_some(),
+            Call::Seeds(_) | Call::SeedsOf(..) => board.front().seeds().is_some(),
             _ => true,
         }
     }
@@ -154,6 +171,23 @@ impl Rounds for Intake {
 
     fn model(&self) -> Option<Arc<Published>> {
         self.board.borrow().model().cloned()
+    }
+
+    async fn is_recent(&self) -> bool {
+        let asked = Instant::now();
+        // Once more if it has changed meanwhile which replica leads.
+        for _ in 0..2 {
+            let Ok(way) = self.routes.soon().await else { return false };
+            let is_sure = tokio::select! {
+                biased;
+                is_sure = way.is_sure_after(asked) => is_sure,
+                () = self.routes.lead_nowhere() => false,
+            };
+            if is_sure {
+                return true;
+            }
+        }
+        false
     }
 
     fn kept_rounds(&self) -> Vec<u64> {
@@ -182,6 +216,7 @@ impl Rounds for Intake {
             }
         };
         tokio::select! {
+            biased;
             () = look => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -199,7 +234,7 @@ impl Rounds for Intake {
     async fn message(&self, upload: Upload) -> Result<(), Unprocessed> {
         self.counters.received(upload.bytes.len());
         // A task of its own: a message that has arrived is processed, even if its sender hangs up.
-        match tokio::spawn(self.clone().process(upload).in_current_span()).await {
+        match spawn(self.clone().process(upload).in_current_span()).await {
             Ok(result) => result,
             Err(error) => {
                 error!(%error, "processing a message panicked; please report this");
@@ -212,7 +247,7 @@ impl Rounds for Intake {
 #[cfg(test)]
 mod tests {
     use pet_core::{
-        coordinator::{Coordinator as Machine, PersistId, Phase, Record},
+        coordinator::{Coordinator as Machine, PersistId, Record},
         crypto::{EncryptKeyPair, RootSeed, Seed, SigningKeyPair, Task, TaskSignatures},
         message::{Frame, SumPayload, Tag},
         round::RoundParameters,

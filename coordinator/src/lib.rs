@@ -23,6 +23,7 @@ mod federation;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
+mod initial;
 mod intake;
 pub mod keys;
 pub mod log;
@@ -30,9 +31,11 @@ pub mod log;
 pub mod member;
 mod metrics;
 pub mod models;
+mod opener;
 mod panics;
 mod private;
-#[cfg(feature = "postgres")]
+mod process;
+#[cfg(feature = "replicas")]
 mod replica;
 pub mod roster;
 mod route;
@@ -41,14 +44,17 @@ pub mod status;
 mod store;
 mod summary;
 mod tls;
+#[cfg(feature = "replicas")]
+pub mod transfer;
 
 pub use admin::AdminError;
 pub use coordinator::{check_roster, Coordinator, Options, RosterError, RunError, StartError};
 pub use driver::DriverError;
 pub use federation::completed_models;
+pub use initial::{import_model, InitialModelError};
 pub use metrics::{Metrics, Rejections};
 pub use private::read_secret;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 pub use replica::{init_shared, open_shared, SharedError, SharedStore};
 pub use store::{
     open_round_store, open_store,

@@ -43,6 +43,8 @@ enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Member(#[from] commands::member::MemberFailure),
+    #[error(transparent)]
+    Model(#[from] commands::ModelFileError),
     #[error("cannot read the seed file (--seed-file): {0}")]
     Seed(io::Error),
     #[error("the seed file (--seed-file) must have 32 bytes")]
@@ -75,12 +77,17 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Rounds(args) => commands::rounds(&args),
         Command::ExportModel(args) => commands::export_model(&args),
+        Command::ImportModel(args) => commands::import_model(&args, std::env::vars_os()),
         Command::Admin(args) => commands::admin(&args),
         Command::Audit(args) => commands::audit(&args),
         Command::Keys(args) => commands::keys(&args),
         Command::Roster(args) => commands::roster(&args),
         Command::Backup(args) => commands::backup(&args),
-        #[cfg(feature = "postgres")]
+        #[cfg(feature = "replicas")]
+        Command::Restore(args) => commands::restore(&args, std::env::vars_os()),
+        #[cfg(feature = "replicas")]
+        Command::Migrate(args) => commands::migrate(&args, std::env::vars_os()),
+        #[cfg(feature = "replicas")]
         Command::Store(args) => commands::store(&args, std::env::vars_os()),
         Command::Completions(args) => commands::completions(&args),
     };
@@ -157,6 +164,9 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
 
     let mut options = Options::default();
     options.log_lines_dropped = dropped;
+    if let Some(path) = &args.initial_model {
+        options.initial_model = Some(commands::read_model(path)?);
+    }
     if let Some(path) = &args.seed_file {
         options.seed = Some(read_seed(path)?);
         warn!("all keys follow from the seed file: this coordinator is for tests only");
@@ -201,7 +211,7 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
 }
 
 /// Has the coordinator share a database with others.
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 fn share(
     options: &mut Options,
     settings: &Settings,
@@ -211,7 +221,7 @@ fn share(
     Ok(())
 }
 
-#[cfg(not(feature = "postgres"))]
+#[cfg(not(feature = "replicas"))]
 fn share(_: &mut Options, _: &Settings, _: Option<&[u8]>) -> Result<(), StartError> {
     Err(StartError::NothingShared)
 }

@@ -63,6 +63,16 @@ pub(crate) fn new_file() -> OpenOptions {
     options
 }
 
+/// Makes a file for nobody but us, in the place of whatever has that name: nothing is written through a link that lies there.
+#[cfg(feature = "replicas")]
+pub(crate) fn anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    new_file().create_new(true).open(path)
+}
+
 /// Collects what is too open, to say at once how all of it is mended.
 #[derive(Debug)]
 pub(crate) struct Audit {

@@ -65,6 +65,7 @@ impl Models for Seven {
             models: 3,
             rationals: vec![9; 5].into(),
             weights: Some(std::sync::Arc::new(Model::F32(weights))),
+            optimizer: None,
         }))
     }
 }

@@ -88,6 +88,7 @@ impl Models for Kept {
             models: 3,
             rationals: bytes::Bytes::from_owner(old_form),
             weights: Some(Arc::new(Model::F32(vec![round_id as f32; WEIGHTS]))),
+            optimizer: None,
         }))
     }
 }

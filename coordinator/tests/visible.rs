@@ -63,7 +63,8 @@ async fn until(coordinator: &Coordinator, condition: impl Fn(&Status) -> bool) -
     looked.await.expect("it never came")
 }
 
-/// Brings about a round whose models consist of `weight`, and waits until the messages are sent.
+/// Brings about a round whose models consist of `weight`, and waits until it is over and the next one has begun: whoever came
+/// before would be chosen for a round that is past, and never take part.
 async fn round(coordinator: &Coordinator, weight: f32) {
     let response = get(coordinator, "/params").await.bytes().await.unwrap();
     let parameters = RoundParameters::from_bytes(&response).unwrap();
@@ -101,6 +102,12 @@ async fn round(coordinator: &Coordinator, weight: f32) {
         }
     }
     timeout(DEADLINE, participants.join_all()).await.unwrap();
+    let next = async {
+        while get(coordinator, "/params").await.bytes().await.unwrap() == response {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, next).await.expect("no other round began");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,6 +149,7 @@
 
 pub mod coordinator;
 pub mod crypto;
+mod holding;
 pub mod job;
 pub mod message;
 pub mod participant;

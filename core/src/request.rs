@@ -2,6 +2,7 @@
 
 mod patience;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use thiserror::Error;
 
-use crate::crypto::PublicSigningKey;
+use crate::crypto::{Digest, PublicSigningKey};
 use crate::model::{array, DataType};
 use crate::problem::Problem;
 use crate::v2;
@@ -198,6 +199,12 @@ pub enum Call {
     Sums,
     /// The mask seeds for one sum participant.
     Seeds(PublicSigningKey),
+    /// The sum dictionary of the round whose parameters have this [tag](crate::round::RoundParameters::tag). Whoever answers
+    /// may be a replica that is behind, or ahead: it then says 412. A coordinator that does not know of this answers as to
+    /// [`Call::Sums`].
+    SumsOf(Digest),
+    /// The mask seeds for one sum participant, of the round whose parameters have this tag, in the same way.
+    SeedsOf(PublicSigningKey, Digest),
     /// The global model, with weights of this type.
     Model(DataType),
     /// Deliver a sealed message.
@@ -231,6 +238,28 @@ macro_rules! accept_model {
 }
 
 impl Call {
+    /// The header that names the round which a dictionary is asked for of: the tag of its parameters, in hex. It is a header of
+    /// its own, as things on the way judge an `If-Match` by an entity tag that coordinators of old do not give.
+    pub const ROUND: &'static str = "pet-round";
+
+    /// The round that this call is for, by the tag of its parameters, if it names one.
+    pub fn round(&self) -> Option<&Digest> {
+        match self {
+            Self::SumsOf(round) | Self::SeedsOf(_, round) => Some(round),
+            _ => None,
+        }
+    }
+
+    /// This call for that round, where calls name one.
+    #[must_use]
+    pub fn of_round(self, round: Digest) -> Self {
+        match self {
+            Self::Sums => Self::SumsOf(round),
+            Self::Seeds(pk) => Self::SeedsOf(pk, round),
+            call => call,
+        }
+    }
+
     /// The HTTP method.
     pub fn method(&self) -> &'static str {
         match self {
@@ -244,8 +273,8 @@ impl Call {
     pub fn path_and_query(&self) -> String {
         match self {
             Self::Params => "/params".into(),
-            Self::Sums => "/sums".into(),
-            Self::Seeds(pk) => {
+            Self::Sums | Self::SumsOf(_) => "/sums".into(),
+            Self::Seeds(pk) | Self::SeedsOf(pk, _) => {
                 let pk = base64::engine::general_purpose::STANDARD.encode(pk.as_bytes());
                 let pk = pk.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
                 format!("/seeds?pk={pk}")
@@ -258,9 +287,9 @@ impl Call {
 
     /// The headers to send, beside those that any client sends. Whoever sends a message is told why it is
     /// rejected only if it asks for that, and the global model comes in its short form only to those that
-    /// accept it; coordinators that do not know of either take no notice.
-    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
-        match self {
+    /// accept it; who asks for a dictionary says of which round. Coordinators that do not know of this take no notice.
+    pub fn headers(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+        let fixed: &'static [(&'static str, &'static str)] = match self {
             Self::Message(_) => {
                 &[("content-type", "application/octet-stream"), ("accept", Problem::MEDIA_TYPE)]
             }
@@ -272,7 +301,9 @@ impl Call {
             },
             Self::V2(call) => call.headers(),
             _ => &[],
-        }
+        };
+        let round = self.round().map(|round| (Self::ROUND, Cow::Owned(round.to_string())));
+        fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(*value))).chain(round).collect()
     }
 
     /// The body to send; empty for all that only ask.
@@ -327,7 +358,9 @@ impl RequestLimits {
     pub fn max_body_of(&self, call: &Call) -> u64 {
         match call {
             Call::Params | Call::Message(_) => self.max_body.min(1 << 16),
-            Call::Sums | Call::Seeds(_) | Call::Model(_) => self.max_body,
+            Call::Sums | Call::SumsOf(_) | Call::Seeds(_) | Call::SeedsOf(..) | Call::Model(_) => {
+                self.max_body
+            }
             Call::V2(call) => {
                 call.max_answer().map_or(self.max_body, |most| self.max_body.min(most))
             }
@@ -459,7 +492,8 @@ mod tests {
             assert_eq!(ModelForm::of_content_type(value), form, "{value}");
         }
         for data_type in [DataType::F32, DataType::F64, DataType::I32, DataType::I64] {
-            let [("accept", accept)] = Call::Model(data_type).headers() else { panic!() };
+            let headers = Call::Model(data_type).headers();
+            let [("accept", accept)] = &headers[..] else { panic!() };
             let (first, other) = accept.split_once(", ").unwrap();
             assert_eq!(ModelForm::of_content_type(first), array(data_type));
             assert_eq!(other, "application/octet-stream;q=0.5");
@@ -554,6 +588,19 @@ mod tests {
         for other in ["", " ", "-1", "+1", "1.5", "1 2", "soon", "Fri, 31 Dec 1999 23:59:59 GMT"] {
             assert_eq!(retry_after(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn who_asks_for_a_dictionary_may_say_of_which_round() {
+        let (pk, round) = (PublicSigningKey::new([1; 32]), Digest::new([0xa5; 32]));
+        for call in [Call::Sums, Call::Seeds(pk)] {
+            let named = call.clone().of_round(round);
+            assert_eq!((call.round(), named.round()), (None, Some(&round)));
+            assert_eq!(named.path_and_query(), call.path_and_query());
+            assert!(call.headers().is_empty());
+            assert_eq!(named.headers(), [("pet-round", "a5".repeat(32).into())]);
+        }
+        assert_eq!(Call::Params.of_round(round), Call::Params);
     }
 
     #[test]

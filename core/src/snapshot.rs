@@ -86,10 +86,15 @@ impl<T: Serialize> Envelope<T> {
         let size = bincode::serialized_size(state).unwrap_or(0);
         // Reserved in one go: growing would leave copies of the secrets behind.
         let mut bytes = Vec::with_capacity(6 + usize::try_from(size).unwrap_or(0));
-        bytes.extend_from_slice(&self.magic);
-        bytes.extend_from_slice(&self.writes.to_le_bytes());
+        self.begin(&mut bytes);
         bincode::serialize_into(&mut bytes, state).expect("plain fields serialize into memory");
         Zeroizing::new(bytes)
+    }
+
+    /// Writes how it begins: in [`Envelope::write`] the state comes behind that.
+    pub(crate) fn begin(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.magic);
+        bytes.extend_from_slice(&self.writes.to_le_bytes());
     }
 
     pub(crate) fn seal(&self, state: &T, key: &SnapshotKey) -> Vec<u8> {

@@ -1,6 +1,9 @@
 //! Replays the committed corpora, and many small changes of each file in them.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pet_fuzz::TARGETS;
 
 /// How many changes of each file are tried: fewer where a run takes milliseconds.
 fn mutations(name: &str) -> u64 {
@@ -14,22 +17,34 @@ fn mutations(name: &str) -> u64 {
 
 #[test]
 fn corpora() {
-    for (name, target) in pet_fuzz::TARGETS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-        let mut files: Vec<_> = std::fs::read_dir(&folder)
-            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        files.sort();
-        assert!(!files.is_empty(), "{} is empty", folder.display());
-        for file in files {
-            let bytes = std::fs::read(&file).unwrap();
-            target(&bytes);
-            for seed in 0..mutations(name) {
-                let mutated = mutate(&bytes, seed);
-                let result = std::panic::catch_unwind(|| target(&mutated));
-                assert!(result.is_ok(), "{name}: {}, mutation {seed}", file.display());
-            }
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((name, target)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    replay(name, *target);
+                }
+            });
+        }
+    });
+}
+
+fn replay(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        target(&bytes);
+        for seed in 0..mutations(name) {
+            let mutated = mutate(&bytes, seed);
+            let result = std::panic::catch_unwind(|| target(&mutated));
+            assert!(result.is_ok(), "{name}: {}, mutation {seed}", file.display());
         }
     }
 }

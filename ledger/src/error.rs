@@ -48,6 +48,14 @@ pub enum LedgerError {
         /// Which rights it takes.
         rights: &'static str,
     },
+    /// The clocks are too far apart for the engine to believe us.
+    #[error("{engine} refuses what is asked because of the time: {why}. Set the clocks of both machines (NTP)")]
+    Clock {
+        /// Which engine.
+        engine: &'static str,
+        /// How far apart the clocks are, and what it said.
+        why: String,
+    },
     /// The engine is set up in a way that may lose what was acknowledged.
     #[error("{engine} is not safe as it is set up: {why}. {remedy}")]
     Unsafe {

@@ -3,8 +3,17 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(test)]
+mod explore;
+pub mod hints;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+#[cfg(feature = "testing")]
+pub mod server;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(feature = "testing")]
+pub mod trial;
 
 mod error;
 mod names;
@@ -38,7 +47,8 @@ pub const SCHEMA: u32 = 1;
 /// An error that leaves open whether a write was done is [`LedgerError::Unknown`]; each call says what to do then.
 pub trait Ledger: Send + Sync + Debug {
     /// Takes the lease if it is free or has run out, renews it if `ask.replica` holds it, or else tells who does. To be
-    /// called again after [`LedgerError::Unknown`]: who holds it already renews it.
+    /// called again after [`LedgerError::Unknown`]: who holds it already renews it. A renewal ([`Ask::renews`]) of an epoch
+    /// that is over, while nobody holds the lease, is [`LedgerError::Fenced`].
     ///
     /// Time is the engine's alone. Who holds a lease has to stop by its own clock before `ttl` has passed since it *asked*;
     /// should it fail to, then its epoch is an old one, and its appends are refused.

@@ -124,7 +124,11 @@ mod tests {
 
     async fn lead(ledger: &MemoryLedger, number: u8) -> Epoch {
         let (replica, name) = (ReplicaId([number; 16]), String::new());
-        match ledger.lease(Ask { replica, name, ttl: TTL, elapsed: None }).await.unwrap() {
+        match ledger
+            .lease(Ask { replica, name, ttl: TTL, elapsed: None, renews: None })
+            .await
+            .unwrap()
+        {
             Lease::Held { epoch, .. } => epoch,
             other => panic!("{other:?}"),
         }

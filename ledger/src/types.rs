@@ -65,6 +65,9 @@ pub struct Ask {
     pub ttl: Duration,
     /// How long the phase has been going on, if that is known. It is stored only if the replica holds the lease.
     pub elapsed: Option<Elapsed>,
+    /// If given, the lease is renewed only if the replica holds it in this epoch, and never taken: a call that arrives late
+    /// changes nothing once the lease was given up.
+    pub renews: Option<Epoch>,
 }
 
 /// How long a phase has been going on.

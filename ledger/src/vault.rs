@@ -113,6 +113,9 @@ impl Vault {
     /// How many bytes longer sealed bytes are.
     pub const OVERHEAD: usize = SealingKey::OVERHEAD;
 
+    /// How many of these come first.
+    pub const HEADROOM: usize = SealingKey::HEADROOM;
+
     /// The vault of a ledger. A ledger that is new begins with these random bytes; another one has its own.
     ///
     /// Makes the key of the secret, which takes a tenth of a second of a processor.
@@ -202,9 +205,22 @@ impl Vault {
             .expect("there is memory for that")
     }
 
+    /// The number of the ledger that it was made for, which is random: it tells it from all others, also of that name.
+    pub fn number(&self) -> [u8; 16] {
+        self.bound[..16].try_into().expect("it begins with the number")
+    }
+
     /// Seals bytes for a place. Equal bytes for one place give equal sealed bytes.
     pub fn close(&self, place: Place<'_>, bytes: &[u8]) -> Bytes {
         self.seal_place(&place.to_bytes(), bytes).into()
+    }
+
+    /// The same for what lies behind the first [`HEADROOM`](Self::HEADROOM) bytes of a buffer, where it lies.
+    ///
+    /// # Panics
+    /// If the buffer is shorter than that.
+    pub fn close_behind(&self, place: Place<'_>, buffer: Vec<u8>) -> Bytes {
+        self.key.seal_behind(&[&self.bound, &place.to_bytes()[..]].concat(), buffer, 0).into()
     }
 
     /// Opens what was sealed for a place.
@@ -333,6 +349,8 @@ mod tests {
         for (i, made) in places.into_iter().enumerate() {
             let sealed = vault.close(made, b"content");
             assert_eq!(sealed.len(), 7 + Vault::OVERHEAD);
+            let buffer = [&[0; Vault::HEADROOM][..], b"content"].concat();
+            assert_eq!(vault.close_behind(made, buffer), sealed);
             for (j, asked) in places.into_iter().enumerate() {
                 assert_eq!(vault.open_at(asked, &sealed).is_ok(), i == j, "{made:?} {asked:?}");
             }

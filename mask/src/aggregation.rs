@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::MaskConfigPair;
@@ -416,14 +417,15 @@ const BLOCK: usize = 8192;
 impl Serialize for Aggregation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.sum.to_bytes().map_err(serde::ser::Error::custom)?;
-        (self.nb_models, bytes).serialize(serializer)
+        // As bytes, not as a list of numbers: the form is the same, the time is not.
+        (self.nb_models, Bytes::from(bytes)).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Aggregation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
-        let (nb_models, bytes) = <(u64, Vec<u8>)>::deserialize(deserializer)?;
+        let (nb_models, bytes) = <(u64, Bytes)>::deserialize(deserializer)?;
         let sum = MaskObject::from_bytes(&bytes).map_err(D::Error::custom)?;
         if nb_models > sum.config.max_nb_models() {
             return Err(D::Error::custom("more models than the configs allow"));

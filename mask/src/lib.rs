@@ -22,6 +22,7 @@ pub mod noise;
 mod object;
 mod pack;
 mod seed;
+pub mod sha512;
 mod simd;
 mod sum;
 pub mod tree;

@@ -29,7 +29,7 @@ use super::aggregation::{Aggregation, UnmaskError};
 use super::group::{with_elements, Group, Numbers};
 use super::object::{MaskObjectError, MaskObjectPart, MaskObjectView};
 use crate::model::ratio::write_count;
-use crate::model::weight::with_weights;
+use crate::model::weight::{with_weights, FromRatio};
 use crate::model::{Model, OutOfRange};
 use crate::simd::{Kernel, Level};
 
@@ -186,6 +186,21 @@ impl Unmasker {
     /// The progress: weights done, and weights in all.
     pub fn progress(&self) -> (usize, usize) {
         (self.output.done, self.output.range.end)
+    }
+
+    /// Whether threads that share the work are done sooner than one. Where the arithmetic is quick (numbers of one
+    /// machine word to 32-bit weights, or written in the old form) they are not: memory takes the time, and what parts have made is
+    /// moved once more.
+    pub fn gains_from_threads(&self) -> bool {
+        fn is_quick<E: Number, W: FromRatio>(_: &Numbers<E>, _: &[W], ratios: bool) -> bool {
+            E::WORDS == 1 && (W::FROM_DOUBLE || ratios)
+        }
+        let Ok(model) = &self.output.model else { return false };
+        !with_elements!(&self.source.aggregation.object().vector, sums => {
+            with_weights!(model, weights => {
+                is_quick(sums, weights, self.source.ratios.is_some())
+            })
+        })
     }
 
     /// Splits off the next weights, as up to `parts` pieces of work for any threads; none once nothing is left.
@@ -603,6 +618,24 @@ mod tests {
 
     fn config(bytes: [u8; 4]) -> MaskConfigPair {
         MaskConfig::from_bytes(bytes).unwrap().into()
+    }
+
+    #[test]
+    fn quick_work_is_for_one_thread() {
+        let gains = |name: &str, both: bool| {
+            let config: MaskConfigPair = name.parse::<MaskConfig>().unwrap().into();
+            let (sum, mask) = round(config, &[(Scalar::one(), Model::F32(vec![0.5; 3]))]);
+            let unmasker = match both {
+                true => Unmasker::new(sum, mask),
+                false => Unmasker::model_only(sum, mask),
+            };
+            unmasker.unwrap().gains_from_threads()
+        };
+        for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3"] {
+            assert_eq!([gains(name, false), gains(name, true)], [false, false], "{name}");
+        }
+        let wide = "Prime/F32/Bmax/M3";
+        assert_eq!([gains(wide, false), gains(wide, true)], [true, true]);
     }
 
     /// A scalar of 1/3 is rounded down, and the average of the largest float comes out above it.

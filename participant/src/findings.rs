@@ -37,7 +37,14 @@ impl Findings {
         let mut index = 0;
         model.blocks(config.vect.data_type(), 0..model.len(), |weights| {
             let count = match weights {
-                Weights::F32(weights) => sizes.count(weights.iter().map(|&w| w.into()), factor),
+                // Most are within the bound, which the largest of them tells in a tenth of the time.
+                Weights::F32(weights) => match largest(weights) {
+                    Some(largest) if largest * factor <= bound => {
+                        sizes.largest = sizes.largest.max(largest);
+                        weights.len()
+                    }
+                    _ => sizes.count(weights.iter().map(|&w| w.into()), factor),
+                },
                 Weights::F64(weights) => sizes.count(weights.iter().copied(), factor),
                 Weights::I32(weights) => sizes.count(weights.iter().map(|&w| w.into()), factor),
                 Weights::I64(weights) => sizes.count(weights.iter().map(|&w| w as f64), factor),
@@ -69,6 +76,14 @@ impl Findings {
             }),
         })
     }
+}
+
+/// The largest absolute value; nothing if one of them is not finite.
+fn largest(weights: &[f32]) -> Option<f64> {
+    // Without their signs, floats are in the order of their bits, as signed numbers: a maximum that the compiler vectorizes.
+    let bits = weights.iter().map(|weight| (weight.to_bits() & i32::MAX as u32) as i32).max();
+    let largest = f32::from_bits(bits.unwrap_or(0) as u32);
+    largest.is_finite().then_some(f64::from(largest))
 }
 
 /// How large weights are.

@@ -71,6 +71,11 @@ impl ModelCheck {
         self.shape.map(Shape::data_type)
     }
 
+    /// How many weights the current round's models have; `None` before the first contact with the coordinator.
+    pub fn length(&self) -> Option<u64> {
+        self.shape.map(|shape| shape.length)
+    }
+
     /// Checks each weight, once: takes time in proportion to the model's length, on any thread, and holds no
     /// lock. The length itself is looked at when the model is set.
     ///

@@ -225,7 +225,7 @@ mod tests {
                     Polled::Output(Output::Request { id, call }) => {
                         let response = match call {
                             Call::Params => Response::ok(parameters.to_bytes()),
-                            Call::Sums => Response::ok(vec![0; 8]),
+                            Call::SumsOf(_) => Response::ok(vec![0; 8]),
                             _ => Response::ok(""),
                         };
                         machine.handle_input(now, Input::Response { id, response }).unwrap();

@@ -126,6 +126,10 @@ pub fn advice(reason: &str) -> &'static str {
             "Sum participants disagree about the masks: one of them is broken, or hostile. The coordinator's \
              operator has to find out which"
         }
+        "optimizer" => {
+            "The coordinator's optimizer cannot make a step: its learning rate is too large, or updates are packed otherwise \
+             than it is told (pet.optimizer). The coordinator's operator has to look into it"
+        }
         "skipped" => "The coordinator's operator has ended it",
         _ => "Ask the coordinator's operator: its status page tells more",
     }
@@ -209,6 +213,7 @@ mod tests {
             "lone_vote",
             "tied_masks",
             "no_quorum",
+            "optimizer",
             "skipped",
         ] {
             assert_ne!(advice(reason), otherwise, "{reason}");

@@ -1,5 +1,7 @@
 //! What the server's errors mean.
 
+use std::time::Duration;
+
 use pet_ledger::LedgerError;
 use tokio_postgres::{error::SqlState, Error};
 
@@ -23,6 +25,21 @@ pub(crate) fn lost(does: Does, why: String) -> LedgerError {
     }
 }
 
+/// Why a call was not done.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// For what the server, or the connection, says.
+    By(Error),
+    /// Nothing came for so long.
+    Late(Duration),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::By(error)
+    }
+}
+
 /// What an error of a call means.
 pub(crate) fn of_call(does: Does, federation: &str, error: &Error) -> LedgerError {
     let Some(db) = error.as_db_error() else {
@@ -30,12 +47,17 @@ pub(crate) fn of_call(does: Does, federation: &str, error: &Error) -> LedgerErro
         return lost(does, with_sources(error));
     };
     let code = db.code();
-    let why = format!("{} ({})", db.message(), code.code());
+    of_code_in_call(does, federation, code, format!("{} ({})", db.message(), code.code()))
+}
+
+fn of_code_in_call(does: Does, federation: &str, code: &SqlState, why: String) -> LedgerError {
     match code {
         // The server ends while something is under way, perhaps in the very moment that it was done.
         &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
             lost(does, why)
         }
+        // Whoever stands between (PgBouncer: 08P01) has lost the server, perhaps in that moment, too.
+        code if code.code().starts_with("08") => lost(does, why),
         &SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME => {
             LedgerError::NotInitialized { engine: ENGINE, federation: federation.into() }
         }
@@ -73,6 +95,10 @@ fn of_code(code: &SqlState, why: String) -> LedgerError {
         &SqlState::IO_ERROR | &SqlState::SYSTEM_ERROR => {
             LedgerError::NoRoom { engine: ENGINE, why }
         }
+        // No time mends that.
+        &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => {
+            LedgerError::Damaged { what: format!("what {ENGINE} stores ({why})") }
+        }
         &SqlState::READ_ONLY_SQL_TRANSACTION => LedgerError::ReadOnly { engine: ENGINE, why },
         &SqlState::INSUFFICIENT_PRIVILEGE => {
             LedgerError::Denied { engine: ENGINE, why, rights: RIGHTS }
@@ -93,5 +119,38 @@ fn of_code(code: &SqlState, why: String) -> LedgerError {
             LedgerError::Unreachable { engine: ENGINE, why }
         }
         _ => LedgerError::Engine { engine: ENGINE, why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_call(does: Does, code: &str) -> LedgerError {
+        of_code_in_call(does, "default", &SqlState::from_code(code), format!("a reason ({code})"))
+    }
+
+    /// The connection may have been lost in the very moment that a write was done.
+    #[test]
+    fn of_a_write_whose_connection_is_lost_nobody_knows_whether_it_was_done() {
+        for code in ["08000", "08003", "08006", "08007", "08P01", "57P01", "57P02"] {
+            let (write, read) = (in_call(Does::Write, code), in_call(Does::Read, code));
+            assert!(write.is_unknown() && write.is_passing(), "{code}: {write}");
+            assert!(matches!(read, LedgerError::Unreachable { .. }), "{code}: {read}");
+        }
+        // Where there was no connection yet nothing was done.
+        let connecting = of_code(&SqlState::from_code("08006"), "a reason".into());
+        assert!(matches!(connecting, LedgerError::Unreachable { .. }));
+    }
+
+    /// Trying again does not mend it: whoever waited for that would wait for ever.
+    #[test]
+    fn damage_is_named_and_does_not_pass() {
+        for code in ["XX001", "XX002"] {
+            let error = in_call(Does::Write, code);
+            assert!(matches!(error, LedgerError::Damaged { .. }) && !error.is_passing(), "{error}");
+            assert!(error.to_string().contains(code), "{error}");
+        }
+        assert!(in_call(Does::Write, "XX000").is_passing());
     }
 }

@@ -1,107 +1,41 @@
 //! Hints that something has changed: `LISTEN` on a connection of its own.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
-    time::Duration,
-};
+use std::future::poll_fn;
 
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use pet_ledger::{
+    hints::{Ear, Hint, Hints},
+    Epoch, LetterId, Position, ReplicaId,
+};
 use tokio_postgres::{AsyncMessage, Config};
 
 use crate::tls::Tls;
 
-/// How long it takes until a lost connection is made again.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How much more seldom it is looked where hints are heard.
-const SELDOM: u32 = 10;
-/// For how long hints are not relied on after one was missed.
-const DISTRUST: Duration = Duration::from_secs(30);
-
-/// Hears hints until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Hints {
-    heard: watch::Receiver<u64>,
-    listens: Arc<AtomicBool>,
-    /// Until when hints are not relied on.
-    missed: std::sync::Mutex<Option<Instant>>,
-    task: JoinHandle<()>,
-}
-
-impl Hints {
-    /// Begins to listen, and goes on until this is dropped.
-    pub fn new(config: Config, tls: Tls, channel: String) -> Self {
-        let (bell, heard) = watch::channel(0);
-        let listens = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn({
-            let listens = listens.clone();
-            async move {
-                loop {
-                    // Why it fails others say as well: all that is lost is some speed.
-                    let ended = listen(&config, &tls, &channel, &bell, &listens).await;
-                    listens.store(false, Ordering::Relaxed);
-                    if let Err(error) = ended {
-                        tracing::debug!("no hints from PostgreSQL: {error}");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        });
-        Self { heard, listens, missed: std::sync::Mutex::default(), task }
-    }
-
-    /// What tells that something was heard.
-    pub fn heard(&self) -> watch::Receiver<u64> {
-        self.heard.clone()
-    }
-
-    /// How long to wait for a hint before looking anyway.
-    pub fn patience(&self, poll: Duration) -> Duration {
-        let missed = *self.missed.lock().expect("nobody panics while it is locked");
-        let trusted = missed.is_none_or(|until| Instant::now() >= until);
-        let hears = self.listens.load(Ordering::Relaxed) && trusted;
-        if hears {
-            poll * SELDOM
-        } else {
-            poll
-        }
-    }
-
-    /// Something has changed that no hint told of, as behind PgBouncer.
-    pub fn missed(&self) {
-        let until = Instant::now() + DISTRUST;
-        *self.missed.lock().expect("nobody panics while it is locked") = Some(until);
-    }
-}
-
-impl Drop for Hints {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Hears hints until this is dropped.
+pub(crate) fn hear(config: Config, tls: Tls, channel: String) -> Hints {
+    Hints::new("PostgreSQL", move |ear| {
+        let (config, tls, channel) = (config.clone(), tls.clone(), channel.clone());
+        async move { listen(&config, tls, &channel, &ear).await }
+    })
 }
 
 /// Listens until the connection ends.
 async fn listen(
     config: &Config,
-    tls: &Tls,
+    tls: Tls,
     channel: &str,
-    bell: &watch::Sender<u64>,
-    listens: &AtomicBool,
+    ear: &Ear,
 ) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(tls.clone()).await?;
+    let (client, mut connection) = config.connect(tls).await?;
     let listening = async {
         client.batch_execute(&format!("LISTEN {channel}")).await?;
-        listens.store(true, Ordering::Relaxed);
+        ear.listens();
         // (With no client the connection would end.)
         std::future::pending::<Result<(), tokio_postgres::Error>>().await
     };
     let hearing = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(_) = message? {
-                bell.send_modify(|number| *number = number.wrapping_add(1));
+            if let AsyncMessage::Notification(said) = message? {
+                ear.heard(read(said.payload()).unwrap_or(Hint::Anything));
             }
         }
         Ok(())
@@ -109,5 +43,41 @@ async fn listen(
     tokio::select! {
         ended = listening => ended,
         ended = hearing => ended,
+    }
+}
+
+/// What a hint is about, as the statements write it; nothing if it does not say (an older release), or in a way that is not known.
+fn read(said: &str) -> Option<Hint> {
+    let mut words = said.split(' ');
+    let (what, first, second) = (words.next()?, words.next()?, words.next());
+    if words.next().is_some() {
+        return None;
+    }
+    let number = |word: &str| word.parse::<u64>().ok();
+    Some(match (what, second) {
+        ("log", Some(second)) => Hint::Log(Epoch(number(first)?), Position(number(second)?)),
+        ("letters", None) => Hint::Letters(LetterId(number(first)?)),
+        ("answers", None) => {
+            let id = u128::from_str_radix(first, 16).ok().filter(|_| first.len() == 32)?;
+            Hint::Answers(ReplicaId(id.to_be_bytes()))
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_read_and_what_is_none_may_be_about_anything() {
+        assert_eq!(read("log 3 70"), Some(Hint::Log(Epoch(3), Position(70))));
+        assert_eq!(read("letters 12"), Some(Hint::Letters(LetterId(12))));
+        let to = read("answers 000102030405060708090a0b0c0d0eff");
+        let id = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
+        assert_eq!(to, Some(Hint::Answers(ReplicaId(id))));
+        for other in ["", "log 3", "letters", "letters x", "answers 01", "news 1", "log 1 2 3"] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 }

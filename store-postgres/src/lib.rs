@@ -12,6 +12,7 @@ mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;
+mod vacuum;
 
 pub use ledger::PostgresLedger;
 pub use parts::PostgresParts;

@@ -5,10 +5,11 @@ use std::{pin::pin, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures_util::{future::try_join_all, TryStreamExt};
 use pet_ledger::{LedgerError, Limits, PartName, Parts, Pending, StoredPart};
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use crate::{
-    error::Does,
+    error::{Does, Failed},
     server::{Lane, Server},
     ENGINE,
 };
@@ -113,18 +114,20 @@ impl PostgresParts {
     async fn get_part(&self, name: &PartName) -> Result<Option<Bytes>, LedgerError> {
         let (read, text) = (self.server.of_schema(READ), name.as_str());
         let deadline = self.server.deadline(Limits::ALL.part);
-        // How long it may take is known once its length is.
+        // How long all of it may take is known once its length is; a server that has gone silent is not waited for so long.
+        let silence = self.server.deadline(SLICE);
         let read = self.server.call(Lane::Long, Does::Read, deadline, async |client| {
-            let rows = client
-                .query_typed_raw(
-                    &read,
-                    [(&text as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT)],
-                )
-                .await?;
+            let query = client.query_typed_raw(
+                &read,
+                [(&text as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT)],
+            );
+            let rows = timeout(silence, query).await.map_err(|_| Failed::Late(silence))??;
             let mut rows = pin!(rows);
             let mut found = None;
             let mut bytes = BytesMut::new();
-            while let Some(row) = rows.try_next().await? {
+            while let Some(row) =
+                timeout(silence, rows.try_next()).await.map_err(|_| Failed::Late(silence))??
+            {
                 if found.is_none() {
                     let length = usize::try_from(row.get::<_, i64>(0)).unwrap_or(0);
                     bytes.reserve(length.min(Limits::ALL.part));
@@ -172,7 +175,9 @@ impl Parts for PostgresParts {
         Box::pin(async move {
             let names: Vec<_> = names.iter().map(PartName::as_str).collect();
             let values = [(&names as _, Type::TEXT_ARRAY)];
-            self.server.run(Lane::Long, Does::Write, REMOVE, &values).await.map(drop)
+            self.server.run(Lane::Long, Does::Write, REMOVE, &values).await?;
+            self.server.parts.removed(&self.server);
+            Ok(())
         })
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn initialize(server: &Server) -> Result<(), LedgerError> {
     let all = format!("{begin}; {lock}; SET LOCAL client_min_messages = warning; {tables} COMMIT");
     server
         .call(Lane::Long, Does::Write, server.deadline(0), async |client| {
-            client.batch_execute(&all).await
+            Ok(client.batch_execute(&all).await?)
         })
         .await?;
     check(server).await

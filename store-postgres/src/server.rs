@@ -1,19 +1,20 @@
 //! Connections to the server, and calls with deadlines on them.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
 use pet_ledger::LedgerError;
 use tokio::time::timeout;
 use tokio_postgres::{
     types::{ToSql, Type},
-    Error, Row,
+    Row,
 };
 
 use crate::{
-    error::{lost, of_call, of_connecting, Does},
+    error::{lost, of_call, of_connecting, Does, Failed},
     settings::PostgresSettings,
     tls::Tls,
+    vacuum::Vacuum,
     ENGINE,
 };
 
@@ -29,6 +30,10 @@ pub(crate) struct Server {
     federation: String,
     /// The schema's name, which is safe to stand in a statement.
     pub schema: String,
+    /// Tidies up after what is removed of the log.
+    pub log: Vacuum,
+    /// The same for parts.
+    pub parts: Vacuum,
 }
 
 /// Which connections a call takes.
@@ -53,12 +58,15 @@ impl Server {
                 why: error.to_string(),
             })
         };
+        let alone = Arc::default();
         Ok(Self {
             quick: pool((settings.connections / 4).max(1))?,
             long: pool((settings.connections - settings.connections / 4).max(1))?,
             timeout: settings.timeout,
             federation: settings.federation.clone(),
             schema: settings.schema()?,
+            log: Vacuum::of_log(&alone),
+            parts: Vacuum::of_parts(&alone),
         })
     }
 
@@ -77,7 +85,7 @@ impl Server {
     ) -> Result<Vec<Row>, LedgerError> {
         let statement = self.of_schema(statement);
         self.call(lane, does, self.deadline(0), async |client| {
-            client.query_typed(&statement, values).await
+            Ok(client.query_typed(&statement, values).await?)
         })
         .await
     }
@@ -105,6 +113,14 @@ impl Server {
         .await
     }
 
+    /// Runs a statement that is no transaction, and may take so long.
+    pub async fn chore(&self, deadline: Duration, statement: &str) -> Result<(), LedgerError> {
+        self.call(Lane::Long, Does::Write, deadline, async |client| {
+            Ok(client.batch_execute(statement).await?)
+        })
+        .await
+    }
+
     /// Begins a transaction that the server itself ends if nobody is there any more to do so.
     pub fn begin(&self, deadline: Duration) -> String {
         let millis = deadline.as_millis();
@@ -119,14 +135,14 @@ impl Server {
         statement.replace("$SCHEMA", &self.schema)
     }
 
-    /// Does something on a connection, until a deadline. After any error that is not about the statement alone the
-    /// connection is closed.
+    /// Does something on a connection, until a deadline. After any error, and if this is dropped before it is done, the connection
+    /// is closed.
     pub async fn call<T>(
         &self,
         lane: Lane,
         does: Does,
         deadline: Duration,
-        act: impl AsyncFnOnce(&Object) -> Result<T, Error>,
+        act: impl AsyncFnOnce(&Object) -> Result<T, Failed>,
     ) -> Result<T, LedgerError> {
         let pool = if lane == Lane::Quick { &self.quick } else { &self.long };
         let client = within(deadline, pool.get()).await.map_err(|late| {
@@ -137,19 +153,39 @@ impl Server {
             PoolError::Backend(error) => of_connecting(&error),
             other => LedgerError::Unreachable { engine: ENGINE, why: other.to_string() },
         })?;
-        match within(deadline, act(&client)).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => {
-                // (After an error in a transaction it would still be open.)
-                drop(Object::take(client));
-                Err(of_call(does, &self.federation, &error))
+        let used = Used(Some(client));
+        let Some(client) = &used.0 else { unreachable!("it was put there") };
+        match within(deadline, act(client)).await {
+            Ok(Ok(done)) => {
+                used.give_back();
+                Ok(done)
             }
-            Err(late) => {
-                // Nothing is cancelled: a cancelled commit that waits for a standby counts as done.
-                drop(Object::take(client));
-                Err(lost(does, format!("no answer in {late:?}")))
-            }
+            Ok(Err(Failed::By(error))) => Err(of_call(does, &self.federation, &error)),
+            Ok(Err(Failed::Late(late))) => Err(lost(does, format!("nothing came for {late:?}"))),
+            // Nothing is cancelled: a cancelled commit that waits for a standby counts as done.
+            Err(late) => Err(lost(does, format!("no answer in {late:?}"))),
         }
+    }
+
+    /// Whether there are connections to spare.
+    pub fn has_spare_connections(&self) -> bool {
+        self.long.status().max_size >= 3
+    }
+}
+
+/// A connection on which something is done. If that does not end well, or whoever waits for it gives up, there may be a transaction
+/// open on it, or an answer on its way that is for nobody: then it is closed, and not used again.
+struct Used(Option<Object>);
+
+impl Used {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
     }
 }
 

@@ -1,18 +1,14 @@
 //! A server of its own for tests. It is `tests/engines/postgres` that starts it.
 
-use std::{path::Path, process::Command, sync::OnceLock};
+use std::path::Path;
 
-use tempfile::TempDir;
+use pet_ledger::server::{in_memory, Server};
 
-/// Starts, stops and kills servers.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/engines/postgres");
+const ENGINE: &str = "postgres";
 
 /// A server in a temporary folder, in memory where there is room, on a free port of this machine. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Postgres {
-    folder: TempDir,
-    url: String,
-}
+pub struct Postgres(Server);
 
 impl Postgres {
     /// A new server; none where PostgreSQL is not installed, which is said once.
@@ -23,12 +19,13 @@ impl Postgres {
         Self::with(&[])
     }
 
-    /// A new server on a disk, as those are that are measured; none where PostgreSQL is not installed, which is said once.
+    /// A new server on a disk and with the server's own defaults for memory and log, as those are that are measured; none where PostgreSQL is not installed, which is said once.
     ///
     /// # Panics
     /// If it is installed, and does not start.
     pub fn on_disk() -> Option<Self> {
-        is_there().then(|| Self::start_in(&std::env::temp_dir(), &[]))
+        let defaults = ["shared_buffers = 128MB", "max_wal_size = 1GB"];
+        Self::within(&std::env::temp_dir(), &defaults)
     }
 
     /// A new server with these lines in its settings.
@@ -36,13 +33,15 @@ impl Postgres {
     /// # Panics
     /// If it is installed, and does not start.
     pub fn with(lines: &[&str]) -> Option<Self> {
-        is_there().then(|| Self::start_in(Path::new(&memory()), lines))
+        Self::within(&in_memory(), lines)
     }
 
-    fn start_in(parent: &Path, lines: &[&str]) -> Self {
-        let folder = folder(parent);
-        let url = run("start", folder.path(), lines);
-        Self { folder, url }
+    /// The same in a folder of yours.
+    ///
+    /// # Panics
+    /// If it is installed, and does not start.
+    pub fn within(parent: &Path, lines: &[&str]) -> Option<Self> {
+        Server::start(ENGINE, parent, lines).map(Self)
     }
 
     /// A standby of this server, which follows it.
@@ -51,20 +50,27 @@ impl Postgres {
     /// If it does not start.
     #[must_use]
     pub fn standby(&self) -> Self {
-        let folder = folder(Path::new(&memory()));
-        let from = self.folder.path().to_str().expect("temporary folders have plain names");
-        let url = run("standby", folder.path(), &[from]);
-        Self { folder, url }
+        self.standby_within(&in_memory())
+    }
+
+    /// The same in a folder of yours.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn standby_within(&self, parent: &Path) -> Self {
+        let from = self.folder().to_str().expect("temporary folders have plain names");
+        Self(Server::make(ENGINE, "standby", parent, &[from]))
     }
 
     /// Where it is: `postgres://...`
     pub fn url(&self) -> &str {
-        &self.url
+        self.0.url()
     }
 
     /// Its folder; `log` in it is what it says.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.0.folder()
     }
 
     /// Kills it.
@@ -72,7 +78,7 @@ impl Postgres {
     /// # Panics
     /// If it does not run.
     pub fn kill(&self) {
-        run("kill", self.folder.path(), &[]);
+        self.0.run("kill");
     }
 
     /// Stops it in an orderly way.
@@ -80,7 +86,7 @@ impl Postgres {
     /// # Panics
     /// If it does not run.
     pub fn stop(&self) {
-        run("stop", self.folder.path(), &[]);
+        self.0.run("stop");
     }
 
     /// Starts it again, at the same address.
@@ -88,19 +94,13 @@ impl Postgres {
     /// # Panics
     /// If it does not start.
     pub fn start_again(&self) {
-        run("start", self.folder.path(), &[]);
+        self.0.run("start");
     }
 
     /// PgBouncer in front of it, which pools by transaction, until the server ends: where it is. None where it is not installed,
     /// which is said.
     pub fn pooler(&self) -> Option<String> {
-        let output = Command::new(SCRIPT).arg("pooler").arg(self.folder.path()).output();
-        let output = output.expect("the script can be run");
-        if !output.status.success() {
-            skipped(&output.stderr);
-            return None;
-        }
-        Some(String::from_utf8_lossy(&output.stdout).trim().into())
+        self.0.try_run("pooler")
     }
 
     /// Makes a standby the primary.
@@ -108,53 +108,6 @@ impl Postgres {
     /// # Panics
     /// If it is none.
     pub fn promote(&self) {
-        run("promote", self.folder.path(), &[]);
+        self.0.run("promote");
     }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        // (It may be gone already.)
-        let _ = Command::new(SCRIPT).arg("kill").arg(self.folder.path()).output();
-    }
-}
-
-/// Whether PostgreSQL is installed.
-fn is_there() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| {
-        let output = Command::new(SCRIPT).arg("where").output().expect("the script can be run");
-        if !output.status.success() {
-            skipped(&output.stderr);
-        }
-        output.status.success()
-    })
-}
-
-#[allow(clippy::print_stderr)]
-fn skipped(why: &[u8]) {
-    eprintln!("SKIPPED: {}", String::from_utf8_lossy(why).trim());
-}
-
-fn folder(parent: &Path) -> TempDir {
-    let folder = tempfile::Builder::new().prefix("pet-postgres-").tempdir_in(parent);
-    folder.expect("there is a temporary folder")
-}
-
-/// Where servers for tests are.
-fn memory() -> String {
-    let output = Command::new(SCRIPT).arg("memory").output().expect("the script can be run");
-    String::from_utf8_lossy(&output.stdout).trim().into()
-}
-
-fn run(command: &str, folder: &Path, rest: &[&str]) -> String {
-    let output = Command::new(SCRIPT)
-        .arg(command)
-        .arg(folder)
-        .args(rest)
-        .output()
-        .expect("the script can be run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "postgres {command}: {said}");
-    String::from_utf8(output.stdout).expect("it prints text").trim().into()
 }

@@ -10,11 +10,7 @@ use std::{
 };
 
 use pet_ledger::LedgerError;
-use pet_network::Environment;
-use rustls::{
-    pki_types::{pem::PemObject, CertificateDer, ServerName},
-    ClientConfig, RootCertStore,
-};
+use rustls::{pki_types::ServerName, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::{client, TlsConnector};
@@ -26,37 +22,7 @@ pub(crate) struct Tls(Arc<ClientConfig>);
 impl Tls {
     /// Trusts the authorities in a file, or those that the environment names, or the web's.
     pub fn new(file: Option<&Path>) -> Result<Self, LedgerError> {
-        let wrong = |why: String| LedgerError::Setting { setting: "postgres.url", why };
-        let pem = match file {
-            Some(path) => {
-                let pem = std::fs::read(path);
-                Some(
-                    pem.map_err(|error| wrong(format!("sslrootcert={}: {error}", path.display())))?,
-                )
-            }
-            None => {
-                let named = Environment::of_process().authorities();
-                named.map_err(|error| wrong(error.to_string()))?.map(|named| named.pem().to_vec())
-            }
-        };
-        let mut roots = RootCertStore::empty();
-        match pem {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(pem) => {
-                let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-                roots.add_parsable_certificates(certificates);
-                if roots.is_empty() {
-                    return Err(wrong("the file with authorities has no certificate in it".into()));
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        pet_ledger::tls::client("postgres.url", file).map(Self)
     }
 }
 

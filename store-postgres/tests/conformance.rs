@@ -5,14 +5,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         Arc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pet_ledger::{
     conformance::{check_ledger, check_parts, Factory},
-    Ledger, Parts, Pending,
+    Ledger, PartName, Parts, Pending,
 };
 use pet_store_postgres::{testing::Postgres, PostgresLedger, PostgresSettings};
+use tokio_postgres::NoTls;
 
 /// A federation after another, in one database.
 struct Federations {
@@ -77,4 +78,44 @@ async fn postgres_conforms_also_behind_a_pooler() {
     let federations = Federations { url: pooler, next: federations.next };
     assert_eq!(check_ledger(&federations).await, []);
     assert_eq!(check_parts(&federations).await, []);
+}
+
+/// The server's own VACUUM, which looks once a minute, is off: the store's own makes the database smaller again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_of_removed_parts_is_used_again_also_behind_a_pooler() {
+    let Some(server) = Postgres::with(&["autovacuum = off"]) else { return };
+    let (client, connection) = tokio_postgres::connect(server.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let urls = [Some(server.url().to_owned()), server.pooler()];
+    for (number, url) in urls.into_iter().enumerate() {
+        let Some(url) = url else { continue };
+        let federation = format!("f{number}");
+        let settings = PostgresSettings::new(&url, &federation);
+        PostgresLedger::initialize(&settings).await.unwrap();
+        let parts = PostgresLedger::connect(&settings).await.unwrap().parts();
+        let size = || async {
+            let size = format!("SELECT pg_total_relation_size('pet_{federation}.slices')");
+            client.query_one(&size, &[]).await.unwrap().get::<_, i64>(0)
+        };
+        let store = async |number: u8| {
+            let name = PartName::new("a", [number; 16]).unwrap();
+            parts.put(name.clone(), vec![number; 1 << 20].into()).await.unwrap();
+            name
+        };
+        let mut names = Vec::new();
+        for number in 0..16 {
+            names.push(store(number).await);
+        }
+        let before = size().await;
+        assert!(before > 16 << 20, "{before}");
+        parts.remove(&names).await.unwrap();
+        // It is not done after each removal.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while size().await > 4 << 20 {
+            assert!(Instant::now() < deadline, "{} of {before} bytes", size().await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let name = store(16).await;
+            parts.remove(&[name]).await.unwrap();
+        }
+    }
 }

@@ -9,8 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use pet_ledger::{
-    append_surely, resolve, verify_chain, Append, Appended, Ask, EntryHash, Epoch, Head, Lease,
-    Ledger, LedgerError, Position, ReplicaId, Resolved,
+    append_surely, resolve,
+    trial::{append_many, check_log, entry, lead, until_it_is_at, wait_a_little},
+    Appended, Ledger, LedgerError, PartName, Parts, Position, Resolved,
 };
 use pet_store_postgres::{testing::Postgres, PostgresLedger, PostgresSettings};
 use tokio_postgres::{Client, NoTls};
@@ -34,59 +35,6 @@ async fn somebody(url: &str) -> Client {
     client
 }
 
-async fn lead(ledger: &PostgresLedger) -> (Epoch, Head) {
-    let (replica, name) = (ReplicaId([1; 16]), "one".into());
-    let ttl = Duration::from_secs(3600);
-    let lease = ledger.lease(Ask { replica, name, ttl, elapsed: None }).await.unwrap();
-    let Lease::Held { epoch, .. } = lease else { panic!("{lease:?}") };
-    (epoch, ledger.head().await.unwrap())
-}
-
-fn entry(epoch: Epoch, head: &Head, text: &str) -> Append {
-    Append {
-        epoch,
-        after: head.position,
-        hash: head.hash,
-        entries: vec![Bytes::copy_from_slice(text.as_bytes())],
-        answers: Vec::new(),
-        elapsed: None,
-    }
-}
-
-async fn wait_a_little() -> bool {
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    true
-}
-
-/// Appends one entry after another, whatever happens, until there are so many.
-async fn append_many(ledger: &PostgresLedger, epoch: Epoch, mut head: Head, until: u64) -> Head {
-    while head.position < Position(until) {
-        let append = entry(epoch, &head, &format!("entry {}", head.position.0 + 1));
-        let appended = append_surely(ledger, append, |_| wait_a_little()).await.unwrap();
-        let Appended::Done(now) = appended else { panic!("{appended:?}") };
-        assert_eq!(now.position, head.position.later(1));
-        head = now;
-    }
-    head
-}
-
-async fn check_log(ledger: &PostgresLedger, head: &Head) {
-    let entries = ledger.read(Position(0), 10_000, 1 << 20).await.unwrap();
-    verify_chain(Position(0), EntryHash::default(), &entries).unwrap();
-    assert_eq!(entries.len() as u64, head.position.0);
-    for (number, entry) in (1..).zip(&entries) {
-        assert_eq!(entry.bytes, format!("entry {number}").as_bytes());
-    }
-}
-
-async fn until_it_is_at(ledger: &PostgresLedger, position: u64) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while ledger.head().await.unwrap().position < Position(position) {
-        assert!(tokio::time::Instant::now() < deadline, "nothing is appended");
-        tokio::task::yield_now().await;
-    }
-}
-
 /// All that can be shown with one server, which is killed in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_of_a_server_are_named_and_pass() {
@@ -98,6 +46,8 @@ async fn faults_of_a_server_are_named_and_pass() {
     a_server_that_may_lose_what_it_acknowledged_is_refused(url, &somebody).await;
     a_full_disk_is_named(url, &somebody).await;
     a_call_has_a_deadline(url, &somebody).await;
+    a_part_is_not_waited_for_in_silence(url, &somebody).await;
+    a_call_that_is_given_up_leaves_nothing_open(url, &somebody).await;
     drop(somebody);
     it_is_killed_while_appending(server).await;
 }
@@ -181,14 +131,65 @@ async fn a_call_has_a_deadline(url: &str, somebody: &Client) {
     assert_eq!(ledger.read(Position(0), 10, 100).await.unwrap().len(), 1);
 }
 
+/// A server that falls silent in the middle of a part is not waited for as long as the largest part may take.
+async fn a_part_is_not_waited_for_in_silence(url: &str, somebody: &Client) {
+    let mut short = settings(url, "silent");
+    PostgresLedger::initialize(&short).await.unwrap();
+    short.timeout = Duration::from_millis(300);
+    let ledger = PostgresLedger::connect(&short).await.unwrap();
+    let (parts, name) = (ledger.parts(), PartName::new("mask", [1; 16]).unwrap());
+    let bytes = Bytes::from(vec![7; 3 << 20]);
+    parts.put(name.clone(), bytes.clone()).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE pet_silent.slices IN ACCESS EXCLUSIVE MODE";
+    somebody.batch_execute(lock).await.unwrap();
+    let got = tokio::time::timeout(Duration::from_secs(20), parts.get(&name)).await;
+    let error = got.expect("it gives up by itself").unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("nothing came"), "{error}");
+    somebody.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(parts.get(&name).await.unwrap(), Some(bytes));
+}
+
+/// Whoever gives a call up leaves no transaction to the next one on the same connection: that would take an append for done which
+/// is rolled back, and commit half of a part.
+async fn a_call_that_is_given_up_leaves_nothing_open(url: &str, somebody: &Client) {
+    let ledger = set_up(url, "given_up").await;
+    let (epoch, mut head) = lead(&ledger).await;
+    let parts = ledger.parts();
+    let bytes = Bytes::from(vec![7; 8 << 20]);
+    let mut given_up = 0;
+    for number in 0..24u8 {
+        let name = PartName::new("mask", [number; 16]).unwrap();
+        // Later and later in the middle of it.
+        let time = Duration::from_millis(2 + 3 * u64::from(number));
+        let put = tokio::time::timeout(time, parts.put(name.clone(), bytes.clone())).await;
+        given_up += u32::from(put.is_err());
+        let append = entry(epoch, &head, "x");
+        let Appended::Done(next) = ledger.append(append).await.unwrap() else {
+            panic!("nobody else appends");
+        };
+        head = next;
+        // Somebody else sees it at once, and all of the part or nothing.
+        let row = somebody.query_one("SELECT max(position) FROM pet_given_up.entries", &[]);
+        assert_eq!(row.await.unwrap().get::<_, i64>(0), i64::from(number) + 1);
+        let slices = "SELECT count(*) FROM pet_given_up.slices WHERE name = $1";
+        let row = somebody.query_one(slices, &[&name.as_str()]).await.unwrap();
+        assert!([0, 8].contains(&row.get::<_, i64>(0)), "{row:?}");
+        parts.put(name.clone(), bytes.clone()).await.unwrap();
+        assert_eq!(parts.get(&name).await.unwrap(), Some(bytes.clone()));
+        parts.remove(&[name]).await.unwrap();
+    }
+    assert!(given_up > 2, "{given_up}");
+}
+
 async fn it_is_killed_while_appending(server: Postgres) {
     let ledger = Arc::new(set_up(server.url(), "killed").await);
-    let (epoch, head) = lead(&ledger).await;
+    let (epoch, head) = lead(&*ledger).await;
     let appending = tokio::spawn({
         let ledger = ledger.clone();
-        async move { append_many(&ledger, epoch, head, 120).await }
+        async move { append_many(&*ledger, epoch, head, 120).await }
     });
-    until_it_is_at(&ledger, 30).await;
+    until_it_is_at(&*ledger, 30).await;
     let server = tokio::task::spawn_blocking(move || {
         server.kill();
         server
@@ -203,7 +204,7 @@ async fn it_is_killed_while_appending(server: Postgres) {
     });
     let _server = server.await.unwrap();
     let head = appending.await.unwrap();
-    check_log(&ledger, &head).await;
+    check_log(&*ledger, &head).await;
 }
 
 /// A standby is refused, one that is not synchronous is named; one that is has all that was acknowledged once it is promoted,
@@ -242,12 +243,12 @@ async fn a_promoted_standby_goes_on() {
     drop(somebody);
 
     let ledger = Arc::new(ledger);
-    let (epoch, head) = lead(&ledger).await;
+    let (epoch, head) = lead(&*ledger).await;
     let appending = tokio::spawn({
         let ledger = ledger.clone();
-        async move { append_many(&ledger, epoch, head, 60).await }
+        async move { append_many(&*ledger, epoch, head, 60).await }
     });
-    until_it_is_at(&ledger, 20).await;
+    until_it_is_at(&*ledger, 20).await;
     let servers = tokio::task::spawn_blocking(move || {
         server.kill();
         standby.promote();
@@ -255,7 +256,7 @@ async fn a_promoted_standby_goes_on() {
     });
     let _servers = servers.await.unwrap();
     let head = appending.await.unwrap();
-    check_log(&ledger, &head).await;
+    check_log(&*ledger, &head).await;
 }
 
 /// The certificate is checked against the authority in the file that the URL names.

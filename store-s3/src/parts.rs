@@ -1,24 +1,18 @@
 //! Parts as objects.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use pet_ledger::{LedgerError, Limits, PartName, Parts, Pending, StoredPart};
-use rusty_s3::{actions::ListObjectsV2, Bucket, Credentials, S3Action};
-use ureq::Agent;
+use rusty_s3::{actions::ListObjectsV2, S3Action};
 
 use crate::{
-    http::{call, client, Answer, Method},
+    http::{no_bucket, Answer, Method},
+    objects::{Objects, SIGNED},
     settings::S3Settings,
     ENGINE,
 };
 
-/// How long a signature is good for.
-const SIGNED: Duration = Duration::from_secs(3600);
 /// How many pages of a list are read.
 const MOST_PAGES: usize = 1000;
 
@@ -27,39 +21,29 @@ const MOST_PAGES: usize = 1000;
 pub struct S3Parts(Arc<Shared>);
 
 struct Shared {
-    agent: Agent,
-    bucket: Bucket,
-    credentials: Credentials,
+    objects: Objects,
     prefix: String,
-    timeout: Duration,
     page: usize,
 }
 
 impl S3Parts {
-    /// Connects, and looks whether the bucket can be listed.
+    /// Connects, and looks whether objects can be listed in the bucket, written, read and removed.
     ///
     /// # Errors
-    /// [`LedgerError::Setting`] if the settings make no sense, or there is no such bucket; [`LedgerError::Denied`] if the keys
-    /// are wrong; [`LedgerError::Unreachable`].
+    /// [`LedgerError::Setting`] if the settings make no sense, there is no such bucket, or it is in another region;
+    /// [`LedgerError::Denied`] if the keys are wrong, or may too little; [`LedgerError::Clock`]; [`LedgerError::Unreachable`].
     pub async fn connect(settings: &S3Settings) -> Result<Self, LedgerError> {
-        let (bucket, credentials) = settings.bucket()?;
-        let (agent, prefix) = (client()?, settings.prefix()?);
-        let (timeout, page) = (settings.timeout, settings.page.clamp(1, 1000));
-        let parts = Self(Arc::new(Shared { agent, bucket, credentials, prefix, timeout, page }));
-        let list = parts.page(None).await?;
-        if !list.found {
-            let why = format!("there is nothing called {:?} at that address", settings.bucket);
-            return Err(LedgerError::Setting { setting: "s3.buckets", why });
+        let (objects, prefix) = (Objects::new(settings)?, settings.prefix()?);
+        let parts = Self(Arc::new(Shared { objects, prefix, page: settings.page.clamp(1, 1000) }));
+        if !parts.page(None).await?.found {
+            return Err(no_bucket());
         }
+        parts.0.objects.probe_and_remove(&parts.0.prefix).await?;
         Ok(parts)
     }
 
     fn key(&self, name: &PartName) -> String {
         format!("{}{name}", self.0.prefix)
-    }
-
-    fn deadline(&self, bytes: usize) -> Duration {
-        self.0.timeout + Duration::from_secs(bytes as u64 >> 20)
     }
 
     async fn ask(
@@ -68,22 +52,13 @@ impl S3Parts {
         name: &PartName,
         bytes: usize,
     ) -> Result<Answer, LedgerError> {
-        let Shared { agent, bucket, credentials, .. } = &*self.0;
-        let (key, who) = (self.key(name), Some(credentials));
-        let asked = method.clone();
-        let sign = || match &asked {
-            Method::Get => bucket.get_object(who, &key).sign(SIGNED),
-            Method::Head => bucket.head_object(who, &key).sign(SIGNED),
-            Method::Delete => bucket.delete_object(who, &key).sign(SIGNED),
-            Method::Put(_) => bucket.put_object(who, &key).sign(SIGNED),
-        };
-        call(agent, method, self.deadline(bytes), sign).await
+        self.0.objects.ask(method, &self.key(name), bytes).await
     }
 
     async fn page(&self, token: Option<&str>) -> Result<Answer, LedgerError> {
-        let Shared { agent, bucket, credentials, prefix, page, .. } = &*self.0;
+        let Shared { objects, prefix, page } = &*self.0;
         let sign = || {
-            let mut list = bucket.list_objects_v2(Some(credentials));
+            let mut list = objects.bucket.list_objects_v2(Some(&objects.credentials));
             list.with_prefix(prefix.as_str());
             list.with_max_keys(*page);
             if let Some(token) = token {
@@ -91,7 +66,7 @@ impl S3Parts {
             }
             list.sign(SIGNED)
         };
-        call(agent, Method::Get, self.deadline(0), sign).await
+        objects.call(Method::Get, objects.deadline(0), sign).await
     }
 
     async fn put_part(&self, name: PartName, bytes: Bytes) -> Result<(), LedgerError> {
@@ -99,23 +74,10 @@ impl S3Parts {
             let (what, number, most) = ("a part's length", bytes.len(), Limits::ALL.part);
             return Err(LedgerError::TooLarge { what, number, most });
         }
-        if self.ask(Method::Head, &name, 0).await?.found {
-            let there = self.ask(Method::Get, &name, bytes.len()).await?;
-            if there.found {
-                return if there.body == bytes {
-                    Ok(())
-                } else {
-                    Err(LedgerError::PartDiffers { name })
-                };
-            }
+        match self.0.objects.put(&self.key(&name), bytes).await? {
+            true => Ok(()),
+            false => Err(LedgerError::PartDiffers { name }),
         }
-        let length = bytes.len();
-        let stored = self.ask(Method::Put(bytes), &name, length).await?;
-        if !stored.found {
-            let why = format!("it does not take the object {}", self.key(&name));
-            return Err(LedgerError::Engine { engine: ENGINE, why });
-        }
-        Ok(())
     }
 
     async fn list_parts(&self) -> Result<Vec<StoredPart>, LedgerError> {
@@ -157,14 +119,7 @@ impl Parts for S3Parts {
     }
 
     fn get<'a>(&'a self, name: &'a PartName) -> Pending<'a, Option<Bytes>> {
-        Box::pin(async move {
-            // (Nobody knows how long it is: so it is noticed at once if there is no storage, and none is waited for.)
-            if !self.ask(Method::Head, name, 0).await?.found {
-                return Ok(None);
-            }
-            let answer = self.ask(Method::Get, name, Limits::ALL.part >> 4).await?;
-            Ok(answer.found.then_some(answer.body))
-        })
+        Box::pin(async move { self.0.objects.get(&self.key(name)).await })
     }
 
     fn list(&self) -> Pending<'_, Vec<StoredPart>> {
@@ -185,7 +140,7 @@ impl Parts for S3Parts {
 impl fmt::Debug for S3Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Parts")
-            .field("bucket", &self.0.bucket.name())
+            .field("bucket", &self.0.objects.bucket.name())
             .field("prefix", &self.0.prefix)
             .finish_non_exhaustive()
     }

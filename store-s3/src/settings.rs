@@ -1,6 +1,6 @@
 //! What to connect to.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use pet_ledger::LedgerError;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
@@ -21,6 +21,9 @@ pub struct S3Settings {
     pub secret_access_key: String,
     /// The federation's name: at most 40 of `a-z`, `0-9` and `_`.
     pub federation: String,
+    /// A file with certificates of authorities that are trusted, in PEM form. Default: those that the environment names, or the
+    /// web's.
+    pub authorities: Option<PathBuf>,
     /// How long a call may take, with all that is tried again. (Parts have a second more for each MiB.)
     pub timeout: Duration,
     /// How many names a page of a list has at most: 1 to 1000.
@@ -42,6 +45,7 @@ impl S3Settings {
             access_key: access_key.into(),
             secret_access_key: secret_access_key.into(),
             federation: federation.into(),
+            authorities: None,
             timeout: Duration::from_secs(10),
             page: 1000,
         }

@@ -13,7 +13,7 @@ use pet_ledger::{
     conformance::{check_parts, Factory},
     Ledger, LedgerError, PartName, Parts, Pending,
 };
-use pet_store_s3::{testing::Storage, S3Parts, S3Settings};
+use pet_store_s3::{testing::Storage, S3Archive, S3Parts, S3Settings};
 
 /// A federation after another, in one bucket.
 struct Federations<'a> {
@@ -55,6 +55,7 @@ async fn storage_conforms_and_its_faults_are_named() {
     assert_eq!(check_parts(&federations).await, []);
     lists_have_pages(&storage).await;
     wrong_settings_are_named(&storage).await;
+    what_is_kept_never_changes(&storage).await;
     it_is_killed_and_comes_back(storage).await;
 }
 
@@ -97,9 +98,25 @@ async fn wrong_settings_are_named(storage: &Storage) {
     assert!(error.to_string().contains("s3.buckets"), "{error}");
     let error = with(|settings| settings.endpoint = "storage".into()).await;
     assert!(error.to_string().contains("s3.region"), "{error}");
+    let error = with(|settings| settings.authorities = Some("/nowhere.pem".into())).await;
+    assert!(error.to_string().contains("s3.authorities"), "{error}");
     let error = with(|settings| settings.federation = "A".into()).await;
     assert!(error.to_string().starts_with("federation"), "{error}");
     assert!(!format!("{right:?}").contains("pet-secret"));
+}
+
+async fn what_is_kept_never_changes(storage: &Storage) {
+    let archive = S3Archive::connect(&storage.settings("kept")).await.unwrap();
+    let (key, bytes) = ("7_ab".to_owned(), Bytes::from_static(b"model"));
+    assert_eq!(archive.get(key.clone()).await.unwrap(), None);
+    assert!(archive.keep(key.clone(), bytes.clone()).await.unwrap());
+    assert!(archive.keep(key.clone(), bytes.clone()).await.unwrap());
+    assert!(!archive.keep(key.clone(), Bytes::from_static(b"other")).await.unwrap());
+    assert_eq!(archive.get(key).await.unwrap(), Some(bytes));
+    let mut wrong = storage.settings("kept");
+    wrong.bucket = "nowhere".into();
+    let error = S3Archive::connect(&wrong).await.unwrap_err();
+    assert!(error.to_string().contains("s3.buckets"), "{error}");
 }
 
 async fn it_is_killed_and_comes_back(storage: Storage) {

@@ -4,5 +4,6 @@
 
 pub mod explore;
 pub mod fake;
+pub mod load;
 pub mod process;
 pub mod recording;

@@ -147,6 +147,7 @@ fn masks_and_models() {
         models: 3,
         rationals: vec![BYTE; 64].into(),
         weights: Some(Arc::new(model())),
+        optimizer: None,
     };
     shows_nothing(&model);
     shows_nothing(&Record::Model(model));

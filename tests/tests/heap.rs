@@ -5,14 +5,21 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::time::Duration;
 
+use curve25519_dalek::scalar::{clamp_integer, Scalar};
+use pet_core::coordinator::{
+    self, CountRange, Front, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
+};
 use pet_core::crypto::{
     EncryptKeyPair, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey, TaskSignatures,
 };
-use pet_core::mask::{derive_mask, MaskConfig, MaskSeed};
+use pet_core::mask::{derive_mask, MaskConfig, MaskConfigPair, MaskSeed};
 use pet_core::message::EncryptedMaskSeed;
 use pet_core::participant::{Participant, Settings};
 use pet_core::time::Timestamp;
+use pet_testing::world::Server;
+use sha2::{Digest, Sha512};
 
 /// A secret as no code has it in memory.
 type Needle = [u8; 32];
@@ -172,4 +179,62 @@ fn a_participants_secrets_are_wiped_when_it_is_dropped() {
     };
     assert_eq!(found(root().as_bytes(), life), 0, "root seed");
     assert_eq!(found(&keys().secret().as_bytes()[..32], life), 0, "signing key");
+}
+
+/// What a signature is computed of, of the secret key, which neither has as it is: the scalar, and what nonces are hashed with.
+fn expanded(keys: &SigningKeyPair) -> [Needle; 2] {
+    let hash: [u8; 64] = Sha512::digest(&keys.secret().as_bytes()[..32]).into();
+    let (scalar, prefix) = hash.split_at(32);
+    let scalar: Needle = scalar.try_into().expect("32 bytes");
+    let scalar = Scalar::from_bytes_mod_order(clamp_integer(scalar)).to_bytes();
+    [scalar, prefix.try_into().expect("32 bytes")]
+}
+
+/// A participant signs its message in steps: when it has done all of them, and when it is given up after so many.
+fn sign_in_steps(front: &Front, steps: usize) {
+    use pet_core::participant::{Input, Output};
+    let keys = SigningKeyPair::from_seed(&seed(Purpose::Identity));
+    let mut machine = Participant::new(keys, root(), Settings::default());
+    machine.handle_input(Timestamp::ZERO, Input::Tick).expect("time");
+    loop {
+        match machine.poll_output() {
+            Output::Request { id, call } => {
+                let response = front.answer(&call).expect("nothing is sent yet");
+                let input = Input::Response { id, response };
+                machine.handle_input(Timestamp::ZERO, input).expect("it was asked for");
+            }
+            Output::Job(mut job) => {
+                for _ in 0..steps {
+                    job.step();
+                }
+                return drop(black_box(job));
+            }
+            Output::Idle(idle) => panic!("nothing is to be signed: {idle:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_signatures_are_made_of_is_wiped() {
+    let (count, minute) = (CountRange { min: 1, max: 100 }, Duration::from_secs(60));
+    let time = TimeRange { min: minute, max: minute };
+    let config: MaskConfig = "Prime/F32/B0/M3".parse().expect("known");
+    let settings = coordinator::Settings::new(
+        SumSettings::new(0.999, count, time),
+        UpdateSettings::new(0.9, CountRange { min: 3, max: 100 }, time),
+        Sum2Settings::new(count, time),
+        MaskConfigPair::from(config),
+        4,
+    );
+    let front = Server::new(settings, RootSeed::new([9; 32])).front;
+    let keys = SigningKeyPair::from_seed(&seed(Purpose::Identity));
+    for (what, needle) in ["scalar", "prefix"].into_iter().zip(expanded(&keys)) {
+        // (It can be found.)
+        assert_eq!(found(&needle, || drop(black_box(Box::new(needle)))), 1);
+        for steps in 0..8 {
+            let found = found(&needle, || sign_in_steps(&front, steps));
+            assert_eq!(found, 0, "{what} after {steps} steps");
+        }
+    }
 }

@@ -9,12 +9,13 @@ use pet_coordinator::settings::{keys, member_keys};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Ends of names of files and hosts, which look like keys: `pet.toml`, `model.npy`.
-const FILES: [&str; 16] = [
-    "conf", "example", "json", "key", "md", "npy", "old", "part", "pem", "png", "py", "raw", "rs",
-    "service", "sock", "toml",
+const FILES: [&str; 18] = [
+    "h", "conf", "example", "json", "key", "md", "npy", "npz", "old", "part", "pem", "png", "py",
+    "raw", "rs", "service", "sock", "toml",
 ];
-/// A model of Python's, and a field of `/status`.
-const OTHERS: [&str; 3] = ["model.mask", "model.partial_fit", "model.tolist"];
+/// Models of Python's, and a field of `/status`.
+const OTHERS: [&str; 5] =
+    ["model.fit", "model.mask", "model.partial_fit", "model.predict", "model.tolist"];
 /// Old settings that are read and have no effect.
 const OLD: [&str; 4] = ["metrics", "redis", "restore", "s3"];
 const VARIABLE: &str = "XAYNET__";

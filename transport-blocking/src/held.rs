@@ -15,6 +15,8 @@ pub(crate) struct Held {
     /// Kept for the next one.
     line: Option<Client>,
     id: Option<RequestId>,
+    /// The process that has sent it: in one that was forked from that there is no thread that waits for the answer.
+    process: u32,
     /// What has become of it, until the driver looks.
     answer: Option<Input>,
 }
@@ -40,6 +42,7 @@ impl Held {
         };
         let spawned = thread::Builder::new().name("pet-held-request".into()).spawn(work).is_ok();
         (self.line, self.id) = (Some(line), spawned.then_some(id));
+        self.process = std::process::id();
         spawned
     }
 
@@ -61,6 +64,12 @@ impl Held {
 
     /// The answer, once.
     pub(crate) fn take_answer(&mut self) -> Option<Input> {
+        if self.is_of_another_process() {
+            let id = self.id.take()?;
+            self.forget_line();
+            let why = "this process was forked while the request was under way".into();
+            return Some(Input::Fault { id, fault: TransportFault::Unreachable(why) });
+        }
         self.answer.take()
     }
 
@@ -73,9 +82,24 @@ impl Held {
 
     /// Gives up the request that is under way: its connection is closed at once.
     pub(crate) fn hang_up(&mut self) {
+        if self.is_of_another_process() {
+            self.id = None;
+            return self.forget_line();
+        }
         if self.id.take().is_some() {
             self.line.take().into_iter().for_each(Client::hang_up);
         }
+    }
+}
+
+impl Held {
+    fn is_of_another_process(&self) -> bool {
+        self.id.is_some() && self.process != std::process::id()
+    }
+
+    /// The connection is the other process's as well: closing it there would cut off that one's request.
+    fn forget_line(&mut self) {
+        std::mem::forget(self.line.take());
     }
 }
 
@@ -90,5 +114,30 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let lost = || Err(TransportFault::Unreachable("the request's thread has ended".into()));
         self.shared.answered(self.id, self.answer.take().unwrap_or_else(lost));
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    /// A request that another process has sent, which this one was forked from.
+    fn forked() -> Held {
+        Held { id: Some(RequestId(7)), process: std::process::id() ^ 1, ..Held::default() }
+    }
+
+    /// Nobody in a forked process hears of the answer: it must not be waited for.
+    #[test]
+    fn a_forked_process_does_not_wait_for_the_other_ones_answer() {
+        let mut held = forked();
+        let Some(Input::Fault { id: RequestId(7), fault }) = held.take_answer() else { panic!() };
+        assert!(fault.to_string().contains("forked"), "{fault}");
+        assert!(held.take_answer().is_none());
+        let mut held = forked();
+        held.hang_up();
+        assert!(held.id.is_none() && held.take_answer().is_none());
+        // In its own process it is waited for.
+        let mut held = Held { process: std::process::id(), ..forked() };
+        assert!(held.take_answer().is_none() && held.id.is_some());
     }
 }

@@ -75,14 +75,15 @@ impl Client {
         patience: Option<&Patience>,
     ) -> Result<Response, TransportFault> {
         let url = self.url.of(call);
-        let headers = call.headers().iter();
+        let headers = call.headers();
+        let headers = headers.iter().map(|(name, value)| (*name, &**value));
         let answer = match call.method() {
             "POST" => headers
-                .fold(self.agent.post(url), |request, (name, value)| request.header(*name, *value))
+                .fold(self.agent.post(url), |request, (name, value)| request.header(name, value))
                 .send(&call.body()[..]),
             _ => {
                 let request = headers.fold(self.agent.get(url), |request, (name, value)| {
-                    request.header(*name, *value)
+                    request.header(name, value)
                 });
                 match patience {
                     None => request.call(),

@@ -10,7 +10,6 @@ use pet_core::model::Model;
 use pet_core::participant::{self as core, Event, Input, Output, Reject, Snapshot};
 use pet_core::record::Sink;
 use pet_network::Proxy;
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use rayon::ThreadPoolBuilder;
 
 use crate::config::random_seed;
@@ -78,6 +77,10 @@ impl Participant {
     }
 
     pub(crate) fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
+        // Nobody here would take what is handed over: it would wait for ever.
+        if config.settings.hand_over {
+            return Err(Error::HandOver);
+        }
         let threads = config.threads.get();
         let store = Store::default();
         let this =
@@ -284,12 +287,40 @@ pub(crate) fn run_on<R: Send>(
     threads: usize,
     stopped: impl Fn() -> bool + Copy + Sync + Send,
 ) -> Option<JobResult<R>> {
-    let pool = LazyCell::new(|| ThreadPoolBuilder::new().num_threads(threads).build().ok());
-    job.run(threads, stopped, |parts| match &*pool {
-        Some(pool) => {
-            pool.install(|| parts.into_par_iter().map(|part| part.run(stopped)).collect())
-        }
+    // This thread is one of them.
+    let others = threads.saturating_sub(1).max(1);
+    let pool = LazyCell::new(|| ThreadPoolBuilder::new().num_threads(others).build().ok());
+    job.run(threads, stopped, |parts| {
         // The system gives no more threads: this one will do.
-        None => parts.into_iter().map(|part| part.run(stopped)).collect(),
+        let Some(pool) = &*pool else {
+            return parts.into_iter().map(|part| part.run(stopped)).collect();
+        };
+        let mut results: Vec<_> = parts.iter().map(|_| None).collect();
+        pool.in_place_scope(|scope| {
+            let mut work = parts.into_iter().zip(&mut results);
+            let own = work.next();
+            for (part, result) in work {
+                scope.spawn(move |_| *result = part.run(stopped));
+            }
+            if let Some((part, result)) = own {
+                *result = part.run(stopped);
+            }
+        });
+        results.into_iter().collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody would take what it hands over, and it would wait for ever.
+    #[test]
+    fn messages_are_not_handed_over_by_a_participant_of_a_network() {
+        let mut config = Config::new("http://127.0.0.1:8081").unwrap();
+        config.settings.hand_over = true;
+        let error = Participant::new(config).unwrap_err();
+        assert!(matches!(error, Error::HandOver));
+        assert!(error.to_string().contains("Settings::hand_over"));
+    }
 }

@@ -12,6 +12,9 @@ pub enum Error {
     /// The coordinator's URL is not valid.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// Messages are to be handed over in this process, and the coordinator is elsewhere.
+    #[error("Settings::hand_over is for a coordinator in the same process, and this one is asked over a network: leave it out")]
+    HandOver,
     /// The saved state cannot be read.
     #[error(transparent)]
     Restore(#[from] RestoreError),

@@ -65,7 +65,7 @@ impl Client {
             _ => self.client.get(url),
         };
         let request =
-            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, &**value));
         let more = patience.as_ref().map(Patience::headers).unwrap_or_default();
         let request =
             more.into_iter().fold(request, |request, (name, value)| request.header(name, value));

@@ -11,7 +11,6 @@ use pet_core::record::Sink;
 use pet_core::request::RequestId;
 use pet_core::time::Timestamp;
 use pet_network::Proxy;
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::config::random_seed;
@@ -87,6 +86,10 @@ impl Participant {
     }
 
     fn drive(machine: core::Machine, config: Config) -> Result<Self, Error> {
+        // Nobody here would take what is handed over: it would wait for ever.
+        if config.settings.hand_over {
+            return Err(Error::HandOver);
+        }
         let threads = config.threads.get();
         let this = Self {
             shared: Shared::new(machine),
@@ -312,7 +315,7 @@ pub(crate) async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Runs a job on a blocking thread, and its parts on the process's rayon threads; gives nothing if it was
+/// Runs a job on a blocking thread, and its parts on that and the process's rayon threads; gives nothing if it was
 /// cancelled or has panicked.
 pub(crate) async fn run_on<R: Send + 'static>(
     job: Job<R>,
@@ -322,7 +325,18 @@ pub(crate) async fn run_on<R: Send + 'static>(
     let work = move || {
         let stopped = &stopped;
         job.run(threads, stopped, |parts| {
-            parts.into_par_iter().map(|part| part.run(stopped)).collect()
+            let mut results: Vec<_> = parts.iter().map(|_| None).collect();
+            rayon::in_place_scope(|scope| {
+                let mut work = parts.into_iter().zip(&mut results);
+                let own = work.next();
+                for (part, result) in work {
+                    scope.spawn(move |_| *result = part.run(stopped));
+                }
+                if let Some((part, result)) = own {
+                    *result = part.run(stopped);
+                }
+            });
+            results.into_iter().collect()
         })
     };
     // One that panics is lost: the machine gives it out again, or tells the user.
@@ -335,5 +349,20 @@ pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Option<T> 
         Ok(value) => Some(value),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody would take what it hands over, and it would wait for ever.
+    #[test]
+    fn messages_are_not_handed_over_by_a_participant_of_a_network() {
+        let mut config = Config::new("http://127.0.0.1:8081").unwrap();
+        config.settings.hand_over = true;
+        let error = Participant::new(config).unwrap_err();
+        assert!(matches!(error, Error::HandOver));
+        assert!(error.to_string().contains("Settings::hand_over"));
     }
 }

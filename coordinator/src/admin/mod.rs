@@ -3,6 +3,7 @@
 //! Every call needs the token. Actions answer with the state that they lead to.
 
 mod listen;
+mod office;
 mod token;
 
 use std::{future::Future, sync::Arc};
@@ -17,23 +18,21 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot, Mutex};
-use tracing::{error, info, warn, Instrument};
+use tracing::{error, warn, Instrument};
 
 pub use self::listen::AdminError;
-pub(crate) use self::{listen::Listeners, token::Token};
-use crate::{
-    driver::{Action, Command, Refused, Situation},
-    key,
-    settings::{self, Settings},
+#[cfg(feature = "replicas")]
+pub(crate) use self::office::Request as Passed;
+pub(crate) use self::{
+    listen::Listeners,
+    office::{Addressee, Ask, Denied, Office, Told},
+    token::Token,
 };
+use crate::{driver::Situation, key};
 
 struct Desk {
-    commands: mpsc::Sender<Command>,
+    addressee: Addressee,
     token: Token,
-    /// What holds from the next round on. Locked while an action is under way: they are done one after another, so
-    /// that no two changes undo each other.
-    settings: Mutex<Settings>,
 }
 
 /// The state, as it is told.
@@ -48,17 +47,18 @@ struct Answer {
 }
 
 /// The routes of the operator's listener.
-pub(crate) fn router(commands: mpsc::Sender<Command>, token: Token, settings: Settings) -> Router {
-    let desk = Arc::new(Desk { commands, token, settings: Mutex::new(settings) });
-    let act = |name, action: fn() -> Action| {
+pub(crate) fn router(addressee: Addressee, token: Token) -> Router {
+    let desk = Arc::new(Desk { addressee, token });
+    let act = |ask: Ask| {
         post(move |State(desk): State<Arc<Desk>>| {
-            to_its_end(async move { desk.act(name, action()).await })
+            let ask = ask.clone();
+            to_its_end(async move { desk.act(ask).await })
         })
     };
     Router::new()
-        .route("/admin/pause", act("pause", || Action::Pause))
-        .route("/admin/resume", act("resume", || Action::Resume))
-        .route("/admin/skip", act("skip", || Action::Skip))
+        .route("/admin/pause", act(Ask::Pause))
+        .route("/admin/resume", act(Ask::Resume))
+        .route("/admin/skip", act(Ask::Skip))
         .route("/admin/settings", get(show).post(change))
         .layer(middleware::from_fn_with_state(Arc::clone(&desk), authenticate))
         .with_state(desk)
@@ -84,8 +84,7 @@ async fn authenticate(State(desk): State<Arc<Desk>>, request: Request, next: Nex
 
 /// The settings of the phases as they will be.
 async fn show(State(desk): State<Arc<Desk>>) -> Response {
-    let settings = desk.settings.lock().await;
-    Json(phases(&settings)).into_response()
+    desk.act(Ask::Show).await
 }
 
 /// Does something as a whole, also if whoever has asked for it hangs up meanwhile: or the machine would have done it,
@@ -106,77 +105,32 @@ async fn change(
     State(desk): State<Arc<Desk>>,
     Json(changes): Json<Map<String, Value>>,
 ) -> Response {
-    to_its_end(async move { desk.change(changes).await }).await
-}
-
-fn phases(settings: &Settings) -> Map<String, Value> {
-    settings::effective(settings)
-        .into_iter()
-        .filter(|setting| setting.key.starts_with("pet."))
-        .map(|setting| (setting.key, setting.value.map_or(Value::Null, json)))
-        .collect()
-}
-
-/// Numbers and strings of TOML are JSON as they are.
-fn json(value: String) -> Value {
-    serde_json::from_str(&value).unwrap_or(Value::String(value))
-}
-
-fn answer(situation: Situation, next_settings: Option<Map<String, Value>>) -> Answer {
-    let Situation { round_id, phase, paused } = situation;
-    Answer { round_id, phase, paused, next_settings }
+    let changes = changes.into_iter().map(|(key, value)| match value {
+        Value::String(text) => (key, text),
+        value => (key, value.to_string()),
+    });
+    let ask = Ask::Change(changes.collect());
+    to_its_end(async move { desk.act(ask).await }).await
 }
 
 impl Desk {
-    async fn change(&self, changes: Map<String, Value>) -> Response {
-        let changes = changes.into_iter().map(|(key, value)| match value {
-            Value::String(text) => (key, text),
-            value => (key, value.to_string()),
-        });
-        let changes: Vec<(String, String)> = changes.collect();
-        let mut settings = self.settings.lock().await;
-        let changed = match settings::change(&settings, &changes) {
-            Ok(changed) => changed,
-            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    async fn act(&self, ask: Ask) -> Response {
+        let (status, why) = match self.addressee.ask(ask).await {
+            Ok(Told { situation: None, settings }) => return Json(settings).into_response(),
+            Ok(Told { situation: Some(situation), settings: next_settings }) => {
+                let Situation { round_id, phase, paused } = situation;
+                return Json(Answer { round_id, phase, paused, next_settings }).into_response();
+            }
+            Err(Denied::Stopped) => {
+                let why = "the coordinator is shutting down".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, why)
+            }
+            Err(Denied::Invalid(why)) => (StatusCode::BAD_REQUEST, why),
+            Err(Denied::Because(why)) => (StatusCode::CONFLICT, why),
+            Err(Denied::Nobody(why)) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            Err(Denied::Unknown(why)) => (StatusCode::GATEWAY_TIMEOUT, why),
         };
-        let action = Action::ChangeSettings(Box::new(changed.clone()));
-        match self.tell("change settings", action).await {
-            Ok(situation) => {
-                *settings = changed;
-                for (key, value) in &changes {
-                    info!(key, value, "a setting is changed from the next round on");
-                }
-                Json(answer(situation, Some(phases(&settings)))).into_response()
-            }
-            Err(refused) => refused,
-        }
-    }
-
-    async fn act(&self, name: &'static str, action: Action) -> Response {
-        let _in_turn = self.settings.lock().await;
-        match self.tell(name, action).await {
-            Ok(situation) => Json(answer(situation, None)).into_response(),
-            Err(refused) => refused,
-        }
-    }
-
-    async fn tell(&self, name: &'static str, action: Action) -> Result<Situation, Response> {
-        let (reply, outcome) = oneshot::channel();
-        let stopped = || {
-            let reason = "the coordinator is shutting down\n";
-            (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
-        };
-        self.commands.send(Command { action, reply }).await.map_err(|_| stopped())?;
-        match outcome.await.map_err(|_| stopped())? {
-            Ok(situation) => {
-                info!(action = name, round = situation.round_id, "an action of the operator");
-                Ok(situation)
-            }
-            Err(Refused::Stopped) => Err(stopped()),
-            Err(Refused::Because(why)) => {
-                Err((StatusCode::CONFLICT, format!("{why}\n")).into_response())
-            }
-        }
+        (status, format!("{why}\n")).into_response()
     }
 }
 
@@ -187,6 +141,10 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
+    use crate::{
+        driver::{Action, Command},
+        settings::Settings,
+    };
 
     const TOKEN: &str = "a-token-of-the-test";
 
@@ -206,7 +164,8 @@ mod tests {
         std::fs::write(file.path(), TOKEN).unwrap();
         let token = Token::read(file.path()).unwrap();
         let (commands, mut machine) = Command::channel();
-        let router = router(commands, token, Settings::for_model_length(4));
+        let office = Office::new(commands, Settings::for_model_length(4));
+        let router = router(Addressee::Here(Box::new(office)), token);
         let leaving = tokio::spawn(change(router.clone(), r#"{"pet.sum.prob": 0.125}"#));
         let Command { reply, .. } = machine.recv().await.unwrap();
         leaving.abort();

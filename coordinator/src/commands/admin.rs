@@ -56,7 +56,7 @@ pub fn admin(args: &Admin) -> Result<(), Failed> {
     })?;
     match status {
         200 => print(format!("{}\n", text.trim_end())),
-        503 => Err(unreachable(args, text.trim_end())),
+        503 => Err(Failed::new(Exit::Unreachable, text.trim_end())),
         _ => Err(Failed::new(Exit::Failure, text.trim_end())),
     }
 }

@@ -1,4 +1,4 @@
-//! `backup`: a copy of a data directory that is known to be good.
+//! `backup`: what a running coordinator has published, or a copy of a data directory; known to be good.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,9 +13,16 @@ use super::{
 };
 use crate::cli::Backup;
 
+pub fn backup(args: &Backup) -> Result<(), Failed> {
+    match &args.data_dir {
+        Some(dir) => of_directory(args, dir),
+        None => super::backup_running::of_running(args),
+    }
+}
+
 /// Copies the data directory of a coordinator that does not run. The copy has its name only once it is
 /// complete and was opened.
-pub fn backup(args: &Backup) -> Result<(), Failed> {
+fn of_directory(args: &Backup, dir: &Path) -> Result<(), Failed> {
     let failed = |path: &Path, error: io::Error| {
         let path = path.display();
         Failed::new(Exit::Failure, format!("cannot copy to {path}: {error}"))
@@ -25,15 +32,15 @@ pub fn backup(args: &Backup) -> Result<(), Failed> {
         return Err(failed(&args.to, error));
     }
     // Only to see that it is sound, and that no coordinator runs on it.
-    drop(data_dir::open(&args.data_dir, args.secret_file.as_ref())?);
+    drop(data_dir::open(dir, args.secret_file.as_ref())?);
     let mut unfinished = args.to.clone().into_os_string();
     unfinished.push(format!(".{}.part", std::process::id()));
     let unfinished = PathBuf::from(unfinished);
-    let copied = copy(&args.data_dir, &unfinished)
+    let copied = copy(dir, &unfinished)
         .map_err(|error| failed(&unfinished, error))
         .and_then(|()| data_dir::open(&unfinished, args.secret_file.as_ref()).map(drop))
         // Nor has one begun to run meanwhile.
-        .and_then(|()| data_dir::open(&args.data_dir, args.secret_file.as_ref()).map(drop))
+        .and_then(|()| data_dir::open(dir, args.secret_file.as_ref()).map(drop))
         .and_then(|()| {
             let renamed = fs::rename(&unfinished, &args.to).and_then(|()| sync_parent(&args.to));
             renamed.map_err(|error| failed(&args.to, error))

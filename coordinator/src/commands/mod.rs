@@ -3,23 +3,25 @@
 mod admin;
 mod audit;
 mod backup;
+mod backup_running;
 mod check_config;
 mod client;
 mod completions;
 mod data_dir;
 mod exit;
 mod export_model;
+mod import_model;
 mod keys;
 pub mod member;
 mod roster;
 mod rounds;
 mod status;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 mod store;
 mod watch;
 
-#[cfg(feature = "postgres")]
-pub use self::store::store;
+#[cfg(feature = "replicas")]
+pub use self::store::{migrate, restore, store};
 pub use self::{
     admin::admin,
     audit::audit,
@@ -28,6 +30,7 @@ pub use self::{
     completions::completions,
     exit::{Exit, Failed},
     export_model::export_model,
+    import_model::{import_model, read_model, ModelFileError},
     keys::keys,
     roster::roster,
     rounds::rounds,

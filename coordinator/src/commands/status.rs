@@ -64,6 +64,10 @@ fn replicas(replica: &ReplicaStatus) -> String {
         "replica",
         format!("{name}, {role}, epoch {epoch}, log entry {position}, {lag} behind"),
     )];
+    let ReplicaStatus { held, reserved, letters, .. } = replica;
+    let under_way =
+        format!("{held} updates held, {reserved} reserved, {letters} letters without an answer");
+    lines.push(("under way", under_way));
     lines.extend(replica.trouble.iter().map(|trouble| ("trouble", trouble.clone())));
     let alive = replica.replicas.iter();
     lines.extend(alive.map(|one| {

@@ -28,6 +28,16 @@ pub(crate) fn upload_limits(settings: &Settings, max_message_len: usize) -> Uplo
     }
 }
 
+/// What a replica may hold for the one that leads: as much as uploads.
+#[cfg(feature = "replicas")]
+pub(super) fn relay_limits(
+    settings: &Settings,
+    max_message_len: usize,
+) -> pet_core::coordinator::relay::Limits {
+    let UploadLimits { memory, messages, .. } = upload_limits(settings, max_message_len);
+    pet_core::coordinator::relay::Limits { bytes: memory, messages }
+}
+
 /// The limits of answers.
 pub(crate) fn answer_limits(limits: &LimitsSettings) -> AnswerLimits {
     AnswerLimits { memory: count(limits.answer_bytes), halves: limits.half_per_address }

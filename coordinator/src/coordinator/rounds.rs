@@ -4,25 +4,31 @@ use std::{path::Path, sync::Arc};
 
 use axum::Router;
 use pet_core::{
-    coordinator::Coordinator as Machine,
+    coordinator::{Coordinator as Machine, Recovery},
     crypto::RootSeed,
+    model::Model,
     record::Recorded,
     v2::coordinator::{self as v2, Coordinator as MachineOfV2},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     task::spawn_blocking,
 };
+use tracing::info;
 
+#[cfg(feature = "replicas")]
+use super::limits::relay_limits;
 use super::{count, upload_limits, Options, StartError, SEEDS_ROOM};
 pub use crate::federation::RosterError;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 use crate::replica::{self, Replica, SharedError};
 use crate::{
+    admin::{Addressee, Office},
     board::Board,
-    driver::{Clock, Command, Driver, DriverError},
+    driver::{Clock, Driver, DriverError},
     federation::{self, read_roster, tell_noise, Parts, Surroundings},
     http,
+    initial::{initial_model, InitialModelError},
     intake::Intake,
     metrics::Counters,
     models::Library,
@@ -52,19 +58,20 @@ pub(super) struct Rounds {
 pub(super) enum Driving {
     V1(Box<Driver>),
     V2(Box<federation::Driver>),
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     Replica(Box<Replica>),
 }
 
 impl Driving {
-    /// The way for the operator to act on the machine.
-    pub fn commands(&self) -> mpsc::Sender<Command> {
-        match self {
+    /// Where the operator's requests go.
+    pub fn addressee(&self, settings: &Settings) -> Addressee {
+        let commands = match self {
             Self::V1(driver) => driver.commands(),
             Self::V2(driver) => driver.commands(),
-            #[cfg(feature = "postgres")]
-            Self::Replica(replica) => replica.commands(),
-        }
+            #[cfg(feature = "replicas")]
+            Self::Replica(replica) => return Addressee::Leader(replica.requests()),
+        };
+        Addressee::Here(Box::new(Office::new(commands, settings.clone())))
     }
 
     /// Runs rounds until `stop` resolves or its sender is gone, and then until all is stored.
@@ -72,7 +79,7 @@ impl Driving {
         match self {
             Self::V1(driver) => driver.run(stop).await,
             Self::V2(driver) => driver.run(stop).await,
-            #[cfg(feature = "postgres")]
+            #[cfg(feature = "replicas")]
             Self::Replica(replica) => replica.run(stop).await,
         }
     }
@@ -102,10 +109,18 @@ pub(super) async fn rounds_of_v1(
     if given.is_some_and(|given| given != *recovery.root()) {
         return Err(StoreError::OtherSeed.into());
     }
+    let (store, recovery) = match &options.initial_model {
+        Some(_) if options.record.is_some() => return Err(InitialModelError::Recorded.into()),
+        Some(weights) => begin_with(weights, settings, store, recovery).await?,
+        None => (store, recovery),
+    };
     let models = store.models();
     let clock = Clock::start();
     let machine = match options.record {
         Some(_) if recovery.round_id().is_some() => return Err(StartError::RecordOfRestored),
+        Some(_) if settings.pet.optimizer.kind.is_some() => {
+            return Err(StartError::RecordOfOptimizer)
+        }
         Some(sink) => {
             let root = recovery.root().clone();
             Recorded::<Machine>::record(settings.protocol(), root, clock.now(), sink)?
@@ -123,7 +138,7 @@ pub(super) async fn rounds_of_v1(
 }
 
 /// Rounds of version 1 that this coordinator shares with others.
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 pub(super) async fn rounds_of_replica(
     settings: &Settings,
     options: Options,
@@ -134,6 +149,9 @@ pub(super) async fn rounds_of_replica(
 ) -> Result<Rounds, StartError> {
     if options.record.is_some() {
         return Err(StartError::RecordOfShared);
+    }
+    if options.initial_model.is_some() {
+        return Err(InitialModelError::OfShared.into());
     }
     let refused = |error| StartError::Store(StoreError::Shared(error));
     let shared = options.shared.ok_or(refused(SharedError::NeedsSecret))?;
@@ -148,6 +166,7 @@ pub(super) async fn rounds_of_replica(
         board,
         name: replica::name(address),
         address: address.to_string(),
+        limits: relay_limits(settings, max_message_len),
     };
     let replica = Replica::new(shared, settings.clone(), given, seed, around);
     let replica = replica.map_err(refused)?;
@@ -168,6 +187,9 @@ pub(super) async fn rounds_of_v2(
 ) -> Result<Rounds, StartError> {
     if options.record.is_some() {
         return Err(StartError::RecordOfFederation);
+    }
+    if options.initial_model.is_some() {
+        return Err(InitialModelError::OfFederation.into());
     }
     let Around { counters, observer, stopped } = around;
     let settings_of_v2 = settings.federation(read_roster(roster)?);
@@ -202,6 +224,30 @@ async fn restore(
     });
     // It fails only with a panic.
     read.await.unwrap_or_else(|error| Err(StoreError::Panicked(error.to_string())))
+}
+
+/// Has a federation that has no global model yet begin with one.
+async fn begin_with(
+    weights: &Model,
+    settings: &Settings,
+    mut store: Box<dyn Store>,
+    recovery: Recovery,
+) -> Result<(Box<dyn Store>, Recovery), StartError> {
+    // Also where it is of no use: a file of another federation is a mistake, whenever it is found.
+    let model = initial_model(weights, settings)?;
+    if let Some(latest) = store.models().rounds().last() {
+        info!(round = latest, "the initial model is not used: there is a global model");
+        return Ok((store, recovery));
+    }
+    let written = spawn_blocking(move || {
+        store.begin_with(&model)?;
+        Ok((store, recovery.with_model(Some(model))))
+    });
+    // It fails only with a panic.
+    let written =
+        written.await.unwrap_or_else(|error| Err(StoreError::Panicked(error.to_string())));
+    info!(weights = settings.model.length, "the first round begins with the initial model");
+    Ok(written?)
 }
 
 /// The same for rounds of version 2.

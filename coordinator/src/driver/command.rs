@@ -1,5 +1,6 @@
 //! What a driver can be asked to tell its machine, of whichever version of the protocol.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::settings::Settings;
@@ -32,7 +33,7 @@ impl Command {
 }
 
 /// Where the coordinator is after a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Situation {
     pub round_id: u64,
     pub phase: String,

@@ -3,18 +3,16 @@
 use std::{
     sync::{
         atomic::{AtomicBool, Ordering},
-        Arc,
+        Arc, OnceLock,
     },
     thread,
 };
 
 use pet_core::job::{Job, JobClass, JobResult};
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
-use tokio::{
-    sync::{mpsc, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::sync::{mpsc, Semaphore};
 use tracing::error;
+
+use crate::process::{spawn, spawn_blocking};
 
 /// What became of a job: nothing if it was lost, which its machine sees by itself.
 pub(crate) type Done<R> = Option<JobResult<R>>;
@@ -41,7 +39,7 @@ impl<R: Send + 'static> Jobs<R> {
         let results = self.results.clone();
         let cancelled = Arc::clone(&self.cancelled);
         let small_jobs = Arc::clone(&self.small);
-        tokio::spawn(async move {
+        spawn(async move {
             let name = job.name();
             let turn = match job.class() {
                 // A round waits for it.
@@ -73,16 +71,28 @@ impl<R> Drop for Jobs<R> {
     }
 }
 
-/// How many cores there are to compute on.
+/// How many cores there are to compute on. (To ask takes some files of the control group's: too much for each job.)
 pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Runs a job on this thread, and what it has to share out on the process's rayon threads. `None` if it was
+/// Runs a job on this thread, and what it has to share out on the process's rayon threads as well. `None` if it was
 /// cancelled.
 fn run_job<R: Send>(job: Job<R>, cancelled: &AtomicBool) -> Option<JobResult<R>> {
     let cancelled = || cancelled.load(Ordering::Relaxed);
     job.run(cores(), cancelled, |parts| {
-        parts.into_par_iter().map(|part| part.run(cancelled)).collect()
+        let mut results: Vec<_> = parts.iter().map(|_| None).collect();
+        rayon::in_place_scope(|scope| {
+            let mut work = parts.into_iter().zip(&mut results);
+            let own = work.next();
+            for (part, result) in work {
+                scope.spawn(move |_| *result = part.run(cancelled));
+            }
+            if let Some((part, result)) = own {
+                *result = part.run(cancelled);
+            }
+        });
+        results.into_iter().collect()
     })
 }

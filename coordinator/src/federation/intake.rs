@@ -234,6 +234,10 @@ impl Rounds for Intake {
         self.board.borrow().model().cloned()
     }
 
+    async fn is_recent(&self) -> bool {
+        true
+    }
+
     fn kept_rounds(&self) -> Vec<u64> {
         self.models.rounds()
     }
@@ -337,6 +341,18 @@ impl Federation for Intake {
 
     fn view(&self) -> Bytes {
         self.board.borrow().front().view().to_bytes().into()
+    }
+
+    fn stage(&self) -> Arc<str> {
+        self.board.borrow().stage().borrow().clone()
+    }
+
+    async fn until_stage(&self, is_so: impl Fn(&str) -> bool + Send + Sync) {
+        let (mut stage, mut stop) = (self.board.borrow().stage(), self.stop.clone());
+        tokio::select! {
+            _ = stage.wait_for(|stage| is_so(stage)) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
     }
 
     fn max_body(&self, path: &str) -> usize {

@@ -22,6 +22,7 @@ pub(super) fn weights_only(completed: &Completed) -> GlobalModel {
         models: completed.models(),
         rationals: Bytes::new(),
         weights: Some(Arc::clone(&completed.model)),
+        optimizer: None,
     }
 }
 

@@ -103,6 +103,7 @@ impl Told {
                 self.later("in_progress", "The message is being processed", &error)
             }
             Unprocessed::StoreBehind => self.later("store_behind", "The store is behind", &error),
+            Unprocessed::Full => self.later("shard_full", "The replica has too much to do", &error),
             Unprocessed::NoLeader(_) => {
                 let title = "This replica does not lead";
                 let mut response = self.later("no_leader", title, &error);

@@ -9,6 +9,7 @@ mod conditional;
 mod content;
 mod dashboard;
 mod entity_tag;
+mod growing;
 mod memory;
 mod message;
 mod models;
@@ -44,7 +45,7 @@ use base64::{
     Engine,
 };
 use pet_core::{
-    crypto::PublicSigningKey,
+    crypto::{Digest, PublicSigningKey},
     problem::Problem,
     request::{Call, Response as Answer},
 };
@@ -85,6 +86,10 @@ pub(crate) trait Rounds: Send + Sync + 'static {
     /// The latest global model.
     fn model(&self) -> Option<Arc<Published>>;
 
+    /// Waits until it is sure that what is published here was not out of date when it was called, wherever else rounds go
+    /// on; false if that cannot be known now.
+    fn is_recent(&self) -> impl Future<Output = bool> + Send;
+
     /// The rounds whose global models are kept.
     fn kept_rounds(&self) -> Vec<u64>;
 
@@ -123,6 +128,8 @@ pub(crate) enum Unprocessed {
     InProgress,
     #[error("too much waits to be stored: send the message again a little later")]
     StoreBehind,
+    #[error("this replica has as much under way as it may: send the message again a little later")]
+    Full,
     #[error("{0}: send the message again a little later")]
     NoLeader(Arc<str>),
     #[error("the coordinator has failed to process this message: its log says why")]
@@ -135,16 +142,20 @@ struct Api<R> {
 }
 
 impl<R: Rounds> Api<R> {
-    /// The answer to a request; for a patient client it is made once there is news, or its patience has
+    /// The answer to a request; for a patient client it is made once there are news, or its patience has
     /// ended.
     async fn when_new(
         &self,
         client: Option<&Client>,
         request: &HeaderMap,
-        is_news: impl Fn() -> bool + Send + Sync,
+        news: impl Future<Output = ()>,
         answer: impl Future<Output = Response>,
     ) -> Response {
         let Some(patience) = Patience::of(request) else { return answer.await };
+        // Where too many wait already it is as if the wish were not known: the answer comes at once.
+        let Ok(_place) = client.map(|client| client.wait().ok_or(())).transpose() else {
+            return answer.await;
+        };
         let left = async {
             match client {
                 Some(client) => client.ended().await,
@@ -154,7 +165,8 @@ impl<R: Rounds> Api<R> {
         // Who sends nothing more may be gone, or wait for this answer: it shows when it is sent.
         let news = async {
             tokio::select! {
-                () = self.rounds.until(is_news) => {}
+                biased;
+                () = news => {}
                 () = left => {}
             }
         };
@@ -172,10 +184,15 @@ impl<R: Rounds> Api<R> {
         request: &HeaderMap,
         call: Call,
     ) -> Response {
+        let call = match named_round(request) {
+            Ok(None) => call,
+            Ok(Some(round)) => call.of_round(round),
+            Err(mistake) => return (StatusCode::BAD_REQUEST, mistake).into_response(),
+        };
         let round = self.rounds.params();
         let is_news = || self.rounds.is_there(&call) || self.rounds.params() != round;
         let answer = async { octets(self.rounds.answer(call.clone()).await) };
-        self.when_new(client, request, is_news, answer).await
+        self.when_new(client, request, self.rounds.until(is_news), answer).await
     }
 }
 
@@ -231,6 +248,24 @@ async fn seeds<R: Rounds>(
         )
             .into_response(),
     }
+}
+
+/// The round that a dictionary is wanted of, if the request says so: by the tag of its parameters.
+fn named_round(request: &HeaderMap) -> Result<Option<Digest>, &'static str> {
+    let mut values = request.get_all(Call::ROUND).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let digits = value.as_bytes();
+    let mut tag = [0; 32];
+    let is_tag = second.is_none() && digits.len() == 2 * tag.len();
+    if !is_tag || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err("Pet-Round must be given once: the ETag of /params, 64 hexadecimal digits without quotation marks\n");
+    }
+    for (byte, pair) in tag.iter_mut().zip(digits.chunks_exact(2)) {
+        let text = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(text, 16).unwrap_or_default();
+    }
+    Ok(Some(Digest::new(tag)))
 }
 
 /// An answer with no Content-Type, as `/params` and `/model` always came.

@@ -16,6 +16,7 @@ use super::{
     conditional::{is_known, Tagged},
     content::Content,
     entity_tag::EntityTag,
+    patience::Patience,
     socket::Client,
     untyped, Answer, Api, Rounds,
 };
@@ -28,17 +29,35 @@ pub(super) async fn latest<R: Rounds>(
     method: Method,
     request: HeaderMap,
 ) -> Response {
+    // Who was given a round's parameters, by whichever replica, is not given the model of before.
+    if !api.rounds.is_recent().await {
+        return not_sure();
+    }
     let is_news = || {
         let Some(model) = api.rounds.model() else { return false };
         Choice::of(&request, &model).is_none_or(|choice| !choice.is_known(&request, &model))
     };
+    let is_patient = Patience::of(&request).is_some();
     let answer = async {
+        // Nor is who has waited in vain.
+        if is_patient && !is_news() && !api.rounds.is_recent().await {
+            return not_sure();
+        }
         match api.rounds.model() {
             Some(model) => answer(&model, &method, &request),
             None => untyped(Answer::no_content()),
         }
     };
-    api.when_new(client.as_deref(), &request, is_news, answer).await
+    api.when_new(client.as_deref(), &request, api.rounds.until(is_news), answer).await
+}
+
+fn not_sure() -> Response {
+    let mut response = later(
+        &"it cannot be told now whether this is the latest global model: ask again a little later",
+    );
+    // The next connection may lead to another replica.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 #[derive(Serialize)]

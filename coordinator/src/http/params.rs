@@ -38,7 +38,7 @@ pub(super) async fn params<R: Rounds>(
             None => untyped(Answer::ok(body)),
         }
     };
-    api.when_new(client.as_deref(), &request, is_news, answer).await
+    api.when_new(client.as_deref(), &request, api.rounds.until(is_news), answer).await
 }
 
 fn tag(body: &[u8]) -> Option<EntityTag> {

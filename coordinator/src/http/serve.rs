@@ -22,7 +22,7 @@ use super::{
     peers::{Peer, Shares},
     proxies::Address,
     proxy_header,
-    socket::{Client, Socket},
+    socket::{Client, Socket, Waiting},
     write_timeout::WriteTimeout,
 };
 use crate::{settings::Networks, tls::Tls};
@@ -85,6 +85,7 @@ pub(crate) async fn serve(
         proxies,
         of_one: Shares::new(limits.of_one),
         turning_away: Semaphore::new(TURNED_AWAY),
+        waiting: Waiting::among(limits.open),
         limits,
     });
     // Aborts its tasks when it is dropped.
@@ -134,6 +135,7 @@ struct Door {
     proxies: Proxies,
     of_one: Shares,
     turning_away: Semaphore,
+    waiting: Waiting,
     limits: ConnectionLimits,
 }
 
@@ -159,7 +161,7 @@ impl Door {
             },
         };
         let socket = Socket::new(stream);
-        let client = socket.client();
+        let client = socket.client(self.waiting.clone());
         let router = self.router.clone();
         let front = Front { router, peer, address: Address(address), client };
         let stream = WriteTimeout::new(socket, limits.write);

@@ -17,6 +17,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
     net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 
@@ -29,19 +30,40 @@ pub(super) struct Socket(Arc<TcpStream>);
 
 /// Whoever is at its other end.
 #[derive(Clone, Debug)]
-pub(super) struct Client(Weak<TcpStream>);
+pub(super) struct Client {
+    stream: Weak<TcpStream>,
+    waiting: Waiting,
+}
+
+/// The places of those who are kept waiting for news: most of the connections that there may be, but not all. Who comes to
+/// send something finds a place as well.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting(Arc<Semaphore>);
+
+impl Waiting {
+    /// For so many connections: three quarters.
+    pub fn among(connections: usize) -> Self {
+        let places = connections - connections / 4;
+        Self(Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))))
+    }
+}
 
 impl Socket {
     pub fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
-    pub fn client(&self) -> Client {
-        Client(Arc::downgrade(&self.0))
+    pub fn client(&self, waiting: Waiting) -> Client {
+        Client { stream: Arc::downgrade(&self.0), waiting }
     }
 }
 
 impl Client {
+    /// A place among those who are kept waiting, if there is one: given back on drop.
+    pub fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.waiting.0).try_acquire_owned().ok()
+    }
+
     /// Whether nobody can be answered any more.
     pub fn is_gone(&self) -> bool {
         self.state().is_none_or(|ready| ready.is_write_closed() || ready.is_error())
@@ -56,7 +78,7 @@ impl Client {
 
     /// What is known of the connection; nothing once it is no more.
     fn state(&self) -> Option<Ready> {
-        let stream = self.0.upgrade()?;
+        let stream = self.stream.upgrade()?;
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
         match stream.ready(interest).now_or_never() {
             None => Some(Ready::EMPTY),
@@ -73,11 +95,9 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
-                Ok(length) => {
-                    buffer.advance(length);
-                    return Poll::Ready(Ok(()));
-                }
+            // (Not as a slice, which would have to be cleared before each try.)
+            match self.0.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

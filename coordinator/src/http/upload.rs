@@ -12,12 +12,10 @@ use tokio::{
 };
 
 use super::{
+    growing::{Growing, NoMemory},
     memory::{Claim, Memory},
     peers::{Peer, Share, Shares},
 };
-
-/// A message's buffer grows by at least so many bytes, if there is memory for it: what is announced need not come.
-const STEP: usize = 64 << 10;
 
 /// How much of a refused upload is still read, in bytes, so that its sender gets to read the answer:
 /// a connection closed over unread data is reset, and the answer lost.
@@ -175,35 +173,19 @@ impl Uploads {
         incoming.forgive(queued.elapsed());
         // How long a message without Content-Length becomes is not known.
         let needed = if announced > 0 { announced } else { limit };
-        let mut claim = self.memory.claim(peer, needed);
-        let mut bytes = Vec::new();
+        let claim = self.memory.claim(peer, needed);
+        let mut message = Growing { bytes: Vec::new(), claim, announced, limit };
         let mut piece = first;
         while let Some(data) = piece {
-            let length = bytes.len() + data.len();
-            if length > limit {
-                drop((bytes, turn, claim));
+            if message.bytes.len() + data.len() > limit {
+                drop((message, turn));
                 return Err(too_long(incoming.discard(far).await?));
             }
-            if length > bytes.capacity() {
-                // In steps of a share of its length, so that bytes are not copied again and again.
-                let step = STEP.max(bytes.len() / 8);
-                let most = if announced >= length { announced } else { limit };
-                let capacity = (bytes.len() + step).clamp(length, most);
-                let capacity = match claim.try_grow(capacity) {
-                    true => capacity,
-                    false => {
-                        let waiting = Instant::now();
-                        let granted = timeout(self.limits.queue, claim.grow(length)).await;
-                        incoming.forgive(waiting.elapsed());
-                        granted.map_err(|_| Refusal::Busy)?;
-                        length
-                    }
-                };
-                bytes.reserve_exact(capacity - bytes.len());
-            }
-            bytes.extend_from_slice(&data);
+            let added = message.add(&data, self.limits.queue).await;
+            incoming.forgive(added.map_err(|NoMemory| Refusal::Busy)?);
             piece = incoming.next().await?;
         }
+        let Growing { bytes, mut claim, .. } = message;
         claim.finish();
         Ok(Upload { bytes, place: Some(Place { _turn: turn, _memory: claim }) })
     }

@@ -69,6 +69,16 @@ pub(crate) trait Federation: Rounds {
     /// The state of the round, which everybody polls.
     fn view(&self) -> Bytes;
 
+    /// The name of the round's stage: of all of its state that those wait for who send updates.
+    fn stage(&self) -> Arc<str>;
+
+    /// Asks at once, and whenever the stage is another one, until the answer is yes. Ends as well when the coordinator is to
+    /// stop.
+    fn until_stage(
+        &self,
+        is_so: impl Fn(&str) -> bool + Send + Sync,
+    ) -> impl std::future::Future<Output = ()> + Send;
+
     /// The longest body of a message to this path, in bytes.
     fn max_body(&self, path: &str) -> usize;
 
@@ -117,16 +127,32 @@ async fn not_v2() -> Response {
     document(&Problem::new("not_v2", 404, "The rounds are of version 1", detail))
 }
 
-/// How the round stands; a patient client that knows it already is answered when it is another one.
+/// How the round stands; a patient client that knows it already is answered when it is another one. Whoever names its
+/// [stage](pet_core::v2::RoundView::stage_tag) is not woken for each message that has come.
 async fn round<R: Federation>(
     State(api): State<Arc<Api<R>>>,
     client: Option<Extension<Client>>,
     method: Method,
     request: HeaderMap,
 ) -> Response {
+    let knows = |stage: &str| EntityTag::new(stage).is_some_and(|tag| is_known(&request, &tag));
+    if knows(&api.rounds.stage()) {
+        let news = api.rounds.until_stage(|stage| !knows(stage));
+        let answer = async {
+            let (stage, body) = (api.rounds.stage(), api.rounds.view().into());
+            match EntityTag::new(&stage).filter(|tag| is_known(&request, tag)) {
+                Some(etag) => {
+                    let tagged = Tagged { body, etag, content_type: None, negotiated: false };
+                    tagged.answer(&method, &request)
+                }
+                None => tagged(api.rounds.view(), &method, &request),
+            }
+        };
+        return api.when_new(client.as_deref(), &request, news, answer).await;
+    }
     let is_news = || tag(&api.rounds.view()).is_none_or(|tag| !is_known(&request, &tag));
     let answer = async { tagged(api.rounds.view(), &method, &request) };
-    api.when_new(client.as_deref(), &request, is_news, answer).await
+    api.when_new(client.as_deref(), &request, api.rounds.until(is_news), answer).await
 }
 
 async fn fetch<R: Federation>(

@@ -129,9 +129,11 @@ async fn healthz() -> Response {
 
 async fn readyz(State(view): State<View>, uri: Uri) -> Response {
     let mut problems = view.problems();
-    // Of several coordinators only one takes messages: for whoever sends them to the right one.
-    if uri.query() == Some("leader") && !view.leads() {
-        problems.push("this replica does not lead".to_owned());
+    // For whoever sends participants to one of several coordinators, or spares the one that has more to do.
+    match (uri.query(), view.leads()) {
+        (Some("leader"), false) => problems.push("this replica does not lead".to_owned()),
+        (Some("follower"), true) => problems.push("this replica leads".to_owned()),
+        _ => {}
     }
     let replica = view.replica();
     if problems.is_empty() {

@@ -258,6 +258,16 @@ fn replica_of(registry: &mut Registry, replica: &ReplicaStatus) {
     gauge(registry, "replica_log_entry", help, replica.position);
     let help = "How long ago this replica was at the end of the log";
     gauge(registry, "replica_lag_seconds", help, replica.lag_seconds);
+    let help = "Updates that this replica holds until they are recorded";
+    gauge(registry, "replica_updates_held", help, replica.held);
+    let help = "Updates that the leader has reserved for other replicas";
+    gauge(registry, "replica_updates_reserved", help, replica.reserved);
+    let help = "Letters between replicas that have no answer yet: this follower's own, or at the leader those of all";
+    gauge(registry, "replica_letters", help, replica.letters);
+    let help = "Bytes that this replica has written to the engine, parts included";
+    gauge(registry, "replica_engine_written_bytes", help, replica.written_bytes);
+    let help = "Bytes that this replica has read from the engine";
+    gauge(registry, "replica_engine_read_bytes", help, replica.read_bytes);
     let help = "Replicas that say that they are alive";
     gauge(registry, "replica_count", help, replica.replicas.len() as u64);
 }

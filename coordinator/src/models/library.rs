@@ -192,6 +192,7 @@ mod tests {
             models: 3,
             rationals: Bytes::from(vec![round_id as u8; 100]),
             weights: None,
+            optimizer: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod form;
 mod library;
+mod npy_file;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ use self::form::npy_header;
 pub(crate) use self::form::Form;
 pub use self::form::{npy, raw};
 pub(crate) use self::library::{Library, Unavailable};
+pub use self::npy_file::{read_npy, NpyError};
 
 /// What a kept model is asked for by: its round's number, or the full name, which no other coordinator's
 /// model has.
@@ -98,7 +100,8 @@ impl Published {
             id: model.id(),
             weights: model.weights.as_ref().map(|weights| (weights.data_type(), weights.len())),
             rationals: model.rationals.len(),
-            model: Mutex::new(Some(model)),
+            // What an optimiser remembers is nobody's who asks for models.
+            model: Mutex::new(Some(GlobalModel { optimizer: None, ..model })),
         }
     }
 
@@ -206,6 +209,7 @@ mod tests {
             models: 3,
             rationals: Bytes::from(vec![1; 28 * length]),
             weights: Some(Arc::new(Model::F32(vec![0.5; length]))),
+            optimizer: None,
         }
     }
 

@@ -3,14 +3,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pet_ledger::{Beat, Place, ReplicaId};
-use tokio::time::{interval, Duration, MissedTickBehavior};
 use tracing::debug;
 
 use super::{shared::Shared, SharedError, SharedStore};
-use crate::status::{KnownReplica, Observer, Replica as Shown};
+use crate::{
+    process::time::{interval, Duration, MissedTickBehavior},
+    status::{KnownReplica, Observer, Replica as Shown},
+};
 
-/// How often a replica says that it is alive.
+/// How often a replica says that it is alive, at least.
 const BEAT: Duration = Duration::from_secs(2);
+
+/// How often a replica says that it is alive, with leases of this length.
+fn every(ttl: Duration) -> Duration {
+    (ttl / 2).min(BEAT)
+}
+
+/// Of a replica that was silent for so long nothing more is waited for. (It may be alive: then it asks again.)
+pub(super) fn silence(ttl: Duration) -> Duration {
+    every(ttl) * 4
+}
 /// A replica that has said nothing for longer is not shown as alive.
 const ALIVE: Duration = Duration::from_secs(7);
 
@@ -23,12 +35,12 @@ pub(super) fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 /// Says that a replica is alive, and looks who else is; without end.
 pub(super) async fn beat(
     store: SharedStore,
-    replica: ReplicaId,
+    (replica, ttl): (ReplicaId, Duration),
     address: String,
     shown: Arc<Mutex<Shown>>,
     observer: Observer,
 ) {
-    let mut ticks = interval(BEAT);
+    let mut ticks = interval(every(ttl));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -72,6 +72,9 @@ pub enum SharedError {
     /// The lease was not renewed in time.
     #[error("the lease could not be renewed in time: {0}")]
     LeaseOver(String),
+    /// The engine does not write.
+    #[error("the engine has not written in {0:?} what it was given")]
+    Stuck(std::time::Duration),
     /// The operating system gives no random bytes.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -85,16 +88,17 @@ impl SharedError {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Ledger(error) => {
-                // Passwords are changed, too, and the log may be cut off while it is read.
+                // Passwords are changed, too, and clocks are set, and the log may be cut off while it is read.
                 error.is_passing()
                     || matches!(
                         error,
                         LedgerError::Denied { .. }
+                            | LedgerError::Clock { .. }
                             | LedgerError::Forgotten { .. }
                             | LedgerError::Fenced { .. }
                     )
             }
-            Self::Superseded | Self::LeaseOver(_) => true,
+            Self::Superseded | Self::LeaseOver(_) | Self::Stuck(_) => true,
             _ => false,
         }
     }

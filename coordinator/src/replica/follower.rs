@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use pet_core::{
-    coordinator::{Follower as Fold, Front, LargePiece, Record, Recovery},
-    crypto::{PublicSigningKey, RootSeed},
+    coordinator::{
+        EndedRound, Follower as Fold, Front, LargePiece, PartId, Phase, Record, Recovery, Shard,
+    },
+    crypto::{Digest, PublicSigningKey, RootSeed},
 };
 use pet_ledger::{Head, LedgerError, Position};
 
 use super::{
+    flaws::Flaw,
     item::{Item, PartRef, Small},
     kept::Kept,
     log::End,
@@ -17,6 +20,7 @@ use super::{
     shared::{aside, Shared},
     SharedError,
 };
+use crate::status::Step;
 
 /// Reads the log, and knows what it leads to: what is to be answered with, and all that it takes to lead.
 ///
@@ -36,6 +40,48 @@ pub(super) struct Follower {
     chunks: BTreeMap<PublicSigningKey, Vec<(Position, Small)>>,
     /// The entry that the phase began with.
     phase_began: Position,
+    /// The latest part of each shard, and its round: of the round before, too.
+    parts: Arc<Recorded>,
+    /// How often something of the log was gone before it was read.
+    gaps: u64,
+    /// How many have voted for which mask.
+    votes: BTreeMap<Digest, u64>,
+    /// The mask that was taken off.
+    winner: Option<Digest>,
+    /// What was read of rounds, for the history; no more than there were before, at most twice.
+    steps: Vec<Step>,
+}
+
+/// So many steps are remembered until somebody takes them.
+const MOST_STEPS: usize = 512;
+
+/// The latest part of each shard that was recorded, and its round.
+pub(super) type Recorded = BTreeMap<Shard, (u64, PartId)>;
+
+/// What a record tells of its round.
+enum Told {
+    Nothing,
+    Began,
+    /// The phase, with the mask that is taken off if it was the last one.
+    Ended(Option<Digest>),
+    Vote(Digest),
+    /// So many updates are in the model.
+    Completed(u64),
+    Failed,
+}
+
+impl Told {
+    fn of(record: &Record) -> Self {
+        match record {
+            Record::RoundBegan { .. } => Self::Began,
+            Record::SumEnded | Record::UpdateEnded => Self::Ended(None),
+            Record::Sum2Ended { digest } => Self::Ended(Some(*digest)),
+            Record::Sum2 { digest, .. } => Self::Vote(*digest),
+            Record::Model(model) => Self::Completed(model.models),
+            Record::RoundFailed { .. } => Self::Failed,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// All that it takes to lead.
@@ -69,7 +115,17 @@ impl Follower {
             kept: Kept::default(),
             chunks: BTreeMap::new(),
             phase_began: Position(0),
+            parts: Arc::default(),
+            gaps: 0,
+            votes: BTreeMap::new(),
+            winner: None,
+            steps: Vec::new(),
         })
+    }
+
+    /// It takes the place of another one, and what that has read is not told again: so often records are gone now.
+    pub fn with_gaps(self, gaps: u64) -> Self {
+        Self { gaps, ..self }
     }
 
     /// What it reads.
@@ -90,6 +146,17 @@ impl Follower {
     /// How many messages the phase has accepted, and which entry it began with.
     pub fn phase(&self) -> (u64, Position) {
         (self.fold.as_ref().map_or(0, Fold::accepted), self.phase_began)
+    }
+
+    /// The latest part that was recorded of each shard, with its round, and how often records were gone before they were
+    /// read.
+    pub fn parts(&self) -> (Arc<Recorded>, u64) {
+        (Arc::clone(&self.parts), self.gaps)
+    }
+
+    /// What the log has told of rounds since this was last asked.
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
     }
 
     /// What is to be answered with, as far as it has read; nothing before the first round.
@@ -122,7 +189,10 @@ impl Follower {
     async fn begin_anew(&mut self) -> Result<(Head, bool), SharedError> {
         let seen = self.seen.filter(|seen| seen.position > self.end.position).unwrap_or(self.end);
         let (shared, models) = (self.shared.clone(), Arc::clone(&self.models));
+        let gaps = self.gaps + 1;
+        let steps = std::mem::take(&mut self.steps);
         *self = Self::new(shared, models, self.models_kept, Some(seen)).await?;
+        (self.gaps, self.steps) = (gaps, steps);
         let head = self.shared.ledger().head().await?;
         self.read_to(&head).await?;
         Ok((head, true))
@@ -141,6 +211,9 @@ impl Follower {
                 self.take(position, item).await?;
             }
             self.end = end;
+            if Flaw::GoesBack.is_there() {
+                break;
+            }
         }
         self.models.set(self.kept.models());
         Ok(())
@@ -150,13 +223,21 @@ impl Follower {
         match item {
             Item::Begin { root, models } => {
                 if self.root.as_ref().is_some_and(|known| *known != root) {
-                    return Err(SharedError::Malformed("the beginning of a round in the log"));
+                    // It was put back from a backup, and goes on with new keys.
+                    self.fold = None;
+                    self.chunks.clear();
                 }
                 if self.fold.is_none() {
                     let model = match models.last() {
                         Some(latest) => Some(self.models.read(&latest.part).await?),
                         None => None,
                     };
+                    // How these came about was perhaps gone before it was read.
+                    self.steps.extend(models.iter().map(|kept| {
+                        let latest = model.as_ref().filter(|model| model.round_id == kept.round_id);
+                        let models = latest.map(|model| model.models);
+                        Step::HasModel { round: kept.round_id, models }
+                    }));
                     self.fold = Some(Fold::new(root.clone(), model));
                 }
                 self.root = Some(root);
@@ -188,6 +269,15 @@ impl Follower {
             Record::ChunksDropped { participants } => {
                 participants.iter().for_each(|one| drop(self.chunks.remove(one)));
             }
+            Record::RoundBegan { .. } if !self.parts.is_empty() => {
+                let round = self.fold.as_ref().and_then(Fold::round_id).unwrap_or(0);
+                Arc::make_mut(&mut self.parts).retain(|_, (of, _)| *of >= round);
+            }
+            Record::Part { shard, part, seeds, .. } => {
+                let round = self.fold.as_ref().and_then(Fold::round_id).unwrap_or(0);
+                Arc::make_mut(&mut self.parts).insert(*shard, (round, *part));
+                seeds.iter().for_each(|(one, _)| drop(self.chunks.remove(one)));
+            }
             Record::Updates { seeds, .. } => {
                 seeds.iter().for_each(|(one, _)| drop(self.chunks.remove(one)));
             }
@@ -200,8 +290,38 @@ impl Follower {
 
     fn apply(&mut self, position: Position, record: Record) -> Result<(), SharedError> {
         let fold = self.fold.as_mut().ok_or(SharedError::Malformed("the log's first entry"))?;
+        let (phase, accepted) = (fold.phase(), fold.accepted());
+        let told = Told::of(&record);
         let applied = fold.apply(record);
-        applied.map(drop).map_err(|source| SharedError::Records { position, source })
+        applied.map_err(|source| SharedError::Records { position, source })?;
+        let (round, now) = (fold.round_id().unwrap_or(0), fold.phase());
+        self.note(told, round, (phase, accepted), now);
+        Ok(())
+    }
+
+    /// Notes what a record tells of its round, for the history.
+    fn note(&mut self, told: Told, round: u64, (phase, accepted): (Phase, u64), now: Phase) {
+        match told {
+            Told::Vote(digest) => *self.votes.entry(digest).or_default() += 1,
+            Told::Nothing => {}
+            Told::Began => {
+                self.votes.clear();
+                self.steps.push(Step::Began { round, phase: now });
+            }
+            Told::Ended(winner) => {
+                self.winner = winner;
+                self.steps.push(Step::Ended { round, phase, accepted });
+                self.steps.push(Step::Began { round, phase: now });
+            }
+            Told::Completed(models) => {
+                let votes = self.winner.and_then(|winner| self.votes.get(&winner));
+                let votes = votes.copied().unwrap_or(0);
+                self.steps.push(Step::Completed { round, models, votes });
+            }
+            Told::Failed => self.steps.push(Step::Failed { round, phase, accepted }),
+        }
+        let many = self.steps.len().saturating_sub(MOST_STEPS);
+        self.steps.drain(..many);
     }
 
     async fn small(&self, small: &Small) -> Result<Bytes, SharedError> {
@@ -256,6 +376,11 @@ impl Follower {
             records.push((*position, record));
         }
         Ok(records)
+    }
+
+    /// The last round, as if it were over; which parts there are; and where the log ends.
+    pub fn into_ended(self) -> (Option<EndedRound>, Kept, End) {
+        (self.fold.as_ref().and_then(Fold::ended_round), self.kept, self.end)
     }
 
     /// Goes on to lead, from the end of the log: all that is needed is fetched. The round fails if some of it is lost.

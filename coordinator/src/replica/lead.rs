@@ -3,25 +3,27 @@
 use std::{future::Future, sync::Arc};
 
 use pet_core::coordinator::{Coordinator as Machine, PersistId, Recovery, ResumeError};
-use tokio::{
-    sync::{oneshot, watch},
-    time::{interval, Duration, Instant, MissedTickBehavior},
-};
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, info};
 
 use super::{
-    commands::Desk,
+    beat::silence,
+    commands::{Desk, Service},
+    flaws::Flaw,
     follower::{Follower, Led},
+    inbox::Inbox,
     lease::{PhaseClock, Tenancy},
     run::Replica,
     shared::Shared,
-    store::LedgerStore,
+    store::{LedgerStore, Queue},
     writer::Writer,
     SharedError,
 };
 use crate::{
-    driver::{Clock, Driver, DriverError},
-    route::{Route, Tenure},
+    admin::Office,
+    driver::{Clock, Driver, DriverError, ToOthers},
+    process::time::{interval, Duration, Instant, MissedTickBehavior},
+    route::Route,
     store::{Store, StoreError},
 };
 
@@ -46,14 +48,19 @@ impl Replica {
         let keeping = candidate.keep(&shared, tenancy, &clock);
         let sweeping = sweep(&shared, tenancy);
         tokio::pin!(keeping, sweeping);
-        let driver = tokio::select! {
+        let (driver, queue, others, office) = tokio::select! {
             biased;
             lost = &mut keeping => return Ended::Lost(lost),
+            _ = stop.clone() => return Ended::Stopped(Ok(())),
             driver = self.begin(tenancy, follower, &clock) => match driver {
                 Ok(driver) => driver,
                 Err(error) => return Ended::Lost(error),
             },
         };
+        let us = (tenancy.epoch, self.candidate.replica, silence(self.candidate.ttl));
+        let service = Service { office, done: Arc::clone(&self.done) };
+        let inbox = Inbox::run(shared.clone(), us, queue, others, service);
+        tokio::pin!(inbox);
         let (stop_driver, stopped) = oneshot::channel();
         let mut stop_driver = Some(stop_driver);
         let driving = driver.run(stopped);
@@ -69,6 +76,7 @@ impl Replica {
                 },
                 _ = stop.clone(), if stop_driver.is_some() => drop(stop_driver.take()),
                 () = &mut sweeping => {}
+                () = &mut inbox => return Ended::Lost(SharedError::Superseded),
                 Ok(()) = written.changed() => {
                     let end = *written.borrow_and_update();
                     self.show(|shown| shown.position = end.position.0);
@@ -83,17 +91,21 @@ impl Replica {
         tenancy: &Tenancy,
         mut follower: Follower,
         phase_clock: &Arc<PhaseClock>,
-    ) -> Result<Driver, SharedError> {
+    ) -> Result<(Driver, Arc<Queue>, ToOthers, Arc<Office>), SharedError> {
         let began = Instant::now();
         let shared = follower.shared().clone();
         // Nobody else can write any more: now the end is the end.
-        let (head, _) = follower.advance().await?;
+        let head = match Flaw::LeadsFromBefore.is_there() {
+            false => follower.advance().await?.0,
+            true => shared.ledger().head().await?,
+        };
         self.check_root(&follower)?;
+        self.observer.followed(&follower.take_steps());
         let root = follower.root().cloned().unwrap_or_else(|| self.root.clone());
         let Led { recovery, end, kept, phase_began, failed } = follower.lead().await?;
         let recovery = recovery.unwrap_or_else(|| Recovery::new(root.clone()));
         let known = head.elapsed.filter(|elapsed| elapsed.at >= phase_began);
-        let known = known.filter(|_| failed.is_none());
+        let known = known.filter(|_| failed.is_none() && !Flaw::ClockBeginsAnew.is_there());
         let elapsed = known.map_or(Duration::ZERO, |elapsed| elapsed.time);
         phase_clock.set(end.position, began.checked_sub(elapsed).unwrap_or(began));
 
@@ -123,13 +135,19 @@ impl Replica {
         if let Some(record) = failed {
             writer.write(vec![(PersistId(0), record)], Some(began)).await?;
         }
-        let store = Box::new(LedgerStore::new(writer, Arc::clone(&self.models))) as Box<dyn Store>;
+        let store = LedgerStore::new(writer, Arc::clone(&self.models));
+        let queue = store.queue();
+        let store = Box::new(store) as Box<dyn Store>;
         let (board, counters) = (self.board.clone(), Arc::clone(&self.counters));
-        let (driver, deliver) =
+        let (mut driver, deliver) =
             Driver::new(machine, clock, board, counters, self.observer.clone(), store);
-        self.desk.send_replace(Desk::Machine(driver.commands()));
-        let tenure = Tenure::until(tenancy.until.subscribe());
-        self.route.send_replace(Route::Machine(deliver, tenure));
+        // Messages are opened with what the machine has, not with what this replica knew when it followed.
+        let others = driver.others();
+        driver.settle();
+        let office = Arc::new(Office::new(driver.commands(), self.settings.clone()));
+        let recent = tenancy.asking.recent().with_store(driver.progress());
+        self.desk.send_replace(Desk::Here(Arc::clone(&office), recent.clone()));
+        self.route.send_replace(Route::Machine(deliver, Some(recent)));
         info!(
             epoch = tenancy.epoch.0,
             round,
@@ -138,7 +156,7 @@ impl Replica {
             took = ?began.elapsed(),
             "this replica leads"
         );
-        Ok(driver)
+        Ok((driver, queue, others, office))
     }
 }
 

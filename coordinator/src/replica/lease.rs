@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use pet_ledger::{Ask, Elapsed, Epoch, Lease, Position, ReplicaId};
-use tokio::{
-    sync::watch,
-    time::{sleep_until, timeout_at, Instant},
-};
+use pet_ledger::{Ask, Elapsed, Epoch, Lease, LedgerError, Position, ReplicaId};
+use tokio::sync::watch;
 
-use super::{shared::Shared, SharedError};
+use super::{flaws::Flaw, shared::Shared, SharedError};
+use crate::{
+    process::time::{sleep_until, timeout, timeout_at, Instant},
+    route::Asking,
+};
 
 /// Who asks for the lease, and for how long.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub(super) enum Attempt {
 pub(super) struct Tenancy {
     pub epoch: Epoch,
     pub until: watch::Sender<Instant>,
+    /// When it was asked for, or renewed, the last time that it was held. Whoever wants to say something final of a
+    /// message needs a renewal that was asked for after the message had come: all of a machine may have stood still.
+    pub asking: Asking,
 }
 
 impl Candidate {
@@ -49,10 +53,10 @@ impl Candidate {
     /// Takes the lease if it is free.
     pub async fn attempt(&self, shared: &Shared) -> Result<Attempt, SharedError> {
         let asked = Instant::now();
-        Ok(match shared.ledger().lease(self.ask(None)).await? {
+        Ok(match shared.ledger().lease(self.ask(None, None)).await? {
             Lease::Held { epoch, .. } => {
                 let until = watch::channel(asked + self.patience()).0;
-                Attempt::Held(Tenancy { epoch, until })
+                Attempt::Held(Tenancy { epoch, until, asking: Asking::since(asked) })
             }
             Lease::HeldBy { name, epoch, left, .. } => Attempt::Taken { by: name, epoch, left },
         })
@@ -65,22 +69,43 @@ impl Candidate {
         tenancy: &Tenancy,
         clock: &PhaseClock,
     ) -> SharedError {
-        let mut next = Instant::now();
+        let (mut next, mut last) = (Instant::now(), Instant::now());
         let mut trouble = "the engine does not answer".to_owned();
         loop {
             let over = *tenancy.until.borrow();
-            sleep_until(next.min(over)).await;
+            let wanted = async {
+                sleep_until(last + BETWEEN).await;
+                tenancy.asking.wanted().await;
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(next.min(over)) => {}
+                () = wanted => {}
+            }
             let asked = Instant::now();
+            last = asked;
+            if asked >= over && Flaw::LeadsOn.is_there() {
+                tenancy.until.send_replace(asked + self.ttl);
+                tenancy.asking.knows(asked);
+                continue;
+            }
             if asked >= over {
                 return SharedError::LeaseOver(trouble);
             }
-            let renewal = shared.ledger().lease(self.ask(clock.elapsed()));
-            next = match timeout_at(over, renewal).await {
+            let enough = over.saturating_duration_since(asked) / 2;
+            next = match timeout_at(over, self.renew(shared, (tenancy.epoch, clock), enough)).await
+            {
                 Ok(Ok(Lease::Held { epoch, .. })) if epoch == tenancy.epoch => {
                     tenancy.until.send_replace(asked + self.patience());
+                    tenancy.asking.knows(asked);
                     asked + self.ttl / 3
                 }
-                Ok(Ok(_)) => return SharedError::Superseded,
+                Ok(Ok(_)) if Flaw::LeadsOn.is_there() => {
+                    tenancy.until.send_replace(asked + self.patience());
+                    tenancy.asking.knows(asked);
+                    asked + self.ttl / 3
+                }
+                Ok(Ok(_)) | Ok(Err(LedgerError::Fenced { .. })) => return SharedError::Superseded,
                 Ok(Err(error)) if error.is_passing() => {
                     trouble = error.to_string();
                     Instant::now() + RETRY
@@ -91,14 +116,33 @@ impl Candidate {
         }
     }
 
-    fn ask(&self, elapsed: Option<Elapsed>) -> Ask {
-        Ask { replica: self.replica, name: self.name.clone(), ttl: self.ttl, elapsed }
+    /// Renews the lease once; twice if the first call has taken long enough, as another connection may be well.
+    async fn renew(
+        &self,
+        shared: &Shared,
+        (epoch, clock): (Epoch, &PhaseClock),
+        enough: Duration,
+    ) -> Result<Lease, LedgerError> {
+        let mut first = shared.ledger().lease(self.ask(clock.elapsed(), Some(epoch)));
+        if let Ok(done) = timeout(enough, &mut first).await {
+            return done;
+        }
+        let second = shared.ledger().lease(self.ask(clock.elapsed(), Some(epoch)));
+        tokio::select! {
+            biased;
+            done = first => done,
+            done = second => done,
+        }
+    }
+
+    fn ask(&self, elapsed: Option<Elapsed>, renews: Option<Epoch>) -> Ask {
+        Ask { replica: self.replica, name: self.name.clone(), ttl: self.ttl, elapsed, renews }
     }
 
     /// Gives the lease up, so that another one need not wait.
     pub async fn release(&self, shared: &Shared, epoch: Epoch) {
         let released = shared.ledger().release(self.replica, epoch);
-        match tokio::time::timeout(RELEASE, released).await {
+        match timeout(RELEASE, released).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the lease was not given up: it runs out"),
             Err(_) => tracing::debug!("the lease was not given up in time: it runs out"),
@@ -106,6 +150,8 @@ impl Candidate {
     }
 }
 
+/// How often the lease is renewed at most because somebody has to be sure of it.
+const BETWEEN: Duration = Duration::from_millis(50);
 /// So soon after it has failed a renewal is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// Whoever stops does not wait longer for the engine.

@@ -3,11 +3,11 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use pet_core::{
-    coordinator::Quorum,
+    coordinator::{LearningRate, OptimizerKind, Quorum},
     mask::{BoundType, DataType, GroupType, ModelType},
 };
 
-use super::{LogFormat, Networks, Origin, PostgresUrl, StorageEngine};
+use super::{EngineUrl, LogFormat, Networks, Origin, PartsIn, S3Region, S3Secret, StorageEngine};
 
 /// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +91,21 @@ text! {
     DataType: |data| data.name().to_owned();
     BoundType: |bound| bound.name().to_owned();
     ModelType: |model| model.name().to_owned();
+    OptimizerKind: ToString::to_string;
     StorageEngine: |engine| engine.name().to_owned();
-    PostgresUrl: ToString::to_string;
+    EngineUrl: ToString::to_string;
+    PartsIn: |parts| parts.name().to_owned();
+    S3Secret: |_| "(hidden)".to_owned();
     LogFormat: |format| match format {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     };
+}
+
+impl Value for S3Region {
+    fn written(&self) -> Option<String> {
+        Some(serde_json::Value::from(self.texts()).to_string())
+    }
 }
 
 impl Value for Quorum {
@@ -105,6 +114,14 @@ impl Value for Quorum {
             Self::Share(share) => share.written(),
             _ => Some(quoted("majority")),
         }
+    }
+}
+
+impl Value for LearningRate {
+    /// A number where one will do.
+    fn written(&self) -> Option<String> {
+        let text = self.to_string();
+        Some(if text.parse::<f64>().is_ok() { text } else { quoted(&text) })
     }
 }
 

@@ -27,6 +27,25 @@ pub(super) fn with_aliases(filter: &str) -> String {
     all
 }
 
+/// Libraries that warn of what this program tells itself, once and in its own words: of each connection to a database
+/// that is gone.
+const ECHOES: &[&str] = &["deadpool"];
+
+/// The filter, without the warnings of those libraries unless it names them.
+pub(super) fn without_echoes(filter: &str) -> String {
+    let mut all = filter.to_owned();
+    let is_named = |echo: &&&str| {
+        split(filter)
+            .any(|directive| target(directive).is_some_and(|target| target.starts_with(**echo)))
+    };
+    // With no directive for all others a filter lets nothing of theirs through anyhow; with none at all it has a default.
+    let is_for_all = split(filter).any(|directive| target(directive).is_none());
+    for echo in ECHOES.iter().filter(|echo| is_for_all && !is_named(echo)) {
+        all.push_str(&format!(",{echo}=error"));
+    }
+    all
+}
+
 /// Whether a filter has anything to say of our messages, be it that they are not wanted.
 pub(super) fn concerns_us(filter: &str) -> bool {
     // No filter at all lets errors through, as is documented of `EnvFilter`.
@@ -92,8 +111,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_we_tell_ourselves_is_not_told_by_libraries_as_well() {
+        for (filter, expected) in [
+            ("info", "info,deadpool=error"),
+            ("xaynet=debug,warn", "xaynet=debug,warn,deadpool=error"),
+            ("info,deadpool=debug", "info,deadpool=debug"),
+            ("pet_coordinator=debug", "pet_coordinator=debug"),
+            ("", ""),
+        ] {
+            assert_eq!(without_echoes(filter), expected);
+        }
+        let says = |filter: &str, target_: &str| logs(&without_echoes(filter), target_);
+        assert!(!says("info", "deadpool.postgres") && says("info", "pet_coordinator::driver"));
+        assert!(says("info,deadpool=debug", "deadpool.postgres"));
+    }
+
     /// Logs one line of ours through a filter: what this module says of it must be true.
     fn logs_info(filter: &str) -> bool {
+        logs(&with_aliases(filter), "pet_coordinator::driver")
+    }
+
+    /// Whether a filter lets something of a target through.
+    fn logs(filter: &str, target: &str) -> bool {
         #[derive(Clone, Default)]
         struct Memory(Arc<Mutex<Vec<u8>>>);
         impl io::Write for Memory {
@@ -108,11 +148,12 @@ mod tests {
         let memory = Memory::default();
         let writer = memory.clone();
         let log = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::builder().parse(with_aliases(filter)).unwrap())
+            .with_env_filter(EnvFilter::builder().parse(filter).unwrap())
             .with_writer(move || writer.clone())
             .finish();
-        tracing::subscriber::with_default(log, || {
-            tracing::info!(target: "pet_coordinator::driver", "a line");
+        tracing::subscriber::with_default(log, || match target {
+            "deadpool.postgres" => tracing::warn!(target: "deadpool.postgres", "a line"),
+            _ => tracing::info!(target: "pet_coordinator::driver", "a line"),
         });
         let logged = memory.0.lock().unwrap();
         !logged.is_empty()

@@ -19,6 +19,8 @@ mod layers;
 mod limits;
 mod member;
 mod networks;
+mod optimizer;
+mod s3;
 mod schema;
 mod storage;
 mod v2;
@@ -46,9 +48,17 @@ use self::layers::Layers;
 pub use self::limits::LimitsSettings;
 pub use self::member::{member_keys, LoadedMember, MemberLoader, MemberSettings};
 pub use self::networks::{InvalidNetworks, Networks};
+pub use self::optimizer::OptimizerSettings;
+pub use self::s3::{S3Buckets, S3Region, S3Secret, S3Settings};
 pub(crate) use self::schema::{change, effective};
 pub(crate) use self::storage::MODELS_KEPT;
-pub use self::storage::{PostgresSettings, PostgresUrl, StorageEngine, StorageSettings};
+#[cfg(feature = "redis")]
+pub(crate) use self::storage::MOST_IN_REDIS;
+#[cfg(feature = "replicas")]
+pub(crate) use self::storage::MOST_SUMMERS_OF_SHARED;
+pub use self::storage::{
+    EngineUrl, PartsIn, PostgresSettings, RedisSettings, StorageEngine, StorageSettings,
+};
 pub use self::v2::{NoiseSettings, V2PhaseSettings, V2Settings, V2UpdateSettings};
 
 /// Everything that can be set. The field names are the keys of the TOML file.
@@ -77,6 +87,10 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[postgres]`: the database, if several coordinators share one.
     pub postgres: PostgresSettings,
+    /// `[redis]`: the server, if several coordinators share one. Without effect for other engines, as in old settings.
+    pub redis: RedisSettings,
+    /// `[s3]`: storage for what is large of what several coordinators share.
+    pub s3: S3Settings,
 }
 
 /// `[api]`: how participants reach the coordinator.
@@ -108,6 +122,8 @@ pub struct PetSettings {
     pub update: TaskSettings,
     /// `[pet.sum2]`. Default: count 1 to `pet.sum.count.max`, time 1 to 60 seconds.
     pub sum2: PhaseSettings,
+    /// `[pet.optimizer]`: what becomes of the mean of a round. Default: it is the global model.
+    pub optimizer: OptimizerSettings,
     /// `[pet.v2]`: rounds of PET v2. Default: off.
     pub v2: V2Settings,
 }
@@ -168,9 +184,9 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// The filter for `EnvFilter`: directives for the old coordinator's targets are repeated for
-    /// ours.
+    /// ours, and libraries that warn of what we tell ourselves are kept quiet.
     pub fn directives(&self) -> String {
-        filter::with_aliases(&self.filter)
+        filter::without_echoes(&filter::with_aliases(&self.filter))
     }
 }
 
@@ -221,6 +237,7 @@ impl Settings {
                     time: seconds(1, 60),
                     quorum: Quorum::default(),
                 },
+                optimizer: OptimizerSettings::default(),
                 v2: V2Settings::default(),
             },
             mask: DEFAULT_MASK,
@@ -229,6 +246,8 @@ impl Settings {
             log: LogSettings { filter: "info".to_owned(), format: LogFormat::Text },
             storage: StorageSettings::default(),
             postgres: PostgresSettings::default(),
+            redis: RedisSettings::default(),
+            s3: S3Settings::default(),
         }
     }
 
@@ -236,7 +255,7 @@ impl Settings {
     pub fn protocol(&self) -> protocol::Settings {
         let count = |range: MinMax<u64>| protocol::CountRange { min: range.min, max: range.max };
         let time = |range: MinMax<Duration>| protocol::TimeRange { min: range.min, max: range.max };
-        let PetSettings { sum, update, sum2, .. } = &self.pet;
+        let PetSettings { sum, update, sum2, optimizer, .. } = &self.pet;
         let mut settings = protocol::Settings::new(
             protocol::SumSettings::new(sum.prob, count(sum.count), time(sum.time)),
             protocol::UpdateSettings::new(update.prob, count(update.count), time(update.time)),
@@ -245,7 +264,7 @@ impl Settings {
             self.model.length,
         );
         settings.sum2.quorum = sum2.quorum;
-        settings.with_reassembly(self.reassembly())
+        settings.with_optimizer(optimizer.optimizer()).with_reassembly(self.reassembly())
     }
 
     /// Room for the parts of at least a few messages, however long the model.

@@ -21,7 +21,8 @@ use super::{
     error::{Origin, Problem, SettingsError, Warning},
     filter,
     layers::{variable, Entry, Layers, Raw},
-    Loaded, LogFormat, PostgresUrl, Settings, StorageEngine,
+    EngineUrl, Loaded, LogFormat, OptimizerSettings, PartsIn, S3Region, S3Secret, Settings,
+    StorageEngine,
 };
 use crate::key;
 
@@ -32,13 +33,14 @@ pub(super) use self::rules::{check, from_core, from_core_v2};
 pub(super) fn interpret(layers: &Layers) -> Result<Loaded, SettingsError> {
     let mut reader = Reader::new(layers, true);
     let settings = reader.settings();
+    let unused = reader.unused;
     let mut problems = reader.problems;
     let mut effective = reader.effective;
     effective.sort_by(|a, b| a.key.cmp(&b.key));
     let keys = keys();
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
     problems.extend(check_except(&settings, Some(layers), &unreadable));
-    let mut warnings = names(layers, &keys, &mut problems);
+    let mut warnings = names(layers, &keys, &unused, &mut problems);
     warnings.extend(silent_log(&settings, layers));
     if problems.is_empty() {
         Ok(Loaded { settings, warnings, effective })
@@ -60,11 +62,12 @@ pub(crate) fn change(
     let mut changed = settings.clone();
     let mut reader = Reader::new(&layers, false);
     reader.read_all(&mut changed);
+    let unused = reader.unused;
     let mut problems = reader.problems;
     let unreadable: BTreeSet<String> = problems.iter().map(|p| p.key.clone()).collect();
     problems.extend(check_except(&changed, Some(&layers), &unreadable));
     let keys = keys();
-    names(&layers, &keys, &mut problems);
+    names(&layers, &keys, &unused, &mut problems);
     for (key, Entry { raw, origin }) in layers.iter() {
         let is_fixed = !is_below(key, "pet") || FIXED.contains(&key);
         if keys.contains(&key) && is_fixed {

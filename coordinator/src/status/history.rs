@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pet_core::coordinator::{CountRange, PersistId, TimeRange};
+use pet_core::coordinator::{CountRange, PersistId, Phase, TimeRange};
 use tokio::time::Instant;
 
 use super::{
@@ -36,6 +36,27 @@ pub(super) type Limits = (CountRange, TimeRange);
 pub(super) struct Named {
     pub name: String,
     pub takes_messages: bool,
+}
+
+/// What the log tells of rounds.
+#[cfg(feature = "replicas")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A phase has begun.
+    Began { round: u64, phase: Phase },
+    /// A phase has ended well.
+    Ended { round: u64, phase: Phase, accepted: u64 },
+    /// The round has a model.
+    Completed { round: u64, models: u64, votes: u64 },
+    /// The round has a model, as its successors tell: how it came about was gone before it was read.
+    HasModel { round: u64, models: Option<u64> },
+    /// The round has none, and never will.
+    Failed { round: u64, phase: Phase, accepted: u64 },
+}
+
+/// A phase as it is shown.
+pub(super) fn named(phase: Phase) -> Named {
+    Named { name: phase.to_string(), takes_messages: phase.accepts().is_some() }
 }
 
 /// How a round has failed.
@@ -141,12 +162,12 @@ impl State {
     pub(super) fn completed(
         &mut self,
         id: u64,
-        models: u64,
-        votes: u64,
+        models: Option<u64>,
+        votes: Option<u64>,
         rejected: Option<&Rejections>,
     ) {
         let mut round = self.close(id, None, rejected);
-        (round.models, round.votes) = (Some(models), Some(votes));
+        (round.models, round.votes) = (models, votes);
         if let Some((_, measure)) = self.measured.take_if(|(measured, _)| *measured == id) {
             (round.norm, round.change) = (Some(measure.norm), measure.change);
         }
@@ -159,6 +180,54 @@ impl State {
         round.outcome = Outcome::Failed;
         round.failure = Some(failed.failure);
         self.keep(round);
+    }
+
+    /// Sees in the log what whoever leads was told; perhaps once more.
+    #[cfg(feature = "replicas")]
+    pub(super) fn followed(&mut self, step: &Step) {
+        let is_over = |id: &u64| self.rounds.iter().any(|round| round.id == *id);
+        match step {
+            Step::Began { round, .. }
+            | Step::Ended { round, .. }
+            | Step::Completed { round, .. }
+            | Step::HasModel { round, .. }
+            | Step::Failed { round, .. }
+                if is_over(round) => {}
+            Step::Began { round, phase } => {
+                let before = round.saturating_sub(1);
+                if self.open.contains_key(&before) && !is_over(&before) {
+                    // It has no model, and how it ended was gone before it was read.
+                    let Seen { phase, accepted, .. } = &self.seen;
+                    let (phase, accepted) = (phase.clone(), *accepted);
+                    self.failed(before, failed_elsewhere(phase, accepted), None);
+                }
+                let phase = named(*phase);
+                let name = phase.name.clone();
+                let open = self.open(*round, phase.clone(), Duration::ZERO);
+                let is_known =
+                    open.phase.0.name == name || open.phases.iter().any(|past| past.name == name);
+                if !is_known {
+                    open.phase = (phase, Instant::now());
+                }
+            }
+            Step::Ended { round, phase, accepted } => {
+                let phase = named(*phase);
+                let open = self.open(*round, phase.clone(), Duration::ZERO);
+                if open.phases.iter().all(|past| past.name != phase.name) {
+                    let took = open.phase.1.elapsed();
+                    open.phases.push(past_phase(phase.name, took, Some(*accepted)));
+                }
+            }
+            Step::Completed { round, models, votes } => {
+                self.completed(*round, Some(*models), Some(*votes), None);
+            }
+            // What is known of it begins with its end, and that it has one is all that is known.
+            Step::HasModel { round, .. } if !self.open.contains_key(round) => {}
+            Step::HasModel { round, models } => self.completed(*round, *models, None, None),
+            Step::Failed { round, phase, accepted } => {
+                self.failed(*round, failed_elsewhere(phase.to_string(), *accepted), None);
+            }
+        }
     }
 
     /// What is known of a round that has just ended.
@@ -258,7 +327,7 @@ impl State {
     }
 
     /// The store that was given records is used no more.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     pub(super) fn forget_unconfirmed(&mut self) {
         self.unconfirmed.clear();
     }
@@ -280,6 +349,13 @@ impl State {
     pub fn store_waits(&self) -> Duration {
         self.unconfirmed.front().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
+}
+
+#[cfg(feature = "replicas")]
+fn failed_elsewhere(phase: String, accepted: u64) -> Failed {
+    let (reason, message) = ("elsewhere", "the replica that led then knows why: see its log");
+    let failure = Failure { phase, reason: reason.to_owned(), message: message.to_owned() };
+    Failed { failure, accepted: Some(accepted) }
 }
 
 fn past_phase(name: String, took: Duration, accepted: Option<u64>) -> PastPhase {

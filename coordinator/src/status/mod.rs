@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-#[cfg_attr(not(feature = "postgres"), allow(unused_imports))]
+#[cfg_attr(not(feature = "replicas"), allow(unused_imports))]
 pub(crate) use self::replica::Replica;
 pub use self::replica::{KnownReplica, ReplicaStatus};
 pub use self::v2::{
@@ -30,6 +30,8 @@ pub(crate) use self::{
     observer::{channel, Observer},
     view::{Keepers, View},
 };
+#[cfg(feature = "replicas")]
+pub(crate) use self::{history::Step, replica::Load};
 
 /// The state of a coordinator. `GET /status` gives it as JSON, with these names.
 ///

@@ -11,7 +11,7 @@ use pet_core::{
 use tokio::sync::{mpsc, watch, Notify};
 
 use super::{
-    history::{Failed, Limits, Named, Seen, State},
+    history::{named, Failed, Limits, Seen, State},
     measure::{self, Measure},
     view::{Keepers, View},
     Failure, ModelForm,
@@ -20,8 +20,12 @@ use crate::{
     failure,
     metrics::{Counters, Rejections},
 };
-#[cfg(feature = "postgres")]
-use {super::Replica, pet_core::coordinator::Front, std::time::Duration};
+#[cfg(feature = "replicas")]
+use {
+    super::{history::Step, Replica},
+    pet_core::coordinator::Front,
+    std::time::Duration,
+};
 
 /// The driver's side. No method blocks or computes for long.
 #[derive(Clone, Debug)]
@@ -64,7 +68,7 @@ impl Observer {
                 state.phase_ended(*round_id, named(*phase), *accepted, *took);
             }
             Event::RoundCompleted { round_id, models, votes } => {
-                state.completed(*round_id, *models, *votes, rejected);
+                state.completed(*round_id, Some(*models), Some(*votes), rejected);
             }
             Event::RoundFailed { round_id, phase, failure } => {
                 state.failed(*round_id, failed(*phase, failure), rejected);
@@ -91,6 +95,9 @@ impl Observer {
             waits_for: waits_for(idle.why),
         };
         let mut state = self.shared.lock();
+        if let Some(replica) = &state.replica {
+            replica.load.set_reserved(machine.reserved());
+        }
         if state.has_seen(&seen) {
             return;
         }
@@ -104,7 +111,7 @@ impl Observer {
     }
 
     /// Sees what is answered with by who does not lead.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     pub fn follows(&self, front: &Front, accepted: u64, elapsed: Duration, settings: &Settings) {
         let (Some(round), Some(parameters)) = (front.round_id(), front.parameters()) else {
             return;
@@ -119,8 +126,20 @@ impl Observer {
         self.shared.changed.notify_one();
     }
 
+    /// Sees in the log what has become of rounds.
+    #[cfg(feature = "replicas")]
+    pub fn followed(&self, steps: &[Step]) {
+        if steps.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        steps.iter().for_each(|step| state.followed(step));
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
     /// Hears which of several coordinators this is; nothing is owed any more by a store of before if it does not lead.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     pub fn replica(&self, replica: Replica) {
         let mut state = self.shared.lock();
         if !replica.is_leader {
@@ -153,10 +172,6 @@ impl Shared {
         self.lock().measured(round, measure);
         self.changed.notify_one();
     }
-}
-
-fn named(phase: Phase) -> Named {
-    Named { name: phase.to_string(), takes_messages: phase.accepts().is_some() }
 }
 
 fn failed(phase: Phase, failure: &RoundFailure) -> Failed {

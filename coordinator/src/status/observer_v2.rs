@@ -43,7 +43,7 @@ impl Observer {
                 state.phase_ended(*round, named(*phase), *accepted, *took);
             }
             Event::RoundCompleted { round, models, votes, .. } => {
-                state.completed(*round, *models, *votes, rejected);
+                state.completed(*round, Some(*models), Some(*votes), rejected);
             }
             Event::RoundFailed { round, phase, failure } => {
                 state.failed(*round, failed(*phase, failure), rejected);

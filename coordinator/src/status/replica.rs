@@ -1,11 +1,17 @@
 //! Which of several coordinators this one is.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::history::rounded;
+use crate::process::time::Instant;
 
 /// What a replica is doing: of several coordinators that are one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +31,52 @@ pub struct ReplicaStatus {
     pub lag_seconds: f64,
     /// Why the engine cannot be used; null if it can.
     pub trouble: Option<String>,
+    /// How many updates a follower holds until they are recorded.
+    pub held: u64,
+    /// How many updates the leader has reserved for other replicas, which hold them.
+    pub reserved: u64,
+    /// How many letters have no answer yet: a follower's own, and at the leader those of all.
+    pub letters: u64,
+    /// How many bytes this replica has written to the engine, parts included.
+    pub written_bytes: u64,
+    /// How many bytes it has read from there.
+    pub read_bytes: u64,
     /// All replicas that are alive, this one included.
     pub replicas: Vec<KnownReplica>,
+}
+
+/// What a replica has under way, at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    held: AtomicU64,
+    letters: AtomicU64,
+    reserved: AtomicU64,
+    written: AtomicU64,
+    read: AtomicU64,
+}
+
+#[cfg_attr(not(feature = "replicas"), allow(dead_code))]
+impl Load {
+    /// So much is under way now.
+    pub fn set(&self, held: usize, letters: usize) {
+        self.held.store(held as u64, Ordering::Relaxed);
+        self.letters.store(letters as u64, Ordering::Relaxed);
+    }
+
+    /// So many updates are reserved for others.
+    pub fn set_reserved(&self, reserved: usize) {
+        self.reserved.store(reserved as u64, Ordering::Relaxed);
+    }
+
+    /// So many bytes more were written to the engine.
+    pub fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many bytes more were read from the engine.
+    pub fn read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// A replica that says it is alive.
@@ -43,7 +93,7 @@ pub struct KnownReplica {
     pub version: String,
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(feature = "replicas")]
 impl KnownReplica {
     /// As it says of itself.
     pub(crate) fn new(name: String, address: String, role: &str, version: &str) -> Self {
@@ -53,7 +103,7 @@ impl KnownReplica {
 
 /// What the replica tells the observer.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+#[cfg_attr(not(feature = "replicas"), allow(dead_code))]
 pub(crate) struct Replica {
     pub name: String,
     pub is_leader: bool,
@@ -63,6 +113,7 @@ pub(crate) struct Replica {
     /// When it was at the end of the log; never yet, if there is nothing.
     pub at_end: Option<Instant>,
     pub trouble: Option<String>,
+    pub load: Arc<Load>,
     pub replicas: Vec<KnownReplica>,
 }
 
@@ -96,6 +147,14 @@ impl Replica {
             position: self.position,
             lag_seconds: self.at_end.map_or(0.0, |_| rounded(self.lag())),
             trouble: self.trouble.clone(),
+            reserved: match self.is_leader {
+                true => self.load.reserved.load(Ordering::Relaxed),
+                false => 0,
+            },
+            held: self.load.held.load(Ordering::Relaxed),
+            letters: self.load.letters.load(Ordering::Relaxed),
+            written_bytes: self.load.written.load(Ordering::Relaxed),
+            read_bytes: self.load.read.load(Ordering::Relaxed),
             replicas: self.replicas.clone(),
         }
     }

@@ -139,11 +139,34 @@ pub enum StoreError {
     /// All records together do not make a coordinator.
     #[error("the stored records are damaged ({0}): {BACKUP}")]
     Inconsistent(RecoveryError),
+    /// Its coordinator was moved.
+    #[error(
+        "the coordinator of this directory was moved to the federation {federation:?} that several coordinators share: start it with \
+         those settings. To go on here would use keys twice; only if no coordinator has ever run there remove {}", path.display()
+    )]
+    Moved {
+        /// The federation's name.
+        federation: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// Its coordinator was moved to another place than the one that it is to be moved to now.
+    #[error(
+        "the coordinator of this directory was moved to a federation {federation:?} before, in another database or with another \
+         name: to move it to a second one would use keys twice. Give the settings of the first; only if no coordinator has ever \
+         run there remove {}", path.display()
+    )]
+    MovedElsewhere {
+        /// The federation's name.
+        federation: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// The store was begun with another seed than the given one.
     #[error("the store was begun with another seed: use another directory (--data-dir)")]
     OtherSeed,
     /// What several coordinators share cannot be used.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "replicas")]
     #[error(transparent)]
     Shared(#[from] crate::replica::SharedError),
     /// The store has panicked, which is a bug.

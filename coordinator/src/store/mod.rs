@@ -9,14 +9,17 @@ pub(crate) mod rounds;
 use std::{sync::Arc, time::Duration};
 
 use pet_core::{
-    coordinator::{PersistId, Record, Recovery},
+    coordinator::{GlobalModel, PersistId, Record, Recovery},
     crypto::RootSeed,
 };
 use tokio::sync::mpsc;
 
 use self::models::MemoryModels;
-#[cfg(feature = "postgres")]
-pub(crate) use self::open::secret_of;
+#[cfg(feature = "replicas")]
+pub(crate) use self::{
+    disk::{mark_moved, refuse_moved_elsewhere, Destination},
+    open::secret_of,
+};
 pub use self::{
     disk::{rounds::RoundDisk, DiskStore},
     error::StoreError,
@@ -36,6 +39,23 @@ pub trait Store: Send + 'static {
         Ok(Restored::new(root))
     }
 
+    /// Keeps the model that the first round begins with: a later [`restore`](Self::restore) gives it as long as no round has ended
+    /// with another. Called at most once, after `restore` and before the first record, and only if no global model is kept. May
+    /// block. Default: forgets it, so that it has to be given at every start.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    fn begin_with(&mut self, model: &GlobalModel) -> Result<(), StoreError> {
+        let _ = model;
+        Ok(())
+    }
+
+    /// Says where confirmations go, before the first record: a store that does something by itself can report there that
+    /// it has failed. Default: nothing.
+    fn begin(&mut self, confirmations: &Confirmations) {
+        let _ = confirmations;
+    }
+
     /// Takes a record. Once it and all records before it are safe, [`Confirmations::stored`] is to
     /// be called, from any thread, or [`Confirmations::failed`]; until then nothing that depends on the record is shown to
     /// anyone. Must not block.
@@ -45,6 +65,12 @@ pub trait Store: Send + 'static {
     /// and about once a second. It need not be stored at once. Must not block. Default: forgets it.
     fn clock(&mut self, elapsed: Duration) {
         let _ = elapsed;
+    }
+
+    /// Whether another process may go on from what is stored while this one still runs: then nothing final is said to
+    /// anybody that follows from what is not stored yet. Default: no.
+    fn is_shared(&self) -> bool {
+        false
     }
 
     /// The global models that it keeps. Default: none.
@@ -75,6 +101,11 @@ impl Default for Volatile {
 }
 
 impl Store for Volatile {
+    fn begin_with(&mut self, model: &GlobalModel) -> Result<(), StoreError> {
+        self.models.add(model.clone());
+        Ok(())
+    }
+
     fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations) {
         if let Record::Model(model) = record {
             self.models.add(model);

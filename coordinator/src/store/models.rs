@@ -45,9 +45,10 @@ impl MemoryModels {
         Self { most: most.max(1), models: Mutex::default() }
     }
 
+    /// Without what its optimiser remembers: nobody goes on from here.
     pub fn add(&self, model: GlobalModel) {
         let mut models = self.lock();
-        models.push_back(model);
+        models.push_back(GlobalModel { optimizer: None, ..model });
         let bytes = |models: &VecDeque<GlobalModel>| models.iter().map(size).sum::<usize>();
         while models.len() > 1 && (models.len() > self.most || bytes(&models) > MEMORY) {
             models.pop_front();
@@ -89,6 +90,7 @@ mod tests {
             models: 3,
             rationals: vec![0; bytes].into(),
             weights: None,
+            optimizer: None,
         }
     }
 

@@ -131,25 +131,37 @@ pub async fn leader(replicas: &[Replica]) -> usize {
 /// Leads each connection to where the test wants it; cuts all when that changes.
 pub struct Door {
     pub address: SocketAddr,
-    to: watch::Sender<SocketAddr>,
+    to: watch::Sender<Vec<SocketAddr>>,
     running: JoinHandle<()>,
 }
 
 impl Door {
     pub async fn to(first: SocketAddr) -> Self {
+        Self::to_all(vec![first]).await
+    }
+
+    /// Leads connections to each of these in turn, but for those where nobody listens.
+    pub async fn to_all(all: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (to, where_to) = watch::channel(first);
+        let (to, where_to) = watch::channel(all);
         let running = tokio::spawn(async move {
             let mut connections = JoinSet::new();
+            let mut turn = 0;
             while let Ok((mut client, _)) = listener.accept().await {
                 let mut where_to = where_to.clone();
+                turn += 1;
                 connections.spawn(async move {
-                    let target = *where_to.borrow_and_update();
-                    let Ok(mut server) = TcpStream::connect(target).await else { return };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = where_to.changed() => {}
+                    let mut targets = where_to.borrow_and_update().clone();
+                    let first = turn % targets.len();
+                    targets.rotate_left(first);
+                    for target in targets {
+                        let Ok(mut server) = TcpStream::connect(target).await else { continue };
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut client, &mut server) => {}
+                            _ = where_to.changed() => {}
+                        }
+                        return;
                     }
                 });
             }
@@ -158,11 +170,11 @@ impl Door {
     }
 
     pub fn target(&self) -> SocketAddr {
-        *self.to.borrow()
+        self.to.borrow()[0]
     }
 
     pub fn lead_to(&self, target: SocketAddr) {
-        self.to.send_replace(target);
+        self.to.send_replace(vec![target]);
     }
 }
 
@@ -198,7 +210,16 @@ pub fn participant(
     keys: SigningKeyPair,
     number: u8,
 ) -> impl std::future::Future<Output = Participant> + Send + 'static {
-    let mut config = Config::new(&format!("http://{}", door.address)).unwrap();
+    participant_at(door.address, keys, number)
+}
+
+/// The same, at this address.
+pub fn participant_at(
+    address: SocketAddr,
+    keys: SigningKeyPair,
+    number: u8,
+) -> impl std::future::Future<Output = Participant> + Send + 'static {
+    let mut config = Config::new(&format!("http://{address}")).unwrap();
     config.settings.scalar = Scalar::from_f64(1.0).unwrap();
     config.settings.polling.max = Duration::from_millis(20);
     config.settings.polling.initial = Duration::from_millis(5);
@@ -233,9 +254,13 @@ impl Crowd {
         for (index, keys) in with_task(parameters, Task::Sum, 2).into_iter().enumerate() {
             summers.spawn(participant(door, keys, index as u8));
         }
+        Self { summers, ..Self::without_summers(parameters, updaters) }
+    }
+
+    pub fn without_summers(parameters: &RoundParameters, updaters: usize) -> Self {
         let mut updaters = with_task(parameters, Task::Update, updaters);
         updaters.reverse();
-        Self { summers, updaters, sent: Vec::new() }
+        Self { summers: JoinSet::new(), updaters, sent: Vec::new() }
     }
 
     /// The next one that sends an update.
@@ -243,14 +268,23 @@ impl Crowd {
         &mut self,
         door: &Door,
     ) -> impl std::future::Future<Output = Participant> + Send + 'static {
+        self.updater_at(door.address)
+    }
+
+    /// The same, at this address.
+    pub fn updater_at(
+        &mut self,
+        address: SocketAddr,
+    ) -> impl std::future::Future<Output = Participant> + Send + 'static {
         let number = 10 + self.sent.len() as u8;
         self.sent.push(number);
-        participant(door, self.updaters.pop().unwrap(), number)
+        participant_at(address, self.updaters.pop().unwrap(), number)
     }
 
     /// Checks that a model is the mean of exactly what was sent.
     pub fn check(&self, model: &GlobalModel) {
         assert_eq!(model.models, self.sent.len() as u64);
+        assert_eq!(model.weights.as_ref().unwrap().len() as u64, LENGTH);
         self.check_weights(model.weights.as_deref().unwrap());
     }
 
@@ -259,7 +293,7 @@ impl Crowd {
         let sum: f64 = self.sent.iter().map(|number| f64::from(*number) / 100.0).sum();
         let mean = (sum / self.sent.len() as f64) as f32;
         let Model::F32(weights) = weights else { panic!("{weights:?}") };
-        assert_eq!(weights.len() as u64, LENGTH);
+        assert!(!weights.is_empty());
         for weight in weights {
             assert!((weight - mean).abs() < 1e-6, "{weight} is not {mean}");
         }

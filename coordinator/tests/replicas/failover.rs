@@ -1,13 +1,19 @@
 //! Another one leads, in the same round.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use pet_coordinator::{settings::OptimizerSettings, transfer::import_shared, SharedStore};
+use pet_core::{coordinator::OptimizerKind, model::Model};
 use pet_ledger::memory::MemoryEngine;
 use reqwest::Client;
 use tokio::time::timeout;
 
 use crate::cast::{
-    leader, model, parameters, settings, since, until, Crowd, Door, Replica, DEADLINE,
+    leader, model, parameters, settings, since, until, Crowd, Door, Replica, DEADLINE, LENGTH,
+    SECRET,
 };
 
 /// Lets three replicas come to the middle of the update phase of their first round: two of four updates are accepted.
@@ -105,7 +111,7 @@ async fn a_round_waits_for_the_engine() {
         until("it says so", async || {
             let (status, text) = replica.post(&client).await;
             assert_eq!(status, 503);
-            text.contains("the engine in memory")
+            text.contains("the database that all replicas share")
         })
         .await;
         assert!(!replica.get(&client, "/params").await.is_empty());
@@ -134,4 +140,53 @@ async fn the_clock_of_the_phase_goes_on() {
     let lost = before.seconds + passed - after.seconds;
     assert!(lost.abs() < 1.0, "{before:?} {passed} {after:?}");
     assert_eq!(after.accepted, 2);
+}
+
+/// What an optimiser remembers comes with the last global model: whoever leads next takes just the step that follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leads_goes_on_with_what_the_optimizer_remembers() {
+    let (client, engine) = (Client::new(), MemoryEngine::new());
+    let mut with_momentum = settings(2, 3);
+    with_momentum.pet.optimizer = OptimizerSettings::of(OptimizerKind::FedAvgM);
+    with_momentum.pet.optimizer.momentum = Some(0.5);
+    let (ledger, parts) = (Arc::new(engine.ledger()), Arc::new(engine.parts()));
+    let federation = &with_momentum.storage.federation;
+    let shared = SharedStore::new(ledger, parts, federation, Some(SECRET)).unwrap();
+    let zeros = Model::F32(vec![0.0; LENGTH as usize]);
+    import_shared(&zeros, &with_momentum, &shared).await.unwrap();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Replica::start(&engine, with_momentum.clone()).await);
+    }
+    let (mut before, mut velocity) = (0.0_f32, 0.0_f64);
+    for round in 1..=3 {
+        let leads = leader(&replicas).await;
+        until("the round has begun", async || {
+            replicas[leads].coordinator.status().now.round.id == round
+        })
+        .await;
+        let door = Door::to(replicas[leads].address()).await;
+        let mut crowd = Crowd::of(&parameters(&replicas[leads], &client).await, &door, 3).await;
+        for _ in 0..3 {
+            timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+        }
+        let summers = std::mem::take(&mut crowd.summers);
+        timeout(DEADLINE, summers.join_all()).await.unwrap();
+        let made = model(&replicas[leads], round).await;
+        let state = made.optimizer.as_ref().unwrap();
+        assert_eq!((state.kind(), state.steps()), (OptimizerKind::FedAvgM, round));
+        let Some(Model::F32(weights)) = made.weights.as_deref() else { panic!("{made:?}") };
+        // All weights are the same; the mean is that of 0.10, 0.11 and 0.12.
+        let mean = 0.11_f32 - f32::EPSILON..=0.11 + f32::EPSILON;
+        let weight = f64::from(before);
+        let expected = |mean: f32| 0.5 * velocity + (f64::from(mean) - weight);
+        let found = state.moments()[0][0];
+        assert!((expected(*mean.start())..=expected(*mean.end())).contains(&found), "{found}");
+        assert_eq!(weights[0].to_bits(), ((weight + found) as f32).to_bits());
+        assert!(state.moments()[0].iter().all(|other| other.to_bits() == found.to_bits()));
+        (before, velocity) = (weights[0], found);
+        if round < 3 {
+            replicas.remove(leads).coordinator.shutdown().await.unwrap();
+        }
+    }
 }

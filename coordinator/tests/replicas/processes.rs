@@ -1,4 +1,4 @@
-//! Processes that share PostgreSQL.
+//! Processes that share PostgreSQL, and what tests of processes have in common.
 
 use std::{
     fs,
@@ -24,16 +24,26 @@ use tokio::{
 use crate::cast::{until, Crowd, Door, DEADLINE, LENGTH, SECRET};
 
 /// A coordinator that is a process.
-struct Process {
-    child: Child,
-    address: SocketAddr,
+pub struct Process {
+    pub child: Child,
+    pub address: SocketAddr,
 }
 
 impl Process {
-    async fn start(url: &str, federation: &str, folder: &Path, number: usize) -> Self {
+    pub async fn start(url: &str, federation: &str, folder: &Path, number: usize) -> Self {
+        Self::spawn(coordinator(url, federation, &["serve"]), federation, folder, number).await
+    }
+
+    /// Starts a command that serves.
+    pub async fn spawn(
+        mut command: Command,
+        federation: &str,
+        folder: &Path,
+        number: usize,
+    ) -> Self {
         let port_file = folder.join(format!("port-{federation}-{number}"));
         let log = fs::File::create(folder.join(format!("log-{federation}-{number}"))).unwrap();
-        let child = coordinator(url, federation, &["serve"])
+        let child = command
             .args(["--bind", "127.0.0.1:0", "--port-file"])
             .arg(&port_file)
             .stderr(log)
@@ -48,17 +58,17 @@ impl Process {
         Self { child, address: address.unwrap() }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    async fn get(&self, client: &Client, path: &str) -> Option<(u16, Vec<u8>)> {
+    pub async fn get(&self, client: &Client, path: &str) -> Option<(u16, Vec<u8>)> {
         let request = client.get(format!("http://{}{path}", self.address));
         let response = request.timeout(Duration::from_secs(2)).send().await.ok()?;
         Some((response.status().as_u16(), response.bytes().await.ok()?.to_vec()))
     }
 
-    async fn leads(&self, client: &Client) -> bool {
+    pub async fn leads(&self, client: &Client) -> bool {
         self.get(client, "/readyz?leader").await.is_some_and(|(status, _)| status == 200)
     }
 
@@ -78,13 +88,16 @@ impl Drop for Process {
     }
 }
 
-fn coordinator(url: &str, federation: &str, command: &[&str]) -> Command {
+/// A command of the binary, with the settings that all have who share what is there.
+pub fn coordinator(url: &str, federation: &str, command: &[&str]) -> Command {
+    let engine = if url.starts_with("redis:") { "redis" } else { "postgres" };
+    let engine_is = format!("storage.engine={engine}");
     let mut coordinator = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));
     coordinator.args(command).stdin(Stdio::null()).stdout(Stdio::null());
     let length = format!("model.length={LENGTH}");
     for setting in [
         length.as_str(),
-        "storage.engine=postgres",
+        engine_is.as_str(),
         "pet.sum.count.min=2",
         "pet.sum.count.max=2",
         "pet.sum.time.min=0",
@@ -97,13 +110,13 @@ fn coordinator(url: &str, federation: &str, command: &[&str]) -> Command {
         coordinator.args(["--set", setting]);
     }
     coordinator.env("XAYNET__STORAGE__FEDERATION", federation);
-    coordinator.env("XAYNET__POSTGRES__URL", url);
+    coordinator.env(format!("XAYNET__{}__URL", engine.to_uppercase()), url);
     coordinator.env("PET_STORAGE_SECRET", std::str::from_utf8(SECRET).unwrap());
     coordinator
 }
 
 /// Which one leads, and takes messages.
-async fn leader(processes: &[Process]) -> usize {
+pub async fn leader(processes: &[Process]) -> usize {
     let client = Client::new();
     let mut found = None;
     until("one leads", async || {
@@ -119,7 +132,7 @@ async fn leader(processes: &[Process]) -> usize {
 }
 
 /// Leads the door to the one that leads, as a load balancer does, whenever that is another one.
-fn follow(door: &Arc<Door>, addresses: Vec<SocketAddr>) -> JoinSet<()> {
+pub fn follow(door: &Arc<Door>, addresses: Vec<SocketAddr>) -> JoinSet<()> {
     let (door, client) = (Arc::clone(door), Client::new());
     let mut running = JoinSet::new();
     running.spawn(async move {
@@ -159,10 +172,24 @@ async fn a_round_survives_its_leaders_and_its_database() {
         processes.push(Process::start(&url, "hospitals", folder.path(), number).await);
     }
     let leads = leader(&processes).await;
-    let (_, parameters) = processes[leads].get(&client, "/params").await.unwrap();
-    let parameters = RoundParameters::from_bytes(&parameters).unwrap();
-    let door = Arc::new(Door::to(processes[leads].address).await);
-    let _following = follow(&door, processes.iter().map(|process| process.address).collect());
+    let (_, params) = processes[leads].get(&client, "/params").await.unwrap();
+    let parameters = RoundParameters::from_bytes(&params).unwrap();
+    for process in &processes {
+        until("it knows of the round", async || {
+            process.get(&client, "/params").await.is_some_and(|(_, known)| known == params)
+        })
+        .await;
+    }
+    // A load balancer can tell whom to spare.
+    for (number, process) in processes.iter().enumerate() {
+        let status = if number == leads { 503 } else { 200 };
+        until("it says whether it follows", async || {
+            process.get(&client, "/readyz?follower").await.is_some_and(|(said, _)| said == status)
+        })
+        .await;
+    }
+    // Whatever is sent goes to any of them.
+    let door = Door::to_all(processes.iter().map(|process| process.address).collect()).await;
     let mut crowd = Crowd::of(&parameters, &door, 4).await;
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
 
@@ -181,9 +208,27 @@ async fn a_round_survives_its_leaders_and_its_database() {
     .await;
     postgres.start_again();
     let began = Instant::now();
-    let leads = leader(&processes).await;
+    leader(&processes).await;
     tell("the database is back", began);
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
+
+    // It stands still, and every call hangs: whoever waits is told in time.
+    signal_all(&postgres, Signal::SIGSTOP);
+    let mut asking = JoinSet::new();
+    for process in &processes {
+        let request = client.post(format!("http://{}/message", process.address));
+        asking.spawn(request.body(vec![1; 300]).send());
+    }
+    let told = timeout(Duration::from_secs(15), asking.join_all()).await;
+    for response in told.expect("each is answered in time") {
+        let response = response.unwrap();
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+    }
+    signal_all(&postgres, Signal::SIGCONT);
+    let began = Instant::now();
+    let leads = leader(&processes).await;
+    tell("the database goes on", began);
 
     let began = Instant::now();
     let stopped = processes.remove(leads);
@@ -211,8 +256,20 @@ async fn a_round_survives_its_leaders_and_its_database() {
     drop(stopped);
 }
 
+/// Signals a server and all its processes.
+fn signal_all(postgres: &Postgres, signal: Signal) {
+    let file = fs::read_to_string(postgres.folder().join("data/postmaster.pid")).unwrap();
+    let server: i32 = file.lines().next().unwrap().trim().parse().unwrap();
+    let of_it = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+    let of_it = of_it.split_whitespace().map(|pid| pid.parse().unwrap());
+    for pid in [server].into_iter().chain(of_it) {
+        // (One that serves a connection may have ended just now.)
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
 /// Shown with `--nocapture`.
 #[allow(clippy::print_stdout)]
-fn tell(what: &str, began: Instant) {
+pub fn tell(what: &str, began: Instant) {
     println!("{what}: messages are taken again after {:?}", began.elapsed());
 }

@@ -1,6 +1,7 @@
 //! Opens messages: pure functions from sealed bytes to a verified message, for any number of
 //! threads.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use super::verified::{Body, Verified};
 use super::{Phase, Rejection};
 use crate::crypto::{
-    is_eligible, Blake2b, Digest, EncryptKeyPair, PublicSigningKey, Signature, Task, SEAL_OVERHEAD,
+    is_eligible, Blake2b, Digest, EncryptKeyPair, PublicSigningKey, Signature, Signed, Task,
+    SEAL_OVERHEAD,
 };
 use crate::mask::MaskObjectView;
 use crate::message::{
@@ -99,22 +101,31 @@ impl RoundContext {
         }
     }
 
-    /// Opens a sealed message where it lies and checks it, in the order of the specification's
-    /// section 4. Takes time proportional to the message.
-    ///
-    /// # Errors
-    /// Why it cannot be taken.
-    pub(super) fn open(&self, mut sealed: Vec<u8>) -> Result<Verified, Rejection> {
-        let opened = self.keys.open_in_place(&mut sealed).map_err(|_| MessageError::DoesNotOpen)?;
-        let view = MessageView::parse(opened)?;
-        let tag = view.tag;
-        self.check_phase(tag)?;
-        view.verify_signature()?;
+    /// Takes a message out of its box, where it lies, and looks at its header.
+    pub(super) fn open_box<B: AsMut<[u8]>>(&self, mut sealed: B) -> Result<Unsealed<B>, Rejection> {
+        let bytes = sealed.as_mut();
+        self.keys.open_in_place(bytes).map_err(|_| MessageError::DoesNotOpen)?;
+        self.check_phase(view(bytes)?.tag)?;
+        Ok(Unsealed(sealed))
+    }
+
+    /// Checks all the rest of it, once it is known whether its sender has signed it.
+    pub(super) fn check_unsealed(
+        &self,
+        unsealed: Bytes,
+        is_signed: bool,
+    ) -> Result<Verified, Rejection> {
+        if !is_signed {
+            return Err(MessageError::BadSignature.into());
+        }
+        let view = view(&unsealed)?;
         if view.coordinator != self.parameters.pk {
             return Err(MessageError::OtherCoordinator.into());
         }
-        let (participant, is_multipart) = (view.participant, view.is_multipart);
-        let payload = Bytes::from(sealed).slice(SEAL_OVERHEAD + HEADER_LENGTH..);
+        // (It may have been taken out of its box for another phase.)
+        self.check_phase(view.tag)?;
+        let (participant, tag, is_multipart) = (view.participant, view.tag, view.is_multipart);
+        let payload = unsealed.slice(SEAL_OVERHEAD + HEADER_LENGTH..);
         self.check_payload(participant, tag, is_multipart, payload)
     }
 
@@ -301,4 +312,34 @@ impl RoundContext {
             false => Err(Rejection::SeedDictMismatch),
         }
     }
+}
+
+/// A message that is out of its box, which is where it was: nobody has looked at its signature yet.
+///
+/// See [`Front::open_box`](super::Front::open_box).
+pub struct Unsealed<B>(B);
+
+/// Shows no content.
+impl<B> fmt::Debug for Unsealed<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unsealed")
+    }
+}
+
+impl<B: AsRef<[u8]>> Unsealed<B> {
+    /// What its sender has signed, or not.
+    pub(super) fn signed(&self) -> Option<Signed<'_>> {
+        view(self.0.as_ref()).ok().map(|view| view.signed())
+    }
+}
+
+impl<B: Into<Bytes>> Unsealed<B> {
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.0.into()
+    }
+}
+
+/// The message in an opened box, behind what is left of the box itself.
+fn view(unsealed: &[u8]) -> Result<MessageView<'_>, MessageError> {
+    MessageView::parse(unsealed.get(SEAL_OVERHEAD..).unwrap_or_default())
 }

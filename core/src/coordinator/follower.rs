@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::context::RoundContext;
 use super::machine::{context, Standing};
-use super::{Front, GlobalModel, Large, Phase, Record, Recovery, RecoveryError};
+use super::{EndedRound, Front, GlobalModel, Large, Phase, Record, Recovery, RecoveryError};
 use crate::crypto::{Digest, RootSeed};
 use crate::snapshot::EnvelopeError;
 
@@ -90,7 +90,12 @@ impl Follower {
 
     /// How many messages the current phase has accepted.
     pub fn accepted(&self) -> u64 {
-        self.recovery.state().map_or(0, |state| state.stage().collected().accepted())
+        self.recovery.accepted()
+    }
+
+    /// The round that the records are about, as if it were over; nothing before the first one.
+    pub fn ended_round(&self) -> Option<EndedRound> {
+        self.recovery.ended_round()
     }
 
     /// Takes the next record; gives a new front if it changes what is published. Takes as long as the record

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::optimizer::OptimizeError;
 use super::phases::facts;
 use super::{
     Admission, Front, Job, JobResult, PartDone, PartFault, PartId, Phase, Record, Rejection,
@@ -291,16 +292,20 @@ pub enum RoundFailure {
     /// The winning mask cannot be taken off.
     #[error("the aggregate cannot be unmasked: {0}")]
     Unmask(#[from] UnmaskError),
+    /// The optimiser cannot make a step.
+    #[error("{0}")]
+    Optimizer(#[from] OptimizeError),
 }
 
 impl RoundFailure {
     /// All that [`RoundFailure::label`] can give.
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 17] = [
         "impossible_sum",
         "job_lost",
         "lone_vote",
         "no_mask",
         "no_quorum",
+        "optimizer",
         "out_of_memory",
         "part_lost",
         "scalar_sum_zero",
@@ -332,6 +337,8 @@ impl RoundFailure {
             Self::Unmask(UnmaskError::OutOfMemory { .. }) => "out_of_memory",
             Self::Unmask(UnmaskError::ImpossibleSum { .. }) => "impossible_sum",
             Self::Unmask(_) => "unmask",
+            Self::Optimizer(OptimizeError::OutOfMemory { .. }) => "out_of_memory",
+            Self::Optimizer(_) => "optimizer",
         }
     }
 }

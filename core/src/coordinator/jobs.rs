@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::optimizer::{OptimizeError, Optimized, Optimizing, Plan};
 use super::{PartFault, PartId, Rejection, Verified};
 use crate::job::{JobKind, Progress, Work};
 use crate::mask::{
@@ -14,8 +15,9 @@ use crate::mask::{
 
 /// How many numbers are added in a step: about a millisecond's work.
 const ADDED_PER_STEP: usize = 1 << 20;
-/// How many numbers are at least added by a part of a job: handing it to another thread must be worth it.
-const ADDED_PER_PART: usize = 1 << 16;
+/// How many numbers are at least added by a part of a job: a few hundred microseconds' work, so that handing it to
+/// another thread, and moving what that has added up, are worth it.
+const ADDED_PER_PART: usize = 1 << 19;
 /// How many weights are unmasked in a step.
 const UNMASKED_PER_STEP: usize = 4096;
 
@@ -29,6 +31,8 @@ pub enum Outcome {
     UnmaskedRange(UnmaskPart),
     #[doc(hidden)]
     Unmasked(Result<Unmasked, UnmaskError>),
+    #[doc(hidden)]
+    Optimized(Result<Box<Optimized>, OptimizeError>),
     #[doc(hidden)]
     Assembled(Result<Verified, Rejection>),
     #[doc(hidden)]
@@ -47,6 +51,7 @@ impl Outcome {
             Self::Unmasked(Ok(unmasked)) => {
                 unmasked.ratios.len() + unmasked.model.as_ref().map_or(0, |model| model.len() * 8)
             }
+            Self::Optimized(Ok(optimized)) => optimized.bytes(),
             _ => 0,
         }
     }
@@ -185,16 +190,35 @@ impl Work<Outcome> for AggregateRange {
     }
 }
 
-/// Takes the mask off the aggregate.
+/// Takes the mask off the aggregate, and then makes the step of an optimiser, if there is a plan for one.
 pub(super) enum Unmask {
-    Begin { aggregation: Arc<Aggregation>, mask: Bytes },
-    Run(Box<Unmasker>),
+    Begin { aggregation: Arc<Aggregation>, mask: Bytes, plan: Option<Plan> },
+    Run(Box<Unmasker>, Option<Plan>),
+    Optimize(Box<Optimizing>),
     Failed(UnmaskError),
+    NoStep(OptimizeError),
 }
 
 impl Unmask {
-    pub(super) fn new(aggregation: Arc<Aggregation>, mask: Bytes) -> Self {
-        Self::Begin { aggregation, mask }
+    pub(super) fn new(
+        aggregation: Arc<Aggregation>,
+        mask: Bytes,
+        plan: impl Into<Option<Plan>>,
+    ) -> Self {
+        Self::Begin { aggregation, mask, plan: plan.into() }
+    }
+
+    fn begin(
+        aggregation: Arc<Aggregation>,
+        mask: Bytes,
+        plan: Option<Plan>,
+    ) -> Result<Self, UnmaskError> {
+        let unmasker = match plan {
+            None => Unmasker::new(aggregation, mask)?,
+            // The old form of the mean is of no use.
+            Some(_) => Unmasker::model_only(aggregation, mask)?,
+        };
+        Ok(Self::Run(Box::new(unmasker), plan))
     }
 }
 
@@ -205,32 +229,52 @@ impl Work<Outcome> for Unmask {
 
     fn step(&mut self) -> bool {
         match self {
-            Self::Begin { aggregation, mask } => {
-                match Unmasker::new(aggregation.clone(), mask.clone()) {
-                    Ok(unmasker) => *self = Self::Run(Box::new(unmasker)),
-                    Err(error) => *self = Self::Failed(error),
-                }
+            Self::Begin { aggregation, mask, plan } => {
+                *self = Self::begin(aggregation.clone(), mask.clone(), plan.take())
+                    .unwrap_or_else(Self::Failed);
             }
-            Self::Run(unmasker) => return unmasker.step(UNMASKED_PER_STEP),
-            Self::Failed(_) => {}
+            Self::Run(unmasker, plan) => {
+                if !unmasker.step(UNMASKED_PER_STEP) {
+                    return false;
+                }
+                let Some(plan) = plan.take() else { return true };
+                let unmasker = std::mem::replace(self, Self::NoStep(OptimizeError::NoWeight));
+                let Self::Run(unmasker, _) = unmasker else { return true };
+                *self = match unmasker.finish() {
+                    Ok(mean) => match Optimizing::new(plan, mean.model) {
+                        Ok(optimizing) => Self::Optimize(Box::new(optimizing)),
+                        Err(error) => Self::NoStep(error),
+                    },
+                    Err(error) => Self::Failed(error),
+                };
+            }
+            Self::Optimize(optimizing) => return optimizing.step(UNMASKED_PER_STEP),
+            Self::Failed(_) | Self::NoStep(_) => {}
         }
-        matches!(self, Self::Failed(_))
+        matches!(self, Self::Failed(_) | Self::NoStep(_))
     }
 
     fn progress(&self) -> Progress {
         let (done, total) = match self {
-            Self::Begin { aggregation, .. } => (0, aggregation.len()),
-            Self::Run(unmasker) => unmasker.progress(),
-            Self::Failed(_) => (1, 1),
+            Self::Begin { aggregation, plan, .. } => (0, twice(aggregation.len(), plan.is_some())),
+            Self::Run(unmasker, plan) => {
+                let (done, total) = unmasker.progress();
+                (done, twice(total, plan.is_some()))
+            }
+            Self::Optimize(optimizing) => {
+                let (done, total) = optimizing.progress();
+                (total + done, twice(total, true))
+            }
+            Self::Failed(_) | Self::NoStep(_) => (1, 1),
         };
         Progress { done: done as u64, total: total as u64 }
     }
 
     fn split(&mut self, parts: usize) -> Vec<Box<dyn Work<Outcome>>> {
-        let Self::Run(unmasker) = self else { return Vec::new() };
+        let Self::Run(unmasker, _) = self else { return Vec::new() };
         let (done, total) = unmasker.progress();
         let parts = parts.min((total - done) / UNMASKED_PER_STEP);
-        if parts < 2 {
+        if parts < 2 || !unmasker.gains_from_threads() {
             return Vec::new();
         }
         let boxed = |part| -> Box<dyn Work<Outcome>> { Box::new(UnmaskRange(part)) };
@@ -238,19 +282,30 @@ impl Work<Outcome> for Unmask {
     }
 
     fn absorb(&mut self, part: Outcome) {
-        if let (Self::Run(unmasker), Outcome::UnmaskedRange(part)) = (self, part) {
+        if let (Self::Run(unmasker, _), Outcome::UnmaskedRange(part)) = (self, part) {
             unmasker.absorb(part);
         }
     }
 
     fn finish(mut self: Box<Self>) -> Outcome {
         while !self.step() {}
-        Outcome::Unmasked(match *self {
-            Self::Run(unmasker) => unmasker.finish(),
-            Self::Failed(error) => Err(error),
+        match *self {
+            Self::Run(unmasker, _) => Outcome::Unmasked(unmasker.finish()),
+            Self::Optimize(optimizing) => Outcome::Optimized(optimizing.finish().map(Box::new)),
+            Self::Failed(error) => Outcome::Unmasked(Err(error)),
+            Self::NoStep(error) => Outcome::Optimized(Err(error)),
             // `step` leaves this stage.
             Self::Begin { .. } => unreachable!("the job is not done"),
-        })
+        }
+    }
+}
+
+/// Each number is unmasked, and then a step is made with it.
+fn twice(numbers: usize, has_step: bool) -> usize {
+    if has_step {
+        numbers.saturating_mul(2)
+    } else {
+        numbers
     }
 }
 
@@ -308,7 +363,7 @@ mod tests {
 
     #[test]
     fn updates_are_added_in_steps_and_parts() {
-        let length = ADDED_PER_STEP / 2 + 3;
+        let length = ADDED_PER_STEP + 3;
         for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3"] {
             let config: MaskConfigPair = name.parse::<MaskConfig>().unwrap().into();
             let updates: Vec<_> = (0..4).map(|seed| mask(seed, config, length)).collect();
@@ -323,7 +378,7 @@ mod tests {
                 (false, 0, 1, 0),
                 (true, 0, 2, 2),
                 (false, 0, 3, 3),
-                (true, 1, 7, 7),
+                (true, 1, 7, 4),
                 (true, 9, 2, 0),
             ] {
                 let (base, updates) = match with_base {
@@ -352,26 +407,31 @@ mod tests {
     #[test]
     fn models_are_unmasked_in_steps_and_parts() {
         let length = 5 * UNMASKED_PER_STEP + 7;
-        let config: MaskConfigPair = "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into();
-        let mut masks = MaskSum::new(config, length);
-        masks.add_seeds([MaskSeed::new([9; 32])]);
-        let mut sum = Aggregation::new(config, length);
-        let (one, model) = (Scalar::one(), Model::F32(vec![0.25; length]));
-        let masked = mask_model(&MaskSeed::new([9; 32]), config, &one, &model).unwrap().0;
-        sum.aggregate(&MaskObjectView::parse_exact(&masked).unwrap()).unwrap();
-        let (sum, masks) = (Arc::new(sum), Bytes::from(masks.finish().to_bytes().unwrap()));
-        let expected = Unmasker::new(sum.clone(), masks.clone()).unwrap().finish();
-        for (steps, parts, count) in [(0, 1, 0), (0, 2, 2), (2, 4, 4), (0, 100, 5), (10, 4, 0)] {
-            let job = Unmask::new(sum.clone(), masks.clone());
-            match run(job, steps, parts) {
-                (Outcome::Unmasked(found), pieces) => {
-                    assert_eq!(
-                        (&found, pieces),
-                        (&expected, count),
-                        "{steps} steps, {parts} parts"
-                    );
+        for (name, is_shared_out) in [("Prime/F32/Bmax/M3", true), ("Prime/F32/B0/M3", false)] {
+            let config: MaskConfigPair = name.parse::<MaskConfig>().unwrap().into();
+            let mut masks = MaskSum::new(config, length);
+            masks.add_seeds([MaskSeed::new([9; 32])]);
+            let mut sum = Aggregation::new(config, length);
+            let (one, model) = (Scalar::one(), Model::F32(vec![0.25; length]));
+            let masked = mask_model(&MaskSeed::new([9; 32]), config, &one, &model).unwrap().0;
+            sum.aggregate(&MaskObjectView::parse_exact(&masked).unwrap()).unwrap();
+            let (sum, masks) = (Arc::new(sum), Bytes::from(masks.finish().to_bytes().unwrap()));
+            let expected = Unmasker::new(sum.clone(), masks.clone()).unwrap().finish();
+            for (steps, parts, is_long) in
+                [(0, 1, false), (0, 2, true), (2, 4, true), (0, 100, true), (10, 4, false)]
+            {
+                let job = Unmask::new(sum.clone(), masks.clone(), None);
+                match run(job, steps, parts) {
+                    (Outcome::Unmasked(found), pieces) => {
+                        assert!(found == expected, "{name}, {steps} steps, {parts} parts");
+                        assert_eq!(
+                            pieces > 1,
+                            is_long && is_shared_out,
+                            "{steps} steps, {parts} parts"
+                        );
+                    }
+                    _ => panic!("another outcome"),
                 }
-                _ => panic!("another outcome"),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::context::RoundContext;
 use super::garbage::RELEASE_FROM;
-use super::io::{Idle, Input, Output, Reject, Ticket, Why};
+use super::io::{Idle, Input, Output, PersistId, Reject, Ticket, Why};
 use super::jobs::Outcome;
 use super::outbox::Outbox;
 use super::phases::facts;
@@ -15,7 +15,7 @@ use super::settings::{CountRange, InvalidSettings, Settings, TimeRange};
 use super::shards::RESERVED_FOR;
 use super::state::State;
 use super::underway::{Running, UnderWay};
-use super::{Front, Phase, Record, Rejection};
+use super::{Front, GlobalModel, Phase, Record, Rejection};
 use crate::crypto::RootSeed;
 use crate::job::{Work, LOOK_EVERY};
 use crate::round::RoundParameters;
@@ -75,13 +75,23 @@ impl Coordinator {
         now: Timestamp,
     ) -> Result<Self, InvalidSettings> {
         settings.validate()?;
+        Ok(Self::begin(settings, root, None, now))
+    }
+
+    /// One that begins its first round at once, with a global model if there is one.
+    pub(super) fn begin(
+        settings: Settings,
+        root: RootSeed,
+        model: Option<GlobalModel>,
+        now: Timestamp,
+    ) -> Self {
         let record = State::first_round(&settings, &root);
-        let state = State::first(root, None, &record);
+        let state = State::first(root, model, &record);
         let state = state.expect("the record begins a round, with the keys of this root seed");
         let mut machine = Self::with(state, settings, Clock::new(now, Duration::ZERO));
         machine.outbox.persist(record);
         machine.begun_phase();
-        Ok(machine)
+        machine
     }
 
     pub(super) fn with(mut state: State, settings: Settings, clock: Clock) -> Self {
@@ -163,11 +173,25 @@ impl Coordinator {
         }
     }
 
+    /// How many updates are reserved for shards, which are adding them up.
+    pub fn reserved(&self) -> usize {
+        self.under_way.reservations().len()
+    }
+
     /// How many bytes are in memory of multipart messages that are not accepted yet, with what each chunk
     /// costs beside its data: of incomplete ones, of complete ones that are being put together, and of those
     /// that were dropped, but are still on their way to the store.
     pub fn incomplete_bytes(&self) -> usize {
         self.state.reassembly().bytes()
+    }
+
+    /// The answers that follow from this record and those before it, as far as they are known when the record comes out:
+    /// whoever can store them together with the record need not wait for the [reply](Output::Reply), which says the same.
+    pub fn answers_with(
+        &self,
+        id: PersistId,
+    ) -> impl Iterator<Item = (Ticket, &Result<(), Rejection>)> {
+        self.outbox.answers_with(id)
     }
 
     /// How many outputs wait for the store, or to be polled: answers for the most part.

@@ -23,6 +23,7 @@
 //!   and the [`Recovery`] with which it can take the machine's place.
 //! * A message that one replica has verified goes to the machine as bytes: [`Verified::to_bytes`].
 //! * Masked models need not go to the machine: replicas add them up, as [`shards`].
+//! * A [`relay::Relay`] is what stands at a replica where messages come in and the machine does not run.
 
 // How it is made: `machine` takes inputs; `messages`, `results` and `rounds` decide what is to be, by the rules
 // of the phase (`phases`, a file for each), and write it as a record (`stored`). `state` is changed by applying
@@ -33,6 +34,7 @@ mod assemble;
 pub(crate) mod clock;
 mod context;
 mod control;
+mod ended;
 mod follower;
 mod front;
 pub(crate) mod garbage;
@@ -41,12 +43,14 @@ mod io;
 pub(crate) mod jobs;
 mod machine;
 mod messages;
+mod optimizer;
 mod outbox;
 mod phase;
 mod phases;
 mod record;
 mod recovery;
 mod rejection;
+pub mod relay;
 mod results;
 mod rounds;
 mod settings;
@@ -59,12 +63,18 @@ mod tests;
 mod underway;
 mod verified;
 
+pub use context::Unsealed;
+pub use ended::EndedRound;
 pub use follower::{Follower, LargePiece, SupplyError};
 pub use front::Front;
 pub use global_model::GlobalModel;
 pub use io::{Event, Idle, Input, Output, PersistId, Reject, RoundFailure, Ticket, Why};
 pub use jobs::Outcome;
 pub use machine::Coordinator;
+pub use optimizer::{
+    InvalidLearningRate, LearningRate, OptimizeError, Optimizer, OptimizerKind, OptimizerState,
+    StepRule, UnknownOptimizer,
+};
 pub use phase::Phase;
 pub use recovery::{Recovery, RecoveryError, ResumeError};
 pub use rejection::Rejection;

@@ -103,6 +103,19 @@ impl Outbox {
         }
     }
 
+    /// The answers that wait for this record, and for no later one.
+    pub(super) fn answers_with(
+        &self,
+        id: PersistId,
+    ) -> impl Iterator<Item = (Ticket, &Result<(), Rejection>)> {
+        let from = self.gated.partition_point(|(record, _)| *record < id);
+        let of_it = self.gated.range(from..).take_while(move |(record, _)| *record == id);
+        of_it.filter_map(|(_, output)| match output {
+            Output::Reply { ticket, outcome } => Some((*ticket, outcome)),
+            _ => None,
+        })
+    }
+
     /// The number of the latest record.
     pub(super) fn last_record(&self) -> PersistId {
         self.last_record

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::verified::{Body, Verified};
 use super::{
-    Admission, Coordinator, Input, InvalidSettings, Job, Outcome, Output, PartDone, PartId,
-    PersistId, Reject, Settings, Shard, Ticket,
+    Admission, Coordinator, Field, Input, InvalidSettings, Job, Outcome, Output, PartDone, PartId,
+    PersistId, Reject, Rule, Settings, Shard, Ticket, Violation,
 };
 use crate::crypto::{PublicSigningKey, RootSeed};
 use crate::job::JobId;
@@ -65,8 +65,10 @@ impl Recorded<Coordinator> {
     ///
     /// **The record holds the keys of all its rounds**: see the [module's page](crate::record).
     ///
+    /// A record has nothing of optimisers: do not [change its settings](Input::ChangeSettings) to some with one either.
+    ///
     /// # Errors
-    /// If the settings break a rule.
+    /// If the settings break a rule, or have an optimiser.
     pub fn record(
         settings: Settings,
         root: RootSeed,
@@ -74,6 +76,14 @@ impl Recorded<Coordinator> {
         sink: Sink,
     ) -> Result<Self, InvalidSettings> {
         settings.validate()?;
+        if let Some(optimizer) = &settings.optimizer {
+            return Err(InvalidSettings(vec![Violation {
+                field: Field::OptimizerKind,
+                value: optimizer.rule.kind().to_string(),
+                rule: Rule::NothingRecorded,
+                depends_on: vec![Field::OptimizerKind],
+            }]));
+        }
         let recorded = Self::begin(Beginning { settings, root, now }, sink);
         Ok(recorded.expect("valid settings are all that it takes"))
     }

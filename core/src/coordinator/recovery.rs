@@ -10,7 +10,7 @@ use super::phases::Stage;
 use super::settings::{InvalidSettings, Settings};
 use super::snapshot::{Saved, Snapshot};
 use super::state::State;
-use super::{GlobalModel, Large, LargePiece, Phase, Record};
+use super::{EndedRound, GlobalModel, Large, LargePiece, Phase, Record};
 use crate::crypto::{Blake2b, RootSeed};
 use crate::time::Timestamp;
 
@@ -83,6 +83,9 @@ pub enum ResumeError {
     Settings(#[from] InvalidSettings),
 }
 
+/// The root seed, and the global model that the first round begins with, if it begins with one.
+type Beginning = (RootSeed, Option<GlobalModel>);
+
 impl Recovery {
     /// The recovery of a coordinator that has put out no record yet.
     pub fn new(root: RootSeed) -> Self {
@@ -103,7 +106,8 @@ impl Recovery {
         self.state.as_mut().map_or(Ok(()), |state| state.supply(piece, large))
     }
 
-    /// Sets the latest global model, if its record is not among those to come.
+    /// Sets the latest global model, if its record is not among those to come; or the one that the first round begins with
+    /// ([`GlobalModel::initial`]).
     #[must_use]
     pub fn with_model(self, model: Option<GlobalModel>) -> Self {
         let state = self.state.map(|state| state.with_model(model.clone()));
@@ -123,6 +127,17 @@ impl Recovery {
     /// The phase that the records lead to.
     pub fn phase(&self) -> Phase {
         self.state.as_ref().map_or(Phase::Idle, |state| state.stage().phase())
+    }
+
+    /// How many messages the current phase has accepted.
+    pub fn accepted(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| state.stage().collected().accepted())
+    }
+
+    /// The round that the records are about, as if it were over; nothing before the first one.
+    pub fn ended_round(&self) -> Option<EndedRound> {
+        let round = self.state.as_ref()?.round();
+        Some(EndedRound { round_id: round.id, parameters: round.parameters.clone() })
     }
 
     /// How many bytes it keeps of multipart messages that are not accepted yet, with what each chunk costs
@@ -157,9 +172,9 @@ impl Recovery {
         }
     }
 
-    /// What is there, as a coordinator is saved; the root seed alone if no round has begun.
-    fn finish(self, elapsed: Duration) -> Result<Result<Saved, RootSeed>, RecoveryError> {
-        let Some(state) = self.state else { return Ok(Err(self.root)) };
+    /// What is there, as a coordinator is saved; what the first round begins with if none has begun.
+    fn finish(self, elapsed: Duration) -> Result<Result<Saved, Beginning>, RecoveryError> {
+        let Some(state) = self.state else { return Ok(Err((self.root, self.model))) };
         match state.stage() {
             Stage::Update(update) => {
                 update.check_aggregate(state.round(), state.parts())?;
@@ -190,7 +205,7 @@ fn check_content(record: &Record) -> Result<(), RecoveryError> {
 impl Coordinator {
     /// Resumes the coordinator that put out these records, `elapsed` into its phase: in the same round,
     /// with every message that a record tells of and no other. Without records it is a
-    /// [new](Coordinator::new) one. What is published is put out again.
+    /// [new](Coordinator::new) one, whose first round begins with the model of [`Recovery::with_model`]. What is published is put out again.
     ///
     /// Settings that are part of the round's parameters hold from the next round on. The records must be
     /// the latest: with older ones rounds are repeated, with the same keys.
@@ -206,7 +221,7 @@ impl Coordinator {
         settings.validate()?;
         Ok(match recovery.finish(elapsed)? {
             Ok(saved) => Self::from_saved(saved, settings, now),
-            Err(root) => Self::new(settings, root, now)?,
+            Err((root, model)) => Self::begin(settings, root, model, now),
         })
     }
 }

@@ -75,8 +75,9 @@ pub enum Rejection {
     /// It was put together again and again, and that was lost each time. Nothing need be wrong with it.
     #[error("the message could not be processed: that is a fault of the coordinator")]
     NotProcessed,
-    /// No more updates can be reserved for the shard, or there are too many shards.
-    #[error("the replica has as many updates under way as it may: send the message again a little later")]
+    /// No more updates can be reserved for the shard, or there are too many shards, or with all that is under way, here and
+    /// at other replicas, the phase has as many as it may: none of that counts yet, so that there may be room again.
+    #[error("as many updates are under way as may be: send the message again a little later")]
     ShardFull,
     /// The shard's part is for a round or phase that is over.
     #[error("the round or phase is over that the part is for")]
@@ -99,6 +100,9 @@ pub enum Rejection {
     /// A chunk of a multipart message cannot be kept.
     #[error(transparent)]
     Chunk(#[from] ReassemblyError),
+    /// What a machine that runs elsewhere has said of a message that a [relay](super::relay) has passed on.
+    #[error("{0}")]
+    Elsewhere(Box<super::relay::Told>),
 }
 
 impl Rejection {
@@ -135,6 +139,7 @@ impl Rejection {
             Self::PartPredecessor => "part_predecessor",
             Self::NotReserved { .. } => "not_reserved",
             Self::Chunk(error) => error.label(),
+            Self::Elsewhere(told) => told.label(),
         }
     }
 
@@ -174,6 +179,7 @@ impl Rejection {
             Self::PartCount => told(409, "The part has another number of models"),
             Self::PartPredecessor => told(409, "The part does not follow the one before"),
             Self::NotReserved { .. } => told(409, "The update is not reserved for the replica"),
+            Self::Elsewhere(told) => return told.problem(round),
             Self::NotEligible(_) | Self::UnknownSumParticipant => {
                 told(403, "The participant does not have this task in this round")
             }

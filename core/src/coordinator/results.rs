@@ -6,9 +6,10 @@ use super::assemble::Assemble;
 use super::io::{Event, Reject, RoundFailure, Ticket};
 use super::jobs::{Aggregate, Outcome};
 use super::machine::Coordinator;
+use super::optimizer::Optimized;
 use super::phases::Stage;
 use super::underway::{Running, Split, Update};
-use super::{JobResult, Record, Rejection};
+use super::{GlobalModel, JobResult, Record, Rejection};
 use crate::crypto::PublicSigningKey;
 use crate::job::{JobId, JobKind, MAX_LOSSES};
 use crate::mask::{Aggregation, Unmasked};
@@ -65,6 +66,10 @@ impl Coordinator {
                 Ok(unmasked) => self.complete_round(unmasked),
                 Err(error) => self.fail(error.into()),
             },
+            (Running::Unmask, Outcome::Optimized(optimized)) => match optimized {
+                Ok(optimized) => self.complete_round_with_step(*optimized),
+                Err(error) => self.fail(error.into()),
+            },
             (Running::Merge(parts), Outcome::Merged(sum)) => self.merged(parts, sum),
             (Running::Assemble { ticket, participant, split, .. }, Outcome::Assembled(message)) => {
                 match message {
@@ -93,8 +98,18 @@ impl Coordinator {
 
     fn complete_round(&mut self, unmasked: Unmasked) {
         let Stage::Unmask(stage) = self.state.stage() else { return };
-        let (round_id, models, votes) = (self.round_id(), stage.models(), stage.votes());
         let model = stage.end_with(unmasked, self.state.round());
+        self.complete_round_with(model, stage.votes());
+    }
+
+    fn complete_round_with_step(&mut self, optimized: Optimized) {
+        let Stage::Unmask(stage) = self.state.stage() else { return };
+        let model = stage.end_with_step(optimized, self.state.round());
+        self.complete_round_with(model, stage.votes());
+    }
+
+    fn complete_round_with(&mut self, model: GlobalModel, votes: u64) {
+        let (round_id, models) = (model.round_id, model.models);
         self.record(Record::Model(model));
         self.show();
         self.outbox.event(Event::RoundCompleted { round_id, models, votes });

@@ -2,6 +2,7 @@
 
 use super::io::{Event, RoundFailure};
 use super::machine::{Coordinator, Standing};
+use super::optimizer::Plan;
 use super::phases::Stage;
 use super::shards::{Merging, RESERVED_FOR};
 use super::underway::Running;
@@ -32,7 +33,7 @@ impl Coordinator {
             } else if elapsed >= time.max {
                 // Updates that came in time are waited for, if they can make the round.
                 let updating = match elapsed < time.max.saturating_add(RESERVED_FOR) {
-                    true => self.under_way.updates(),
+                    true => self.under_way.updating() + self.under_way.reservations().len() as u64,
                     false => self.under_way.updating(),
                 };
                 if updating > 0 && accepted + updating >= count.min {
@@ -132,7 +133,9 @@ impl Coordinator {
             // The rest of the sum comes first.
             return;
         }
-        if let Some(work) = unmask.work() {
+        let length = self.state.round().model_length();
+        let plan = Plan::of(self.settings.optimizer.as_ref(), self.state.model(), length);
+        if let Some(work) = unmask.work(plan) {
             self.job(work, Running::Unmask);
         }
     }

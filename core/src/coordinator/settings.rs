@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Optimizer;
 use crate::mask::MaskConfigPair;
 use crate::message::ReassemblyLimits;
 
@@ -131,6 +132,10 @@ pub struct Settings {
     pub model_length: u64,
     /// Limits for incomplete multipart messages.
     pub reassembly: ReassemblyLimits,
+    /// What becomes of the mean of a round; nothing if the mean itself is the global model. An extension. [Records](crate::record)
+    /// have nothing of it: whoever records a coordinator gives it none.
+    #[serde(skip)]
+    pub optimizer: Option<Optimizer>,
 }
 
 impl Settings {
@@ -143,13 +148,19 @@ impl Settings {
         model_length: u64,
     ) -> Self {
         let (mask, reassembly) = (mask.into(), ReassemblyLimits::default());
-        Self { sum, update, sum2, mask, model_length, reassembly }
+        Self { sum, update, sum2, mask, model_length, reassembly, optimizer: None }
     }
 
     /// With these limits for incomplete messages.
     #[must_use]
     pub fn with_reassembly(self, reassembly: ReassemblyLimits) -> Self {
         Self { reassembly, ..self }
+    }
+
+    /// With this optimiser, or none.
+    #[must_use]
+    pub fn with_optimizer(self, optimizer: Option<Optimizer>) -> Self {
+        Self { optimizer, ..self }
     }
 }
 
@@ -171,6 +182,7 @@ pub(crate) mod tests {
             mask: "Prime/F32/B0/M3".parse::<MaskConfig>().unwrap().into(),
             model_length: 4,
             reassembly: ReassemblyLimits::default(),
+            optimizer: None,
         }
     }
 

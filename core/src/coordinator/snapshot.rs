@@ -1,5 +1,6 @@
 //! Saved coordinators, and machines that go on from them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::settings::{InvalidSettings, Settings};
 use super::shards::Parts;
 use super::state::{Round, State};
 use super::underway::Split;
-use super::{GlobalModel, Record};
+use super::{GlobalModel, OptimizerState, Record};
 use crate::crypto::{RootSeed, SnapshotKey};
 use crate::message::Reassembly;
 use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
@@ -25,7 +26,7 @@ use crate::time::Timestamp;
 const ENVELOPE: Envelope<Saved> = Envelope {
     magic: *b"PETc",
     sealed_magic: *b"PETd",
-    readers: &[read_bincode, read_with_parts],
+    readers: &[read_bincode, read_with_parts, read_with_optimizer],
     writes: 1,
 };
 
@@ -36,6 +37,21 @@ const WITH_PARTS: Envelope<(Saved, Parts)> =
 fn read_with_parts(body: &[u8]) -> Result<Saved, EnvelopeError> {
     let (saved, parts) = read_bincode(body)?;
     Ok(Saved { parts, ..saved })
+}
+
+/// With what the optimiser remembers that has made the global model, too.
+const WITH_OPTIMIZER: Envelope<(Saved, Parts, Arc<OptimizerState>)> =
+    Envelope { magic: *b"PETc", sealed_magic: *b"PETd", readers: &[], writes: 3 };
+
+fn read_with_optimizer(body: &[u8]) -> Result<Saved, EnvelopeError> {
+    let (saved, parts, state): (Saved, _, Arc<OptimizerState>) = read_bincode(body)?;
+    if !state.is_sound() {
+        let why = "what the optimizer remembers is not of its kind";
+        return Err(EnvelopeError::Damaged(why.to_owned()));
+    }
+    let state = Some(state);
+    let model = saved.model.map(|model| GlobalModel { optimizer: state, ..model });
+    Ok(Saved { parts, model, ..saved })
 }
 
 /// All of a coordinator that outlives it.
@@ -80,18 +96,25 @@ impl Snapshot {
 
     /// Versioned bytes, secrets in the clear; wiped from memory when dropped.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        match self.with_parts() {
-            None => ENVELOPE.write(&self.saved),
-            Some(saved) => WITH_PARTS.write(&saved),
+        match (self.with_optimizer(), self.with_parts()) {
+            (Some(saved), _) => WITH_OPTIMIZER.write(&saved),
+            (None, Some(saved)) => WITH_PARTS.write(&saved),
+            (None, None) => ENVELOPE.write(&self.saved),
         }
     }
 
     /// Versioned bytes that only the key opens.
     pub fn seal(&self, key: &SnapshotKey) -> Vec<u8> {
-        match self.with_parts() {
-            None => ENVELOPE.seal(&self.saved, key),
-            Some(saved) => WITH_PARTS.seal(&saved, key),
+        match (self.with_optimizer(), self.with_parts()) {
+            (Some(saved), _) => WITH_OPTIMIZER.seal(&saved, key),
+            (None, Some(saved)) => WITH_PARTS.seal(&saved, key),
+            (None, None) => ENVELOPE.seal(&self.saved, key),
         }
+    }
+
+    fn with_optimizer(&self) -> Option<(Saved, Parts, Arc<OptimizerState>)> {
+        let state = self.saved.model.as_ref()?.optimizer.clone()?;
+        Some((self.saved.clone(), self.saved.parts.clone(), state))
     }
 
     fn with_parts(&self) -> Option<(Saved, Parts)> {

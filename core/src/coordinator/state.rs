@@ -72,7 +72,7 @@ impl Round {
     }
 }
 
-fn round_keys(root: &RootSeed, id: u64) -> EncryptKeyPair {
+pub(super) fn round_keys(root: &RootSeed, id: u64) -> EncryptKeyPair {
     EncryptKeyPair::from_seed(&root.derive(Purpose::RoundKey, &[&id.to_le_bytes()]))
 }
 

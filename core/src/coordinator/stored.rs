@@ -12,9 +12,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{GlobalModel, PartId, Shard};
-use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SecretEncryptKey};
-use crate::mask::Aggregation;
+use super::{GlobalModel, OptimizerState, PartId, Shard};
+use crate::crypto::{Digest, PublicEncryptKey, PublicSigningKey, SealingKey, SecretEncryptKey};
+use crate::mask::{Aggregation, MaskObjectView};
 use crate::message::{LocalSeedDict, MessageId, OwnedChunk, Tag};
 use crate::round::RoundParameters;
 use crate::snapshot::{read_bincode, Envelope, EnvelopeError};
@@ -23,8 +23,24 @@ const RECORD: Envelope<Small> =
     Envelope { magic: *b"PETe", sealed_magic: *b"PETf", readers: &[read_bincode], writes: 1 };
 const AGGREGATE: Envelope<Aggregation> =
     Envelope { magic: *b"PETg", sealed_magic: *b"PETh", readers: &[read_bincode], writes: 1 };
-const MODEL: Envelope<GlobalModel> =
-    Envelope { magic: *b"PETm", sealed_magic: *b"PETn", readers: &[read_bincode], writes: 1 };
+/// Without what an optimiser remembers models have the form that they always had.
+const MODEL: Envelope<GlobalModel> = Envelope {
+    magic: *b"PETm",
+    sealed_magic: *b"PETn",
+    readers: &[read_bincode, read_with_optimizer],
+    writes: 1,
+};
+const MODEL_WITH_OPTIMIZER: Envelope<(GlobalModel, Arc<OptimizerState>)> =
+    Envelope { magic: *b"PETm", sealed_magic: *b"PETn", readers: &[], writes: 2 };
+
+fn read_with_optimizer(body: &[u8]) -> Result<GlobalModel, EnvelopeError> {
+    let (model, state): (GlobalModel, OptimizerState) = read_bincode(body)?;
+    if !state.is_sound() {
+        let why = "what the optimizer remembers is not of its kind";
+        return Err(EnvelopeError::Damaged(why.to_owned()));
+    }
+    Ok(GlobalModel { optimizer: Some(Arc::new(state)), ..model })
+}
 
 /// A change that must outlive the process. From the records since a round began
 /// [`Recovery`](super::Recovery) makes a coordinator that goes on where the last of them left off.
@@ -235,12 +251,36 @@ impl Large {
     /// Its bytes, in a versioned form. Takes as long as the model is large.
     pub fn to_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Aggregation(aggregation) => Cow::Owned(AGGREGATE.plain(aggregation)),
+            Self::Aggregation(aggregation) => Cow::Owned(aggregate_after(&[], aggregation)),
             // Messages carry masks in this form.
             Self::Mask(mask) => Cow::Borrowed(mask),
             Self::Model(model) => Cow::Owned(model.to_bytes()),
         }
     }
+
+    /// The same bytes behind others, in one piece that is written once. Of an aggregate it has room for what seals it.
+    pub fn to_bytes_after(&self, beginning: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Aggregation(aggregation) => aggregate_after(beginning, aggregation),
+            Self::Mask(_) | Self::Model(_) => [beginning, &self.to_bytes()].concat(),
+        }
+    }
+}
+
+/// What [`AGGREGATE`] writes, behind something. It is written for each few updates, so without serde, which would make
+/// the sum's bytes twice and look at them one by one.
+fn aggregate_after(beginning: &[u8], aggregation: &Aggregation) -> Vec<u8> {
+    let sum = aggregation.object();
+    let Some(length) = MaskObjectView::serialized_len(sum.config(), sum.len()) else {
+        return [beginning, &AGGREGATE.plain(aggregation)].concat();
+    };
+    let mut bytes = Vec::with_capacity(beginning.len() + 22 + length + SealingKey::OVERHEAD);
+    bytes.extend_from_slice(beginning);
+    AGGREGATE.begin(&mut bytes);
+    bytes.extend_from_slice(&aggregation.nb_models().to_le_bytes());
+    bytes.extend_from_slice(&(length as u64).to_le_bytes());
+    sum.write_to(&mut bytes).expect("its length is one that can be written");
+    bytes
 }
 
 impl Large {
@@ -253,7 +293,10 @@ impl Large {
 impl GlobalModel {
     /// All of it, in a versioned form for storing.
     pub fn to_bytes(&self) -> Vec<u8> {
-        MODEL.plain(self)
+        match self.optimizer.clone() {
+            None => MODEL.plain(self),
+            Some(state) => MODEL_WITH_OPTIMIZER.plain(&(self.clone(), state)),
+        }
     }
 
     /// Reads what [`GlobalModel::to_bytes`] has written.
@@ -380,5 +423,28 @@ impl Record {
                 Self::Merged { aggregation: aggregation.map(Arc::new) }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::{derive_mask, MaskConfig, MaskConfigPair, MaskSeed};
+
+    #[test]
+    fn an_aggregate_is_written_as_serde_would() {
+        for name in ["Prime/F32/B0/M3", "Word32/F32/B0/M3", "Integer/F64/Bmax/M6"] {
+            let config: MaskConfigPair = name.parse::<MaskConfig>().unwrap().into();
+            let mut sum = Aggregation::new(config, 5);
+            for seed in 0..3 {
+                let object = derive_mask(&MaskSeed::new([seed; 32]), config, 5).to_bytes().unwrap();
+                sum.aggregate(&MaskObjectView::parse_exact(&object).unwrap()).unwrap();
+                let large = Large::Aggregation(Arc::new(sum.clone()));
+                assert_eq!(large.to_bytes(), AGGREGATE.plain(&sum), "{name}");
+                let after = large.to_bytes_after(b"before");
+                assert_eq!(after, [b"before", &large.to_bytes()[..]].concat());
+                assert!(AGGREGATE.read(&after[6..]).unwrap() == sum);
+            }
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Running {
         matches!(
             (self, outcome),
             (Self::Aggregate(_), Outcome::Aggregated(_))
-                | (Self::Unmask, Outcome::Unmasked(_))
+                | (Self::Unmask, Outcome::Unmasked(_) | Outcome::Optimized(_))
                 | (Self::Merge(_), Outcome::Merged(_))
                 | (Self::Assemble { .. }, Outcome::Assembled(_))
         )
@@ -196,7 +196,7 @@ impl UnderWay {
         self.updating.len() as u64
     }
 
-    /// How many updates are under way, here or at other replicas.
+    /// How many updates are under way, here and at other replicas.
     pub(super) fn updates(&self) -> u64 {
         self.updating() + self.reservations.len() as u64
     }

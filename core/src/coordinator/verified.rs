@@ -139,6 +139,14 @@ impl Verified {
         }
     }
 
+    /// The hash of the mask in a sum2 message.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self.body {
+            Body::Sum2 { digest, .. } => Some(digest),
+            _ => None,
+        }
+    }
+
     /// All but the [large](Self::large) piece, in a versioned form: at most some hundred bytes, and of an update
     /// 112 bytes more for each sum participant. There is no secret in it, but whoever can change it can let a
     /// message count that was never sent: seal it where others can write.

@@ -1,4 +1,5 @@
-//! Everything cryptographic, and the only place that knows libsodium.
+//! Everything cryptographic, and the only place that knows libsodium and what replaces it where it is slower. (Two pieces are in
+//! `pet_mask`, which has the code for vector registers: SHA-512 of several messages side by side, and the key stream of masks.)
 //!
 //! Identities sign with Ed25519, messages and mask seeds travel in X25519 sealed boxes, hashes are
 //! SHA-256 and BLAKE2b (PET specification, section 2). Nothing here draws randomness: what must be
@@ -28,6 +29,7 @@ mod seal;
 mod sign;
 mod snapshot;
 mod steps;
+mod verify;
 mod wipe;
 
 pub use derive::{Purpose, RootSeed};
@@ -38,6 +40,7 @@ pub use hash::{sha256, Blake2b, Digest};
 pub use seal::{MasterKey, SealingKey, Stretching};
 pub use sign::{PublicSigningKey, SecretSigningKey, Signature, SigningKeyPair};
 pub use snapshot::SnapshotKey;
+pub use verify::{verify_all, Signed};
 
 pub(crate) use bytes::{common_bytes, public_bytes, secret_bytes};
 pub(crate) use steps::{SealInSteps, SignInSteps};

@@ -2,6 +2,7 @@
 
 use sodiumoxide::crypto::sign::ed25519 as ed;
 
+use super::verify::verify;
 use super::{init, public_bytes, secret_bytes, wiping_stack, Seed};
 
 public_bytes! {
@@ -75,23 +76,7 @@ impl PublicSigningKey {
     /// Public keys of low order and signatures that are not in canonical form are refused.
     #[must_use]
     pub fn verify(&self, signature: &Signature, message: &[u8]) -> bool {
-        init();
-        let Some(signature) = ed::Signature::from_slice(signature.as_bytes()) else {
-            return false;
-        };
-        ed::verify_detached(&signature, message, &ed::PublicKey(self.0))
-    }
-}
-
-/// Gives the signature type of sodiumoxide 0.2.7 the constructor that 0.2.6 has, so that either works.
-#[allow(dead_code, reason = "with 0.2.6 nothing needs it")]
-trait FromSlice: Sized {
-    fn from_slice(bytes: &[u8]) -> Option<Self>;
-}
-
-impl<T: for<'a> TryFrom<&'a [u8]>> FromSlice for T {
-    fn from_slice(bytes: &[u8]) -> Option<Self> {
-        T::try_from(bytes).ok()
+        verify(self, signature, message)
     }
 }
 

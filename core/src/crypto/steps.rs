@@ -1,12 +1,13 @@
 //! Signing and sealing long messages in steps: byte for byte what libsodium gives at once.
 //!
 //! An Ed25519 signature takes two passes of SHA-512 over the message, a sealed box one of XSalsa20 and Poly1305.
-//! libsodium has the passes in pieces; what is computed once in between is curve25519-dalek's.
+//! libsodium has the cipher in pieces, SHA-512 is sha2's, which is faster; what is computed once in between is
+//! curve25519-dalek's.
 
 use curve25519_dalek::{EdwardsPoint, Scalar};
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use poly1305::Poly1305;
-use sodiumoxide::crypto::hash::sha512;
+use sha2::{Digest as _, Sha512};
 use sodiumoxide::crypto::stream::xsalsa20;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -19,26 +20,31 @@ use super::{
 const BLOCK: usize = 64;
 
 /// Hashing in pieces. What it has taken in is wiped.
-struct Hash(Box<sha512::State>);
+struct Hash(Box<Sha512>);
 
 impl Hash {
     fn new() -> Self {
-        Self(Box::new(sha512::State::new()))
+        Self(Box::new(Sha512::new()))
     }
 
     /// The hash of what was taken in; afterwards nothing is.
     fn take(&mut self) -> Zeroizing<[u8; 64]> {
-        let mut state = sha512::State::new();
-        std::mem::swap(&mut *self.0, &mut state);
-        // libsodium wipes the state that it finishes.
-        Zeroizing::new(state.finalize().0)
+        let mut hash = Zeroizing::new([0; 64]);
+        hash.copy_from_slice(&self.0.finalize_reset());
+        self.wipe();
+        hash
+    }
+
+    /// Resetting leaves what was in its buffer.
+    fn wipe(&mut self) {
+        *self.0 = Sha512::new();
+        std::hint::black_box(&*self.0);
     }
 }
 
 impl Drop for Hash {
     fn drop(&mut self) {
-        *self.0 = sha512::State::new();
-        std::hint::black_box(&*self.0);
+        self.wipe();
     }
 }
 
@@ -83,8 +89,8 @@ impl SignInSteps {
         match &self.nonce {
             None => {
                 let point = EdwardsPoint::mul_base(&digest).compress().to_bytes();
-                self.hash.0.update(&point);
-                self.hash.0.update(&self.public);
+                self.hash.0.update(point);
+                self.hash.0.update(self.public);
                 self.nonce = Some((Box::new(Zeroizing::new(digest)), point));
                 self.done = 0;
                 None

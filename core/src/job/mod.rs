@@ -180,7 +180,8 @@ impl<R> Job<R> {
     /// `run_parts` runs the parts that it is given, on whatever threads, with [`Part::run`], and gives
     /// back their results in the same order, or nothing if one of them was cancelled. It is called as
     /// often as the job has something to share out: a long one comes in stretches, so that memory stays
-    /// small, and not at all for a job that cannot be split.
+    /// small, and not at all for a job that cannot be split, or is too short to gain by it. Best it runs the first part on
+    /// its own thread, which has nothing else to do.
     pub fn run(
         mut self,
         parts: usize,
@@ -196,7 +197,11 @@ impl<R> Job<R> {
                 continue;
             }
             let count = pieces.len();
-            let results = run_parts(pieces)?;
+            let results = match <[Part<R>; 1]>::try_from(pieces) {
+                // No other thread is woken for a single one.
+                Ok([piece]) => vec![piece.run(&cancelled)?],
+                Err(pieces) => run_parts(pieces)?,
+            };
             if results.len() != count {
                 return None;
             }
@@ -357,6 +362,47 @@ mod tests {
             assert_eq!(sizes, if parts == 3 { &[2, 2] } else { expected });
         }
         assert_eq!(job().finish().outcome, 55);
+    }
+
+    /// It is not worth another thread.
+    #[test]
+    fn a_single_piece_stays_where_the_job_is() {
+        let work = Sum { waiting: vec![1, 2, 3, 4], sum: 0 };
+        let mut one_by_one = Job::new(JobId(7), OnePiece(work));
+        assert_eq!(one_by_one.split(2).len(), 1);
+        let work = Sum { waiting: vec![1, 2, 3, 4], sum: 0 };
+        let never = |_: Vec<Part<u64>>| panic!("there is but one piece");
+        let result = Job::new(JobId(7), OnePiece(work)).run(2, || false, never).unwrap();
+        assert_eq!(result.outcome, 10);
+    }
+
+    /// The same, of which there is never more than one piece.
+    struct OnePiece(Sum);
+
+    impl Work<u64> for OnePiece {
+        fn kind(&self) -> JobKind {
+            JobKind::AddMasks
+        }
+
+        fn step(&mut self) -> bool {
+            self.0.step()
+        }
+
+        fn progress(&self) -> Progress {
+            Progress::default()
+        }
+
+        fn split(&mut self, _: usize) -> Vec<Box<dyn Work<u64>>> {
+            self.0.split(1)
+        }
+
+        fn absorb(&mut self, part: u64) {
+            self.0.absorb(part);
+        }
+
+        fn finish(self: Box<Self>) -> u64 {
+            self.0.sum
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{take, take_array, HEADER};
 use super::{MessageError, Payload};
-use crate::crypto::{PublicEncryptKey, PublicSigningKey, Signature};
+use crate::crypto::{PublicEncryptKey, PublicSigningKey, Signature, Signed};
 
 /// How many bytes come before the payload.
 pub const HEADER_LENGTH: usize = 136;
@@ -118,11 +118,15 @@ impl<'a> MessageView<'a> {
     /// # Errors
     /// [`MessageError::BadSignature`] if not.
     pub fn verify_signature(&self) -> Result<(), MessageError> {
-        if self.participant.verify(&self.signature, self.signed) {
-            Ok(())
-        } else {
-            Err(MessageError::BadSignature)
+        match self.signed().is_right() {
+            true => Ok(()),
+            false => Err(MessageError::BadSignature),
         }
+    }
+
+    /// What the participant must have signed, and its signature.
+    pub(crate) fn signed(&self) -> Signed<'a> {
+        Signed { key: self.participant, signature: self.signature, message: self.signed }
     }
 
     /// Reads the payload.

@@ -10,6 +10,7 @@
 mod chunk;
 mod error;
 mod frame;
+mod handed_over;
 mod header;
 mod payload;
 mod reassembly;
@@ -18,6 +19,7 @@ mod seeds;
 pub use chunk::{Chunk, ChunkError, MessageId, MessageSize, Splitting, CHUNK_HEADER_LENGTH};
 pub use error::MessageError;
 pub use frame::{Frame, FRAME_HEADROOM};
+pub use handed_over::HandedOver;
 pub(crate) use header::SIGNED_FROM;
 pub use header::{MessageView, Tag, HEADER_LENGTH};
 pub use payload::{Payload, Sum2Payload, SumPayload, UpdatePayload};

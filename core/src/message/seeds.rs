@@ -53,6 +53,23 @@ impl EncryptedMaskSeed {
         let opened = keys.open_in_place(&mut sealed).map_err(|_| SeedOpenError)?;
         MaskSeed::from_slice(opened).map_err(|_| SeedOpenError)
     }
+
+    /// The seed as it is, in the place of a sealed one: for messages that are [handed over](super::HandedOver).
+    pub(crate) fn unsealed(seed: &MaskSeed) -> Self {
+        let mut bytes = [0; ENCRYPTED_SEED_LENGTH];
+        bytes[SEAL_OVERHEAD..].copy_from_slice(seed.as_bytes());
+        Self::new(bytes)
+    }
+
+    /// Reads such a one.
+    pub(crate) fn read_unsealed(&self) -> Result<MaskSeed, SeedOpenError> {
+        let (overhead, seed) = self.as_bytes().split_at(SEAL_OVERHEAD);
+        // One that is sealed does not begin so.
+        if overhead != [0; SEAL_OVERHEAD] {
+            return Err(SeedOpenError);
+        }
+        MaskSeed::from_slice(seed).map_err(|_| SeedOpenError)
+    }
 }
 
 /// The mask seed of one update participant, sealed to each sum participant. Sorted by sum

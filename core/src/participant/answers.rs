@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 
-use super::holding::Held;
 use super::io::{Event, Reject, TransportFault, TroubleReason};
 use super::jobs::ComposeError;
 use super::machine::{Activity, Participant, MAX_RETRY_AFTER};
 use super::stage::{Content, Stage};
+use crate::holding::Held;
 use crate::message::{MessageSize, Tag};
 use crate::problem::Problem;
 use crate::request::{RequestId, Response};
 use crate::round::RoundParameters;
+use crate::time::Timestamp;
 
 impl Participant {
     pub(super) fn handle_answer(
@@ -18,14 +19,15 @@ impl Participant {
         id: RequestId,
         answer: Result<Response, TransportFault>,
     ) -> Result<(), Reject> {
-        match self.take_held(id, &answer) {
+        if self.holding.is_parked(id) {
+            return Err(Reject::UnknownRequest(id));
+        }
+        match self.holding.take_answer(self.now, id, &answer) {
             Held::No => self.take_answer(id, answer),
-            Held::Since(sent) => {
-                self.held_since = Some(sent);
-                let taken = self.take_answer(id, answer);
-                self.held_since = None;
-                taken
-            }
+            Held::Since(sent) => match &answer {
+                Ok(response) if self.park(id, sent, response) => Ok(()),
+                _ => self.take_held_answer(id, sent, answer),
+            },
             Held::CutOff(sent) => {
                 self.held_since = Some(sent);
                 self.heed(&answer);
@@ -34,6 +36,25 @@ impl Participant {
                 Ok(())
             }
         }
+    }
+
+    /// Keeps news back for a while, if this participant's turn comes later.
+    fn park(&mut self, id: RequestId, sent: Timestamp, response: &Response) -> bool {
+        let (key, longest) = (self.keys.public(), self.settings.polling.max);
+        self.holding.park(self.now, &key, longest, (id, sent, response))
+    }
+
+    /// Takes in the answer to a request that was sent then, and could be held back.
+    pub(super) fn take_held_answer(
+        &mut self,
+        id: RequestId,
+        sent: Timestamp,
+        answer: Result<Response, TransportFault>,
+    ) -> Result<(), Reject> {
+        self.held_since = Some(sent);
+        let taken = self.take_answer(id, answer);
+        self.held_since = None;
+        taken
     }
 
     fn take_answer(
@@ -74,6 +95,9 @@ impl Participant {
             }
             Err(reason) => return self.trouble("params", reason),
         };
+        if self.passed.has(&parameters) {
+            return self.trouble("params", TroubleReason::PastRound);
+        }
         let has_looked = std::mem::replace(&mut self.has_looked, true);
         if self.parameters().is_none_or(|current| **current != parameters) {
             self.begin_round(parameters);
@@ -90,6 +114,11 @@ impl Participant {
         answer: Result<Response, TransportFault>,
     ) -> Option<Bytes> {
         self.heed(&answer);
+        // Whoever has answered is behind, or another round has begun meanwhile: the next look at the parameters tells.
+        if matches!(answer, Ok(Response { status: 412, .. })) {
+            self.wait_longer();
+            return None;
+        }
         match read_body(answer) {
             Ok(Some(body)) => return Some(body),
             Ok(None) => self.wait_longer(),

@@ -10,7 +10,7 @@ use super::{ComposeError, Job, JobResult, Snapshot};
 use crate::crypto::Task;
 use crate::job::JobId;
 use crate::mask::{DataType, MaskError, MaskReport};
-use crate::message::Tag;
+use crate::message::{HandedOver, Tag};
 use crate::model::{ArrayError, Model, RatioError};
 use crate::problem::Problem;
 use crate::request::{Call, RequestId, Response};
@@ -68,8 +68,7 @@ pub enum Input {
     /// The driver knows of answers that are held back, up to so long ([`RequestLimits::patience`]): of each request it
     /// asks for the machine's [`patience`](super::Machine::patience), sends that along, waits so much longer for the
     /// answer, does everything else meanwhile, and takes [`Output::Cancel`]. From now on, and until another one says
-    /// otherwise; a driver that says nothing of this has its answers at once. So far only participants of version 1
-    /// make use of it.
+    /// otherwise; a driver that says nothing of this has its answers at once.
     ///
     /// [`RequestLimits::patience`]: crate::request::RequestLimits::patience
     Patience(Duration),
@@ -88,6 +87,14 @@ pub enum Output {
         id: RequestId,
         /// What to ask.
         call: Call,
+    },
+    /// Hand a message to the coordinator's machine in this process, with [`Front::take`](crate::coordinator::Front::take), and
+    /// report the answer as that to a request: only with [`Settings::hand_over`](super::Settings::hand_over).
+    HandOver {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// The message.
+        message: HandedOver,
     },
     /// The answer to this request is not waited for any more, and the request can be dropped. Only for drivers that
     /// have said [`Input::Patience`].
@@ -277,6 +284,9 @@ pub enum TroubleReason {
     /// The answer is malformed.
     #[error("the coordinator's answer is malformed: {0}")]
     Malformed(#[from] DecodeError),
+    /// The answer is of a round that this participant has seen pass.
+    #[error("the coordinator gives the parameters of a round that is over: a replica of it that is behind has answered, or it goes on from an old copy; its next round is waited for")]
+    PastRound,
     /// An answer of version 2 is malformed.
     #[error("the coordinator's answer is malformed: {0}")]
     V2(crate::v2::DecodeError),

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::holding::Holding;
 use super::io::{Event, Idle, Input, Output, Reject, Trouble, TroubleReason, Why};
 use super::jobs::Outcome;
+use super::passed::Passed;
 use super::settings::Settings;
 use super::snapshot::{Snapshot, State};
 use super::stage::{Round, Stage};
 use super::Job;
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task};
+use crate::holding::{Holding, Parked};
 use crate::job::{JobId, JobKind, Release, Watch, Work, LOOK_EVERY};
-use crate::message::MessageSize;
+use crate::message::{HandedOver, MessageSize};
 use crate::model::Model;
 use crate::request::{Call, RequestId};
 use crate::round::RoundParameters;
@@ -34,6 +35,8 @@ pub struct Participant {
     pub(super) settings: Settings,
     pub(super) now: Timestamp,
     pub(super) round: Option<Round>,
+    /// The rounds before.
+    pub(super) passed: Passed,
     pub(super) stage: Stage,
     /// Whether it has looked at the coordinator's parameters: before, a restored participant's round may be over.
     pub(super) has_looked: bool,
@@ -110,6 +113,7 @@ impl Participant {
             round: None,
             stage: Stage::Awaiting,
             model: None,
+            passed: Passed::default(),
         };
         Self::from_state(state, settings)
     }
@@ -148,6 +152,7 @@ impl Participant {
             settings,
             now: Timestamp::ZERO,
             round: state.round,
+            passed: state.passed,
             stage: state.stage,
             has_looked: false,
             model: state.model,
@@ -180,6 +185,7 @@ impl Participant {
             round: self.round.clone(),
             stage: self.stage.clone(),
             model: self.model.clone(),
+            passed: self.passed.clone(),
         })
     }
 
@@ -196,6 +202,7 @@ impl Participant {
             settings: self.settings.clone(),
             now: self.now,
             round: self.round.clone(),
+            passed: self.passed.clone(),
             stage: self.stage.clone(),
             has_looked: self.has_looked,
             model: self.model.clone(),
@@ -325,6 +332,11 @@ impl Participant {
         if self.stopped {
             return Output::Idle(Idle { wake_at: None, why: Why::Stopped });
         }
+        if let Some(Parked { id, sent, response, .. }) = self.holding.take_parked(self.now) {
+            // It is what the main line waits for: else it would have been given up.
+            let _ = self.take_held_answer(id, sent, Ok(response));
+            return self.next_output();
+        }
         let idle = match self.activity {
             Activity::Waiting(until) if until <= self.now => {
                 self.activity = Activity::Params(self.look());
@@ -349,13 +361,16 @@ impl Participant {
             _ if matches!(self.fetch, Fetch::Job(..)) => {
                 Idle { wake_at: Some(self.now + LOOK_EVERY), why: Why::Answer }
             }
-            _ if self.is_held()
+            _ if self.holding.is_held()
                 && self.needs_model()
                 && matches!(self.stage, Stage::Mask { .. }) =>
             {
-                Idle { wake_at: None, why: Why::LocalModel }
+                Idle { wake_at: self.holding.parked_until(), why: Why::LocalModel }
             }
-            _ => Idle { wake_at: None, why: Why::Answer },
+            _ => match self.holding.parked_until() {
+                Some(until) => Idle { wake_at: Some(until), why: Why::Poll },
+                None => Idle { wake_at: None, why: Why::Answer },
+            },
         };
         Output::Idle(idle)
     }
@@ -364,6 +379,13 @@ impl Participant {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.outputs.push_back(Output::Request { id, call });
+        id
+    }
+
+    pub(super) fn hand_over(&mut self, message: HandedOver) -> RequestId {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        self.outputs.push_back(Output::HandOver { id, message });
         id
     }
 

@@ -33,6 +33,7 @@ mod io;
 mod jobs;
 mod machine;
 mod models;
+mod passed;
 mod record;
 mod results;
 mod rounds;
@@ -43,6 +44,7 @@ mod stage;
 mod tests;
 mod versions;
 
+pub(crate) use holding::give_up;
 pub(crate) use io::advice;
 
 pub use crate::snapshot::EnvelopeError as RestoreError;

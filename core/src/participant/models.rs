@@ -133,6 +133,8 @@ impl Participant {
             Fetch::Check(expected, parameters, model) if expected == id => {
                 match read_params(answer) {
                     Ok(current) if current == *parameters => self.fetched(model, parameters),
+                    // Whoever has answered is behind.
+                    Ok(current) if self.passed.has(&current) => self.begin_fetch(),
                     Ok(current) => self.ask_for_model(Arc::new(current)),
                     Err(reason) => {
                         self.not_fetched(FetchError::Trouble(Trouble { call: "params", reason }));

@@ -148,6 +148,7 @@ impl Machine for Participant {
     fn content(output: &Output) -> Vec<u8> {
         match output {
             Output::Request { call: Call::Message(body), .. } => body.to_vec(),
+            Output::HandOver { message, .. } => message.frame.to_vec(),
             Output::Event(Event::GlobalModel(Some(model))) => {
                 bincode::serialize(&**model).unwrap_or_default()
             }

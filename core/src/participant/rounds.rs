@@ -11,6 +11,7 @@ use super::models::fits;
 use super::stage::{Content, Round, Stage, Upload};
 use crate::crypto::{Task, TaskSignatures};
 use crate::job::Work;
+use crate::message::HandedOver;
 use crate::model::Model;
 use crate::request::Call;
 use crate::round::RoundParameters;
@@ -26,6 +27,7 @@ impl Participant {
             Task::Update => Stage::FetchSums,
         });
         self.misses = 0;
+        self.holding.wait_anew();
         self.losses = 0;
         self.model_asked = false;
         // One that does not even fit the round before was not for it: a restored participant was given it.
@@ -35,6 +37,9 @@ impl Participant {
             && self.round.as_ref().zip(self.model.as_ref()).is_some_and(was_for);
         let number = self.round.as_ref().map_or(0, |round| round.number.wrapping_add(1));
         self.root = self.root.ratchet();
+        if let Some(round) = &self.round {
+            self.passed.add(&round.parameters);
+        }
         self.round = Some(Round { parameters: parameters.clone(), number, signatures, task });
         self.event(Event::NewRound { task, parameters });
         if outdated {
@@ -61,11 +66,13 @@ impl Participant {
             }
             Stage::Sum(None) => self.compose(|composer| composer.sum()),
             Stage::Sum2(None) => {
-                let id = self.request_patiently(Call::Seeds(self.keys.public()), None);
+                let call = Call::Seeds(self.keys.public()).of_round(round.parameters.tag());
+                let id = self.request_patiently(call, None);
                 self.activity = Activity::Seeds(id);
             }
             Stage::FetchSums => {
-                let id = self.request_patiently(Call::Sums, None);
+                let call = Call::Sums.of_round(round.parameters.tag());
+                let id = self.request_patiently(call, None);
                 self.activity = Activity::Sums(id);
             }
             Stage::Mask { sums } => match &self.model {
@@ -88,8 +95,12 @@ impl Participant {
             },
             Stage::Sum(Some(upload)) | Stage::Sum2(Some(upload)) | Stage::Update(upload) => {
                 match &upload.content {
+                    // Restored with other settings.
+                    _ if self.settings.hand_over != upload.is_for_handing_over() => {
+                        self.make_anew();
+                    }
                     // The settings may be others than when it was made, or something on the way is narrow.
-                    _ if upload.is_above(self.message_size()) => {
+                    _ if !self.settings.hand_over && upload.is_above(self.message_size()) => {
                         let upload = upload.clone();
                         self.compose(|composer| composer.split_again(upload));
                     }
@@ -105,6 +116,17 @@ impl Participant {
         }
     }
 
+    /// Never posts what is not sealed, and hands nothing over that is: it goes back to what the message is made of. (A mask seed
+    /// depends on the model, so whatever model comes is masked with a seed of its own.)
+    fn make_anew(&mut self) {
+        self.set_stage(match &self.stage {
+            Stage::Sum(_) => Stage::Sum(None),
+            Stage::Sum2(_) => Stage::Sum2(None),
+            _ => Stage::FetchSums,
+        });
+        self.step();
+    }
+
     pub(super) fn compose<W: Work<Outcome> + 'static>(&mut self, work: impl FnOnce(Composer) -> W) {
         let Some(round) = &self.round else { return };
         let composer = Composer {
@@ -115,6 +137,7 @@ impl Participant {
             max_model_length: self.settings.max_model_length,
             parameters: round.parameters.clone(),
             number: round.number,
+            hand_over: self.settings.hand_over,
             signatures: round.signatures,
         };
         let work = work(composer);
@@ -123,7 +146,10 @@ impl Participant {
     }
 
     pub(super) fn post(&mut self, sealed: Bytes) {
-        let id = self.request(Call::Message(sealed));
+        let id = match self.settings.hand_over {
+            false => self.request(Call::Message(sealed)),
+            true => self.hand_over(HandedOver { frame: sealed }),
+        };
         self.activity = Activity::Post(id);
     }
 

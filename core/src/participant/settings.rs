@@ -26,6 +26,13 @@ pub struct Settings {
     /// [`Event::ModelOutdated`](super::Event::ModelOutdated): the model was trained for the round before.
     /// One that was set before the first round of all is for that.
     pub keep_models: bool,
+    /// For a simulation, in which the coordinator's machine is in the same process: messages come out as
+    /// [`Output::HandOver`](super::Output::HandOver), in one piece, and neither they nor the mask seeds in them are signed or
+    /// sealed, which is most of the work of a short model. All else is as it always is. Of all participants of a round or of
+    /// none; not in version 2, and not with a driver over a network, which refuses it. A participant that is restored with another
+    /// choice makes its message anew, and asks for the local model again.
+    #[serde(skip)]
+    pub hand_over: bool,
     /// What this participant insists on: with a pin it takes part in rounds of version 2 and no others.
     #[serde(skip)]
     pub pin: Option<Pin>,
@@ -60,6 +67,12 @@ impl Settings {
         Self { max_model_length, ..self }
     }
 
+    /// With messages that are handed over within this process: see [`hand_over`](Self::hand_over).
+    #[must_use]
+    pub fn with_hand_over(self, hand_over: bool) -> Self {
+        Self { hand_over, ..self }
+    }
+
     /// With this pin: for rounds of version 2.
     #[must_use]
     pub fn with_pin(self, pin: Pin) -> Self {
@@ -89,6 +102,7 @@ impl Default for Settings {
             max_model_length: 1 << 28,
             polling: Polling::default(),
             keep_models: true,
+            hand_over: false,
             pin: None,
             credential: None,
             clock_tolerance: clock_tolerance(),

@@ -56,7 +56,7 @@ impl fmt::Debug for Stage {
 }
 
 /// A message being delivered: masked, sealed or public, all of it, but for the payload of a split sum2
-/// message, which is the sum of the masks.
+/// message, which is the sum of the masks, and for what is handed over within the process.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Upload {
     pub(super) tag: Tag,
@@ -71,6 +71,9 @@ impl fmt::Debug for Upload {
     }
 }
 
+/// In place of a signature where there is neither that nor a seal. No key pair makes this one.
+pub(super) const NO_SIGNATURE: Signature = Signature::new([0; Signature::LENGTH]);
+
 /// What is still to be delivered.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Content {
@@ -84,7 +87,7 @@ pub(super) enum Content {
         /// The chunk to be sent next.
         next: usize,
     },
-    /// One sealed message.
+    /// One sealed message; or one to be handed over, with [`NO_SIGNATURE`].
     Sealed {
         sealed: Bytes,
         /// The signature in it: with it this participant can read it again, should it have to be split.
@@ -105,6 +108,11 @@ impl Stage {
 }
 
 impl Upload {
+    /// Whether it was made to be handed over within the process, and so must never be posted.
+    pub(super) fn is_for_handing_over(&self) -> bool {
+        matches!(&self.content, Content::Sealed { signature, .. } if *signature == NO_SIGNATURE)
+    }
+
     /// How many bytes are still to be delivered, or kept until all are.
     pub(super) fn bytes(&self) -> usize {
         match &self.content {

@@ -128,7 +128,7 @@ impl Machine {
     pub fn patience(&self, id: RequestId) -> Option<&Patience> {
         match self {
             Self::V1(machine) => machine.patience(id),
-            Self::V2(_) => None,
+            Self::V2(machine) => machine.patience(id),
         }
     }
 

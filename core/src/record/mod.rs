@@ -117,6 +117,11 @@ impl<M: Recordable> Recorded<M> {
         Ok(Self { machine: M::begin(beginning)?, tape: Some(tape) })
     }
 
+    /// Whether it is.
+    pub fn is_recorded(&self) -> bool {
+        self.tape.is_some()
+    }
+
     /// The machine itself, to be set up before it is told anything: the record begins afterwards.
     pub(crate) fn set_up(&mut self) -> &mut M {
         &mut self.machine

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::roster::{read_keys, write_keys, MemberId, MOST_GROUPS, MOST_MEMBERS};
 use super::terms::Terms;
 use super::wire::{is_rising, serde_as_bytes, Reader, Writer};
-use crate::crypto::PublicSigningKey;
+use crate::crypto::{Blake2b, Digest, PublicSigningKey};
 
 /// The phases of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +124,30 @@ impl RoundView {
             completed: None,
             failure: None,
         }
+    }
+
+    /// Names all of it that an updater waits for: the round, its phase, what was decided, and which round is completed; not
+    /// who was heard of so far, which changes with each message. It is given as an entity tag with a look that may be
+    /// answered later.
+    pub fn stage_tag(&self) -> Digest {
+        let (reported, voted, masked, wanted) = Default::default();
+        let (announced, entries, certified) = (0, 0, false);
+        let terms = self.terms.clone();
+        let failure = self.failure.clone();
+        let stage = Self {
+            terms,
+            failure,
+            announced,
+            entries,
+            reported,
+            voted,
+            certified,
+            masked,
+            wanted,
+            excluded: 0,
+            ..*self
+        };
+        Blake2b::hash(&[b"stage", &stage.to_bytes()])
     }
 
     /// The bytes. A failure's text is cut after 1000 bytes.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use pet_core::participant::TransportFault;
-use pet_core::request::{Call, CoordinatorUrl, RequestLimits, Response};
+use pet_core::request::{Call, CoordinatorUrl, Patience, RequestLimits, Response};
 
 /// The most bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
@@ -27,6 +27,7 @@ impl Exchange {
         address: SocketAddr,
         url: &CoordinatorUrl,
         call: &Call,
+        patience: Option<&Patience>,
         limits: &RequestLimits,
     ) -> Result<Self, TransportFault> {
         let body = call.body();
@@ -39,6 +40,9 @@ impl Exchange {
             body.len()
         );
         for (name, value) in call.headers() {
+            head += &format!("{name}: {value}\r\n");
+        }
+        for (name, value) in patience.map(Patience::headers).unwrap_or_default() {
             head += &format!("{name}: {value}\r\n");
         }
         let request = [head.as_bytes(), b"\r\n", &body].concat();
@@ -91,14 +95,16 @@ fn parse(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    let status: u16 = lines.next()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     let headers: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
     let header = |wanted: &str| {
         let mut found = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.next().map(|(_, value)| value.trim())
     };
     let rest = &bytes[end + 4..];
-    let body = if header("transfer-encoding").is_some() {
+    let body = if matches!(status, 204 | 304) {
+        Vec::new()
+    } else if header("transfer-encoding").is_some() {
         unchunk(rest)?
     } else if let Some(length) = header("content-length") {
         rest.get(..length.parse().ok()?)?.to_vec()
@@ -135,6 +141,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", 200, "ab"),
             ("HTTP/1.0 200 OK\r\n\r\nabc", 200, "abc"),
             ("HTTP/1.1 204 No Content\r\n\r\n", 204, ""),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 136\r\n\r\n", 304, ""),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
                 200,

@@ -46,6 +46,18 @@ pub enum Error {
     Machine(#[from] Reject),
 }
 
+/// What has come of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Done {
+    /// The global model that came first.
+    pub model: Arc<Model>,
+    /// How many requests were sent, of all participants.
+    pub requests: usize,
+    /// How many rounds the participants have seen begin, each counted for itself.
+    pub rounds: usize,
+}
+
 /// A participant, and when it wants to be woken.
 struct Member {
     machine: Participant,
@@ -74,6 +86,8 @@ pub struct Loop {
     /// The jobs of all members. One step of each in turn, so that none waits for another's end.
     jobs: VecDeque<(usize, Job)>,
     model: Option<Arc<Model>>,
+    requests: usize,
+    rounds: usize,
 }
 
 impl Loop {
@@ -89,18 +103,21 @@ impl Loop {
         let mut addresses = format!("{}:{}", url.host(), url.port()).to_socket_addrs()?;
         let address =
             addresses.next().ok_or(io::ErrorKind::AddrNotAvailable).map_err(io::Error::from)?;
+        let limits = RequestLimits::default();
         let members = (0..participants)
             .map(|_| {
                 let seed = RootSeed::try_fill(|seed| getrandom::fill(seed));
                 let seed = seed.map_err(|error| Error::Randomness(error.to_string()))?;
-                let machine = Participant::from_seed(seed, Settings::default());
+                let mut machine = Participant::from_seed(seed, Settings::default());
+                // Nothing else waits for a request here, so that its answer may be held back until there is news.
+                machine.handle_input(Timestamp::ZERO, Input::Patience(limits.patience()))?;
                 Ok(Member { machine, wake_at: Some(Timestamp::ZERO) })
             })
             .collect::<Result<_, Error>>()?;
         Ok(Self {
             url,
             address,
-            limits: RequestLimits::default(),
+            limits,
             poll: Poll::new()?,
             start: Instant::now(),
             members,
@@ -108,6 +125,8 @@ impl Loop {
             next_token: 0,
             jobs: VecDeque::new(),
             model: None,
+            requests: 0,
+            rounds: 0,
         })
     }
 
@@ -115,14 +134,14 @@ impl Loop {
     ///
     /// # Errors
     /// If the operating system refuses something.
-    pub fn run(mut self) -> Result<Arc<Model>, Error> {
+    pub fn run(mut self) -> Result<Done, Error> {
         let mut events = Events::with_capacity(128);
         loop {
             self.wake()?;
             self.give_up_late_requests()?;
             self.step_jobs()?;
             if let Some(model) = self.model.take() {
-                return Ok(model);
+                return Ok(Done { model, requests: self.requests, rounds: self.rounds });
             }
             match self.poll.poll(&mut events, self.pause()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -220,15 +239,22 @@ impl Loop {
             let output = self.members[member].machine.poll_output();
             let input = match output {
                 Output::Request { id, call } => {
-                    let started = Exchange::start(self.address, &self.url, &call, &self.limits);
-                    match started {
+                    self.requests += 1;
+                    let patience = self.members[member].machine.patience(id).cloned();
+                    let (url, limits) = (&self.url, &self.limits);
+                    match Exchange::start(self.address, url, &call, patience.as_ref(), limits) {
                         Ok(exchange) => {
-                            let deadline = self.now() + self.limits.until_answer(&call);
+                            let wait = patience.map_or(Duration::ZERO, |patience| patience.wait);
+                            let deadline = self.now() + self.limits.until_answer(&call) + wait;
                             self.watch(Pending { member, id, exchange, deadline })?;
                             continue;
                         }
                         Err(fault) => Input::Fault { id, fault },
                     }
+                }
+                Output::Cancel(id) => {
+                    self.give_up(member, id)?;
+                    continue;
                 }
                 Output::Job(job) => {
                     self.jobs.push_back((member, job));
@@ -238,7 +264,10 @@ impl Loop {
                     Input::SetModel(train(data_type, length, member))
                 }
                 // A round that begins is where a new global model comes from.
-                Output::Event(Event::NewRound { .. }) => Input::FetchModel,
+                Output::Event(Event::NewRound { .. }) => {
+                    self.rounds += 1;
+                    Input::FetchModel
+                }
                 Output::Event(Event::GlobalModel(Some(model))) => {
                     self.model = Some(model);
                     continue;
@@ -253,6 +282,17 @@ impl Loop {
             let now = self.now();
             self.members[member].machine.handle_input(now, input)?;
         }
+    }
+
+    /// Drops a request whose answer is not waited for any more.
+    fn give_up(&mut self, member: usize, id: RequestId) -> Result<(), Error> {
+        let is_it = |pending: &Pending| pending.member == member && pending.id == id;
+        let found = self.pending.iter().find(|(_, pending)| is_it(pending));
+        let Some(token) = found.map(|(token, _)| *token) else { return Ok(()) };
+        if let Some(mut pending) = self.pending.remove(&token) {
+            self.poll.registry().deregister(&mut pending.exchange.stream)?;
+        }
+        Ok(())
     }
 
     fn watch(&mut self, mut pending: Pending) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Who leads.
 
 use super::{append, ask, ensure, equal, lead, lead_for, replica, Checked, Factory, Ledgers};
-use crate::{Appended, Ask, Elapsed, Epoch, Lease, Position};
+use crate::{Appended, Ask, Elapsed, Epoch, Lease, LedgerError, Position};
 
 pub(super) async fn a_lease_is_taken_renewed_and_runs_out(
     factory: &dyn Factory,
@@ -52,6 +52,44 @@ pub(super) async fn giving_a_lease_up_is_a_fence(
     // Given up again, much later: it is not theirs any more.
     one.release(replica(1), epoch).await?;
     equal!(lead(&other, 2).await?, next, "the epoch, renewed");
+    Ok(())
+}
+
+/// What a process has asked for that has given up the lease and is gone may still arrive.
+pub(super) async fn a_late_renewal_takes_nothing(
+    factory: &dyn Factory,
+    [one, other, _]: Ledgers,
+) -> Checked {
+    let ttl = std::time::Duration::from_secs(3600);
+    let epoch = lead(&one, 1).await?;
+    let renewal = |epoch| Ask { renews: Some(epoch), ..ask(1, ttl) };
+    let renewed = one.lease(renewal(epoch)).await?;
+    ensure!(
+        matches!(renewed, Lease::Held { epoch: now, .. } if now == epoch),
+        "it is not renewed: {renewed:?}"
+    );
+    one.release(replica(1), epoch).await?;
+    let late = one.lease(renewal(epoch)).await;
+    ensure!(
+        matches!(late, Err(LedgerError::Fenced { epoch: now }) if now > epoch),
+        "a late renewal takes the lease again: {late:?}"
+    );
+    let short = factory.unit() / 2;
+    let next = lead_for(&other, 2, short).await?;
+    let late = one.lease(renewal(epoch)).await?;
+    ensure!(matches!(late, Lease::HeldBy { .. }), "two hold the lease: {late:?}");
+    // One that has run out is not taken, either; but renewed.
+    factory.pass(short + short / 2).await?;
+    let late = one.lease(renewal(epoch)).await;
+    ensure!(
+        !matches!(late, Ok(Lease::Held { .. })),
+        "a late renewal takes a lease that has run out: {late:?}"
+    );
+    let late = other.lease(Ask { renews: Some(next), ..ask(2, ttl) }).await?;
+    ensure!(
+        matches!(late, Lease::Held { epoch: now, .. } if now == next),
+        "it is not renewed late: {late:?}"
+    );
     Ok(())
 }
 

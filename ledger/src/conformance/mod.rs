@@ -118,6 +118,7 @@ pub async fn check_ledger(factory: &dyn Factory) -> Vec<Failure> {
         [
             leases::a_lease_is_taken_renewed_and_runs_out,
             leases::giving_a_lease_up_is_a_fence,
+            leases::a_late_renewal_takes_nothing,
             leases::a_lease_that_ran_out_is_renewed_if_nobody_took_it,
             leases::the_phase_goes_on_by_the_engines_clock,
             log::a_new_ledger_is_empty,
@@ -223,7 +224,13 @@ pub(crate) fn replica(number: u8) -> ReplicaId {
 
 /// A lease of a replica's, for so long.
 pub(crate) fn ask(number: u8, ttl: Duration) -> Ask {
-    Ask { replica: replica(number), name: format!("replica {number}"), ttl, elapsed: None }
+    Ask {
+        replica: replica(number),
+        name: format!("replica {number}"),
+        ttl,
+        elapsed: None,
+        renews: None,
+    }
 }
 
 /// A lease that outlasts a check.
@@ -310,6 +317,7 @@ mod tests {
                 Bug::LeaseForEver => "a_lease_is_taken_renewed_and_runs_out",
                 Bug::SharedLease => "a_lease_is_taken_renewed_and_runs_out",
                 Bug::ReleaseIsNoFence => "giving_a_lease_up_is_a_fence",
+                Bug::RenewalTakes => "a_late_renewal_takes_nothing",
                 Bug::LetterTwice => "a_letter_with_a_key_is_there_once",
                 Bug::SweepForgetsLetters => "replicas_that_are_silent_are_swept",
                 Bug::AnswersForAll => "answers_are_for_the_writer",

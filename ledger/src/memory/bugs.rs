@@ -18,6 +18,8 @@ pub enum Bug {
     SharedLease,
     /// Whoever gives up the lease can still append.
     ReleaseIsNoFence,
+    /// Whoever has given up the lease takes it again with a renewal that comes late.
+    RenewalTakes,
     /// A letter that is posted twice is there twice.
     LetterTwice,
     /// Letters of a replica that is gone stay for ever.
@@ -38,7 +40,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoFence,
         Self::NoPredecessor,
         Self::AnswersWithoutEntries,
@@ -46,6 +48,7 @@ impl Bug {
         Self::LeaseForEver,
         Self::SharedLease,
         Self::ReleaseIsNoFence,
+        Self::RenewalTakes,
         Self::LetterTwice,
         Self::SweepForgetsLetters,
         Self::AnswersForAll,

@@ -119,7 +119,9 @@ impl fmt::Debug for MemoryLedger {
 
 impl Ledger for MemoryLedger {
     fn lease(&self, ask: Ask) -> Pending<'_, Lease> {
-        Box::pin(self.line.call(Call::Lease, move |state, now| state.lease(now, &ask)))
+        Box::pin(async move {
+            self.line.call(Call::Lease, move |state, now| state.lease(now, &ask)).await?
+        })
     }
 
     fn release(&self, replica: ReplicaId, epoch: Epoch) -> Pending<'_, ()> {

@@ -7,7 +7,7 @@
 //!
 //! let engine = MemoryEngine::standing();
 //! let (one, other) = (engine.ledger(), engine.ledger());
-//! let ask = |replica| Ask { replica, name: "a".into(), ttl: Duration::from_secs(5), elapsed: None };
+//! let ask = |replica| Ask { replica, name: "a".into(), ttl: Duration::from_secs(5), elapsed: None, renews: None };
 //!
 //! let lease = one.lease(ask(ReplicaId([1; 16]))).await?;
 //! assert_eq!(lease, Lease::Held { epoch: Epoch(1), left: Duration::from_secs(5) });
@@ -96,6 +96,20 @@ impl MemoryEngine {
     /// Moves the clock ahead.
     pub fn advance(&self, time: Duration) {
         self.lock().skipped += time;
+        self.wake();
+    }
+
+    /// All that it holds, in words: equal if it is equal.
+    #[cfg(test)]
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:?}", self.lock())
+    }
+
+    /// Sets the clock back, as far as it was moved ahead by hand before.
+    pub fn set_back(&self, time: Duration) {
+        let mut state = self.lock();
+        state.skipped = state.skipped.saturating_sub(time);
+        drop(state);
         self.wake();
     }
 

@@ -62,14 +62,17 @@ impl State {
         Ok(())
     }
 
-    pub fn lease(&mut self, now: Duration, ask: &Ask) -> Lease {
+    pub fn lease(&mut self, now: Duration, ask: &Ask) -> Result<Lease> {
         let free = !self.has(Bug::LeaseForEver);
         let holder = self.holder.clone().filter(|holder| !free || holder.until > now);
         let shared = self.has(Bug::SharedLease) && self.epoch > Epoch(0);
         match holder {
             Some(Holder { replica, name, until }) if replica != ask.replica => {
                 let left = until.saturating_sub(now);
-                return Lease::HeldBy { replica, name, epoch: self.epoch, left };
+                return Ok(Lease::HeldBy { replica, name, epoch: self.epoch, left });
+            }
+            _ if ask.renews.is_some_and(|epoch| !self.renews(ask.replica, epoch)) => {
+                return Err(LedgerError::Fenced { epoch: self.epoch });
             }
             Some(_) if !self.has(Bug::RenewalChangesHands) => {}
             // Nobody has taken it since, so that it is renewed although it had run out.
@@ -82,7 +85,13 @@ impl State {
             self.elapsed = Some((elapsed, now));
         }
         self.holder = Some(Holder { replica, name, until: now + ask.ttl });
-        Lease::Held { epoch: self.epoch, left: ask.ttl }
+        Ok(Lease::Held { epoch: self.epoch, left: ask.ttl })
+    }
+
+    /// Whether that replica has the lease in that epoch, and nobody has taken it since if it has run out.
+    fn renews(&self, replica: ReplicaId, epoch: Epoch) -> bool {
+        let has = self.holder.as_ref().is_some_and(|holder| holder.replica == replica);
+        (has && epoch == self.epoch) || self.has(Bug::RenewalTakes)
     }
 
     pub fn release(&mut self, replica: ReplicaId, epoch: Epoch) {

@@ -357,6 +357,34 @@ fn write_header(sign: i8, digits: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(digits as u64).to_le_bytes());
 }
 
+/// Appends one weight that is a finite float: its exact value, as [`write_weight`] writes it. (Of what is not finite it
+/// writes something.)
+pub fn write_float(weight: f64, out: &mut Vec<u8>) {
+    let bits = weight.to_bits();
+    let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i64, bits & ((1 << 52) - 1));
+    let significand = if exponent == 0 { fraction } else { fraction | 1 << 52 };
+    if significand == 0 {
+        write_header(0, 0, out);
+        return write_shifted(1, 1, 0, out);
+    }
+    // In lowest terms: an odd number times a power of two.
+    let zeros = significand.trailing_zeros();
+    let power = exponent.max(1) - 1075 + i64::from(zeros);
+    let sign = if weight < 0.0 { -1 } else { 1 };
+    write_shifted(sign, significand >> zeros, power.max(0) as u32, out);
+    write_shifted(1, 1, (-power).max(0) as u32, out);
+}
+
+/// Appends a number times a power of two.
+fn write_shifted(sign: i8, number: u64, power: u32, out: &mut Vec<u8>) {
+    let bits = u64::BITS - number.leading_zeros() + power;
+    let (digits, zeros) = (bits.div_ceil(32) as usize, (power / 32) as usize);
+    write_header(sign, digits, out);
+    out.resize(out.len() + 4 * zeros, 0);
+    let rest = u128::from(number) << (power % 32);
+    out.extend_from_slice(&rest.to_le_bytes()[..4 * (digits - zeros)]);
+}
+
 /// The old form of a model of exact weights.
 pub fn encode_ratios(weights: &[BigRational]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -462,6 +490,18 @@ mod tests {
                     }
                     (found, expected) => prop_assert!(false, "{:?} {:?}", found, expected),
                 }
+            }
+        }
+
+        #[test]
+        fn floats_are_written_as_their_exact_values(bits: u64, single: u32) {
+            let single = f64::from(f32::from_bits(single));
+            for float in [f64::from_bits(bits), single, f64::from_bits(bits >> 12), 0.0, -0.0, 1.0, f64::MAX] {
+                let Some(exact) = convert::from_f64(float) else { continue };
+                let (mut written, mut expected) = (Vec::new(), Vec::new());
+                write_float(float, &mut written);
+                write_weight(&exact, &mut expected);
+                prop_assert_eq!(written, expected, "{}", float);
             }
         }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pet_ledger::{Beat, Epoch, Known, LedgerError, LetterId, Limits, Position, ReplicaId, Seen};
-use tokio::time::{timeout, Instant};
+use pet_ledger::{
+    hints::Hints, Beat, Epoch, Known, LedgerError, LetterId, Limits, Position, ReplicaId, Seen,
+};
 
 use super::{fixed, micros, of_micros, signed, unsigned, BYTES, INT, TEXT};
 use crate::{
     error::Does,
-    hints::Hints,
     server::{Lane, Server},
 };
 
@@ -126,25 +126,7 @@ pub(super) async fn changed(
     known: Known,
     at_most: Duration,
 ) -> Result<bool, LedgerError> {
-    let until = Instant::now() + at_most;
-    let mut heard = hints.heard();
-    let mut hinted = true;
-    loop {
-        heard.mark_unchanged();
-        if has_news(server, &known).await? {
-            // (The hint may come in this very moment: then it was only a little late.)
-            if !hinted && !heard.has_changed().unwrap_or(false) {
-                hints.missed();
-            }
-            return Ok(true);
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let waited = timeout(left.min(hints.patience(poll)), heard.changed()).await;
-        hinted = waited.is_ok();
-    }
+    hints.wait(poll, (known, at_most), || has_news(server, &known)).await
 }
 
 async fn has_news(server: &Server, known: &Known) -> Result<bool, LedgerError> {

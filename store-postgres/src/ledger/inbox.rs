@@ -40,7 +40,7 @@ WITH new AS (
     UPDATE $SCHEMA.inbox SET last = last + (SELECT count(*) FROM fresh) WHERE NOT (SELECT now FROM full_)
 )
 SELECT number, id, (SELECT now FROM full_), (SELECT count(*) FROM $SCHEMA.letters),
-    pg_notify('$SCHEMA', '')::text
+    pg_notify('$SCHEMA', 'letters ' || (SELECT last FROM $SCHEMA.inbox) + (SELECT count(*) FROM fresh))::text
 FROM (SELECT number, id FROM there UNION ALL SELECT number, id FROM fresh) AS ids
 ORDER BY number
 ";

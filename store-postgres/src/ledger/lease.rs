@@ -9,7 +9,7 @@ use crate::{
     server::{Lane, Server},
 };
 
-/// Waits for whoever changes the row, and looks at it as it is then.
+/// Waits for whoever changes the row, and looks at it as it is then. Nobody has to hear of a renewal.
 const TAKE: &str = "
 UPDATE $SCHEMA.ledger SET
     epoch = CASE WHEN replica IS NOT DISTINCT FROM $1 THEN epoch ELSE epoch + 1 END,
@@ -19,8 +19,11 @@ UPDATE $SCHEMA.ledger SET
     elapsed_at = COALESCE($4, elapsed_at),
     elapsed = COALESCE($5, elapsed),
     elapsed_said = CASE WHEN $4 IS NULL THEN elapsed_said ELSE clock_timestamp() END
-WHERE replica IS NULL OR replica = $1 OR until <= clock_timestamp()
-RETURNING epoch, pg_notify('$SCHEMA', '')::text, current_setting('synchronous_commit')
+WHERE CASE
+    WHEN $6 IS NULL THEN replica IS NULL OR replica = $1 OR until <= clock_timestamp()
+    ELSE replica = $1 AND epoch = $6
+END
+RETURNING epoch, CASE WHEN $6 IS NULL THEN pg_notify('$SCHEMA', '')::text END, current_setting('synchronous_commit')
 ";
 
 const WHO: &str = "
@@ -40,12 +43,14 @@ pub(super) async fn lease(server: &Server, ask: Ask) -> Result<Lease, LedgerErro
         None => (None, None),
     };
     let (replica, ttl) = (&ask.replica.0[..], micros(ask.ttl));
+    let renews = ask.renews.map(|epoch| signed(epoch.0));
     let values = [
         (&replica as _, BYTES),
         (&ask.name as _, TEXT),
         (&ttl as _, INT),
         (&at as _, INT),
         (&elapsed as _, INT),
+        (&renews as _, INT),
     ];
     // (Should it become free between the two looks, then it is asked for again.)
     for _ in 0..3 {
@@ -63,6 +68,9 @@ pub(super) async fn lease(server: &Server, ask: Ask) -> Result<Lease, LedgerErro
                 epoch: Epoch(unsigned(row.get(2))),
                 left: of_micros(row.get::<_, Option<i64>>(3).unwrap_or(0)),
             });
+        }
+        if ask.renews.is_some() {
+            return Err(LedgerError::Fenced { epoch: Epoch(unsigned(row.get(2))) });
         }
     }
     Err(lost(Does::Read, "the lease changes hands all the time".into()))

@@ -47,7 +47,11 @@ WITH head AS (
 ), told AS (
     INSERT INTO $SCHEMA.answers (replica, letter, body) SELECT replica, id, body FROM answered
 )
-SELECT head.*, pg_notify('$SCHEMA', '')::text FROM head"
+SELECT head.*,
+    CASE WHEN $4 > $2 THEN pg_notify('$SCHEMA', 'log ' || $1 || ' ' || $4)::text END,
+    (SELECT count(pg_notify('$SCHEMA', 'answers ' || encode(whose.replica, 'hex'))::text)
+        FROM (SELECT DISTINCT replica FROM answered) AS whose)
+FROM head"
 );
 
 /// Lengths are known without reading what is long.
@@ -203,6 +207,7 @@ pub(super) async fn forget(
     loop {
         let swept = server.run(Lane::Long, Does::Write, SWEEP, &[(&SWEPT as _, INT)]).await?;
         if (swept.len() as i64) < SWEPT {
+            server.log.removed(server);
             return Ok(());
         }
     }

@@ -15,7 +15,7 @@ use pet_ledger::{
 use tokio_postgres::types::Type;
 
 use crate::{
-    hints::Hints, parts::PostgresParts, safety, schema, server::Server, settings::PostgresSettings,
+    hints, parts::PostgresParts, safety, schema, server::Server, settings::PostgresSettings,
     tls::Tls,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct PostgresLedger {
     server: Server,
-    hints: Arc<Hints>,
+    hints: Arc<pet_ledger::hints::Hints>,
     warnings: Arc<[String]>,
     poll: Duration,
 }
@@ -52,7 +52,7 @@ impl PostgresLedger {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let (config, authorities) = settings.config()?;
         let tls = Tls::new(authorities.as_deref())?;
-        let hints = Arc::new(Hints::new(config, tls, server.schema.clone()));
+        let hints = Arc::new(hints::hear(config, tls, server.schema.clone()));
         Ok(Self { server, hints, warnings: warnings.into(), poll: settings.poll })
     }
 

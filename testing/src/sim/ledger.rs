@@ -479,6 +479,7 @@ mod tests {
             models,
             rationals: ratio::encode_ratios(&[weight]).into(),
             weights: None,
+            optimizer: None,
         }
     }
 

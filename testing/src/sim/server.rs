@@ -523,6 +523,7 @@ fn may_happen_to_anyone(rejection: &Rejection) -> bool {
         | Rejection::DuplicateSum2
         | Rejection::InProgress(_)
         | Rejection::StoreBehind
+        | Rejection::ShardFull
         | Rejection::Full(_)
         | Rejection::TooLate(_)
         | Rejection::TooManyModels

@@ -226,6 +226,7 @@ mod tests {
             models,
             rationals: Default::default(),
             weights: Some(Arc::new(Model::F32(vec![weight]))),
+            optimizer: None,
         })
     }
 

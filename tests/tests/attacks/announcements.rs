@@ -394,7 +394,7 @@ fn in_version_1_a_made_up_summer_is_enough() {
                 Call::Params => {
                     Input::Response { id, response: Response::ok(parameters.to_bytes()) }
                 }
-                Call::Sums => Input::Response { id, response: Response::ok(sums.to_bytes()) },
+                Call::SumsOf(_) => Input::Response { id, response: Response::ok(sums.to_bytes()) },
                 call => break call.body().to_vec(),
             },
             Output::Job(job) => Input::JobDone(job.finish()),

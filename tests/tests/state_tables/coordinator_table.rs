@@ -242,7 +242,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         I::SumWeakKey => opening_sum(state).map_or(wrong_phase, |_| Rejected("weak_ephemeral_key")),
         I::Update => match in_update(state) {
             Some(S::UpdateFull) => Rejected("full"),
-            Some(S::EnoughAggregating) => Rejected("full"),
+            // It may be lost, and does not count yet.
+            Some(S::EnoughAggregating) => Rejected("shard_full"),
             Some(S::UpdateLate) => Rejected("too_late"),
             Some(S::UpdateEnough) => Taken(S::EnoughAggregating),
             Some(S::UpdateAssembling) => Taken(S::UpdateAssembling),
@@ -314,7 +315,8 @@ pub fn expected(state: State, stimulus: Stimulus) -> Cell {
         I::OpenedInSum => unless_stopped(state, expected(state, I::Sum)),
         I::OpenedBefore => unless_stopped(state, wrong_phase),
         I::Admit => match in_update(state) {
-            Some(S::UpdateFull | S::EnoughAggregating) => Rejected("full"),
+            Some(S::UpdateFull) => Rejected("full"),
+            Some(S::EnoughAggregating) => Rejected("shard_full"),
             Some(S::UpdateLate) => Rejected("too_late"),
             Some(_) => Reserved,
             None => unless_stopped(state, wrong_phase),

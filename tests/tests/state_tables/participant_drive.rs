@@ -87,6 +87,8 @@ pub struct Bench {
     /// The global model was requested in this fetch, and asked for again since.
     requested: bool,
     late: bool,
+    /// It has seen a round before the one that it is in.
+    has_old: bool,
 }
 
 impl Bench {
@@ -110,6 +112,7 @@ impl Bench {
             fetching: false,
             requested: false,
             late: false,
+            has_old: false,
         };
         bench.drain();
         bench
@@ -131,6 +134,9 @@ impl Bench {
             settings.max_message_size = MessageSize::at_most(185).expect("large enough");
         }
         let mut bench = Self::new(settings);
+        if flaw == Stimulus::OldRound && stage != Stage::First {
+            bench.see_old();
+        }
         bench.flaw = Some(flaw);
         bench.go_to(stage);
         match doing {
@@ -149,6 +155,13 @@ impl Bench {
             }
         }
         bench
+    }
+
+    /// A round before the one that it is brought into.
+    fn see_old(&mut self) {
+        self.answer(parameters(0, Task::None));
+        self.pause();
+        self.has_old = true;
     }
 
     /// To where it looks at the parameters.
@@ -219,9 +232,9 @@ impl Bench {
         let flawed = self.flaw == Some(Stimulus::JobBadAnswer);
         match self.request.as_ref().map(|(_, call)| call) {
             Some(Call::Params) | None => Response::ok(self.round.to_bytes()),
-            Some(Call::Sums | Call::Seeds(_)) if flawed => Response::ok("nonsense"),
-            Some(Call::Sums) => Response::ok(sums().to_bytes()),
-            Some(Call::Seeds(_)) => {
+            Some(Call::SumsOf(_) | Call::SeedsOf(..)) if flawed => Response::ok("nonsense"),
+            Some(Call::SumsOf(_)) => Response::ok(sums().to_bytes()),
+            Some(Call::SeedsOf(..)) => {
                 let count = if self.flaw == Some(Stimulus::JobGivesUp) { 2 } else { 3 };
                 let recipient = self.ephemeral.expect("it has sent its key");
                 Response::ok(seeds(count, &recipient).to_bytes())
@@ -322,6 +335,9 @@ impl Bench {
             } else if view.tag == Tag::Sum {
                 // A split sum message: the same key as in a whole one.
                 let mut whole = Bench::new(Settings::default());
+                if self.has_old {
+                    whole.see_old();
+                }
                 whole.go_to(Stage::SumSend);
                 whole.good();
                 self.ephemeral = whole.ephemeral;
@@ -374,8 +390,8 @@ impl Bench {
         copy.handle_input(self.now, Input::Response { id, response }).expect("awaited");
         loop {
             match copy.poll_output() {
-                Output::Request { call: Call::Sums, .. } => return Stage::Fetch,
-                Output::Request { call: Call::Seeds(_), .. } => return Stage::Sum2,
+                Output::Request { call: Call::SumsOf(_), .. } => return Stage::Fetch,
+                Output::Request { call: Call::SeedsOf(..), .. } => return Stage::Sum2,
                 Output::Request { call: Call::Message(body), .. } => {
                     let opened = coordinator().open(&body).expect("sealed for it");
                     return match MessageView::parse(&opened).expect("well-formed").tag {
@@ -437,6 +453,7 @@ pub fn observed(state: State, stimulus: Stimulus) -> Cell {
         I::NewIdle => respond(&bench, of_round(Task::None)),
         I::NewSum => respond(&bench, of_round(Task::Sum)),
         I::NewUpdate => respond(&bench, of_round(Task::Update)),
+        I::OldRound => respond(&bench, Response::ok(parameters(0, Task::None).to_bytes())),
         I::NoContent => respond(&bench, Response::no_content()),
         I::Nonsense => respond(&bench, Response::ok("nonsense")),
         I::ServerError => respond(&bench, Response::new(500, "")),

@@ -97,6 +97,9 @@ enumeration! {
         NewSum,
         /// The parameters of a new round, with the update task.
         NewUpdate,
+        /// The parameters of the round before: whoever answers is behind. (Before the first round there was none: it is a
+        /// new one.)
+        OldRound,
         /// Status 204.
         NoContent,
         /// Status 200 with nonsense.
@@ -186,8 +189,11 @@ fn expected_at(stage: Stage, doing: Doing, stimulus: Stimulus) -> Cell {
             D::Pause => To(stage, D::Look),
             D::Look | D::Get | D::Job | D::Seal | D::Post | D::PostPart => Ignored,
         },
-        I::Good | I::NewIdle | I::NewSum | I::NewUpdate => match doing {
+        I::Good | I::NewIdle | I::NewSum | I::NewUpdate | I::OldRound => match doing {
             D::Look if stimulus == I::Good => step(stage),
+            D::Look if stimulus == I::OldRound && stage != S::First => {
+                Says("Trouble", stage, D::Pause)
+            }
             D::Look => begin(stimulus),
             D::Get => got_body(stage),
             D::Post => delivered(stage),

@@ -61,7 +61,7 @@ impl Client {
                 }
                 .to_bytes(),
             ),
-            Call::Sums => Response::ok([&1u64.to_le_bytes()[..], &key(3), &key(1)].concat()),
+            Call::SumsOf(_) => Response::ok([&1u64.to_le_bytes()[..], &key(3), &key(1)].concat()),
             Call::Message(_) => Response::ok(""),
             _ => Response::no_content(),
         })

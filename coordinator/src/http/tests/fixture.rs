@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use pet_core::{
     coordinator::GlobalModel,
-    crypto::RoundSeed,
+    crypto::{Blake2b, RoundSeed},
     model::Model,
     request::{Call, Response as Answer},
 };
@@ -50,6 +50,7 @@ pub(super) const GET_PARAMS: &[u8] =
 pub(super) struct Fake {
     pub(super) nothing_there: AtomicBool,
     pub(super) large_model: AtomicBool,
+    pub(super) is_behind: AtomicBool,
     pub(super) panics: AtomicBool,
     pub(super) params: Mutex<Option<Bytes>>,
     pub(super) models: Mutex<Vec<Arc<Published>>>,
@@ -71,6 +72,7 @@ pub(super) fn published(round_id: u64, rationals: Bytes, weights: Vec<f32>) -> A
         models: 3,
         rationals,
         weights: Some(Arc::new(Model::F32(weights))),
+        optimizer: None,
     }))
 }
 
@@ -83,10 +85,17 @@ impl Rounds for Arc<Fake> {
             return Answer::no_content();
         }
         assert!(!self.panics.load(Ordering::SeqCst), "told to panic");
+        if let Some(round) = call.round() {
+            if *round != Blake2b::hash(&[&self.params().unwrap_or_default()]) {
+                return Answer::new(412, "");
+            }
+        }
         match call {
-            Call::Seeds(pk) if *pk.as_bytes() == PK => Answer::ok("seeds for PK"),
-            Call::Seeds(_) => Answer::no_content(),
-            Call::Sums => Answer::ok("the sum dictionary"),
+            Call::Seeds(pk) | Call::SeedsOf(pk, _) if *pk.as_bytes() == PK => {
+                Answer::ok("seeds for PK")
+            }
+            Call::Seeds(_) | Call::SeedsOf(..) => Answer::no_content(),
+            Call::Sums | Call::SumsOf(_) => Answer::ok("the sum dictionary"),
             other => panic!("no handler makes this call: {other:?}"),
         }
     }
@@ -112,6 +121,10 @@ impl Rounds for Arc<Fake> {
             };
             Some(published(3, rationals, vec![0.5, -1.0]))
         })
+    }
+
+    async fn is_recent(&self) -> bool {
+        !self.is_behind.load(Ordering::SeqCst)
     }
 
     fn kept_rounds(&self) -> Vec<u64> {

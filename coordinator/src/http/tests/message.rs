@@ -60,6 +60,7 @@ async fn a_message_that_was_not_processed_is_no_200() {
         (Unprocessed::NoRoom, 503, Some("1")),
         (Unprocessed::InProgress, 503, Some("1")),
         (Unprocessed::StoreBehind, 503, Some("1")),
+        (Unprocessed::Full, 503, Some("1")),
         (Unprocessed::Bug, 500, None),
     ] {
         *server.fake.unprocessed.lock().unwrap() = Some(error.clone());

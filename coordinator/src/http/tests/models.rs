@@ -60,7 +60,8 @@ async fn a_model_comes_in_the_form_that_the_client_prefers() {
         (DataType::F64, ModelForm::Rationals),
         (DataType::I32, ModelForm::Rationals),
     ] {
-        let [(name, accept)] = Call::Model(data_type).headers() else { panic!("one header") };
+        let headers = Call::Model(data_type).headers();
+        let [(name, accept)] = &headers[..] else { panic!("one header") };
         let (_, head, bytes) = get_bytes(&server, "/model", &format!("{name}: {accept}\r\n")).await;
         let content_type = head.iter().find_map(|line| line.strip_prefix("content-type: "));
         let got = content_type.map(ModelForm::of_content_type).unwrap_or_default();

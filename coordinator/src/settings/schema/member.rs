@@ -31,7 +31,7 @@ pub(in crate::settings) fn interpret_member(
     let mut effective = reader.effective;
     effective.sort_by(|a, b| a.key.cmp(&b.key));
     let (keys, mut problems) = (reader.keys, reader.problems);
-    let warnings = names(layers, &keys, &mut problems);
+    let warnings = names(layers, &keys, &[], &mut problems);
     if problems.is_empty() {
         return Ok(LoadedMember { settings, log, warnings, effective });
     }

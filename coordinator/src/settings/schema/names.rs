@@ -9,31 +9,42 @@ const PUBLIC_SECTIONS: &[&str] = &["limits", "log", "mask", "model", "pet", "sto
 /// what that means for the user.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("metrics", "this version sends metrics nowhere: Prometheus fetches them from /metrics"),
-    ("redis", "this version keeps its state in a directory (storage.data_dir)"),
+    (
+        "redis",
+        "this version keeps its state in a directory (storage.data_dir), or in Redis if storage.engine says so",
+    ),
     (
         "restore",
         "this version goes on from its directory (storage.data_dir) unless it is --ephemeral",
     ),
-    ("s3", "this version keeps global models in a directory (storage.data_dir)"),
+    (
+        "s3",
+        "global models are kept in a directory (storage.data_dir), or where coordinators share them (storage.parts = \"s3\" \
+         has that be S3)",
+    ),
 ];
 
-/// Looks at the names of all given keys, where those in `keys` are read: unknown ones are problems or warnings, those
-/// without effect warnings.
+/// Looks at the names of all given keys, where those in `keys` are read but for those in `unused` sections: unknown ones are
+/// problems or warnings, those without effect warnings.
 pub(super) fn names(
     layers: &Layers,
     keys: &[&'static str],
+    unused: &[&'static str],
     problems: &mut Vec<Problem>,
 ) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
+    let is_used = |name| !unused.contains(&name) && sections(keys).any(|known| known == name);
     for (key, Entry { raw, origin }) in layers.iter() {
-        if keys.contains(&key) {
+        if keys.contains(&key) && !unused.iter().any(|name| is_below(key, name)) {
             continue;
         }
         let mut problem = |value, rule| {
             problems.push(Problem { key: key.to_owned(), value, origin: origin.clone(), rule });
         };
-        if let Some((name, message)) =
-            WITHOUT_EFFECT.iter().find(|(name, _)| key == *name || is_below(key, name))
+        if let Some((name, message)) = WITHOUT_EFFECT
+            .iter()
+            .find(|(name, _)| key == *name || is_below(key, name))
+            .filter(|(name, _)| !is_used(*name))
         {
             // One warning for a section, however many keys it has.
             if warnings.last().is_none_or(|last| last.key != *name) {
@@ -46,12 +57,12 @@ pub(super) fn names(
             continue;
         }
         let section = key.split('.').next().unwrap_or(key);
-        if sections(keys).any(|known| known == section) {
+        if all_sections(keys).any(|known| known == section) {
             let is_public = PUBLIC_SECTIONS.contains(&section);
             problem(is_public.then(|| shown(raw)), unknown_key(key, keys));
             continue;
         }
-        let unknown = match nearest(section, sections(keys)) {
+        let unknown = match nearest(section, all_sections(keys)) {
             Some(near) => format!("there is no section {section}; did you mean {near}?"),
             None => format!("there is no section {section}"),
         };
@@ -88,8 +99,12 @@ pub(super) fn is_below(key: &str, section: &str) -> bool {
 }
 
 fn sections<'a>(keys: &'a [&'static str]) -> impl Iterator<Item = &'static str> + 'a {
-    let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| name);
-    keys.iter().chain(without_effect).filter_map(|key| key.split('.').next())
+    keys.iter().filter_map(|key| key.split('.').next())
+}
+
+/// All sections that there are, also those that have no effect.
+fn all_sections<'a>(keys: &'a [&'static str]) -> impl Iterator<Item = &'static str> + 'a {
+    sections(keys).chain(WITHOUT_EFFECT.iter().map(|(name, _)| *name))
 }
 
 /// The known name that `name` is most likely a misspelling of, if any is near enough.

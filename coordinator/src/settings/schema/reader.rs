@@ -5,8 +5,8 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use pet_core::{coordinator::Quorum, mask::MaskConfig};
 
 use super::{
-    origin, shown, variable, Effective, Entry, Layers, LogFormat, Origin, PostgresUrl, Problem,
-    Raw, Settings, StorageEngine, Value,
+    origin, shown, variable, Effective, EngineUrl, Entry, Layers, LogFormat, OptimizerSettings,
+    Origin, PartsIn, Problem, Raw, S3Region, S3Secret, Settings, StorageEngine, Value,
 };
 use crate::key;
 
@@ -17,6 +17,8 @@ pub(super) struct Reader<'a> {
     pub(super) effective: Vec<Effective>,
     /// All that was looked for.
     pub(super) keys: Vec<&'static str>,
+    /// Sections that other settings leave without effect: nothing is read there.
+    pub(super) unused: Vec<&'static str>,
     /// Whether what is not given has its default, one that depends on other settings included.
     from_defaults: bool,
 }
@@ -28,6 +30,7 @@ impl<'a> Reader<'a> {
             problems: Vec::new(),
             effective: Vec::new(),
             keys: Vec::new(),
+            unused: Vec::new(),
             from_defaults,
         }
     }
@@ -94,6 +97,8 @@ impl Reader<'_> {
         let rule = "must be majority, or a number: a share of the sum dictionary";
         read!(self, s, rule, quorum; pet.sum2.quorum);
 
+        self.optimizer(s);
+
         self.mask(&mut s.mask);
         self.v2(s);
 
@@ -130,12 +135,76 @@ impl Reader<'_> {
         read!(self, s, "must be the address of a database", some_url; postgres.url);
 
         read!(self, s, "must be a directory", path; storage.data_dir);
-        read!(self, s, "must be directory or postgres", engine; storage.engine);
+        read!(self, s, "must be directory, postgres or redis", engine; storage.engine);
         read!(self, s, "must be a name", parsed; storage.federation);
         read!(self, s, SECONDS, seconds; storage.lease_time);
+        read!(self, s, "must be engine or s3", parts_in; storage.parts);
         read!(self, s, BOOLEAN, boolean; storage.ephemeral);
         read!(self, s, "must be a whole number, 1 or more", one_or_more; storage.models_kept);
         read!(self, s, "must be a file", some_path; storage.secret_file);
+        self.redis(s);
+        self.s3(s);
+    }
+
+    /// Old settings have this section, too: it is for the engine of that name only, and whatever it says says nothing to
+    /// others.
+    fn redis(&mut self, s: &mut Settings) {
+        if s.storage.engine == StorageEngine::Redis {
+            read!(self, s, "must be the address of a Redis", some_url; redis.url);
+            read!(self, s, BOOLEAN, boolean; redis.accept_loss);
+        } else {
+            self.unused.push("redis");
+            self.list(&[key!(redis.url), key!(redis.accept_loss)]);
+        }
+    }
+
+    /// Old settings have the section also where it has no effect: whatever is in it then, it is not looked at.
+    fn s3(&mut self, s: &mut Settings) {
+        if s.storage.parts != PartsIn::S3 {
+            self.unused.push("s3");
+            self.list(&[
+                key!(s3.access_key),
+                key!(s3.authorities),
+                key!(s3.buckets.global_models),
+                key!(s3.buckets.parts),
+                key!(s3.endpoint),
+                key!(s3.region),
+                key!(s3.secret_access_key),
+            ]);
+            return;
+        }
+        read!(self, s, "must be the name of a key", some_text; s3.access_key);
+        read!(self, s, "must be a key", some_secret; s3.secret_access_key);
+        read!(self, s, "must be a file in PEM form", some_path; s3.authorities);
+        let rule = "must be the name of a bucket";
+        read!(self, s, rule, some_text; s3.buckets.global_models, s3.buckets.parts);
+        read!(self, s, "must be an address, such as http://localhost:9000", some_text; s3.endpoint);
+        let rule = "must be a region, or an array of a name and an address, such as [\"minio\", \"http://localhost:9000\"]";
+        read!(self, s, rule, |text| S3Region::parse(text).map(Some); s3.region);
+    }
+
+    /// Whatever is not given is the named optimiser's default, but for what is beside the model: that is how participants pack
+    /// their models, which no optimiser changes.
+    fn optimizer(&mut self, s: &mut Settings) {
+        const KIND: &str = key!(pet.optimizer.kind);
+        let rule = "must be FedAvg, FedAvgM, FedAdagrad, FedAdam or FedYogi, or nothing";
+        let problems = self.problems.len();
+        read!(self, s, rule, or_nothing; pet.optimizer.kind);
+        if self.layers.get(KIND).is_some() && self.problems.len() == problems {
+            let kind = s.pet.optimizer.kind;
+            let default = kind.map_or_else(Default::default, OptimizerSettings::of);
+            let beside_model = s.pet.optimizer.beside_model;
+            s.pet.optimizer = OptimizerSettings { beside_model, ..default };
+        }
+        let rule = "must be a number, 0 or more, or numbers with commas between them, one for each step, with *steps behind \
+                    one that holds for several: 0.05, 0.1*100, 0.01";
+        read!(self, s, rule, or_nothing; pet.optimizer.learning_rate);
+        let rule = "must be a number, or nothing";
+        read!(
+            self, s, rule, or_nothing;
+            pet.optimizer.momentum, pet.optimizer.beta1, pet.optimizer.beta2, pet.optimizer.tau,
+        );
+        read!(self, s, WHOLE, parsed; pet.optimizer.beside_model);
     }
 
     fn v2(&mut self, s: &mut Settings) {
@@ -203,6 +272,15 @@ impl Reader<'_> {
         self.effective.push(Effective { key: key.to_owned(), value: slot.written(), origin });
     }
 
+    /// Tells of keys that are not read.
+    fn list(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            self.keys.push(key);
+            let (key, value, origin) = ((*key).to_owned(), None, Origin::Default);
+            self.effective.push(Effective { key, value, origin });
+        }
+    }
+
     fn read_given<T>(
         &mut self,
         key: &str,
@@ -214,22 +292,35 @@ impl Reader<'_> {
             return;
         };
         let rule = match raw {
-            Raw::Text(text) => match parse(text.trim()) {
-                Some(value) => {
-                    *slot = value;
-                    return;
+            // The one setting that may be an array.
+            Raw::Text(text) | Raw::Other { kind: "an array", text }
+                if key == key!(s3.region) || matches!(raw, Raw::Text(_)) =>
+            {
+                match parse(text.trim()) {
+                    Some(value) => {
+                        *slot = value;
+                        return;
+                    }
+                    None => rule.to_owned(),
                 }
-                None => rule.to_owned(),
-            },
+            }
+            Raw::Text(_) => rule.to_owned(),
             Raw::Other { kind, .. } => format!("{rule}, not {kind}"),
         };
         self.problems.push(Problem {
             key: key.to_owned(),
-            value: Some(shown(raw)),
+            value: (!is_secret(key, raw)).then(|| shown(raw)),
             origin: origin.clone(),
             rule,
         });
     }
+}
+
+/// Whether there may be a secret in what is given, also if it is of a kind that the setting does not have.
+fn is_secret(key: &str, raw: &Raw) -> bool {
+    let (Raw::Text(text) | Raw::Other { text, .. }) = raw;
+    [key!(s3.secret_access_key), key!(postgres.url), key!(redis.url)].contains(&key)
+        || (key.starts_with("s3.") && text.contains('@'))
 }
 
 pub(super) const WHOLE: &str = "must be a whole number, 0 or more";
@@ -290,12 +381,25 @@ fn quorum(text: &str) -> Option<Quorum> {
 }
 
 /// An empty text is nothing.
-fn some_url(text: &str) -> Option<Option<PostgresUrl>> {
-    Some((!text.is_empty()).then(|| PostgresUrl::new(text)))
+fn some_url(text: &str) -> Option<Option<EngineUrl>> {
+    Some((!text.is_empty()).then(|| EngineUrl::new(text)))
+}
+
+fn some_text(text: &str) -> Option<Option<String>> {
+    (!text.is_empty()).then(|| Some(text.to_owned()))
+}
+
+fn some_secret(text: &str) -> Option<Option<S3Secret>> {
+    (!text.is_empty()).then(|| Some(S3Secret::new(text)))
+}
+
+fn parts_in(text: &str) -> Option<PartsIn> {
+    let places = [PartsIn::Engine, PartsIn::S3];
+    places.into_iter().find(|place| place.name() == text.to_lowercase())
 }
 
 fn engine(text: &str) -> Option<StorageEngine> {
-    let engines = [StorageEngine::Directory, StorageEngine::Postgres];
+    let engines = [StorageEngine::Directory, StorageEngine::Postgres, StorageEngine::Redis];
     engines.into_iter().find(|engine| engine.name() == text.to_lowercase())
 }
 

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{filter, is_below, origin, shorten, Layers, Origin, Problem, Settings, Warning};
 use crate::key;
-use crate::settings::{storage, LogSettings};
+use crate::settings::{s3, storage, LogSettings};
 
 /// The rules of section 7 of the protocol description, over settings built in code.
 pub(in crate::settings) fn check(settings: &Settings) -> Vec<Problem> {
@@ -70,7 +70,12 @@ pub(super) fn check_except(
         }
     }
     problems.extend(check_v2(s, layers, unreadable));
-    for (key, value, rule) in storage::check(s) {
+    for (key, value, rule) in s.pet.optimizer.check() {
+        if !unreadable.contains(key) && !unreadable.contains(key!(pet.optimizer.kind)) {
+            problems.push(problem(key, value, rule));
+        }
+    }
+    for (key, value, rule) in storage::check(s).into_iter().chain(s3::check(s, unreadable)) {
         if !unreadable.contains(key) && !unreadable.contains(key!(storage.engine)) {
             problems.push(problem(key, value, rule));
         }
@@ -92,6 +97,13 @@ fn check_v2(s: &Settings, layers: Option<&Layers>, unreadable: &BTreeSet<String>
     let of_v2 = &s.pet.v2;
     let mut broken = of_v2.check();
     let (group, bound, data) = (s.mask.group_type(), s.mask.bound_type(), s.mask.data_type());
+    if let Some(kind) = s.pet.optimizer.kind.filter(|_| of_v2.is_on()) {
+        let rule = format!(
+            "must be nothing with {}: members vouch for sums of updates, and no step follows from those",
+            key!(pet.v2.roster_file)
+        );
+        broken.push((key!(pet.optimizer.kind), Some(format!("{:?}", kind.name())), rule));
+    }
     let unreadable_mask = unreadable.iter().any(|key| is_below(key, "mask"));
     if of_v2.is_on() && !unreadable_mask {
         let given = |name: &str| Some(format!("{name:?}"));
@@ -214,6 +226,12 @@ pub(super) fn key_of(field: Field) -> &'static str {
         Field::Sum2Quorum => key!(pet.sum2.quorum),
         Field::ModelLength => key!(model.length),
         Field::Mask => "mask",
+        Field::OptimizerKind => key!(pet.optimizer.kind),
+        Field::OptimizerMomentum => key!(pet.optimizer.momentum),
+        Field::OptimizerBeta1 => key!(pet.optimizer.beta1),
+        Field::OptimizerBeta2 => key!(pet.optimizer.beta2),
+        Field::OptimizerTau => key!(pet.optimizer.tau),
+        Field::OptimizerBesideModel => key!(pet.optimizer.beside_model),
         // A later core's.
         field => field.name(),
     }

@@ -26,7 +26,8 @@ fn problems(extra: &str) -> Vec<Problem> {
 }
 
 fn is_key(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    text.bytes().all(is_part)
 }
 
 /// Core tells of its own fields; whoever has a settings file is told of its keys.
@@ -138,6 +139,134 @@ fn every_key_is_read() {
     assert_eq!(s.log.filter, "warn,pet_coordinator=trace");
     assert_eq!(s.log.format, LogFormat::Json);
     assert_eq!(s.model.length, 10);
+}
+
+#[test]
+fn an_optimizer_has_the_defaults_of_its_paper() {
+    use pet_core::coordinator::{OptimizerKind, StepRule};
+    assert_eq!(load("").protocol().optimizer, None);
+    for kind in OptimizerKind::ALL {
+        let s = load(&format!("pet.optimizer.kind = \"{}\"", kind.name().to_lowercase()));
+        let optimizer = s.protocol().optimizer.unwrap();
+        assert_eq!(optimizer.rule, StepRule::of(kind));
+        let rate = if optimizer.rule.kind().name().starts_with("FedAvg") { 1.0 } else { 0.1 };
+        assert_eq!((optimizer.learning_rate.at(7), optimizer.beside_model), (rate, 0));
+        // By hand in code the same.
+        let mut by_hand = Settings::for_model_length(10);
+        by_hand.pet.optimizer.kind = Some(kind);
+        assert_eq!(by_hand.protocol(), s.protocol());
+    }
+}
+
+#[test]
+fn every_key_of_an_optimizer_is_read() {
+    use pet_core::coordinator::StepRule;
+    let s = load(
+        r#"
+        [pet.optimizer]
+        kind = "FedYogi"
+        learning_rate = "0.5*2, 0.25"
+        beta1 = 0.5
+        beta2 = 0.75
+        tau = 0.125
+        beside_model = 9
+        "#,
+    );
+    let optimizer = s.protocol().optimizer.unwrap();
+    assert_eq!(optimizer.rule, StepRule::FedYogi { beta1: 0.5, beta2: 0.75, tau: 0.125 });
+    assert_eq!(optimizer.learning_rate.to_string(), "0.5*2, 0.25");
+    assert_eq!(optimizer.beside_model, 9);
+    let s = load("pet.optimizer = { kind = \"FedAvgM\", learning_rate = 2, momentum = 0 }");
+    let optimizer = s.protocol().optimizer.unwrap();
+    assert_eq!(optimizer.rule, StepRule::FedAvgM { momentum: 0.0 });
+    assert_eq!(optimizer.learning_rate.to_string(), "2.0");
+}
+
+/// While it runs, too: what was the other one's is gone.
+#[test]
+fn another_kind_of_optimizer_has_its_own_defaults() {
+    let adam = load("pet.optimizer = { kind = \"FedAdam\", beta2 = 0.5, learning_rate = 0.2 }");
+    let changed = |changes: &[(&str, &str)]| {
+        let owned = changes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        change(&adam, &owned.collect::<Vec<_>>()).unwrap().pet.optimizer
+    };
+    let faster = changed(&[("pet.optimizer.learning_rate", "0.4")]);
+    assert_eq!((faster.beta2, faster.learning_rate), (Some(0.5), "0.4".parse().ok()));
+    let momentum = changed(&[("pet.optimizer.kind", "FedAvgM"), ("pet.optimizer.momentum", "0.5")]);
+    assert_eq!((momentum.beta2, momentum.momentum), (None, Some(0.5)));
+    assert_eq!(momentum.learning_rate, "1".parse().ok());
+    assert_eq!(changed(&[("pet.optimizer.kind", "")]), OptimizerSettings::default());
+    // Participants pack their models as before: no change of kind makes weights of the sums beside them.
+    let with_sums = load("pet.optimizer = { kind = \"FedAdam\", beside_model = 3 }");
+    let one = |settings: &Settings, value: &str| {
+        change(settings, &[("pet.optimizer.kind".to_owned(), value.to_owned())]).unwrap()
+    };
+    let other = one(&with_sums, "FedAvgM");
+    assert_eq!(other.protocol().optimizer.unwrap().beside_model, 3);
+    let none = one(&with_sums, "");
+    assert_eq!(none.protocol().optimizer, None);
+    assert_eq!(one(&none, "FedYogi").protocol().optimizer.unwrap().beside_model, 3);
+    let given = [("kind", "FedAvg"), ("beside_model", "2")];
+    let given = given.map(|(key, value)| (format!("pet.optimizer.{key}"), value.to_owned()));
+    assert_eq!(change(&with_sums, &given).unwrap().pet.optimizer.beside_model, 2);
+}
+
+#[test]
+fn every_rule_of_optimizers_holds_and_names_key_and_rule() {
+    let fed = |kind: &str, more: &str| format!("pet.optimizer = {{ kind = \"{kind}\", {more} }}");
+    for (wrong, key, rule) in [
+        (
+            "pet.optimizer.kind = \"adam\"".to_owned(),
+            "kind",
+            "FedAvg, FedAvgM, FedAdagrad, FedAdam or FedYogi",
+        ),
+        (
+            "pet.optimizer.learning_rate = 0.1".to_owned(),
+            "learning_rate",
+            "needs pet.optimizer.kind",
+        ),
+        (
+            fed("FedAvg", "momentum = 0.9"),
+            "momentum",
+            "is for pet.optimizer.kind = FedAvgM, and it is FedAvg",
+        ),
+        (
+            fed("FedAvgM", "beta1 = 0.9"),
+            "beta1",
+            "FedAdagrad, FedAdam or FedYogi, and it is FedAvgM",
+        ),
+        (fed("FedAdagrad", "beta2 = 0.9"), "beta2", "FedAdam or FedYogi, and it is FedAdagrad"),
+        (fed("FedAvg", "tau = 1"), "tau", "and it is FedAvg"),
+        (fed("FedAdam", "beta1 = 1"), "beta1", "at least 0 and below 1"),
+        (fed("FedYogi", "beta2 = nan"), "beta2", "at least 0 and below 1"),
+        (fed("FedAvgM", "momentum = -0.1"), "momentum", "at least 0 and below 1"),
+        (fed("FedAdam", "tau = 0"), "tau", "a number above 0"),
+        (fed("FedAdam", "learning_rate = -1"), "learning_rate", "0 or more"),
+        (fed("FedAdam", "learning_rate = \"0.1*0\""), "learning_rate", "0 or more"),
+        (
+            fed("FedAdam", "beside_model = 10"),
+            "beside_model",
+            "must be below model.length, which is 10",
+        ),
+        (
+            format!("mask.data_type = \"I32\"\n{}", fed("FedAdam", "tau = 1")),
+            "kind",
+            "mask of whole numbers",
+        ),
+        (
+            format!(
+                "mask.group_type = \"Word64\"\npet.v2.roster_file = \"r\"\n{}",
+                fed("FedAdam", "tau = 1")
+            ),
+            "kind",
+            "must be nothing with pet.v2.roster_file",
+        ),
+    ] {
+        let found = problems(&wrong);
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+        assert_eq!(found[0].key, format!("pet.optimizer.{key}"), "{wrong}");
+        assert!(found[0].rule.contains(rule), "{wrong}: {}", found[0].rule);
+    }
 }
 
 #[test]
@@ -696,7 +825,8 @@ proptest! {
 fn what_is_shared_has_rules_and_hides_its_password() {
     let read = |text: &str| {
         let mut layers = Layers::default();
-        layers.add_toml(Path::new("a.toml"), &format!("model.length = 1\n{text}")).unwrap();
+        let length = if text.contains("model.length") { "" } else { "model.length = 1\n" };
+        layers.add_toml(Path::new("a.toml"), &format!("{length}{text}")).unwrap();
         interpret(&layers)
     };
     let url = "postgres.url = 'postgres://pet:hush@db/pet'";
@@ -704,9 +834,27 @@ fn what_is_shared_has_rules_and_hides_its_password() {
     let shown: String = loaded.effective.iter().map(|setting| format!("{setting}\n")).collect();
     assert!(shown.contains("postgres.url = \"postgres://pet@db/pet\"") && !shown.contains("hush"));
     assert!(!format!("{loaded:?}").contains("hush"));
+    let url_of_redis = "redis = { url = 'redis://:hush@redis:6379', accept_loss = true }";
+    let loaded = read(&format!("storage.engine = 'redis'\n{url_of_redis}")).unwrap();
+    let shown: String = loaded.effective.iter().map(|setting| format!("{setting}\n")).collect();
+    assert!(shown.contains("redis.url = \"redis://redis:6379\"") && !shown.contains("hush"));
+    assert!(loaded.settings.redis.accept_loss && loaded.warnings.is_empty());
+    // It says nothing to other engines, whatever it says.
+    for other in
+        [url_of_redis, "redis.url = 7", "redis.accept_loss = 'x'", "redis = 'redis://:hush@redis'"]
+    {
+        let loaded = read(other).unwrap();
+        assert_eq!(loaded.settings, Settings::for_model_length(1));
+        assert_eq!(loaded.warnings.len(), 1, "{other}");
+    }
     for (text, rule) in [
         ("storage.engine = 'postgres'", "needs postgres.url as well"),
-        ("storage.engine = 'redis'", "must be directory or postgres"),
+        ("storage.engine = 'oracle'", "must be directory, postgres or redis"),
+        ("storage.engine = 'redis'", "needs redis.url as well"),
+        (&format!("storage.engine = 'redis'\n{url_of_redis}\nmodel.length = 40000000"), "is too long for storage.engine"),
+        (&format!("storage.engine = 'redis'\n{url_of_redis}\npet.sum.count.max = 30001"), "must be 30000 at most with storage.engine"),
+        ("storage.engine = 'redis'\nredis.ur = 'redis://:hush@db'", "did you mean redis.url?"),
+        ("storage.engine = 'redis'\nredis.url = 'redis://:hush@db'\nredis.accept_loss = 3", "redis.accept_loss"),
         ("storage.federation = 'No'", "must be 1 to 40 lower-case letters"),
         ("storage.lease_time = 0.5", "must be from 1 to 60 seconds"),
         (&format!("storage = {{ engine = 'postgres', ephemeral = true }}\n{url}"), "storage.ephemeral"),
@@ -719,4 +867,47 @@ fn what_is_shared_has_rules_and_hides_its_password() {
         let told = read(text).unwrap_err().to_string();
         assert!(told.contains(rule) && !told.contains("hush"), "{text}: {told}");
     }
+}
+
+#[test]
+fn s3_has_its_old_keys_and_is_asked_for_by_one_of_its_own() {
+    let read = |text: &str| {
+        let mut layers = Layers::default();
+        let shared =
+            "storage = { engine = 'postgres', parts = 'S3' }\npostgres.url = 'postgres://db/pet'";
+        layers
+            .add_toml(Path::new("a.toml"), &format!("model.length = 1\n{shared}\n{text}"))
+            .unwrap();
+        interpret(&layers)
+    };
+    let keys = "access_key = 'a', secret_access_key = 'hush'";
+    let old = format!(
+        "s3 = {{ {keys}, region = ['minio', 'http://s3:9000'], buckets.global_models = 'b' }}"
+    );
+    let loaded = read(&old).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let s3 = &loaded.settings.s3;
+    let region = s3.region.as_ref().unwrap();
+    assert_eq!((&*region.name, region.endpoint.as_deref()), ("minio", Some("http://s3:9000")));
+    assert_eq!(s3.buckets.global_models.as_deref(), Some("b"));
+    let shown: String = loaded.effective.iter().map(|setting| format!("{setting}\n")).collect();
+    assert!(shown.contains(r#"s3.region = ["minio","http://s3:9000"]"#), "{shown}");
+    assert!(!shown.contains("hush") && !format!("{loaded:?}").contains("hush"));
+    for (text, rule) in [
+        ("", "needs s3.region as well"),
+        (&*format!("s3 = {{ {keys}, region = 'r' }}"), "needs s3.buckets.global_models as well"),
+        (&old.replace("['minio', 'http://s3:9000']", "['minio', 9000]"), "must be a region"),
+        (&old.replace("access_key = 'a',", "acess_key = 'a',"), "did you mean s3.access_key?"),
+        // Of another kind than it has to be, and as part of an address: it is a secret nevertheless.
+        (&old.replace("'hush'", "['hush']"), "s3.secret_access_key"),
+        (&old.replace("http://", "http://pet:hush@"), "must have no user and no password"),
+        (&old.replace("'http://s3:9000'", "'http://pet:hush@s3', 9"), "must be a region"),
+    ] {
+        let told = read(text).unwrap_err().to_string();
+        assert!(told.contains(rule) && !told.contains("hush"), "{text}: {told}");
+    }
+    let mut layers = Layers::default();
+    layers.add_toml(Path::new("a.toml"), "model.length = 1\nstorage.parts = 's3'").unwrap();
+    let told = interpret(&layers).unwrap_err().to_string();
+    assert!(told.contains("needs another storage.engine"), "{told}");
 }

@@ -7,6 +7,7 @@ mod database;
 mod files;
 mod medium;
 mod migrate;
+mod moved;
 pub(crate) mod rounds;
 #[cfg(test)]
 mod tests;
@@ -29,10 +30,13 @@ use pet_core::{
 };
 use tracing::info;
 
+#[cfg(feature = "replicas")]
+pub(crate) use self::moved::{mark_moved, refuse_moved_elsewhere, Destination};
 use self::{
     database::{read_model, Database},
     files::{FileRef, Files},
     medium::{Disk, Medium},
+    moved::refuse_moved,
     vault::Vault,
 };
 use super::{Confirmations, Models, Restored, Store, StoreError};
@@ -64,7 +68,11 @@ impl DiskStore {
     /// # Errors
     /// If the directory cannot be written to, is in use, or its database is damaged.
     pub fn open(dir: &Path, secret: Option<&[u8]>, models_kept: usize) -> Result<Self, StoreError> {
-        Self::open_on(dir, secret, models_kept, Owner::Us, Arc::new(Disk))
+        refuse_moved(dir)?;
+        let store = Self::open_on(dir, secret, models_kept, Owner::Us, Arc::new(Disk))?;
+        // Whoever moves it has the directory to itself meanwhile, as we have now.
+        refuse_moved(dir)?;
+        Ok(store)
     }
 
     /// Opens a store only to read it: root may open anybody's. No model is removed.
@@ -105,6 +113,14 @@ impl Store for DiskStore {
             "the store is open"
         );
         Ok(restored)
+    }
+
+    fn begin_with(&mut self, model: &GlobalModel) -> Result<(), StoreError> {
+        // The writer has it once there are records.
+        let Some(database) = &mut self.database else { return Ok(()) };
+        database.begin_with(model)?;
+        self.models.set(database.models());
+        Ok(())
     }
 
     fn persist(&mut self, id: PersistId, record: Record, confirmations: &Confirmations) {

@@ -90,6 +90,7 @@ fn round(length: u64) -> Vec<Record> {
         models: 4,
         rationals: vec![3; length as usize].into(),
         weights: None,
+        optimizer: None,
     };
     let mut records = vec![
         first,
@@ -279,8 +280,14 @@ fn only_the_latest_models_are_kept() {
             recovery = Recovery::new(RootSeed::new(ROOT));
         }
         let seed = parameters(&records[0]).seed;
-        let model =
-            GlobalModel { round_id, seed, models: 4, rationals: vec![].into(), weights: None };
+        let model = GlobalModel {
+            round_id,
+            seed,
+            models: 4,
+            rationals: vec![].into(),
+            weights: None,
+            optimizer: None,
+        };
         records.push(Record::Model(model));
         if round_id > 1 {
             // It is stored already.

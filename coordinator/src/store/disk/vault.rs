@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pet_core::coordinator::Large;
 use pet_core::crypto::{Blake2b, SealingKey, SnapshotKey, Stretching};
 use zeroize::Zeroizing;
 
@@ -108,11 +109,21 @@ impl Vault {
         match self.key.as_deref() {
             None => [&[PLAIN], bytes].concat(),
             Some((key, store)) => {
-                let mut closed = vec![SEALED];
-                closed.append(&mut key.seal(&name(store, place), bytes));
-                closed
+                let mut closed = Vec::with_capacity(1 + bytes.len() + SealingKey::OVERHEAD);
+                closed.push(SEALED);
+                closed.resize(1 + SealingKey::HEADROOM, 0);
+                closed.extend_from_slice(bytes);
+                key.seal_behind(&name(store, place), closed, 1)
             }
         }
+    }
+
+    /// Closes what grows with the model: its bytes are made in their place, and sealed there.
+    pub fn close_large(&self, place: Place, large: &Large) -> Vec<u8> {
+        let Some((key, store)) = self.key.as_deref() else { return large.to_bytes_after(&[PLAIN]) };
+        let mut before = [0; 1 + SealingKey::HEADROOM];
+        before[0] = SEALED;
+        key.seal_behind(&name(store, place), large.to_bytes_after(&before), 1)
     }
 
     pub fn open(&self, place: Place, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, Closed> {

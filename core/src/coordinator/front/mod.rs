@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::context::RoundContext;
+use super::context::{RoundContext, Unsealed};
 use super::{GlobalModel, Phase, Rejection, Verified};
+use crate::crypto::{verify_all, Digest};
+use crate::mask::sha512;
+use crate::message::HandedOver;
 use crate::problem::Problem;
 use crate::request::{Call, Response};
 use crate::round::{RoundParameters, SeedDict, SumDict};
@@ -100,11 +103,17 @@ impl Front {
 
     /// Answers a call; `None` for a message, which is to be [opened](Self::open) and given to the machine. The
     /// time that it takes grows with the dictionaries: `/sums` once a phase, `/seeds` each time.
+    /// A call that names another round than this one is answered with 412: whoever asks is behind, or this front is.
     pub fn answer(&self, call: &Call) -> Option<Response> {
+        if call.round().is_some_and(|round| !self.is_of(round)) {
+            return Some(Response::new(412, Bytes::new()));
+        }
         let body: Option<Bytes> = match call {
             Call::Params => self.parameters().map(|parameters| parameters.to_bytes().into()),
-            Call::Sums => self.round.as_ref().and_then(|round| round.sums_bytes()),
-            Call::Seeds(pk) => self
+            Call::Sums | Call::SumsOf(_) => {
+                self.round.as_ref().and_then(|round| round.sums_bytes())
+            }
+            Call::Seeds(pk) | Call::SeedsOf(pk, _) => self
                 .seeds()
                 // The unknown are told apart at once: a column takes a look at every update.
                 .filter(|_| self.sums().is_some_and(|sums| sums.contains(pk)))
@@ -118,13 +127,101 @@ impl Front {
         Some(body.map_or_else(Response::no_content, Response::ok))
     }
 
+    /// Whether the other one is a copy of this one: it answers with the same, and opens the same messages.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_round = match (&self.round, &other.round) {
+            (Some(round), Some(other)) => Arc::ptr_eq(round, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_model = match (&self.model, &other.model) {
+            (Some(model), Some(other)) => model.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_round && same_model
+    }
+
+    /// Whether this is the round whose parameters have this tag.
+    pub fn is_of(&self, round: &Digest) -> bool {
+        self.parameters().is_some_and(|parameters| parameters.tag() == *round)
+    }
+
     /// Opens a sealed message where it lies and checks it, in the order of the specification's section 4: all
     /// that can be said without knowing what other messages have done. Takes time proportional to the message.
     ///
     /// # Errors
     /// Why it cannot be taken.
     pub fn open(&self, sealed: Vec<u8>) -> Result<Verified, Rejection> {
-        self.round.as_ref().ok_or(Rejection::NoRound)?.open(sealed)
+        let unsealed = self.open_box(sealed)?;
+        let is_signed = unsealed.signed().is_some_and(|signed| signed.is_right());
+        self.check(unsealed, is_signed)
+    }
+
+    /// Opens several sealed messages, each as [`open`](Self::open) does, and gives what became of them in their order.
+    /// It takes as long as one after another, or, where the processor can hash several messages at the same time,
+    /// about half as long: see [`opened_at_once`](Self::opened_at_once).
+    pub fn open_all(&self, sealed: Vec<Vec<u8>>) -> Vec<Result<Verified, Rejection>> {
+        let unsealed: Vec<_> = sealed.into_iter().map(|sealed| self.open_box(sealed)).collect();
+        let mut right = Self::are_signed(unsealed.iter().flatten()).into_iter();
+        let check = |unsealed: Result<Unsealed<Vec<u8>>, Rejection>| {
+            unsealed.and_then(|message| self.check(message, right.next().unwrap_or(false)))
+        };
+        unsealed.into_iter().map(check).collect()
+    }
+
+    /// The first step of [`open`](Self::open), for whoever does the steps for several messages by himself: takes a message
+    /// out of its box, where it lies, in whatever buffer that is.
+    ///
+    /// # Errors
+    /// Why it cannot be taken.
+    pub fn open_box<B: AsMut<[u8]>>(&self, sealed: B) -> Result<Unsealed<B>, Rejection> {
+        self.round.as_ref().ok_or(Rejection::NoRound)?.open_box(sealed)
+    }
+
+    /// The second step: whether messages are signed by those whom they name, in their order. This is what takes less
+    /// time for several of them.
+    pub fn are_signed<'a, B: AsRef<[u8]> + 'a>(
+        messages: impl IntoIterator<Item = &'a Unsealed<B>>,
+    ) -> Vec<bool> {
+        let signed: Vec<_> = messages.into_iter().map(Unsealed::signed).collect();
+        let mut right =
+            verify_all(&signed.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+        signed.iter().map(|signed| signed.is_some() && right.next().unwrap_or(false)).collect()
+    }
+
+    /// The last step: checks all the rest of a message. (`is_signed` is what [`are_signed`](Self::are_signed) said of it.)
+    ///
+    /// # Errors
+    /// Why it cannot be taken.
+    pub fn check<B: Into<Bytes>>(
+        &self,
+        message: Unsealed<B>,
+        is_signed: bool,
+    ) -> Result<Verified, Rejection> {
+        let round = self.round.as_ref().ok_or(Rejection::NoRound)?;
+        round.check_unsealed(message.into_bytes(), is_signed)
+    }
+
+    /// How many messages, best of about the same length, are opened in the least time by one thread that opens them
+    /// all: 1 if nothing is gained by that on this processor.
+    pub fn opened_at_once() -> usize {
+        let most = sha512::LANES;
+        if sha512::gains(most) {
+            most
+        } else {
+            1
+        }
+    }
+
+    /// Takes a message of a participant's machine in this same process: all is checked but signature and seal, which it does
+    /// not have.
+    ///
+    /// # Errors
+    /// Why it cannot be taken.
+    pub fn take(&self, message: HandedOver) -> Result<Verified, Rejection> {
+        let round = self.round.as_ref().ok_or(Rejection::NoRound)?;
+        round.check_unsealed(message.frame, true)
     }
 
     /// About how much memory it holds that the next one does not.

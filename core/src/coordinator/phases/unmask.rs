@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{aggregate_bytes, merged, unexpected, Around, Collected, Facts, Stage, NO_MESSAGES};
 use crate::coordinator::jobs;
+use crate::coordinator::optimizer::{Optimized, Plan};
 use crate::coordinator::shards::Parts;
 use crate::coordinator::state::Round;
 use crate::coordinator::{GlobalModel, Phase, Record, RecoveryError};
@@ -38,9 +39,9 @@ impl Unmask {
         Self { aggregation, mask, votes, models: Some(models) }
     }
 
-    /// The job that takes the mask off; nothing while there is nothing to take it off.
-    pub(in crate::coordinator) fn work(&self) -> Option<jobs::Unmask> {
-        Some(jobs::Unmask::new(self.aggregation.clone()?, self.mask.clone()))
+    /// The job that takes the mask off, and makes the optimiser's step if there is one; nothing while there is nothing to take it off.
+    pub(in crate::coordinator) fn work(&self, plan: Option<Plan>) -> Option<jobs::Unmask> {
+        Some(jobs::Unmask::new(self.aggregation.clone()?, self.mask.clone(), plan))
     }
 
     /// The aggregate without the parts; nothing if all is in those.
@@ -94,6 +95,23 @@ impl Unmask {
             models: self.models(),
             rationals: unmasked.ratios.into(),
             weights: unmasked.model.ok().map(Arc::new),
+            optimizer: None,
+        }
+    }
+
+    /// The same where an optimiser has made a step.
+    pub(in crate::coordinator) fn end_with_step(
+        &self,
+        optimized: Optimized,
+        round: &Round,
+    ) -> GlobalModel {
+        GlobalModel {
+            round_id: round.id,
+            seed: round.parameters.seed,
+            models: self.models(),
+            rationals: optimized.ratios.into(),
+            weights: Some(Arc::new(optimized.model)),
+            optimizer: Some(Arc::new(optimized.state)),
         }
     }
 
@@ -114,7 +132,11 @@ impl Unmask {
                     return Err(RecoveryError::WrongModel);
                 }
                 let old = around.model.replace(model.clone());
-                around.garbage.add(old.as_ref().map_or(0, |old| old.rationals.len()), old);
+                let bytes = old.as_ref().map_or(0, |old| {
+                    let state = old.optimizer.as_ref().map_or(0, |state| state.bytes());
+                    old.rationals.len() + state
+                });
+                around.garbage.add(bytes, old);
                 around.garbage.add(self.bytes(), self);
                 Ok(Stage::Idle)
             }

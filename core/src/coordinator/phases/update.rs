@@ -37,8 +37,11 @@ impl Update {
         Self { sum_dict: Arc::new(sum_dict), seeds: SeedDict::new(), aggregation: None }
     }
 
-    /// Whether an update may be worked on, so late in the phase and while so many of others are: it takes a job
-    /// to add it up, or another replica does it, and the record comes after that.
+    /// Whether an update may be worked on, so late in the phase and while so many of others are, here and at other
+    /// replicas: it takes a job to add it up, or another replica does it, and the record comes after that.
+    ///
+    /// What is under way turns nobody away for good: no record tells of it, and a replica that dies, this one too, takes it
+    /// along.
     pub(in crate::coordinator) fn admit(
         &self,
         participant: &PublicSigningKey,
@@ -54,16 +57,20 @@ impl Update {
         if is_under_way {
             return Err(Rejection::InProgress(Tag::Update));
         }
-        let count = self.accepted() + under_way;
-        if count >= settings.update.count.max {
+        let accepted = self.accepted();
+        if accepted >= settings.update.count.max {
             return Err(Rejection::Full(Phase::Update));
         }
         let config = round.parameters.mask_config;
-        if count >= config.vect.max_nb_models().min(config.unit.max_nb_models()) {
+        let most_models = config.vect.max_nb_models().min(config.unit.max_nb_models());
+        if accepted >= most_models {
             return Err(Rejection::TooManyModels);
         }
         if elapsed >= settings.update.time.max {
             return Err(Rejection::TooLate(Phase::Update));
+        }
+        if accepted + under_way >= most_models.min(settings.update.count.max) {
+            return Err(Rejection::ShardFull);
         }
         Ok(())
     }

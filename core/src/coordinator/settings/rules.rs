@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{CountRange, Field, InvalidSettings, Quorum, Rule, Settings, TimeRange, Violation};
-use crate::mask::{MaskConfigPair, MaskObjectView};
+use crate::coordinator::StepRule;
+use crate::mask::{DataType, MaskConfigPair, MaskObjectView};
 use crate::message::{LocalSeedDict, UpdatePayload, HEADER_LENGTH, SEED_ENTRY_LENGTH};
 
 impl Settings {
@@ -43,10 +44,48 @@ impl Settings {
             Rule::AtLeast(1)
         });
         self.check_message_len(&mut check);
+        self.check_optimizer(&mut check);
         match check.0 {
             violations if violations.is_empty() => Ok(()),
             violations => Err(InvalidSettings(violations)),
         }
+    }
+
+    fn check_optimizer(&self, check: &mut Check) {
+        let Some(optimizer) = &self.optimizer else { return };
+        let kind = optimizer.rule.kind();
+        let is_float = matches!(self.mask.vect.data_type(), DataType::F32 | DataType::F64);
+        check.rule(is_float, Field::OptimizerKind, kind, &[Field::Mask], || Rule::OfFloats);
+        let mut share = |field, value: f64| {
+            let holds = (0.0..1.0).contains(&value);
+            check.rule(holds, field, value, &[], || Rule::ShareBelowOne);
+        };
+        let tau = match optimizer.rule {
+            StepRule::FedAvg => None,
+            StepRule::FedAvgM { momentum } => {
+                share(Field::OptimizerMomentum, momentum);
+                None
+            }
+            StepRule::FedAdagrad { beta1, tau } => {
+                share(Field::OptimizerBeta1, beta1);
+                Some(tau)
+            }
+            StepRule::FedAdam { beta1, beta2, tau } | StepRule::FedYogi { beta1, beta2, tau } => {
+                share(Field::OptimizerBeta1, beta1);
+                share(Field::OptimizerBeta2, beta2);
+                Some(tau)
+            }
+        };
+        if let Some(tau) = tau {
+            let holds = tau > 0.0 && tau.is_finite();
+            check.rule(holds, Field::OptimizerTau, tau, &[], || Rule::Positive);
+        }
+        let (beside, length) = (optimizer.beside_model, self.model_length);
+        let field = Field::OptimizerBesideModel;
+        check.rule(beside < length.max(1), field, beside, &[Field::ModelLength], || Rule::Below {
+            field: Field::ModelLength,
+            is: length.to_string(),
+        });
     }
 
     /// An update message must be possible: its length field has 32 bits.
@@ -118,6 +157,13 @@ mod tests {
 
     use super::*;
     use crate::coordinator::settings::tests::settings;
+    use crate::coordinator::{LearningRate, Optimizer, OptimizerKind};
+    use crate::mask::MaskConfig;
+
+    fn optimizer(rule: StepRule) -> Option<Optimizer> {
+        let rate = LearningRate::constant(1.0).unwrap();
+        Some(Optimizer { rule, ..Optimizer::new(OptimizerKind::FedAvg, rate) })
+    }
 
     #[test]
     fn each_rule_is_checked() {
@@ -144,6 +190,33 @@ mod tests {
             (Field::ModelLength, |s| s.model_length = 1 << 30),
             (Field::ModelLength, |s| s.model_length = u64::MAX),
             (Field::SumCountMin, |s| s.sum.count = CountRange { min: 1 << 26, max: 1 << 27 }),
+            (Field::OptimizerKind, |s| {
+                s.mask = "Prime/I32/B0/M3".parse::<MaskConfig>().unwrap().into();
+                s.optimizer = optimizer(StepRule::FedAvg);
+            }),
+            (Field::OptimizerMomentum, |s| {
+                s.optimizer = optimizer(StepRule::FedAvgM { momentum: 1.0 });
+            }),
+            (Field::OptimizerMomentum, |s| {
+                s.optimizer = optimizer(StepRule::FedAvgM { momentum: f64::NAN });
+            }),
+            (Field::OptimizerBeta1, |s| {
+                s.optimizer = optimizer(StepRule::FedAdagrad { beta1: -0.1, tau: 0.1 });
+            }),
+            (Field::OptimizerTau, |s| {
+                s.optimizer = optimizer(StepRule::FedAdagrad { beta1: 0.0, tau: 0.0 });
+            }),
+            (Field::OptimizerBeta2, |s| {
+                s.optimizer = optimizer(StepRule::FedAdam { beta1: 0.0, beta2: 1.0, tau: 0.1 });
+            }),
+            (Field::OptimizerTau, |s| {
+                let (beta1, beta2, tau) = (0.0, 0.0, f64::INFINITY);
+                s.optimizer = optimizer(StepRule::FedYogi { beta1, beta2, tau });
+            }),
+            (Field::OptimizerBesideModel, |s| {
+                s.optimizer = optimizer(StepRule::FedAvg);
+                s.optimizer.as_mut().unwrap().beside_model = 4;
+            }),
         ];
         assert_eq!(settings().validate(), Ok(()));
         for (field, change) in cases {

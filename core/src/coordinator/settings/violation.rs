@@ -41,6 +41,18 @@ pub enum Field {
     Mask,
     /// How many weights a model has.
     ModelLength,
+    /// Which optimiser there is.
+    OptimizerKind,
+    /// An optimiser's momentum.
+    OptimizerMomentum,
+    /// How long an optimiser remembers differences.
+    OptimizerBeta1,
+    /// How long an optimiser remembers their squares.
+    OptimizerBeta2,
+    /// What an optimiser adds to the root of the squares.
+    OptimizerTau,
+    /// How many numbers are beside the model.
+    OptimizerBesideModel,
 }
 
 impl Field {
@@ -63,6 +75,12 @@ impl Field {
         Self::Sum2Quorum,
         Self::Mask,
         Self::ModelLength,
+        Self::OptimizerKind,
+        Self::OptimizerMomentum,
+        Self::OptimizerBeta1,
+        Self::OptimizerBeta2,
+        Self::OptimizerTau,
+        Self::OptimizerBesideModel,
     ];
 
     /// Its path in [`Settings`](super::Settings), such as `sum.count.min`.
@@ -85,6 +103,12 @@ impl Field {
             Self::Sum2Quorum => "sum2.quorum",
             Self::Mask => "mask",
             Self::ModelLength => "model_length",
+            Self::OptimizerKind => "optimizer.kind",
+            Self::OptimizerMomentum => "optimizer.momentum",
+            Self::OptimizerBeta1 => "optimizer.beta1",
+            Self::OptimizerBeta2 => "optimizer.beta2",
+            Self::OptimizerTau => "optimizer.tau",
+            Self::OptimizerBesideModel => "optimizer.beside_model",
         }
     }
 }
@@ -121,6 +145,21 @@ pub enum Rule {
     ChanceOrCertainty,
     /// A share of the sum dictionary: above 0 and at most 1.
     ShareOfSumDictionary,
+    /// At least 0 and below 1.
+    ShareBelowOne,
+    /// A finite number above 0.
+    Positive,
+    /// For weights that are floats only.
+    OfFloats,
+    /// For rounds that are not recorded only.
+    NothingRecorded,
+    /// Less than another field is.
+    Below {
+        /// The other one.
+        field: Field,
+        /// What it is.
+        is: String,
+    },
     /// So short a model that an update message can have it.
     FitsIntoMessage,
     /// So few sum participants that an update message can have a seed for each of them.
@@ -147,6 +186,18 @@ impl Rule {
             Self::ChanceOrCertainty => "must be above 0 and at most 1".into(),
             Self::ShareOfSumDictionary => {
                 "must be above 0 and at most 1: a share of the sum dictionary".into()
+            }
+            Self::ShareBelowOne => "must be at least 0 and below 1".into(),
+            Self::Positive => "must be a number above 0".into(),
+            Self::OfFloats => format!(
+                "must be nothing with {} of whole numbers: an optimizer's steps are floats (F32, F64)",
+                name(Field::Mask)
+            ),
+            Self::NothingRecorded => {
+                "must be nothing where rounds are recorded: a record has nothing of optimizers".into()
+            }
+            Self::Below { field, is } => {
+                format!("must be below {}, which is {is}", name(*field))
             }
             Self::FitsIntoMessage => {
                 "must be so small that an update message stays below 4 GiB".into()

@@ -57,9 +57,14 @@ impl Admission {
     /// If the bytes are something else, or of a newer version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         let read = ADMISSION.read(bytes)?;
-        check_seeds(&read.seeds)?;
+        check(&read)?;
         Ok(read)
     }
+}
+
+/// Whether one that was read is in order.
+pub(in crate::coordinator) fn check(read: &Admission) -> Result<(), EnvelopeError> {
+    check_seeds(&read.seeds)
 }
 
 /// The masked model of a verified update message. Cheap to clone.
@@ -68,7 +73,7 @@ pub struct MaskedModel {
     pub(super) round_id: u64,
     pub(super) participant: PublicSigningKey,
     /// A mask object in wire form, all of whose numbers are below their orders.
-    pub(super) object: Bytes,
+    pub(in crate::coordinator) object: Bytes,
 }
 
 /// Shows its size.

@@ -38,6 +38,11 @@ impl Coordinator {
         };
         self.context.check_phase(Tag::Update)?;
         let (round, under_way) = (self.state.round(), &self.under_way);
+        let reserved = under_way.reservations().of(&shard);
+        if reserved.and_then(|reserved| reserved.get(&participant)) == Some(&seeds) {
+            // The same letter again: the answer to the first was lost, or whoever wrote it does not know that it is reserved.
+            return Ok(());
+        }
         let is_under_way = under_way.is_in_progress(&participant);
         stage.admit(
             &participant,

@@ -62,6 +62,7 @@ use std::time::Duration;
 
 use crate::crypto::public_bytes;
 
+pub(super) use admission::check as check_admission;
 pub use admission::{Admission, MaskedModel};
 pub(super) use merging::{FetchedPart, Merging};
 pub use part::{PartDone, PartFault};

@@ -171,6 +171,7 @@ fn every_label_of_a_failure_is_listed() {
             nb_models: 3,
         }),
         RoundFailure::Unmask(UnmaskError::NoModel),
+        RoundFailure::Optimizer(OptimizeError::NoWeight),
     ];
     let mut labels = failures.map(|failure| failure.label());
     labels.sort_unstable();

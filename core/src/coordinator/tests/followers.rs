@@ -28,6 +28,22 @@ fn small(record: &Record) -> Record {
     Record::from_bytes(&record.to_bytes(), None).unwrap()
 }
 
+/// Only a record that begins a phase changes what is published: nobody is woken for the others.
+#[test]
+fn what_is_published_is_the_same_until_a_phase_begins() {
+    let mut follower = Follower::new(RootSeed::new([1; 32]), None);
+    let mut changes = 0;
+    for record in round() {
+        let before = follower.front();
+        let new = follower.apply(small(&record)).unwrap();
+        assert_eq!(new.is_some(), record.begins_phase());
+        assert_eq!(follower.front().is_same(&before), new.is_none());
+        assert!(follower.front().is_same(&follower.front()));
+        changes += usize::from(new.is_some());
+    }
+    assert_eq!(changes, 4);
+}
+
 #[test]
 fn what_was_left_out_is_asked_for_by_name() {
     let mut follower = Follower::new(RootSeed::new([1; 32]), None);

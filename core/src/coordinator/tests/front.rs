@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use super::fixture::{quick, Fixture, TIME};
 use super::sender::{mask_of, Sender};
 use crate::coordinator::*;
-use crate::crypto::{PublicSigningKey, RootSeed, SnapshotKey, Task};
+use crate::crypto::{EncryptKeyPair, PublicSigningKey, RootSeed, Seed, SnapshotKey, Task};
 use crate::mask::DataType;
-use crate::message::Tag;
+use crate::message::{Frame, MessageError, Tag};
 use crate::request::{Call, Response};
 use crate::time::Timestamp;
 
@@ -68,13 +68,34 @@ fn calls() -> Vec<Call> {
     others.into_iter().chain(seeds).collect()
 }
 
+/// A replica that is behind, or ahead, gives no other round's dictionary.
+#[test]
+fn a_dictionary_is_given_of_the_round_that_is_named() {
+    let scene = scene();
+    let (sum2, next) = (&scene.fronts[3], &scene.fronts[5]);
+    let [this, other] = [sum2, next].map(|front| front.parameters().unwrap().tag());
+    for call in [Call::Sums, Call::Seeds(scene.keys[0])] {
+        let answer = |front: &Front, round| front.answer(&call.clone().of_round(round)).unwrap();
+        assert_eq!(Some(answer(sum2, this)), sum2.answer(&call));
+        assert_eq!(answer(sum2, this).status, 200);
+        assert_eq!(answer(sum2, other), Response::new(412, ""));
+        assert_eq!(answer(next, other), Response::no_content());
+        assert_eq!(answer(next, this).status, 412);
+        assert_eq!(answer(&Front::new(), this).status, 412);
+    }
+}
+
 fn answers(front: &Front) -> Vec<Response> {
     calls().iter().map(|call| front.answer(call).expect("not a message")).collect()
 }
 
 /// All that it says of a message.
 fn opened(front: &Front, sealed: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let Verified { round_id, participant, tag, body } = front.open(sealed.to_vec())?;
+    content(front.open(sealed.to_vec()))
+}
+
+fn content(opened: Result<Verified, Rejection>) -> Result<Vec<u8>, Rejection> {
+    let Verified { round_id, participant, tag, body } = opened?;
     Ok(bincode::serialize(&(round_id, participant, tag, body)).unwrap())
 }
 
@@ -159,6 +180,35 @@ fn messages_open_in_their_phase_only() {
             }
         }
     }
+}
+
+/// The good, the damaged, the forged, and what is of another phase.
+#[test]
+fn messages_opened_together_fare_as_each_by_itself() {
+    let scene = scene();
+    for front in &scene.fronts {
+        let mut messages = scene.messages.clone();
+        if let Some(parameters) = front.parameters() {
+            let mut frame = Frame::with_capacity(0);
+            frame.write_header(&scene.keys[0], &parameters.pk, Tag::Update, false).unwrap();
+            let mut unsigned = frame.into_buffer();
+            let ephemeral = EncryptKeyPair::from_seed(&Seed::new([9; 32]));
+            parameters.pk.seal_in_place(&mut unsigned, &ephemeral).unwrap();
+            if front.phase() == Phase::Update {
+                let bad = MessageError::BadSignature.into();
+                assert_eq!(front.open(unsigned.clone()).unwrap_err(), bad);
+            }
+            messages.insert(3, unsigned);
+        }
+        let mut damaged = messages[4].clone();
+        damaged[100] ^= 1;
+        messages.splice(5..5, [damaged, Vec::new(), vec![0; 500]]);
+        let each: Vec<_> = messages.iter().map(|message| opened(front, message)).collect();
+        let together = front.open_all(messages);
+        assert_eq!(together.into_iter().map(content).collect::<Vec<_>>(), each);
+        assert!(front.open_all(Vec::new()).is_empty());
+    }
+    assert!(Front::opened_at_once() >= 1);
 }
 
 #[test]

@@ -84,6 +84,30 @@ fn updates_whose_job_is_lost_are_added_again() {
     assert_eq!(fixture.machine.phase(), Phase::Sum2);
 }
 
+/// What is being added counts only once there is a record of it: who would be one too many is told to come again.
+#[test]
+fn nobody_is_turned_away_for_good_because_of_updates_that_are_not_recorded() {
+    let mut settings = quick();
+    settings.update.count.max = settings.update.count.min;
+    let mut fixture = Fixture::new(settings);
+    fixture.sum(1);
+    let sums = fixture.sums();
+    fixture.working = false;
+    let updaters = fixture.with_task(Task::Update, 4);
+    for updater in &updaters[..3] {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+    }
+    let message = updaters[3].update(&sums, 1.0);
+    let later = Rejection::ShardFull;
+    assert_eq!(later.problem(1).status, 503);
+    assert_eq!(fixture.send(message.clone()), Some(Err(later)));
+    assert_eq!(fixture.machine.accepted(), 0);
+    finish(&mut fixture);
+    assert_eq!(fixture.machine.accepted(), 3);
+    let full = Rejection::Full(Phase::Update);
+    assert_eq!(fixture.send(message), Some(Err(full)));
+}
+
 /// A phase that ends leaves nothing behind of the jobs that it was not to wait for.
 #[test]
 fn jobs_that_are_no_longer_waited_for_are_not_watched() {

@@ -41,7 +41,7 @@ fn nothing_is_seen_before_it_is_stored() {
 
 /// Three rounds, the second of them a failure, by participants that send all they have to send whether it
 /// has arrived before or not.
-fn play(fixture: &mut Fixture) {
+pub(super) fn play(fixture: &mut Fixture) {
     for round_id in 1..=3 {
         if fixture.machine.round_id() != round_id {
             continue;

@@ -59,7 +59,13 @@ fn a_participant_is_reserved_for_one_shard() {
     let mut replicas = [1, 2].map(|number| Replica::new(number, &fixture));
     let in_progress = Rejection::InProgress(Tag::Update);
     replicas[0].admit(&mut fixture, &message).unwrap();
-    assert_eq!(replicas[0].admit(&mut fixture, &message), Err(in_progress.clone()));
+    // The same letter again changes nothing; another message of the participant is none of the reserved.
+    assert_eq!(replicas[0].admit(&mut fixture, &message), Ok(()));
+    let (sealed_anew, shard) = (update(&fixture, sender), replicas[0].shard());
+    let (other, _) = sealed_anew.admission().unwrap();
+    let is_same = other == message.admission().unwrap().0;
+    let expected = if is_same { Ok(()) } else { Err(in_progress.clone()) };
+    assert_eq!(admit(&mut fixture, shard, other), expected);
     assert_eq!(replicas[1].admit(&mut fixture, &message), Err(in_progress.clone()));
     let copy = message.clone();
     let outcome = ask(&mut fixture, |ticket| Input::Message { ticket, message: copy });
@@ -286,8 +292,10 @@ fn reservations_count_against_the_limits() {
     for number in 0..most {
         assert_eq!(admit(&mut fixture, Shard::new([1; 16]), one(number)), Ok(()));
     }
-    let full = Err(Rejection::Full(Phase::Update));
-    assert_eq!(admit(&mut fixture, Shard::new([2; 16]), one(most)), full);
+    // No record tells of them: nobody is turned away for good on their word.
+    let full = Rejection::ShardFull;
+    assert_eq!(admit(&mut fixture, Shard::new([2; 16]), one(most)), Err(full.clone()));
+    assert_eq!(full.problem(1).status, 503);
     fixture.input(Input::ShardLost { shard: Shard::new([1; 16]) }).unwrap();
     assert_eq!(admit(&mut fixture, Shard::new([2; 16]), one(most)), Ok(()));
     // Of another round, or not for its sum participants.
@@ -299,6 +307,19 @@ fn reservations_count_against_the_limits() {
     let mismatch = Err(Rejection::SeedDictMismatch);
     assert_eq!(admit(&mut fixture, Shard::new([2; 16]), other), mismatch);
     assert_eq!(parameters.pk, fixture.parameters().pk, "it is still the first round");
+}
+
+/// Whoever has them carried in something of limited size counts on that.
+#[test]
+fn an_admission_has_120_bytes_for_each_sum_participant() {
+    for summers in [1, 5] {
+        let mut fixture = Fixture::new(quick());
+        fixture.sum(summers);
+        let message = update(&fixture, &fixture.with_task(Task::Update, 1)[0]);
+        let (admission, _) = message.admission().unwrap();
+        let length = admission.to_bytes().len();
+        assert!((1..=200).contains(&(length - 120 * summers)), "{length}");
+    }
 }
 
 #[test]

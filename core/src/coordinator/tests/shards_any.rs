@@ -204,7 +204,8 @@ impl World {
                 fixture.jobs.pop();
                 fixture.drain();
             }
-            17 => drop(self.fixture().input(Input::JobLost(JobId(millis)))),
+            // A job that there never was: one more that is lost in earnest would end the round.
+            17 => drop(self.fixture().input(Input::JobLost(JobId(u64::MAX - millis)))),
             18 => {
                 let part = PartId::new([millis as u8; 16]);
                 let unknown = self.fixture().input(Input::Fetched { part, bytes: None });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::stage::{Content, Upload};
+use super::super::stage::{Content, Upload, NO_SIGNATURE};
 use super::{ComposeError, Composer};
 use crate::crypto::{Blake2b, Purpose, SealInSteps, SignInSteps, Signature, SEAL_OVERHEAD};
 use crate::message::{Frame, MessageId, Splitting, Tag, FRAME_HEADROOM, SIGNED_FROM};
@@ -10,13 +10,15 @@ use crate::message::{Frame, MessageId, Splitting, Tag, FRAME_HEADROOM, SIGNED_FR
 /// How many bytes are hashed or sealed in a step: some hundred microseconds' work.
 pub(super) const BYTES_PER_STEP: usize = 1 << 17;
 
-/// Signs and seals a message.
+/// Signs and seals a message, unless it is handed over within this process.
 pub(super) struct SealMessage {
     buffer: Vec<u8>,
     pass: Pass,
 }
 
 enum Pass {
+    /// Neither: it is done.
+    HandOver,
     Sign(Box<SignInSteps>),
     Seal(Box<SealInSteps>, Signature),
 }
@@ -29,7 +31,10 @@ impl SealMessage {
         is_multipart: bool,
     ) -> Result<Self, ComposeError> {
         frame.write_header(&composer.keys.public(), composer.pk(), tag, is_multipart)?;
-        let pass = Pass::Sign(Box::new(SignInSteps::new(&composer.keys)));
+        let pass = match composer.hand_over {
+            false => Pass::Sign(Box::new(SignInSteps::new(&composer.keys))),
+            true => Pass::HandOver,
+        };
         Ok(Self { buffer: frame.into_buffer(), pass })
     }
 
@@ -39,6 +44,7 @@ impl SealMessage {
         composer: &Composer,
     ) -> Result<Option<(Bytes, Signature)>, ComposeError> {
         match &mut self.pass {
+            Pass::HandOver => Ok(Some((std::mem::take(&mut self.buffer).into(), NO_SIGNATURE))),
             Pass::Sign(signing) => {
                 let message = &mut self.buffer[SEAL_OVERHEAD..];
                 if let Some(signature) = signing.step(&message[SIGNED_FROM..], BYTES_PER_STEP) {
@@ -62,6 +68,7 @@ impl SealMessage {
         let message = self.buffer.len() - SEAL_OVERHEAD;
         let signed = message - SIGNED_FROM;
         let done = match &self.pass {
+            Pass::HandOver => 0,
             Pass::Sign(signing) => signing.progress(signed).0,
             Pass::Seal(sealing, _) => 2 * signed + sealing.progress(),
         };
@@ -84,7 +91,11 @@ enum DeliverStage {
 
 impl Deliver {
     pub(super) fn new(composer: &Composer, frame: Frame, tag: Tag) -> Result<Self, ComposeError> {
-        let stage = match composer.size.split(frame.payload_len())? {
+        let splitting = match composer.hand_over {
+            false => composer.size.split(frame.payload_len())?,
+            true => None,
+        };
+        let stage = match splitting {
             None => DeliverStage::Seal(Box::new(SealMessage::new(composer, frame, tag, false)?)),
             Some(splitting) => DeliverStage::Hash {
                 payload: Bytes::from(frame.into_buffer()).slice(FRAME_HEADROOM..),
@@ -167,6 +178,7 @@ mod tests {
             max_model_length: u64::MAX,
             parameters: Arc::new(parameters),
             number: 0,
+            hand_over: false,
         }
     }
 

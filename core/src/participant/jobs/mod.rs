@@ -168,6 +168,8 @@ pub(super) struct Composer {
     pub(super) max_model_length: u64,
     pub(super) parameters: Arc<RoundParameters>,
     pub(super) number: u64,
+    /// Whether messages stay in this process, unsigned and unsealed.
+    pub(super) hand_over: bool,
     pub(super) signatures: TaskSignatures,
 }
 

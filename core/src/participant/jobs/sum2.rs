@@ -58,10 +58,11 @@ impl ComposeSum2 {
             Sum2Stage::Open { mut sealed, mut seeds } => {
                 let ephemeral = composer.ephemeral();
                 for (participant, sealed) in sealed.by_ref().take(BOXES_PER_STEP) {
-                    let seed = sealed
-                        .open(&ephemeral)
-                        .map_err(|source| ComposeError::Seed { participant, source })?;
-                    seeds.push(seed);
+                    let seed = match composer.hand_over {
+                        false => sealed.open(&ephemeral),
+                        true => sealed.read_unsealed(),
+                    };
+                    seeds.push(seed.map_err(|source| ComposeError::Seed { participant, source })?);
                 }
                 if !sealed.as_slice().is_empty() {
                     return Ok(Sum2Stage::Open { sealed, seeds });

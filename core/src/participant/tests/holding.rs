@@ -1,9 +1,10 @@
 //! Answers that are held back until there is news.
 
 use super::fixture::*;
-use crate::crypto::Task;
+use crate::crypto::{RootSeed, RoundSeed, Seed, SigningKeyPair, Task};
 use crate::participant::*;
 use crate::request::{Call, Patience, RequestId, Response};
+use crate::round::RoundParameters;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -86,8 +87,9 @@ fn who_waits_for_the_next_round_says_which_one_it_knows() {
     answer_after(&mut fixture, seconds(1), id, {
         Response::ok(parameters(Task::Update).to_bytes())
     });
-    let (id, call) = fixture.request();
-    assert_eq!((call, fixture.machine.patience(id).unwrap().known.clone()), (Call::Sums, None));
+    let (id, call) = next_request(&mut fixture);
+    let sums = Call::Sums.of_round(parameters(Task::Update).tag());
+    assert_eq!((call, fixture.machine.patience(id).unwrap().known.clone()), (sums, None));
     assert!(fixture.events.iter().any(|event| matches!(event, Event::NewRound { .. })));
     assert!(!fixture.events.iter().any(|event| matches!(event, Event::Trouble(_))));
 }
@@ -107,7 +109,7 @@ fn asked(patience: Option<Duration>) -> Vec<(Timestamp, String)> {
                 let task = if asked.len() < 10 { Task::None } else { Task::Update };
                 let response = match call {
                     Call::Params => Response::ok(parameters(task).to_bytes()),
-                    Call::Sums if asked.len() < 40 => Response::no_content(),
+                    Call::SumsOf(_) if asked.len() < 40 => Response::no_content(),
                     _ => sums(),
                 };
                 fixture.input(Input::Response { id, response }).unwrap();
@@ -214,4 +216,98 @@ fn who_is_to_come_later_comes_later() {
     let response = Response::new(503, "").retry_after(Some(seconds(30)));
     answer_after(&mut fixture, seconds(20), id, response);
     assert_eq!(fixture.pause(), seconds(30));
+}
+
+/// A proxy that gives up on the coordinator, or finds it gone.
+#[test]
+fn a_503_that_does_not_say_when_to_come_back_is_a_cut() {
+    let mut fixture = idle();
+    let (id, _) = look(&mut fixture);
+    answer_after(&mut fixture, seconds(6), id, Response::new(503, "<html>"));
+    assert!(!fixture.events.iter().any(|event| matches!(event, Event::Trouble(_))));
+    let (id, call) = next_request(&mut fixture);
+    assert_eq!((call, fixture.machine.patience(id)), (Call::Params, None));
+    let response = Response::ok(parameters(Task::None).to_bytes());
+    fixture.input(Input::Response { id, response }).unwrap();
+    let (id, _) = next_request(&mut fixture);
+    assert_eq!(fixture.machine.patience(id).unwrap().wait, MOST / 2);
+}
+
+/// A participant that has waited since a quarter of an hour, and hears of the next round now: when it asks for the sum
+/// dictionary.
+fn comes_after(byte: u8) -> (Fixture, Duration) {
+    let keys = SigningKeyPair::from_seed(&Seed::new([byte; 32]));
+    let machine = Participant::new(keys, RootSeed::new([byte; 32]), Settings::default());
+    let mut fixture = Fixture::with(machine);
+    fixture.input(Input::Patience(MOST)).unwrap();
+    fixture.params(&parameters(Task::None));
+    fixture.pause();
+    for _ in 0..22 {
+        let (id, _) = look(&mut fixture);
+        answer_after(&mut fixture, MOST, id, Response::new(304, ""));
+    }
+    let (id, _) = look(&mut fixture);
+    let response = Response::ok(parameters(Task::Update).to_bytes());
+    answer_after(&mut fixture, seconds(20), id, response);
+    let told = fixture.now;
+    let saved = fixture.machine.snapshot().to_bytes();
+    let (_, call) = next_request(&mut fixture);
+    assert!(matches!(call, Call::SumsOf(_)));
+    assert!(fixture.machine.snapshot().to_bytes() != saved, "it was as if it was not told yet");
+    let after = fixture.now.saturating_since(told);
+    (fixture, after)
+}
+
+/// All are told at one moment, and do not come at one moment. When each comes is the same in each run.
+#[test]
+fn who_hears_of_a_round_at_one_moment_does_not_come_at_one_moment() {
+    let come: Vec<Duration> = (1..=40).map(|byte| comes_after(byte).1).collect();
+    let again: Vec<Duration> = (1..=40).map(|byte| comes_after(byte).1).collect();
+    assert_eq!(come, again);
+    // As far apart as they were when they asked again and again.
+    let longest = Settings::default().polling.max;
+    assert!(come.iter().all(|after| *after <= longest), "{come:?}");
+    for tenth in 0..4 {
+        let (from, to) = (longest * tenth / 4, longest * (tenth + 1) / 4);
+        let count = come.iter().filter(|after| (from..to).contains(*after)).count();
+        assert!((3..=20).contains(&count), "{come:?}");
+    }
+}
+
+/// Where nobody waits for long nobody is kept.
+#[test]
+fn news_that_come_soon_are_taken_in_soon() {
+    let mut fixture = idle();
+    let (id, _) = look(&mut fixture);
+    let response = Response::ok(parameters(Task::Update).to_bytes());
+    answer_after(&mut fixture, Duration::from_millis(160), id, response);
+    let told = fixture.now;
+    next_request(&mut fixture);
+    assert!(fixture.now.saturating_since(told) <= Duration::from_millis(10));
+}
+
+/// A model that is set meanwhile is not kept either, nor is a wish.
+#[test]
+fn what_is_wanted_does_not_wait_for_its_turn() {
+    let mut fixture = Fixture::new();
+    fixture.input(Input::Patience(MOST)).unwrap();
+    fixture.params(&parameters(Task::Update));
+    fixture.answer(&Call::Sums, sums());
+    fixture.pause();
+    let (id, _) = look(&mut fixture);
+    let next = RoundParameters { seed: RoundSeed::new([9; 32]), ..parameters(Task::Update) };
+    answer_after(&mut fixture, MOST, id, Response::ok(next.to_bytes()));
+    let idle = fixture.idle();
+    assert_eq!(idle.why, Why::LocalModel);
+    assert!(idle.wake_at.is_some_and(|at| at > fixture.now));
+    fixture.input(Input::FetchModel).unwrap();
+    assert_eq!(fixture.request().1.path_and_query(), "/model");
+    fixture.input(Input::SetModel(model(0.5))).unwrap();
+    // There is nothing to cancel: it was answered.
+    let (next_look, call) = fixture.request();
+    assert_eq!((call, fixture.machine.patience(next_look)), (Call::Params, None));
+    fixture
+        .input(Input::Response { id: next_look, response: Response::ok(next.to_bytes()) })
+        .unwrap();
+    assert!(matches!(fixture.request().1, Call::SumsOf(_)));
 }

@@ -73,7 +73,7 @@ fn snapshots_have_a_kind_and_a_version_and_can_be_sealed() {
     assert_eq!(restore(b"").err(), Some(RestoreError::NotASnapshot));
     let mut newer = bytes.to_vec();
     newer[4] = 200;
-    assert_eq!(restore(&newer).err(), Some(RestoreError::Version { found: 200, known: 1 }));
+    assert_eq!(restore(&newer).err(), Some(RestoreError::Version { found: 200, known: 2 }));
     assert!(matches!(restore(&bytes[..40]).err(), Some(RestoreError::Damaged(_))));
 
     let key = SnapshotKey::new([5; 32]);
@@ -133,6 +133,7 @@ proptest! {
                     }
                     Output::Event(_) => {}
                     Output::Cancel(id) => open.retain(|open| *open != id),
+                    Output::HandOver { .. } => unreachable!("the settings do not say so"),
                     Output::Persist { .. } => unreachable!("version 1 stores nothing"),
                 }
             }

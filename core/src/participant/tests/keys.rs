@@ -45,7 +45,7 @@ fn no_two_models_share_a_seed(new: &dyn Fn() -> Fixture, weight: f32) {
         fixture.input(Input::SetModel(model(weight))).unwrap();
         fixture.params(&parameters(Task::Update));
         let mut output = fixture.next();
-        if let Output::Request { id, call: Call::Sums } = output {
+        if let Output::Request { id, call: Call::SumsOf(_) } = output {
             fixture.input(Input::Response { id, response: sums() }).unwrap();
             output = fixture.next();
         }
@@ -158,6 +158,7 @@ fn a_state_from_before_root_seeds_went_on_finishes_its_round() {
         }),
         stage: Stage::Sum(None),
         model: None,
+        passed: Default::default(),
     };
     let expected = keys_of(&state, &round)[7];
     let saved = Snapshot::new(state).to_bytes();

@@ -92,10 +92,10 @@ impl Scene {
             };
             let response = match call {
                 Call::Params => Response::ok(self.round.to_bytes()),
-                Call::Sums => sums(),
-                Call::Seeds(_) => self.seeds.clone(),
+                Call::SumsOf(_) => sums(),
+                Call::SeedsOf(..) => self.seeds.clone(),
                 Call::Model(_) => Response::ok(vec![7; 100]),
-                Call::Message(_) | Call::V2(_) => panic!("no message is due"),
+                call => panic!("{call:?} is not due"),
             };
             self.fixture.input(Input::Response { id, response }).unwrap();
         }

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod global_model;
+mod handed_over;
 mod holding;
 mod inputs;
 mod keys;
@@ -10,4 +11,5 @@ mod limits;
 mod local_model;
 mod lost_jobs;
 mod other_types;
+mod passed;
 mod sending;

@@ -121,7 +121,7 @@ fn a_message_that_was_accepted_before_is_sent() {
     assert_eq!(fixture.events.last(), Some(&Event::Sent(Tag::Sum)));
     fixture.pause();
     fixture.params(&parameters(Task::Sum));
-    assert!(matches!(fixture.request().1, Call::Seeds(_)));
+    assert!(matches!(fixture.request().1, Call::SeedsOf(..)));
 }
 
 /// All of it: the coordinator looks at a part only as long as it does not have the whole.

@@ -50,9 +50,11 @@ fn what_is_asked_is_understood() {
         // As a call of a participant it says the same.
         let carried = request::Call::V2(call.clone());
         assert_eq!(
-            (carried.method(), carried.path_and_query(), carried.body(), carried.headers()),
-            (call.method(), call.path_and_query(), call.body(), call.headers())
+            (carried.method(), carried.path_and_query(), carried.body()),
+            (call.method(), call.path_and_query(), call.body())
         );
+        let headers = call.headers().iter().map(|(name, value)| (*name, (*value).into()));
+        assert_eq!(carried.headers(), headers.collect::<Vec<_>>());
         assert!(!format!("{carried:?}").contains("body\""), "the body is not shown");
     }
     assert_eq!(parse("HEAD", "/v2/round"), Ok(Call::Round));

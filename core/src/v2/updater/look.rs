@@ -10,11 +10,13 @@ use super::refusal::{LARGEST_FIRST, LONGEST_LEAP};
 use super::state::{Round, Stage};
 use super::Refusal;
 use crate::crypto::Task;
+use crate::holding::Held;
 use crate::mask::noise::{HeadRoom, Noise};
 use crate::model::Scalar;
 use crate::participant::{Event, Reject, TransportFault, TroubleReason};
 use crate::problem::Problem;
 use crate::request::{RequestId, Response};
+use crate::time::Timestamp;
 use crate::v2::{Budget, Call, Context, DecodeError, NoiseTerms, Phase, Roster, RoundView, Terms};
 
 /// What there is of something that was asked for.
@@ -30,6 +32,50 @@ impl Updater {
         id: RequestId,
         answer: Result<Response, TransportFault>,
     ) -> Result<(), Reject> {
+        if self.holding.is_parked(id) {
+            return Err(Reject::UnknownRequest(id));
+        }
+        match self.holding.take_answer(self.now, id, &answer) {
+            Held::No => self.take_answer(id, answer),
+            Held::Since(sent) => {
+                let (key, longest) = (self.keys.public(), self.settings.polling.max);
+                match &answer {
+                    Ok(response)
+                        if self.holding.park(self.now, &key, longest, (id, sent, response)) =>
+                    {
+                        Ok(())
+                    }
+                    _ => self.take_held_answer(id, sent, answer),
+                }
+            }
+            Held::CutOff(sent) => {
+                self.held_since = Some(sent);
+                self.heed(&answer);
+                self.wait_longer();
+                self.held_since = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in the answer to a look that was sent then, and could be held back.
+    pub(super) fn take_held_answer(
+        &mut self,
+        id: RequestId,
+        sent: Timestamp,
+        answer: Result<Response, TransportFault>,
+    ) -> Result<(), Reject> {
+        self.held_since = Some(sent);
+        let taken = self.take_answer(id, answer);
+        self.held_since = None;
+        taken
+    }
+
+    fn take_answer(
+        &mut self,
+        id: RequestId,
+        answer: Result<Response, TransportFault>,
+    ) -> Result<(), Reject> {
         let asked = match self.activity {
             Activity::Asking(expected, asked) if expected == id => asked,
             _ => {
@@ -38,9 +84,11 @@ impl Updater {
                 return Err(Reject::UnknownRequest(id));
             }
         };
-        if let Ok(Response { status: 429 | 503, retry_after: Some(pause), .. }) = answer {
-            // It has too much to do: the next pause lasts as long as it says.
-            self.least_pause = pause.min(MAX_RETRY_AFTER);
+        self.heed(&answer);
+        // Only who has said what it knows is told that there is nothing else.
+        if let (Ok(Response { status: 304, .. }), Some(_)) = (&answer, self.held_since) {
+            self.step();
+            return Ok(());
         }
         if asked == Asked::Delivery {
             self.handle_delivery(answer);
@@ -70,9 +118,19 @@ impl Updater {
         Ok(())
     }
 
+    /// Heeds a coordinator that has too much to do: the next pause lasts as long as it says.
+    fn heed(&mut self, answer: &Result<Response, TransportFault>) {
+        if let Ok(Response { status: 429 | 503, retry_after: Some(pause), .. }) = answer {
+            self.least_pause = (*pause).min(MAX_RETRY_AFTER);
+        }
+    }
+
     fn handle_round(&mut self, body: &Bytes) {
         match RoundView::from_bytes(body) {
             Ok(view) => {
+                if self.held_since.is_none() {
+                    self.holding.answered();
+                }
                 self.view = Some(view);
                 self.step();
             }
@@ -101,7 +159,10 @@ impl Updater {
     /// Does what is next, right after a look at the round.
     pub(super) fn step(&mut self) {
         match self.next_step() {
-            Ok(()) => self.is_troubled = false,
+            Ok(()) => {
+                self.is_troubled = false;
+                self.only_waits = matches!(self.activity, Activity::Waiting(_));
+            }
             Err(refusal) => self.refuse(refusal),
         }
     }
@@ -197,6 +258,7 @@ impl Updater {
         self.root = self.root.ratchet();
         self.set_round(Round { terms: Arc::new(terms), context });
         self.misses = 0;
+        self.holding.wait_anew();
         self.losses = 0;
         self.model_asked = false;
         if !std::mem::take(&mut self.told_before_round) {

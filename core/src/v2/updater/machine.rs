@@ -8,13 +8,14 @@ use super::base::{Base, Certified};
 use super::state::{Given, Local, Promise, Round, Stage, State, ENVELOPE};
 use super::{Ledger, Refusal};
 use crate::crypto::{Purpose, RootSeed, SigningKeyPair, SnapshotKey, Task};
+use crate::holding::{GivenUp, Holding, Parked};
 use crate::job::{JobId, JobKind, Release, Watch, Work, LOOK_EVERY};
 use crate::model::Model;
 use crate::participant::{
-    is_snapshot as is_v1_snapshot, Event, FetchError, Idle, Input, Job, Outcome, Output, Reject,
-    Settings, Snapshot, Trouble, TroubleReason, Why,
+    give_up, is_snapshot as is_v1_snapshot, Event, FetchError, Idle, Input, Job, Outcome, Output,
+    Reject, Settings, Snapshot, Trouble, TroubleReason, Why,
 };
-use crate::request::{self, RequestId};
+use crate::request::{self, Patience, RequestId};
 use crate::round::RoundParameters;
 use crate::snapshot::EnvelopeError;
 use crate::time::Timestamp;
@@ -75,6 +76,11 @@ pub struct Updater {
     /// How long the next pause is at least, and until when the coordinator is left alone whoever wishes for something.
     pub(super) least_pause: Duration,
     hold: Timestamp,
+    pub(super) holding: Holding,
+    /// While an answer is taken that could be held back: when its request was sent.
+    pub(super) held_since: Option<Timestamp>,
+    /// Whether the latest look has shown that nothing is to be done before the round is another one, or in another phase.
+    pub(super) only_waits: bool,
     /// How often in a row a job of this kind was lost.
     pub(super) losses: u32,
     pub(super) lost: Option<JobKind>,
@@ -210,6 +216,9 @@ impl Updater {
             misses: 0,
             least_pause: Duration::ZERO,
             hold: Timestamp::ZERO,
+            holding: Holding::default(),
+            held_since: None,
+            only_waits: false,
             losses: 0,
             lost: None,
             outputs: VecDeque::new(),
@@ -285,6 +294,9 @@ impl Updater {
             misses: self.misses,
             least_pause: self.least_pause,
             hold: self.hold,
+            holding: self.holding.clone(),
+            held_since: self.held_since,
+            only_waits: self.only_waits,
             losses: self.losses,
             lost: self.lost,
             outputs: VecDeque::new(),
@@ -372,8 +384,11 @@ impl Updater {
             return Err(Reject::Stopped);
         }
         match input {
-            // Its answers come at once.
-            Input::Tick | Input::Patience(_) => Ok(()),
+            Input::Tick => Ok(()),
+            Input::Patience(most) => {
+                self.holding.set_most(most);
+                Ok(())
+            }
             Input::Response { id, response } => self.handle_answer(id, Ok(response)),
             Input::Fault { id, fault } => self.handle_answer(id, Err(fault)),
             Input::JobDone(result) => self.handle_job(result),
@@ -406,11 +421,16 @@ impl Updater {
         if self.stopped {
             return Output::Idle(Idle::new(None, Why::Stopped));
         }
+        if let Some(Parked { id, sent, response, .. }) = self.holding.take_parked(self.now) {
+            // It is what is waited for: else it would have been given up.
+            let _ = self.take_held_answer(id, sent, Ok(response));
+            return self.next_output();
+        }
         let idle = match self.activity {
             Activity::Waiting(until) if until <= self.now => {
                 // Who wishes for the global model now gets one that is looked for now.
                 self.wishes = self.wishes.saturating_add(std::mem::take(&mut self.late_wishes));
-                self.ask(Call::Round, Asked::Round);
+                self.look();
                 return self.next_output();
             }
             Activity::Waiting(until) => {
@@ -420,17 +440,53 @@ impl Updater {
                 Some(self.now + LOOK_EVERY),
                 if self.losses == 0 { Why::Job } else { Why::LostJob },
             ),
-            Activity::Asking(..) => Idle::new(None, Why::Answer),
+            Activity::Asking(..) if self.holding.is_held() && self.needs_model() => {
+                Idle::new(self.holding.parked_until(), Why::LocalModel)
+            }
+            Activity::Asking(..) => match self.holding.parked_until() {
+                Some(until) => Idle::new(Some(until), Why::Poll),
+                None => Idle::new(None, Why::Answer),
+            },
             Activity::Persist(_) => Idle::new(None, Why::Storage),
         };
         Output::Idle(idle)
     }
 
-    pub(super) fn ask(&mut self, call: Call, asked: Asked) {
+    /// Looks at the round. Where nothing but another phase brings this updater on, the answer may be held back until there is
+    /// one.
+    fn look(&mut self) {
+        let only_waits = std::mem::take(&mut self.only_waits) && self.wishes == 0;
+        let id = self.ask(Call::Round, Asked::Round);
+        let known = self.view.as_ref().filter(|_| only_waits && self.holding.is_on());
+        if let Some(tag) = known.map(|view| view.stage_tag().to_string()) {
+            self.holding.ask(id, self.now, Some(tag));
+        }
+    }
+
+    /// How long the answer to a request may be held back, as
+    /// [`Participant::patience`](crate::participant::Participant::patience).
+    pub fn patience(&self, id: RequestId) -> Option<&Patience> {
+        self.holding.patience(id)
+    }
+
+    /// There is something to do that does not wait for a look that is held back: whether there was one.
+    pub(super) fn give_up_held_look(&mut self) -> bool {
+        let Activity::Asking(look, Asked::Round) = self.activity else { return false };
+        match self.holding.give_up(look) {
+            GivenUp::Nothing => return false,
+            GivenUp::Answered => {}
+            GivenUp::Request => give_up(&mut self.outputs, look),
+        }
+        self.activity = Activity::Waiting(self.now.max(self.hold));
+        true
+    }
+
+    pub(super) fn ask(&mut self, call: Call, asked: Asked) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.outputs.push_back(Output::Request { id, call: request::Call::V2(call) });
         self.activity = Activity::Asking(id, asked);
+        id
     }
 
     /// Whether the update has to wait until what it promises is stored: that is asked for.
@@ -497,6 +553,7 @@ impl Updater {
         if let (Activity::Waiting(until), false) = (self.activity, self.is_troubled) {
             self.activity = Activity::Waiting(until.min(self.hold.max(self.now)));
         }
+        self.give_up_held_look();
     }
 
     pub(super) fn answer_wishes(&mut self, model: Option<Arc<Model>>) {
@@ -525,11 +582,11 @@ impl Updater {
 
     fn wait(&mut self) {
         self.hold = self.now + std::mem::take(&mut self.least_pause);
+        // Who has waited for its answer already does not wait again.
+        let from = self.held_since.unwrap_or(self.now);
         let until = match self.late_wishes {
-            _ if self.is_troubled => {
-                self.hold.max(self.now + self.settings.polling.pause(self.misses))
-            }
-            0 => self.hold.max(self.now + self.settings.polling.pause(self.misses)),
+            0 => self.hold.max(from + self.settings.polling.pause(self.misses)),
+            _ if self.is_troubled => self.hold.max(from + self.settings.polling.pause(self.misses)),
             _ => self.hold,
         };
         self.activity = Activity::Waiting(until);
@@ -537,6 +594,7 @@ impl Updater {
 
     pub(super) fn go_on(&mut self) {
         self.misses = 0;
+        self.only_waits = false;
         self.activity = Activity::Waiting(self.now);
     }
 

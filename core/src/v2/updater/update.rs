@@ -27,8 +27,10 @@ impl Updater {
         }
         let trained_on = self.given;
         self.set_local(Some(Local { model: Arc::new(model), trained_on }));
-        if let (Stage::Train, Activity::Waiting(_)) = (&self.stage, self.activity) {
-            self.go_on();
+        if let Stage::Train = &self.stage {
+            if matches!(self.activity, Activity::Waiting(_)) || self.give_up_held_look() {
+                self.go_on();
+            }
         }
         Ok(())
     }

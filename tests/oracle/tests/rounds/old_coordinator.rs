@@ -142,10 +142,10 @@ impl Serve for OldCoordinator {
         let published = self.phase != Phase::Over;
         let body = match call {
             Call::Params => Some(old::write_parameters(&self.parameters)),
-            Call::Sums if published && self.phase != Phase::Sum => {
+            Call::Sums | Call::SumsOf(_) if published && self.phase != Phase::Sum => {
                 Some(old::write_sum_dict(&self.sums))
             }
-            Call::Seeds(pk) if self.phase == Phase::Sum2 => {
+            Call::Seeds(pk) | Call::SeedsOf(pk, _) if self.phase == Phase::Sum2 => {
                 self.seeds.get(pk.as_bytes()).map(old::write_seeds)
             }
             Call::Model(_) => self.model.clone(),

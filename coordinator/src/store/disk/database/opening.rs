@@ -28,8 +28,9 @@ use crate::{
     },
 };
 
-/// From the second on what is sealed is bound to its place; others are read, and brought up to it.
-const VERSION: u64 = 2;
+/// From the second on what is sealed is bound to its place; from the third on checksums of files are BLAKE3, which a program that
+/// knows the second alone would take for damage. Earlier ones are read, and brought up to it.
+const VERSION: u64 = 3;
 /// How much of the database is kept in memory at most. What is written is read again only at a start, so
 /// that this hardly matters for speed; by default it would be a gibibyte.
 const CACHE: usize = 64 << 20;
@@ -111,14 +112,22 @@ impl Database {
                 let value = meta.get(name).map_err(|e| error(e.into()))?;
                 stored.extend(value.map(|value| (name, value.value().to_vec())));
             }
-            let mut new = Vec::new();
+            let (mut new, mut is_earlier) = (Vec::new(), false);
             match stored.get("version").map(|version| number(version)) {
-                Some(VERSION) => {
+                Some(found @ (2 | VERSION)) => {
                     if let Some(header) = stored.get("sealing") {
                         let header = Header::from_bytes(header);
                         let header = header
                             .ok_or_else(|| self.damaged("how it is sealed cannot be read"))?;
                         self.vault.unlock(&header)?;
+                    }
+                    if found != VERSION {
+                        // Nothing is changed without the secret. (Files keep the checksums that they have, which are read as well.)
+                        let root =
+                            stored.get("root").map(|root| self.vault.open(Place::Root, root));
+                        let root = root.ok_or_else(|| self.damaged("there is no root seed"))?;
+                        root.map_err(|closed| self.closed(closed))?;
+                        is_earlier = true;
                     }
                 }
                 Some(1) => {
@@ -130,7 +139,7 @@ impl Database {
                         seal_anew(&transaction, &self.vault, &self.files, &path)?;
                     }
                     new.push(("root", self.vault.close(Place::Root, &root)));
-                    info!(version = VERSION, "the store is brought up to this version");
+                    is_earlier = true;
                 }
                 Some(found) => return Err(StoreError::Version { path, found, known: VERSION }),
                 None => {
@@ -142,7 +151,10 @@ impl Database {
                     new.push(("root", self.vault.close(Place::Root, root.as_bytes())));
                 }
             }
-            if !new.is_empty() {
+            if is_earlier {
+                info!(version = VERSION, "the store is brought up to this version");
+            }
+            if is_earlier || !new.is_empty() {
                 new.push(("version", VERSION.to_le_bytes().to_vec()));
             }
             for (name, value) in new {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use pet_core::coordinator::{Large, Record};
+use pet_core::coordinator::{GlobalModel, Large, Record};
 use pet_core::message::MessageId;
 use redb::WriteTransaction;
 
@@ -172,6 +172,39 @@ impl Database {
         Ok(())
     }
 
+    /// Makes the model safe that the first round begins with. After an error nothing more may be written.
+    pub fn begin_with(&mut self, model: &GlobalModel) -> Result<(), StoreError> {
+        let name = format!("{MODELS}/{}", model.id());
+        self.announce(&name)?;
+        let file = self.files.write(name, &model.to_bytes())?;
+        self.files.sync([MODELS])?;
+        self.change(|transaction| {
+            let row = (&file.name[..], file.length, &file.digest[..]);
+            transaction.open_table(MODEL_FILES)?.insert(model.round_id, row)?;
+            transaction.open_table(DROPPED)?.remove(&file.name[..])?;
+            Ok(())
+        })?;
+        self.models.insert(model.round_id, file);
+        Ok(())
+    }
+
+    /// Tells of a file before it is there: what a crash leaves of it is swept at the next start.
+    pub(in crate::store::disk) fn announce(&mut self, name: &str) -> Result<(), StoreError> {
+        self.change(|transaction| {
+            transaction.open_table(DROPPED)?.insert(name, ())?;
+            Ok(())
+        })
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.write()?;
+        change(&transaction).map_err(|error| self.broken("write", error))?;
+        transaction.commit().map_err(|error| self.broken("write", error.into()))
+    }
+
     /// Numbers the records, and writes the large parts that are still needed after the last of them.
     /// Gives the directories as well that were synced after that.
     fn write_parts(
@@ -204,7 +237,7 @@ impl Database {
                         Large::Aggregation(_) => "aggregate",
                         _ => "mask",
                     };
-                    let bytes = self.vault.close(Place::Part(number), &large.to_bytes());
+                    let bytes = self.vault.close_large(Place::Part(number), &large);
                     if bytes.len() <= LARGEST_PART {
                         Some(Part::Inline(bytes))
                     } else {

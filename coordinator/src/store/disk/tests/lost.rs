@@ -13,6 +13,7 @@ fn filled() -> TempDir {
         models: 4,
         rationals: vec![3; 100].into(),
         weights: None,
+        optimizer: None,
     });
     // Its model, and the parts of a round that goes on.
     records[..18].iter().for_each(|record| store.persist(record.clone()));
@@ -27,6 +28,30 @@ fn model_id(record: &Record) -> String {
     match record {
         Record::Model(model) => model.id(),
         other => panic!("{other:?}"),
+    }
+}
+
+/// An initial model that was not made safe is none, and leaves nothing behind; the next attempt is as good as the first.
+#[test]
+fn an_initial_model_that_was_cut_off_is_swept() {
+    let dir = private_dir();
+    let model = pet_core::model::Model::F32(vec![0.5; LONG as usize]);
+    let model = GlobalModel::initial(model).unwrap();
+    let name = format!("models/{}", model.id());
+    let mut store = DiskStore::open(dir.path(), None, 3).unwrap();
+    store.restore(RootSeed::new(ROOT)).unwrap();
+    store.database.as_mut().unwrap().announce(&name).unwrap();
+    put(&dir.path().join(&name), &model.to_bytes()[..100]);
+    drop(store);
+    for left in [false, true] {
+        let mut store = DiskStore::open(dir.path(), None, 3).unwrap();
+        store.restore(RootSeed::new(ROOT)).unwrap();
+        assert_eq!(dir.path().join(&name).exists(), left);
+        assert_eq!(store.models().rounds(), [0][usize::from(!left)..]);
+        if !left {
+            store.begin_with(&model).unwrap();
+        }
+        assert!(store.models().load(0).unwrap() == Some(model.clone()));
     }
 }
 

@@ -110,9 +110,56 @@ fn a_sealed_store_of_the_first_version_is_read_and_sealed_anew() {
             assert_eq!(bytes[0], 2);
         }
         assert!(paths(&dir).is_disjoint(&before) || before.is_empty(), "{before:?}");
-        // It is of the second from now on.
+        // It is of a later one from now on.
         assert!(matches!(error(Some(wrong)), StoreError::WrongSecret { .. }));
     }
+}
+
+/// Makes of a store one as the second version has written it.
+fn second_version(dir: &TempDir) {
+    change(dir, |transaction| {
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("version", &2u64.to_le_bytes()[..]).unwrap();
+        let mut files = transaction.open_table(FILES).unwrap();
+        let rows: Vec<_> = files
+            .iter()
+            .unwrap()
+            .map(Result::unwrap)
+            .map(|(number, row)| (number.value(), row.value().0.to_owned()))
+            .collect();
+        for (number, name) in rows {
+            let bytes = fs::read(dir.path().join(&name)).unwrap();
+            let digest = *Blake2b::hash(&[&bytes]).as_bytes();
+            files.insert(number, (&*name, bytes.len() as u64, &digest[..])).unwrap();
+        }
+    });
+}
+
+/// A program that knows the second version alone says so of what this one has written, and not that it is damaged.
+#[test]
+fn a_store_of_the_second_version_is_read_and_brought_up() {
+    let version = |dir: &TempDir| {
+        let database = redb::Database::open(dir.path().join(DATABASE)).unwrap();
+        let meta = database.begin_read().unwrap().open_table(META).unwrap();
+        let version = meta.get("version").unwrap().unwrap().value().to_vec();
+        u64::from_le_bytes(version.try_into().unwrap())
+    };
+    let dir = sealed(18, LONG);
+    let expected = bytes(open(&dir, Some(SECRET)).unwrap().1.recovery);
+    let before = paths(&dir);
+    assert!(!before.is_empty(), "what is large is in files");
+    second_version(&dir);
+    let wrong: &[u8] = b"another secret of 16";
+    assert!(matches!(open(&dir, Some(wrong)), Err(StoreError::WrongSecret { .. })));
+    assert_eq!(version(&dir), 2, "nothing is changed without the secret");
+    let (mut store, restored) = open(&dir, Some(SECRET)).unwrap();
+    assert_eq!(bytes(restored.recovery), expected);
+    assert_eq!(paths(&dir), before);
+    round(LONG)[18..].iter().for_each(|record| store.persist(record.clone()));
+    store.wait().unwrap();
+    drop(store);
+    assert_eq!(version(&dir), 3);
+    assert_eq!(open(&dir, Some(SECRET)).unwrap().1.recovery.round_id(), Some(2));
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn drain(client: &mut Client, world: &mut World, lies: &mut Vec<Lie>, mut droppe
             Output::Event(event) => client.events.push(event),
             Output::Persist { .. } => unreachable!("nobody stores here"),
             Output::Cancel(_) => unreachable!("nothing is held back here"),
+            Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
             Output::Idle(_) => return outputs,
         }
     }

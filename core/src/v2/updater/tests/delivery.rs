@@ -75,6 +75,7 @@ fn parts_make_the_same_bytes() {
                     Output::Event(event) => client.see(event),
                     Output::Persist { .. } => unreachable!("nobody stores here"),
                     Output::Cancel(_) => unreachable!("nothing is held back here"),
+                    Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
                     Output::Idle(idle) => {
                         client.now = idle.wake_at.unwrap();
                         break;
@@ -213,6 +214,7 @@ fn lost_jobs_are_given_out_again_and_then_given_up() {
                 Output::Event(event) => client.see(event),
                 Output::Persist { .. } => unreachable!("nobody stores here"),
                 Output::Cancel(_) => unreachable!("nothing is held back here"),
+                Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
                 Output::Idle(idle) => {
                     client.now = idle.wake_at.unwrap();
                     break;

@@ -4,6 +4,7 @@ mod any_answers;
 mod budget;
 mod certificates;
 mod delivery;
+mod holding;
 mod promises;
 mod refusals;
 mod rounds;

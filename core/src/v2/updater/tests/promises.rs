@@ -81,6 +81,7 @@ fn play_with(deeds: &[Deed], may_set_back: bool, noise: bool, stores: bool) -> (
                         Output::Job(job) => client.input(Input::JobDone(job.finish())),
                         Output::Event(_) => {}
                         Output::Cancel(_) => unreachable!("nothing is held back here"),
+                        Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
                         Output::Persist { id, snapshot } => {
                             stored = snapshot.to_bytes().to_vec();
                             client.input(Input::Persisted(id));

@@ -347,6 +347,7 @@ fn a_recorded_updater_says_the_same_again() {
                 Output::Event(_) => continue,
                 Output::Persist { .. } => unreachable!("nobody stores here"),
                 Output::Cancel(_) => unreachable!("nothing is held back here"),
+                Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
                 Output::Idle(idle) => {
                     now = idle.wake_at.unwrap();
                     break;

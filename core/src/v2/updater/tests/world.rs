@@ -457,6 +457,7 @@ impl Client {
                 }
                 Output::Job(job) => self.input(Input::JobDone(job.finish())),
                 Output::Cancel(_) => unreachable!("nothing is held back here"),
+                Output::HandOver { .. } => unreachable!("version 2 hands nothing over"),
                 Output::Persist { id, snapshot } => match self.disk_is_full {
                     true => self.input(Input::NotPersisted { id, reason: "no room".into() }),
                     false => {

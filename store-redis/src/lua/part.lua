@@ -1,0 +1,2 @@
+-- ARGV: the part's name. Returns what is known of it.
+return call('HGET', parts, ARGV[1])
