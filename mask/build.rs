@@ -1,5 +1,6 @@
-//! Says with `cfg(vector_instructions)` whether the loops written for AVX2 and AVX-512 are compiled: for x86-64, with
-//! Rust 1.89 or later, where these instructions are stable. `RUSTFLAGS="--cfg portable"` leaves them out.
+//! Says with `cfg(vector_instructions)` whether loops written for vector instructions are compiled, and with one more for
+//! which: `cfg(avx)` for AVX2 and AVX-512 (x86-64), `cfg(neon)` for Neon (AArch64). That takes Rust 1.89 or later, where
+//! these instructions are stable and can be used without `unsafe`. `RUSTFLAGS="--cfg portable"` leaves them out.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,10 +12,31 @@ use std::env::{var, var_os};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-check-cfg=cfg(vector_instructions)");
-    let x86_64 = var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    println!("cargo:rustc-check-cfg=cfg(vector_instructions, avx, neon)");
     let portable = var_os("CARGO_CFG_PORTABLE").is_some();
-    if x86_64 && !portable && autocfg::new().probe_rustc_version(1, 89) {
+    if portable || !autocfg::new().probe_rustc_version(1, 89) {
+        return;
+    }
+    if let Some(instructions) = instructions() {
         println!("cargo:rustc-cfg=vector_instructions");
+        println!("cargo:rustc-cfg={instructions}");
+    }
+}
+
+/// Those that there are loops for, of the processors that are compiled for.
+fn instructions() -> Option<&'static str> {
+    let is = |name: &str, value: &str| var(name).is_ok_and(|found| found == value);
+    // All that a program may take for granted. (Kernels do without Neon, say.)
+    let features = var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let has = |feature: &str| features.split(',').any(|found| found == feature);
+    if is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+        Some("avx")
+    } else if is("CARGO_CFG_TARGET_ARCH", "aarch64")
+        && is("CARGO_CFG_TARGET_ENDIAN", "little")
+        && has("neon")
+    {
+        Some("neon")
+    } else {
+        None
     }
 }

@@ -27,9 +27,9 @@ pub fn gains(texts: usize) -> bool {
 }
 
 fn is_wide(level: Level) -> bool {
-    #[cfg(vector_instructions)]
+    #[cfg(avx)]
     return matches!(level, Level::Avx512(_));
-    #[cfg(not(vector_instructions))]
+    #[cfg(not(avx))]
     {
         let _ = level;
         false

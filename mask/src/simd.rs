@@ -14,22 +14,30 @@ pub(crate) enum Level {
     /// Plain Rust for any processor (on x86-64: SSE2, on AArch64: Neon, which are always there).
     Portable,
     /// AVX2 and BMI2.
-    #[cfg(vector_instructions)]
+    #[cfg(avx)]
     Avx2(Avx2),
     /// AVX-512 F, BW, DQ, VL, VBMI and VBMI2; and what [`Level::Avx2`] has.
-    #[cfg(vector_instructions)]
+    #[cfg(avx)]
     Avx512(Avx512),
+    /// Neon, with loops that are written for it.
+    #[cfg(neon)]
+    Neon(Neon),
 }
 
 /// Shows that the processor has AVX2 and BMI2.
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
 /// Shows that the processor has AVX-512 F, BW, DQ, VL, VBMI and VBMI2, and AVX2 and BMI2.
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512(());
+
+/// Shows that the processor has Neon. All that such a program runs on do.
+#[cfg(neon)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neon(());
 
 /// A loop to be compiled for every level.
 pub(crate) trait Kernel {
@@ -49,7 +57,7 @@ impl Level {
 
     /// All that this processor has, the best last.
     pub(crate) fn available() -> &'static [Level] {
-        #[cfg(vector_instructions)]
+        #[cfg(avx)]
         {
             use std::arch::is_x86_feature_detected as has;
             const ALL: [Level; 3] =
@@ -68,27 +76,35 @@ impl Level {
                 &ALL
             }
         }
-        #[cfg(not(vector_instructions))]
+        #[cfg(neon)]
+        {
+            const ALL: [Level; 2] = [Level::Portable, Level::Neon(Neon(()))];
+            &ALL
+        }
+        #[cfg(not(any(avx, neon)))]
         &[Level::Portable]
     }
 
     /// Runs a loop compiled for this level.
     #[inline]
-    #[cfg_attr(vector_instructions, allow(unsafe_code))]
+    #[cfg_attr(avx, allow(unsafe_code))]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             Level::Portable => kernel.run(),
             // SAFETY: the witness shows that the processor has the instructions.
-            #[cfg(vector_instructions)]
+            #[cfg(avx)]
             Level::Avx2(Avx2(())) => unsafe { x86::run_avx2(kernel) },
             // SAFETY: as above.
-            #[cfg(vector_instructions)]
+            #[cfg(avx)]
             Level::Avx512(Avx512(())) => unsafe { x86::run_avx512(kernel) },
+            // What is compiled for any such processor is compiled for these instructions.
+            #[cfg(neon)]
+            Level::Neon(Neon(())) => kernel.run(),
         }
     }
 }
 
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 mod x86 {
     use super::Kernel;
 

@@ -83,10 +83,12 @@ pub(super) fn sift<E: Element>(
         return level.run(TakeAll { bytes, candidates, group, out });
     }
     match level {
-        #[cfg(vector_instructions)]
+        #[cfg(avx)]
         Level::Avx512(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
-        #[cfg(vector_instructions)]
+        #[cfg(avx)]
         Level::Avx2(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
+        #[cfg(neon)]
+        Level::Neon(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
         Level::Portable => level.run(Sift { tops: PlainTops, bytes, candidates, group, out }),
     }
 }

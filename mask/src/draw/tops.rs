@@ -1,7 +1,9 @@
 //! Which candidates' last words are not above that of the largest number.
 
 use super::super::group::Group;
-#[cfg(vector_instructions)]
+#[cfg(neon)]
+use crate::simd::Neon;
+#[cfg(avx)]
 use crate::simd::{Avx2, Avx512};
 
 /// A way to compare them.
@@ -66,12 +68,17 @@ macro_rules! vector_tops {
     };
 }
 
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 vector_tops!(Avx2, x86::pass_avx2);
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 vector_tops!(Avx512, x86::pass_avx512);
+#[cfg(neon)]
+vector_tops!(Neon, neon::pass);
 
-#[cfg(vector_instructions)]
+#[cfg(neon)]
+mod neon;
+
+#[cfg(avx)]
 #[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 mod x86 {
     use std::arch::x86_64::*;

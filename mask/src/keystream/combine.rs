@@ -19,7 +19,7 @@ pub(crate) trait Combine {
     const KIND: u8;
 
     /// The same in plain Rust. Both are as long, and whole numbers.
-    #[cfg_attr(vector_instructions, allow(dead_code, reason = "the portable loop and tests"))]
+    #[cfg_attr(avx, allow(dead_code, reason = "the portable loop and tests"))]
     fn combine(out: &mut [u8], stream: &[u8]);
 }
 

@@ -8,9 +8,11 @@
 //! Where the stream is only added to something, it is never written down: [`apply`] combines it with what is there
 //! straight from the registers.
 
-#[cfg(any(test, not(vector_instructions)))]
+#[cfg(neon)]
+pub(super) mod neon;
+#[cfg(any(test, not(avx)))]
 mod portable;
-#[cfg(vector_instructions)]
+#[cfg(avx)]
 #[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 pub(super) mod x86;
 
@@ -107,13 +109,15 @@ fn through_buffer<T: Lane>(level: Level, key: &Key, first: u64, skip: usize, out
 fn combine_blocks<C: Combine>(level: Level, key: &Key, first: u64, out: &mut [u8]) {
     debug_assert_eq!(out.len() % LEN, 0);
     match level {
-        #[cfg(vector_instructions)]
+        #[cfg(avx)]
         Level::Avx512(witness) => x86::blocks_avx512::<C>(witness, key, first, out),
-        #[cfg(vector_instructions)]
+        #[cfg(avx)]
         Level::Avx2(witness) => x86::blocks_avx2::<C>(witness, key, first, out),
-        #[cfg(vector_instructions)]
+        #[cfg(neon)]
+        Level::Neon(witness) => neon::blocks::<C>(witness, key, first, out),
+        #[cfg(avx)]
         Level::Portable => x86::blocks_sse2::<C>(key, first, out),
-        #[cfg(not(vector_instructions))]
+        #[cfg(not(avx))]
         Level::Portable => portable::blocks::<C>(key, first, out),
     }
 }
