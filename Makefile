@@ -190,6 +190,12 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
 	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install)
 
+# Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
+.PHONY: test-arm
+test-arm: ## tests of masking, core, vectors and rounds as programs for AArch64, under QEMU (gcc-aarch64-linux-gnu, qemu-user)
+	$(call say,tests for AArch64)
+	tests/arm/run
+
 .PHONY: engines engines-s3
 engines: engines-s3 ## start PostgreSQL, Redis and S3-compatible storage in temporary folders, and say where they are
 	tests/engines/run
@@ -284,6 +290,11 @@ bench-python: $(VENV)/wheel.stamp $(VENV_OLD)/stamp ## the Python package with a
 bench-simulation: $(VENV)/wheel.stamp ## simulated rounds of 1,000 participants with 100,000 weights
 	$(call say,simulated rounds)
 	$(BIN)/python bench/simulation.py --json target/bench/simulation.json
+
+.PHONY: bench-arm
+bench-arm: ## instructions for each weight on AArch64, with Neon and without, counted under QEMU: writes the table of docs/arm.md
+	$(call say,instruction counts for AArch64)
+	bench/arm/run
 
 bench-docs: $(VENV)/demo.stamp ## write what bench and bench-round have found into docs/performance.md, and draw its picture
 	$(BIN)/python bench/performance.py target/bench/masking.json target/bench/round.json
