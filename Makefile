@@ -192,7 +192,7 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 
 # Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
 .PHONY: test-arm
-test-arm: ## tests of masking, core, vectors and rounds as programs for AArch64, under QEMU (gcc-aarch64-linux-gnu, qemu-user)
+test-arm: ## unit tests of masking and core as programs for AArch64, under QEMU (gcc-aarch64-linux-gnu, qemu-user)
 	$(call say,tests for AArch64)
 	tests/arm/run
 
