@@ -85,10 +85,14 @@ dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a man
 	$(BIN)/python -m twine check --strict target/dist/*
 	ls -l target/dist
 
-.PHONY: package-crates sbom
+.PHONY: package-crates deb sbom
 package-crates: ## the crates as crates.io would get them, in target/package: each is checked, and built from its package alone
 	$(call say,packages of the crates)
 	.ci/release/crates package
+
+deb: ## the coordinator as a Debian package, in target/dist-deb (cargo install cargo-deb --locked)
+	$(call say,Debian package)
+	.ci/release/deb target/dist-deb
 
 sbom: ## what the coordinator, the wheel and the C library are made of, in target/sbom (cargo install cargo-cyclonedx --locked)
 	$(call say,SBOMs)
@@ -188,7 +192,7 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
-	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install)
+	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/*)
 
 # Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
 .PHONY: test-arm

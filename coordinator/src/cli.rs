@@ -62,6 +62,7 @@ pub enum Command {
     #[cfg(feature = "replicas")]
     Store(Store),
     Completions(Completions),
+    ManPages(ManPages),
 }
 
 /// Run the coordinator until it is interrupted (Ctrl-C or SIGTERM).
@@ -439,6 +440,17 @@ Examples:
 pub struct Completions {
     /// The shell to complete for.
     pub shell: Shell,
+}
+
+/// Write manual pages, one for each command: for packages.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pet-coordinator man-pages /usr/local/share/man/man1")]
+pub struct ManPages {
+    /// The folder to write them into; it must be there.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "replicas")]
         Command::Store(args) => commands::store(&args, std::env::vars_os()),
         Command::Completions(args) => commands::completions(&args),
+        Command::ManPages(args) => commands::man_pages(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

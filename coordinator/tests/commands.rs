@@ -370,6 +370,25 @@ fn shells_can_complete_the_commands() {
 }
 
 #[test]
+fn each_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, ..) = run(&["man-pages", folder.path().to_str().unwrap()]);
+    assert_eq!(code, Some(0));
+    for (page, expected) in [
+        ("pet-coordinator.1", "export\\-model"),
+        ("pet-coordinator-serve.1", "\\-\\-initial\\-model"),
+        ("pet-coordinator-admin-pause.1", ".TH"),
+    ] {
+        let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(text.contains(expected), "{page}: {text}");
+    }
+    let nowhere = folder.path().join("nowhere");
+    let (code, _, stderr) = run(&["man-pages", nowhere.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("nowhere"), "{stderr}");
+}
+
+#[test]
 fn help_teaches() {
     let (code, stdout, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
@@ -385,6 +404,7 @@ fn help_teaches() {
         "backup",
         "admin",
         "completions",
+        "man-pages",
     ] {
         assert!(stdout.contains(name), "{name}");
         let (code, stdout, _) = run(&[name, "--help"]);

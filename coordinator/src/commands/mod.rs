@@ -12,6 +12,7 @@ mod exit;
 mod export_model;
 mod import_model;
 mod keys;
+mod man_pages;
 pub mod member;
 mod roster;
 mod rounds;
@@ -32,6 +33,7 @@ pub use self::{
     export_model::export_model,
     import_model::{import_model, read_model, ModelFileError},
     keys::keys,
+    man_pages::man_pages,
     roster::roster,
     rounds::rounds,
     status::status,
