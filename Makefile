@@ -108,6 +108,17 @@ test-rust: ## unit, documentation, vector and whole-system tests of all crates
 	$(call say,Rust tests)
 	$(CARGO) test --locked --quiet --no-fail-fast --workspace
 
+# Builds core once more, and is not in `make test`: what it would find, the tests of both backends against each other find
+# there as well.
+.PHONY: test-pure wasm-core
+test-pure: ## core's tests and the vectors without libsodium: the cryptography in Rust alone
+	$(call say,core without libsodium)
+	$(CARGO) test --locked --quiet --no-fail-fast -p pet-core --no-default-features --features pure
+
+wasm-core: ## core for WebAssembly: takes no C compiler, imports nothing, and a round comes out the same (rustup's target; Node)
+	$(call say,core for WebAssembly)
+	.ci/wasm-core
+
 check-vectors: $(VENV)/test.stamp ## the vectors of version 2, recomputed with other libraries
 	$(call say,vectors of version 2)
 	$(BIN)/python tests/vectors/v2/check.py

@@ -3,10 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use pet_fuzz::{http_examples, sealed_examples, settings_examples, snapshot_examples};
+use pet_fuzz::{
+    backend_examples, http_examples, sealed_examples, settings_examples, snapshot_examples,
+};
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).expect("usage: seed_corpora FOLDER"));
+    for (name, bytes) in backend_examples() {
+        write(&folder.join("backends"), &name, &bytes)?;
+    }
     for (name, bytes) in sealed_examples() {
         write(&folder.join("sealed_message"), &name, &bytes)?;
     }

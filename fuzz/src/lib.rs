@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backends;
 #[path = "../../testing/src/bounds.rs"]
 mod bounds;
 pub mod federation;
@@ -25,6 +26,7 @@ pub mod v2_round;
 mod v2_snapshots;
 mod v2_values;
 
+pub use backends::{backends, examples as backend_examples};
 pub use http::{examples as http_examples, http};
 pub use multipart::multipart;
 pub use opened_message::opened_message;
@@ -42,7 +44,8 @@ pub use v2_values::v2_values;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
+    ("backends", backends),
     ("http", http),
     ("opened_message", opened_message),
     ("multipart", multipart),

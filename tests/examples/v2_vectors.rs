@@ -3,7 +3,7 @@
 //! They may change only with the protocol, in a version of its own. What is written is checked by
 //! `tests/vectors/v2/check.py`, which shares no code with this.
 
-#[path = "../tests/vectors/v2_made.rs"]
+#[path = "../../core/tests/vectors/v2_made.rs"]
 mod v2_made;
 
 use std::path::Path;

@@ -109,7 +109,7 @@ macro_rules! secret_bytes {
         impl PartialEq for $name {
             /// In constant time.
             fn eq(&self, other: &Self) -> bool {
-                sodiumoxide::utils::memcmp(self.as_bytes(), other.as_bytes())
+                subtle::ConstantTimeEq::ct_eq(&self.as_bytes()[..], other.as_bytes()).into()
             }
         }
 

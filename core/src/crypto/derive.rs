@@ -1,6 +1,7 @@
 //! Derives all randomness of a state machine from one seed.
 
-use super::{hash, secret_bytes, wiping_stack, Seed};
+use super::backend::{Backend, Chosen, Length};
+use super::{secret_bytes, wiping_stack, Seed};
 
 secret_bytes! {
     /// The one seed of a state machine: 32 bytes that must be unpredictable and never be used by
@@ -69,15 +70,12 @@ impl RootSeed {
     }
 
     fn derive_into(&self, purpose: Purpose, context: &[&[u8]], to: &mut [u8; 32]) {
-        let mut state = hash::state(32, Some(self.as_bytes()));
+        let mut state = Chosen::blake2b(Length::Digest, Some(self.as_bytes()));
         for part in std::iter::once(purpose.label()).chain(context.iter().copied()) {
-            state
-                .update(&(part.len() as u64).to_le_bytes())
-                .expect("hashing has no failing inputs");
-            state.update(part).expect("hashing has no failing inputs");
+            Chosen::blake2b_update(&mut state, &(part.len() as u64).to_le_bytes());
+            Chosen::blake2b_update(&mut state, part);
         }
-        let digest = state.finalize().expect("hashing has no failing inputs");
-        to.copy_from_slice(digest.as_ref());
+        Chosen::blake2b_finish(state, to);
     }
 }
 

@@ -4,9 +4,8 @@
 //! A sealed box is `ephemeral public key (32) || tag (16) || ciphertext`, with the nonce
 //! `BLAKE2b-192(ephemeral public key || recipient's public key)`.
 
-use sodiumoxide::crypto::{box_, secretbox, stream::xsalsa20};
-
-use super::{hash, init, public_bytes, secret_bytes, wiping_stack, CryptoError, Seed};
+use super::backend::{Backend, Chosen, Length, NONCE, TAG};
+use super::{hash, public_bytes, secret_bytes, wiping_stack, CryptoError, Seed};
 
 /// How many bytes longer a sealed box is than its content.
 pub const SEAL_OVERHEAD: usize = 48;
@@ -33,23 +32,17 @@ pub struct EncryptKeyPair {
 impl EncryptKeyPair {
     /// Derives the pair from a seed (`crypto_box_seed_keypair`).
     pub fn from_seed(seed: &Seed) -> Self {
-        init();
-        let mut public = PublicEncryptKey::new([0; KEY_LENGTH]);
+        let mut public = [0; KEY_LENGTH];
         let secret = SecretEncryptKey::filled(|to| {
-            wiping_stack(|| {
-                let (pk, sk) = box_::keypair_from_seed(&box_::Seed(*seed.as_bytes()));
-                public.0.copy_from_slice(&pk.0);
-                to.copy_from_slice(&sk.0);
-            });
+            public = wiping_stack(|| Chosen::box_pair(seed.as_bytes(), to));
         });
-        Self { public, secret }
+        Self { public: PublicEncryptKey::new(public), secret }
     }
 
     /// Rebuilds the pair from its secret half.
     pub fn from_secret(secret: SecretEncryptKey) -> Self {
-        init();
-        let public = wiping_stack(|| box_::SecretKey(*secret.as_bytes()).public_key());
-        Self { public: PublicEncryptKey::new(public.0), secret }
+        let public = wiping_stack(|| Chosen::box_public(secret.as_bytes()));
+        Self { public: PublicEncryptKey::new(public), secret }
     }
 
     /// The public half.
@@ -83,18 +76,16 @@ impl EncryptKeyPair {
     }
 
     fn open_box<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], CryptoError> {
-        if sealed.len() < SEAL_OVERHEAD {
-            return Err(CryptoError::DoesNotOpen);
-        }
-        let (overhead, content) = sealed.split_at_mut(SEAL_OVERHEAD);
-        let ephemeral = PublicEncryptKey::from_slice(&overhead[..KEY_LENGTH])?;
-        let tag =
-            secretbox::Tag::from_slice(&overhead[KEY_LENGTH..]).ok_or(CryptoError::DoesNotOpen)?;
+        let (ephemeral, rest) =
+            sealed.split_first_chunk_mut::<KEY_LENGTH>().ok_or(CryptoError::DoesNotOpen)?;
+        let (tag, content) = rest.split_first_chunk_mut::<TAG>().ok_or(CryptoError::DoesNotOpen)?;
+        let ephemeral = PublicEncryptKey::new(*ephemeral);
         let nonce = nonce(&ephemeral, &self.public);
         let key = shared_key(&ephemeral, &self.secret).map_err(|_| CryptoError::DoesNotOpen)?;
-        secretbox::open_detached(content, &tag, &nonce, &key)
-            .map_err(|()| CryptoError::DoesNotOpen)?;
-        Ok(content)
+        match Chosen::secretbox_open(content, tag, &nonce, key.as_bytes()) {
+            true => Ok(content),
+            false => Err(CryptoError::DoesNotOpen),
+        }
     }
 }
 
@@ -133,10 +124,11 @@ impl PublicEncryptKey {
         let (overhead, content) = buffer.split_at_mut(SEAL_OVERHEAD);
         let tag = wiping_stack(|| {
             let key = shared_key(self, &ephemeral.secret)?;
-            Ok(secretbox::seal_detached(content, &nonce(&ephemeral.public, self), &key))
+            let nonce = nonce(&ephemeral.public, self);
+            Ok(Chosen::secretbox_seal(content, &nonce, key.as_bytes()))
         })?;
         overhead[..KEY_LENGTH].copy_from_slice(ephemeral.public.as_bytes());
-        overhead[KEY_LENGTH..].copy_from_slice(&tag.0);
+        overhead[KEY_LENGTH..].copy_from_slice(&tag);
         Ok(())
     }
 
@@ -158,8 +150,8 @@ pub(crate) const OWN_BOX_PIECE: usize = 1 << 16;
 /// The content of a sealed box, read again by whoever has sealed it, piece by piece. The tag is not looked
 /// at: nobody else has had the box in hand.
 pub(crate) struct OwnBox {
-    key: xsalsa20::Key,
-    nonce: xsalsa20::Nonce,
+    key: Seed,
+    nonce: [u8; NONCE],
 }
 
 impl OwnBox {
@@ -170,7 +162,7 @@ impl OwnBox {
     ) -> Result<Self, CryptoError> {
         let key = shared_key(recipient, &ephemeral.secret)?;
         let nonce = nonce(&ephemeral.public, recipient);
-        Ok(Self { key: xsalsa20::Key(key.0), nonce: xsalsa20::Nonce(nonce.0) })
+        Ok(Self { key, nonce })
     }
 
     /// Appends the next piece of the content of `sealed` to what was read before; tells whether that was all.
@@ -182,33 +174,27 @@ impl OwnBox {
             let piece = &rest[..rest.len().min(BLOCK - STREAM_OFFSET)];
             let mut block = [0; BLOCK];
             block[STREAM_OFFSET..][..piece.len()].copy_from_slice(piece);
-            xsalsa20::stream_xor_ic_inplace(&mut block, &self.nonce, 0, &self.key);
+            Chosen::xsalsa20(&mut block, &self.nonce, 0, self.key.as_bytes());
             content.extend_from_slice(&block[STREAM_OFFSET..][..piece.len()]);
         } else {
             let from = content.len();
             content.extend_from_slice(&rest[..rest.len().min(OWN_BOX_PIECE)]);
             let block = ((STREAM_OFFSET + from) / BLOCK) as u64;
-            xsalsa20::stream_xor_ic_inplace(&mut content[from..], &self.nonce, block, &self.key);
+            Chosen::xsalsa20(&mut content[from..], &self.nonce, block, self.key.as_bytes());
         }
         SEAL_OVERHEAD + content.len() >= sealed.len()
     }
 }
 
-/// The symmetric key of a box: `crypto_box_beforenm`.
+/// The symmetric key of a box.
 pub(super) fn shared_key(
     public: &PublicEncryptKey,
     secret: &SecretEncryptKey,
-) -> Result<secretbox::Key, CryptoError> {
-    init();
-    let key = box_::precompute(
-        &box_::PublicKey(*public.as_bytes()),
-        &box_::SecretKey(*secret.as_bytes()),
-    );
-    // sodiumoxide drops libsodium's error for a point of low order and leaves its zeroed buffer.
-    if sodiumoxide::utils::memcmp(&key.0, &[0; 32]) {
-        return Err(CryptoError::WeakPublicKey);
-    }
-    Ok(secretbox::Key(key.0))
+) -> Result<Seed, CryptoError> {
+    Seed::try_fill(|to| match Chosen::box_key(public.as_bytes(), secret.as_bytes(), to) {
+        true => Ok(()),
+        false => Err(CryptoError::WeakPublicKey),
+    })
 }
 
 /// The same, for what is derived from it.
@@ -216,56 +202,21 @@ pub(crate) fn shared_secret(
     public: &PublicEncryptKey,
     secret: &SecretEncryptKey,
 ) -> Result<Seed, CryptoError> {
-    Seed::try_fill(|to| {
-        wiping_stack(|| shared_key(public, secret).map(|key| to.copy_from_slice(&key.0)))
-    })
+    wiping_stack(|| shared_key(public, secret))
 }
 
-pub(super) fn nonce(
-    ephemeral: &PublicEncryptKey,
-    recipient: &PublicEncryptKey,
-) -> secretbox::Nonce {
-    let mut both = [0; 2 * KEY_LENGTH];
-    both[..KEY_LENGTH].copy_from_slice(ephemeral.as_bytes());
-    both[KEY_LENGTH..].copy_from_slice(recipient.as_bytes());
-    let digest = hash::blake2b(secretbox::NONCEBYTES, None, &both);
-    secretbox::Nonce::from_slice(digest.as_ref()).expect("the digest has the nonce's length")
+pub(super) fn nonce(ephemeral: &PublicEncryptKey, recipient: &PublicEncryptKey) -> [u8; NONCE] {
+    let mut nonce = [0; NONCE];
+    hash::blake2b(Length::Nonce, None, &[ephemeral.as_bytes(), recipient.as_bytes()], &mut nonce);
+    nonce
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use sodiumoxide::crypto::sealedbox;
-
     use super::*;
 
     fn pair(byte: u8) -> EncryptKeyPair {
         EncryptKeyPair::from_seed(&Seed::new([byte; 32]))
-    }
-
-    proptest! {
-        #[test]
-        fn libsodium_opens_what_we_seal(plaintext: Vec<u8>) {
-            let (recipient, ephemeral) = (pair(1), pair(2));
-            let sealed = recipient.public().seal(&plaintext, &ephemeral).unwrap();
-            prop_assert_eq!(sealed.len(), plaintext.len() + SEAL_OVERHEAD);
-            let opened = sealedbox::open(
-                &sealed,
-                &box_::PublicKey(*recipient.public().as_bytes()),
-                &box_::SecretKey(*recipient.secret().as_bytes()),
-            );
-            prop_assert_eq!(opened.as_ref(), Ok(&plaintext));
-            prop_assert_eq!(recipient.open(&sealed).unwrap(), plaintext);
-        }
-
-        #[test]
-        fn we_open_what_libsodium_seals(plaintext: Vec<u8>) {
-            let recipient = pair(1);
-            #[expect(clippy::disallowed_methods, reason = "libsodium itself is the oracle here")]
-            let sealed =
-                sealedbox::seal(&plaintext, &box_::PublicKey(*recipient.public().as_bytes()));
-            prop_assert_eq!(recipient.open(&sealed).unwrap(), plaintext);
-        }
     }
 
     #[test]

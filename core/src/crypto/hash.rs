@@ -1,8 +1,9 @@
 //! SHA-256 where the protocol prescribes it, BLAKE2b (faster) where the choice is ours.
 
-use sodiumoxide::crypto::{generichash, hash::sha256 as sha};
+use sha2::{Digest as _, Sha256};
 
-use super::{init, public_bytes};
+use super::backend::{Backend, Chosen, Length, KEY};
+use super::public_bytes;
 
 public_bytes! {
     /// A 32-byte hash.
@@ -11,29 +12,28 @@ public_bytes! {
 
 /// SHA-256.
 pub fn sha256(data: &[u8]) -> Digest {
-    init();
-    Digest::new(sha::hash(data).0)
+    Digest::new(Sha256::digest(data).into())
 }
 
 /// BLAKE2b with a 32-byte digest, fed piece by piece.
-pub struct Blake2b(generichash::State);
+pub struct Blake2b(<Chosen as Backend>::Blake2b);
 
 impl Blake2b {
     /// A hash of nothing yet.
     pub fn new() -> Self {
-        init();
-        Self(state(32, None))
+        Self(Chosen::blake2b(Length::Digest, None))
     }
 
     /// Hashes some more.
     pub fn update(&mut self, data: &[u8]) {
-        self.0.update(data).expect("hashing has no failing inputs");
+        Chosen::blake2b_update(&mut self.0, data);
     }
 
     /// The digest.
     pub fn finish(self) -> Digest {
-        let digest = self.0.finalize().expect("hashing has no failing inputs");
-        Digest::from_slice(digest.as_ref()).expect("32 bytes were asked for")
+        let mut digest = [0; KEY];
+        Chosen::blake2b_finish(self.0, &mut digest);
+        Digest::new(digest)
     }
 
     /// The digest of all parts, one after another.
@@ -44,20 +44,11 @@ impl Blake2b {
     }
 }
 
-/// The digest of `length` bytes, keyed or not, where the length is not the usual one.
-///
-/// # Panics
-/// If the length is not within 16..=64, or the key not 16..=64 bytes long.
-pub(super) fn blake2b(length: usize, key: Option<&[u8]>, data: &[u8]) -> generichash::Digest {
-    let mut state = state(length, key);
-    state.update(data).expect("hashing has no failing inputs");
-    state.finalize().expect("hashing has no failing inputs")
-}
-
-/// sodiumoxide 0.2.6 takes the length itself, 0.2.7 an option of it: `into` makes either.
-pub(super) fn state(length: usize, key: Option<&[u8]>) -> generichash::State {
-    init();
-    generichash::State::new(length.into(), key).expect("legal lengths of digest and key")
+/// The digest of all parts, one after another, keyed or not, with the length that `to` has.
+pub(super) fn blake2b(length: Length, key: Option<&[u8; KEY]>, parts: &[&[u8]], to: &mut [u8]) {
+    let mut state = Chosen::blake2b(length, key);
+    parts.iter().for_each(|part| Chosen::blake2b_update(&mut state, part));
+    Chosen::blake2b_finish(state, to);
 }
 
 impl Default for Blake2b {

@@ -1,5 +1,7 @@
-//! Everything cryptographic, and the only place that knows libsodium and what replaces it where it is slower. (Two pieces are in
-//! `pet_mask`, which has the code for vector registers: SHA-512 of several messages side by side, and the key stream of masks.)
+//! Everything cryptographic, and the only place that knows the libraries that do it: libsodium, or with
+//! `default-features = false` Rust alone, for browsers and wherever there is no C compiler. Both give the same bytes and the same
+//! verdicts. (Two pieces are in `pet_mask`, which has the code for vector registers: SHA-512 of several messages side by side,
+//! and the key stream of masks.)
 //!
 //! Identities sign with Ed25519, messages and mask seeds travel in X25519 sealed boxes, hashes are
 //! SHA-256 and BLAKE2b (PET specification, section 2). Nothing here draws randomness: what must be
@@ -20,6 +22,11 @@
 //! # Ok::<(), pet_core::crypto::CryptoError>(())
 //! ```
 
+#[cfg(feature = "backends")]
+#[doc(hidden)]
+pub mod backend;
+#[cfg(not(feature = "backends"))]
+mod backend;
 mod bytes;
 mod derive;
 mod eligibility;
@@ -84,14 +91,4 @@ secret_bytes! {
 public_bytes! {
     /// The public random seed of a round. Task signatures are made over it.
     RoundSeed, 32
-}
-
-/// Lets libsodium pick its fastest code for this CPU. Every function works without it as well, only
-/// slower; no result depends on it.
-pub(crate) fn init() {
-    static INIT: std::sync::Once = std::sync::Once::new();
-    INIT.call_once(|| {
-        // The one error it can report is that no OS randomness is to be had, which is never used.
-        let _ = sodiumoxide::init();
-    });
 }

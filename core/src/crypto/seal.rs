@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use sodiumoxide::crypto::{aead::xchacha20poly1305_ietf as aead, pwhash::argon2id13 as argon2};
 use zeroize::Zeroizing;
 
-use super::{hash, init, secret_bytes, CryptoError};
+use super::backend::{Backend, Chosen, Length, KEY, NONCE, TAG};
+use super::{hash, secret_bytes, CryptoError};
 use crate::mask::tree::leaf;
 
 /// The most memory that stretching may take, in bytes: whoever can damage what is stored must not be able
@@ -43,19 +43,13 @@ impl Stretching {
         if self.memory > MOST_MEMORY || self.passes > MOST_PASSES {
             return Err(CryptoError::Stretching);
         }
-        init();
-        let number = |number| usize::try_from(number).map_err(|_| CryptoError::Stretching);
-        let (passes, memory) = (number(self.passes)?, number(self.memory)?);
-        let mut key = Zeroizing::new([0; 32]);
-        argon2::derive_key(
-            &mut key[..],
-            secret,
-            &argon2::Salt(self.salt),
-            argon2::OpsLimit(passes),
-            argon2::MemLimit(memory),
-        )
-        .map_err(|()| CryptoError::Stretching)?;
-        Ok(MasterKey::new(*key))
+        let (Ok(passes), Ok(memory)) = (self.passes.try_into(), self.memory.try_into()) else {
+            return Err(CryptoError::Stretching);
+        };
+        MasterKey::try_fill(|to| match Chosen::argon2id(secret, &self.salt, passes, memory, to) {
+            true => Ok(()),
+            false => Err(CryptoError::Stretching),
+        })
     }
 }
 
@@ -69,9 +63,9 @@ impl MasterKey {
     pub fn sealing(&self, purpose: &str) -> SealingKey {
         let subkey = |algorithm: &str| {
             let label = format!("pet seal {algorithm}: {purpose}");
-            let digest = hash::blake2b(32, Some(self.as_bytes()), label.as_bytes());
-            let mut key = Zeroizing::new([0; 32]);
-            key.copy_from_slice(digest.as_ref());
+            let mut key = Zeroizing::new([0; KEY]);
+            let label = label.as_bytes();
+            hash::blake2b(Length::Digest, Some(self.as_bytes()), &[label], &mut *key);
             key
         };
         SealingKey { cipher: subkey("xchacha20-poly1305"), nonce: subkey("blake2b nonce") }
@@ -94,10 +88,10 @@ impl fmt::Debug for SealingKey {
 
 impl SealingKey {
     /// How many bytes longer sealed bytes are.
-    pub const OVERHEAD: usize = aead::NONCEBYTES + aead::TAGBYTES;
+    pub const OVERHEAD: usize = NONCE + TAG;
 
     /// How many bytes come before the ciphertext: see [`SealingKey::seal_behind`].
-    pub const HEADROOM: usize = aead::NONCEBYTES;
+    pub const HEADROOM: usize = NONCE;
 
     /// Encrypts and authenticates bytes: nonce (24), ciphertext, tag (16).
     ///
@@ -117,17 +111,15 @@ impl SealingKey {
     /// If the buffer is shorter than that.
     #[must_use]
     pub fn seal_behind(&self, place: &[u8], mut buffer: Vec<u8>, from: usize) -> Vec<u8> {
-        init();
         let (head, content) = buffer[from..].split_at_mut(Self::HEADROOM);
         let nonce = self.nonce(place, content);
-        head.copy_from_slice(&nonce.0);
-        let tag = aead::seal_detached(content, Some(place), &nonce, &aead::Key(*self.cipher));
-        buffer.extend_from_slice(&tag.0);
+        head.copy_from_slice(&nonce);
+        let tag = Chosen::aead_seal(content, place, &nonce, &self.cipher);
+        buffer.extend_from_slice(&tag);
         buffer
     }
 
-    fn nonce(&self, place: &[u8], content: &[u8]) -> aead::Nonce {
-        let mut state = hash::state(aead::NONCEBYTES, Some(&self.nonce[..]));
+    fn nonce(&self, place: &[u8], content: &[u8]) -> [u8; NONCE] {
         let length = (place.len() as u64).to_le_bytes();
         // BLAKE3 takes a seventh of the time. No place is so long that the two could be taken for each other.
         let digest = (content.len() >= LONG).then(|| leaf(content));
@@ -135,11 +127,9 @@ impl SealingKey {
             None => [&length[..], place, content, &[]],
             Some(digest) => [&u64::MAX.to_le_bytes()[..], &length, place, digest],
         };
-        for part in parts {
-            state.update(part).expect("hashing has no failing inputs");
-        }
-        let digest = state.finalize().expect("hashing has no failing inputs");
-        aead::Nonce::from_slice(digest.as_ref()).expect("the digest has that length")
+        let mut nonce = [0; NONCE];
+        hash::blake2b(Length::Nonce, Some(&self.nonce), &parts, &mut nonce);
+        nonce
     }
 
     /// Opens what [`SealingKey::seal`] made for this place.
@@ -147,13 +137,20 @@ impl SealingKey {
     /// # Errors
     /// [`CryptoError::DoesNotOpen`] if it is damaged, from another place, or was sealed with another key.
     pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        init();
-        let (nonce, ciphertext) =
-            sealed.split_at_checked(aead::NONCEBYTES).ok_or(CryptoError::DoesNotOpen)?;
-        let nonce = aead::Nonce::from_slice(nonce).ok_or(CryptoError::DoesNotOpen)?;
-        aead::open(ciphertext, Some(place), &nonce, &aead::Key(*self.cipher))
-            .map_err(|()| CryptoError::DoesNotOpen)
+        let (nonce, ciphertext, tag) = split(sealed).ok_or(CryptoError::DoesNotOpen)?;
+        let mut content = ciphertext.to_vec();
+        match Chosen::aead_open(&mut content, tag, place, nonce, &self.cipher) {
+            true => Ok(content),
+            false => Err(CryptoError::DoesNotOpen),
+        }
     }
+}
+
+/// Nonce, ciphertext and tag, if it is long enough for all of them.
+pub(super) fn split(sealed: &[u8]) -> Option<(&[u8; NONCE], &[u8], &[u8; TAG])> {
+    let (nonce, rest) = sealed.split_first_chunk()?;
+    let (ciphertext, tag) = rest.split_last_chunk()?;
+    Some((nonce, ciphertext, tag))
 }
 
 #[cfg(test)]

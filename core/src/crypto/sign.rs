@@ -1,9 +1,8 @@
 //! Ed25519 signatures: the participant's identity (specification, section 2).
 
-use sodiumoxide::crypto::sign::ed25519 as ed;
-
+use super::backend::{Backend, Chosen};
 use super::verify::verify;
-use super::{init, public_bytes, secret_bytes, wiping_stack, Seed};
+use super::{public_bytes, secret_bytes, wiping_stack, Seed};
 
 public_bytes! {
     /// The public half of an identity: who a participant is.
@@ -30,16 +29,11 @@ pub struct SigningKeyPair {
 impl SigningKeyPair {
     /// Derives the pair from a seed (`crypto_sign_seed_keypair`).
     pub fn from_seed(seed: &Seed) -> Self {
-        init();
-        let mut public = PublicSigningKey::new([0; 32]);
+        let mut public = [0; 32];
         let secret = SecretSigningKey::filled(|to| {
-            wiping_stack(|| {
-                let (pk, sk) = ed::keypair_from_seed(&ed::Seed(*seed.as_bytes()));
-                public.0.copy_from_slice(&pk.0);
-                to.copy_from_slice(&sk.0);
-            });
+            public = wiping_stack(|| Chosen::signing_pair(seed.as_bytes(), to));
         });
-        Self { public, secret }
+        Self { public: PublicSigningKey::new(public), secret }
     }
 
     /// Rebuilds the pair from its secret half.
@@ -61,12 +55,7 @@ impl SigningKeyPair {
 
     /// Signs a message. Deterministic.
     pub fn sign(&self, message: &[u8]) -> Signature {
-        init();
-        let signature =
-            wiping_stack(|| ed::sign_detached(message, &ed::SecretKey(*self.secret.as_bytes())));
-        let mut bytes = [0; 64];
-        bytes.copy_from_slice(signature.as_ref());
-        Signature::new(bytes)
+        Signature::new(wiping_stack(|| Chosen::sign(self.secret.as_bytes(), message)))
     }
 }
 

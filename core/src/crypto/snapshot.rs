@@ -1,9 +1,8 @@
 //! Seals saved states with a symmetric key.
 
-use sodiumoxide::crypto::aead::xchacha20poly1305_ietf as aead;
-use sodiumoxide::crypto::secretbox;
-
-use super::{hash, init, secret_bytes, wiping_stack, CryptoError, Seed};
+use super::backend::{Backend, Chosen, Length, NONCE as NONCE_LENGTH, TAG};
+use super::seal::split;
+use super::{hash, secret_bytes, wiping_stack, CryptoError, Seed};
 
 secret_bytes! {
     /// A key that snapshots can be sealed with.
@@ -29,16 +28,17 @@ impl SnapshotKey {
     /// Like [`SnapshotKey::seal`], for bytes that open only as the same thing: `what` tells what they are, and is
     /// authenticated with them.
     pub fn seal_as(&self, what: &[u8], content: &[u8]) -> Vec<u8> {
-        init();
         wiping_stack(|| {
-            let mut hash = hash::state(aead::NONCEBYTES, Some(self.subkey(NONCE).as_bytes()));
-            for part in [&(what.len() as u64).to_le_bytes()[..], what, content] {
-                hash.update(part).expect("hashing has no failing inputs");
-            }
-            let digest = hash.finalize().expect("hashing has no failing inputs");
-            let nonce = aead::Nonce::from_slice(digest.as_ref()).expect("it has that length");
-            let mut sealed = nonce.0.to_vec();
-            sealed.append(&mut aead::seal(content, Some(what), &nonce, &self.cipher_key()));
+            let (key, parts) =
+                (self.subkey(NONCE), [&(what.len() as u64).to_le_bytes()[..], what, content]);
+            let mut nonce = [0; NONCE_LENGTH];
+            hash::blake2b(Length::Nonce, Some(key.as_bytes()), &parts, &mut nonce);
+            let mut sealed = Vec::with_capacity(NONCE_LENGTH + content.len() + TAG);
+            sealed.extend_from_slice(&nonce);
+            sealed.extend_from_slice(content);
+            let content = &mut sealed[NONCE_LENGTH..];
+            let tag = Chosen::aead_seal(content, what, &nonce, self.subkey(CIPHER).as_bytes());
+            sealed.extend_from_slice(&tag);
             sealed
         })
     }
@@ -56,32 +56,29 @@ impl SnapshotKey {
     /// # Errors
     /// [`CryptoError::DoesNotOpen`] if it is damaged, something else, or was sealed with another key.
     pub fn open_as(&self, what: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        init();
         wiping_stack(|| {
-            let (nonce, ciphertext) =
-                sealed.split_at_checked(aead::NONCEBYTES).ok_or(CryptoError::DoesNotOpen)?;
-            let nonce = aead::Nonce::from_slice(nonce).ok_or(CryptoError::DoesNotOpen)?;
-            aead::open(ciphertext, Some(what), &nonce, &self.cipher_key())
-                .or_else(|()| self.open_old(&nonce.0, ciphertext))
-                .map_err(|()| CryptoError::DoesNotOpen)
+            let (nonce, ciphertext, tag) = split(sealed).ok_or(CryptoError::DoesNotOpen)?;
+            let mut content = ciphertext.to_vec();
+            let key = self.subkey(CIPHER);
+            if Chosen::aead_open(&mut content, tag, what, nonce, key.as_bytes()) {
+                return Ok(content);
+            }
+            self.open_old(sealed).ok_or(CryptoError::DoesNotOpen)
         })
     }
 
-    /// The first form: XSalsa20-Poly1305 with this key itself, which was the key of the nonces' hash, too.
-    fn open_old(&self, nonce: &[u8; 24], ciphertext: &[u8]) -> Result<Vec<u8>, ()> {
-        let key = secretbox::Key(*self.as_bytes());
-        secretbox::open(ciphertext, &secretbox::Nonce(*nonce), &key)
-    }
-
-    fn cipher_key(&self) -> aead::Key {
-        aead::Key(*self.subkey(CIPHER).as_bytes())
+    /// The first form: XSalsa20-Poly1305 with this key itself, which was the key of the nonces' hash, too. Nonce, tag,
+    /// ciphertext.
+    fn open_old(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, rest) = sealed.split_first_chunk()?;
+        let (tag, ciphertext) = rest.split_first_chunk()?;
+        let mut content = ciphertext.to_vec();
+        let opens = Chosen::secretbox_open(&mut content, tag, nonce, self.as_bytes());
+        opens.then_some(content)
     }
 
     fn subkey(&self, purpose: &[u8]) -> Seed {
-        Seed::filled(|to| {
-            let digest = hash::blake2b(32, Some(self.as_bytes()), purpose);
-            to.copy_from_slice(digest.as_ref());
-        })
+        Seed::filled(|to| hash::blake2b(Length::Digest, Some(self.as_bytes()), &[purpose], to))
     }
 }
 
@@ -91,10 +88,11 @@ mod tests {
 
     /// As it was until there were keys of their own for nonces and cipher.
     fn seal_old(key: &SnapshotKey, content: &[u8]) -> Vec<u8> {
-        let digest = hash::blake2b(secretbox::NONCEBYTES, Some(key.as_bytes()), content);
-        let nonce = secretbox::Nonce::from_slice(digest.as_ref()).unwrap();
-        let sealed = secretbox::seal(content, &nonce, &secretbox::Key(*key.as_bytes()));
-        [&nonce.0[..], &sealed].concat()
+        let mut nonce = [0; NONCE_LENGTH];
+        hash::blake2b(Length::Nonce, Some(key.as_bytes()), &[content], &mut nonce);
+        let mut ciphertext = content.to_vec();
+        let tag = Chosen::secretbox_seal(&mut ciphertext, &nonce, key.as_bytes());
+        [&nonce[..], &tag, &ciphertext].concat()
     }
 
     #[test]
@@ -137,9 +135,9 @@ mod tests {
         let keys = [*key.as_bytes(), *key.subkey(NONCE).as_bytes(), *key.subkey(CIPHER).as_bytes()];
         assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
         let sealed = key.seal(b"state");
-        let (nonce, rest) = sealed.split_at(24);
-        let nonce = secretbox::Nonce::from_slice(nonce).unwrap();
-        assert!(secretbox::open(rest, &nonce, &secretbox::Key(keys[0])).is_err());
-        assert_ne!(hash::blake2b(24, Some(&keys[0]), b"state").as_ref(), &nonce.0);
+        assert_eq!(key.open_old(&sealed), None);
+        let mut nonce = [0; NONCE_LENGTH];
+        hash::blake2b(Length::Nonce, Some(&keys[0]), &[b"state"], &mut nonce);
+        assert_ne!(sealed[..24], nonce);
     }
 }

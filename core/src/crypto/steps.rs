@@ -1,19 +1,20 @@
 //! Signing and sealing long messages in steps: byte for byte what libsodium gives at once.
 //!
 //! An Ed25519 signature takes two passes of SHA-512 over the message, a sealed box one of XSalsa20 and Poly1305.
-//! libsodium has the cipher in pieces, SHA-512 is sha2's, which is faster; what is computed once in between is
-//! curve25519-dalek's.
+//! The backend has the cipher in pieces, SHA-512 is sha2's, which is faster than libsodium's; what is computed once in
+//! between is curve25519-dalek's.
 
+use curve25519_dalek::scalar::clamp_integer;
 use curve25519_dalek::{EdwardsPoint, Scalar};
 use poly1305::universal_hash::{KeyInit, UniversalHash};
 use poly1305::Poly1305;
 use sha2::{Digest as _, Sha512};
-use sodiumoxide::crypto::stream::xsalsa20;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use super::backend::{Backend, Chosen, KEY, NONCE, SIGNING};
 use super::encrypt::{nonce, shared_key};
 use super::{
-    init, CryptoError, EncryptKeyPair, PublicEncryptKey, Signature, SigningKeyPair, SEAL_OVERHEAD,
+    CryptoError, EncryptKeyPair, PublicEncryptKey, Seed, Signature, SigningKeyPair, SEAL_OVERHEAD,
 };
 
 /// A block of the key stream.
@@ -48,6 +49,18 @@ impl Drop for Hash {
     }
 }
 
+/// The secret number of a signing key, and what its signatures' nonces begin with.
+pub(super) fn expand(seed: &[u8; KEY]) -> (Box<Zeroizing<Scalar>>, Zeroizing<[u8; 32]>) {
+    let mut hash = Hash::new();
+    hash.0.update(seed);
+    let expanded = hash.take();
+    let (mut number, mut prefix) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+    number.copy_from_slice(&expanded[..32]);
+    prefix.copy_from_slice(&expanded[32..]);
+    let clamped = Zeroizing::new(clamp_integer(*number));
+    (Box::new(Zeroizing::new(Scalar::from_bytes_mod_order(*clamped))), prefix)
+}
+
 /// Signs a message in steps.
 pub(crate) struct SignInSteps {
     public: [u8; 32],
@@ -61,19 +74,18 @@ pub(crate) struct SignInSteps {
 
 impl SignInSteps {
     pub(crate) fn new(keys: &SigningKeyPair) -> Self {
-        init();
+        Self::with(keys.secret().as_bytes())
+    }
+
+    /// With a seed and the public key that belongs to it.
+    pub(super) fn with(secret: &[u8; SIGNING]) -> Self {
+        let (mut seed, mut public) = (Zeroizing::new([0; KEY]), [0; KEY]);
+        seed.copy_from_slice(&secret[..KEY]);
+        public.copy_from_slice(&secret[KEY..]);
+        let (secret, prefix) = expand(&seed);
         let mut hash = Hash::new();
-        hash.0.update(&keys.secret().as_bytes()[..32]);
-        let mut expanded = hash.take();
-        let (scalar, prefix) = expanded.split_at_mut(32);
-        scalar[0] &= 248;
-        scalar[31] &= 63;
-        scalar[31] |= 64;
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(scalar);
-        let secret = Box::new(Zeroizing::new(Scalar::from_bytes_mod_order(*bytes)));
-        hash.0.update(prefix);
-        Self { public: *keys.public().as_bytes(), secret, hash, nonce: None, done: 0 }
+        hash.0.update(prefix.as_slice());
+        Self { public, secret, hash, nonce: None, done: 0 }
     }
 
     /// Takes in at most so many bytes more of the message, which is the same each time; the signature once that was
@@ -114,8 +126,8 @@ impl SignInSteps {
 
 /// Seals a message where it lies, in steps.
 pub(crate) struct SealInSteps {
-    key: Box<xsalsa20::Key>,
-    nonce: xsalsa20::Nonce,
+    key: Seed,
+    nonce: [u8; NONCE],
     authenticator: Box<Poly1305>,
     /// What of the first block is left for the message.
     first: Zeroizing<Vec<u8>>,
@@ -131,11 +143,10 @@ impl SealInSteps {
         recipient: &PublicEncryptKey,
         ephemeral: &EncryptKeyPair,
     ) -> Result<Self, CryptoError> {
-        init();
-        let key = Box::new(xsalsa20::Key(shared_key(recipient, ephemeral.secret())?.0));
-        let nonce = xsalsa20::Nonce(nonce(&ephemeral.public(), recipient).0);
+        let key = shared_key(recipient, ephemeral.secret())?;
+        let nonce = nonce(&ephemeral.public(), recipient);
         let mut first = Zeroizing::new(vec![0; BLOCK]);
-        xsalsa20::stream_xor_inplace(&mut first, &nonce, &key);
+        Chosen::xsalsa20(&mut first, &nonce, 0, key.as_bytes());
         let authenticator = Box::new(Poly1305::new_from_slice(&first[..32]).map_err(|_| {
             // The key has the length that it must have.
             CryptoError::DoesNotOpen
@@ -156,10 +167,10 @@ impl SealInSteps {
         if self.done == 0 {
             let (half, rest) = piece.split_at_mut(piece.len().min(BLOCK / 2));
             half.iter_mut().zip(&self.first[32..]).for_each(|(byte, key)| *byte ^= key);
-            xsalsa20::stream_xor_ic_inplace(rest, &self.nonce, 1, &self.key);
+            Chosen::xsalsa20(rest, &self.nonce, 1, self.key.as_bytes());
         } else {
             let block = ((self.done + BLOCK / 2) / BLOCK) as u64;
-            xsalsa20::stream_xor_ic_inplace(piece, &self.nonce, block, &self.key);
+            Chosen::xsalsa20(piece, &self.nonce, block, self.key.as_bytes());
         }
         // The authenticator takes 16 bytes at a time; all pieces but the last are whole ones of them.
         let whole = end / 16 * 16;
@@ -181,18 +192,11 @@ impl SealInSteps {
     }
 }
 
-impl Drop for SealInSteps {
-    fn drop(&mut self) {
-        self.key.0.zeroize();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::crypto::Seed;
 
     fn keys(byte: u8) -> SigningKeyPair {
         SigningKeyPair::from_seed(&Seed::new([byte; 32]))
@@ -234,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bytes_are_those_of_libsodium(message: Vec<u8>, most in 1usize..200, key: u8) {
+        fn the_bytes_are_those_of_one_step(message: Vec<u8>, most in 1usize..200, key: u8) {
             let keys = keys(key);
             prop_assert_eq!(sign(&keys, &message, most), keys.sign(&message));
             let expected = pair(1).public().seal(&message, &pair(2)).unwrap();

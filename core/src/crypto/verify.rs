@@ -105,16 +105,25 @@ impl Equation {
 mod tests {
     use curve25519_dalek::constants::EIGHT_TORSION;
     use proptest::prelude::*;
-    use sodiumoxide::crypto::sign::ed25519 as ed;
 
     use super::*;
-    use crate::crypto::{Seed, SigningKeyPair};
+    use crate::crypto::{Blake2b, Seed, SigningKeyPair};
+
+    /// What libsodium says.
+    #[cfg(feature = "libsodium")]
+    fn expected(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
+        crate::crypto::backend::Libsodium::verify(key, signature, message)
+    }
+
+    /// Without libsodium there are its recorded verdicts.
+    #[cfg(not(feature = "libsodium"))]
+    fn expected(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
+        PublicSigningKey::new(*key).verify(&Signature::new(*signature), message)
+    }
 
     /// What libsodium says, which this must say, too, alone and beside others.
     fn check(key: [u8; 32], signature: [u8; 64], message: &[u8]) -> bool {
-        let theirs = ed::Signature::from_slice(&signature);
-        let expected =
-            theirs.is_some_and(|theirs| ed::verify_detached(&theirs, message, &ed::PublicKey(key)));
+        let expected = expected(&key, &signature, message);
         let (key, signature) = (PublicSigningKey::new(key), Signature::new(signature));
         let case = || format!("{key} {signature} {message:?}");
         assert_eq!(key.verify(&signature, message), expected, "{}", case());
@@ -129,17 +138,10 @@ mod tests {
         expected
     }
 
-    /// Gives the signature type of sodiumoxide 0.2.7 the constructor that 0.2.6 has, so that either works. (0.2.7's wants
-    /// the highest bits to be 0, as libsodium does.)
-    #[allow(dead_code, reason = "with 0.2.6 nothing needs it")]
-    trait FromSlice: Sized {
-        fn from_slice(bytes: &[u8]) -> Option<Self>;
-    }
-
-    impl<T: for<'a> TryFrom<&'a [u8]>> FromSlice for T {
-        fn from_slice(bytes: &[u8]) -> Option<Self> {
-            T::try_from(bytes).ok()
-        }
+    /// All verdicts in a row are those that libsodium gave, also where there is no libsodium.
+    fn assert_recorded(verdicts: &[bool], digest: &str) {
+        let bytes: Vec<u8> = verdicts.iter().map(|right| u8::from(*right)).collect();
+        assert_eq!(Blake2b::hash(&[&bytes]).to_string()[..16], *digest);
     }
 
     fn scalar(number: u64) -> Scalar {
@@ -167,22 +169,24 @@ mod tests {
     /// others: what libraries disagree about (Chalkias, Garillot, Nikolaenko, *Taming the many EdDSAs*, 2020).
     #[test]
     fn points_of_low_and_mixed_order() {
-        let (mut right, mut wrong) = (0, 0);
+        let mut verdicts = Vec::new();
         for torsion_r in EIGHT_TORSION {
             for torsion_a in EIGHT_TORSION {
                 for (r, a) in [(0, 0), (0, 5), (7, 0), (7, 5)] {
                     for number in 0..8u8 {
                         let (r, a) = ((scalar(r), torsion_r), (scalar(a), torsion_a));
                         let (key, signature) = dishonest(r, a, &[number]);
-                        match check(key, signature, &[number]) {
-                            true => right += 1,
-                            false => wrong += 1,
-                        }
+                        verdicts.push(check(key, signature, &[number]));
                     }
                 }
             }
         }
-        assert!(right > 20 && wrong > 1000, "{right} right, {wrong} wrong: the cases are too few");
+        let right = verdicts.iter().filter(|right| **right).count();
+        assert!(
+            right > 20 && verdicts.len() - right > 1000,
+            "{right} right: the cases are too few"
+        );
+        assert_recorded(&verdicts, "558b0c96283be29b");
     }
 
     /// `s` and what comes out of it when the group's order is added as often as it fits.
@@ -212,6 +216,7 @@ mod tests {
     fn points_that_are_not_in_canonical_form() {
         let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
         let honest = *pair.sign(b"m").as_bytes();
+        let mut verdicts = Vec::new();
         for low in 0xe0..=0xff_u8 {
             for top in [0x7f, 0xff] {
                 let mut odd = [0xff; 32];
@@ -223,9 +228,10 @@ mod tests {
                         signature[32..].copy_from_slice(&s);
                         signature
                     };
-                    check(odd, signature(odd), b"m");
-                    check(odd, signature(honest[..32].try_into().unwrap()), b"m");
-                    check(*pair.public().as_bytes(), signature(odd), b"m");
+                    let honest = honest[..32].try_into().unwrap();
+                    verdicts.push(check(odd, signature(odd), b"m"));
+                    verdicts.push(check(odd, signature(honest), b"m"));
+                    verdicts.push(check(*pair.public().as_bytes(), signature(odd), b"m"));
                 }
             }
         }
@@ -235,10 +241,11 @@ mod tests {
                 (small[0], small[31]) = (low, top);
                 let mut signature = [0; 64];
                 signature[..32].copy_from_slice(&small);
-                check(small, signature, b"m");
-                check(*pair.public().as_bytes(), signature, b"m");
+                verdicts.push(check(small, signature, b"m"));
+                verdicts.push(check(*pair.public().as_bytes(), signature, b"m"));
             }
         }
+        assert_recorded(&verdicts, "82894bcc5e10b09d");
     }
 
     proptest! {

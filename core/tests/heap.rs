@@ -1,6 +1,11 @@
 //! Secrets are wiped before their memory is given back: each block is searched for them, byte by byte, when it is freed.
 
 #![allow(unsafe_code)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "an allocator knows by its thread whose block it frees"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,7 +14,7 @@ use std::time::Duration;
 
 use curve25519_dalek::scalar::{clamp_integer, Scalar};
 use pet_core::coordinator::{
-    self, CountRange, Front, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
+    self, Coordinator, CountRange, Front, Sum2Settings, SumSettings, TimeRange, UpdateSettings,
 };
 use pet_core::crypto::{
     EncryptKeyPair, Purpose, RootSeed, RoundSeed, Seed, SigningKeyPair, SnapshotKey, TaskSignatures,
@@ -18,7 +23,6 @@ use pet_core::mask::{derive_mask, MaskConfig, MaskConfigPair, MaskSeed};
 use pet_core::message::EncryptedMaskSeed;
 use pet_core::participant::{Participant, Settings};
 use pet_core::time::Timestamp;
-use pet_testing::world::Server;
 use sha2::{Digest, Sha512};
 
 /// A secret as no code has it in memory.
@@ -215,6 +219,27 @@ fn sign_in_steps(front: &Front, steps: usize) {
     }
 }
 
+/// What a new coordinator answers with.
+fn first_front(settings: coordinator::Settings) -> Front {
+    use pet_core::coordinator::{Input, Output};
+    let mut machine = Coordinator::new(settings, RootSeed::new([9; 32]), Timestamp::ZERO)
+        .expect("settings that fit together");
+    let mut answers = None;
+    loop {
+        let input = match machine.poll_output() {
+            Output::Front(front) => {
+                answers = Some(front);
+                continue;
+            }
+            Output::Job(job) => Input::JobDone(job.finish()),
+            Output::Persist { id, .. } => Input::Persisted(id),
+            Output::Idle(_) => return answers.expect("a round has begun"),
+            _ => continue,
+        };
+        machine.handle_input(Timestamp::ZERO, input).expect("it is due");
+    }
+}
+
 #[test]
 fn what_signatures_are_made_of_is_wiped() {
     let (count, minute) = (CountRange { min: 1, max: 100 }, Duration::from_secs(60));
@@ -227,7 +252,7 @@ fn what_signatures_are_made_of_is_wiped() {
         MaskConfigPair::from(config),
         4,
     );
-    let front = Server::new(settings, RootSeed::new([9; 32])).front;
+    let front = first_front(settings);
     let keys = SigningKeyPair::from_seed(&seed(Purpose::Identity));
     for (what, needle) in ["scalar", "prefix"].into_iter().zip(expanded(&keys)) {
         // (It can be found.)

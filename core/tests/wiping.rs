@@ -1,5 +1,11 @@
 //! Secrets leave no copies on the stack: it is searched for them, byte by byte, after they were used.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "each search has a stack of its own"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
