@@ -6,6 +6,8 @@
 mod lanes;
 mod sieve;
 mod tops;
+#[cfg(simd128)]
+mod wasm;
 
 use std::ops::Range;
 

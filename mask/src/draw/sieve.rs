@@ -9,7 +9,7 @@ use super::super::element::Element;
 use super::super::group::Group;
 use super::super::keystream::{blocks, BLOCK, GROUP};
 use super::lanes;
-use super::tops::{PlainTops, Tops};
+use super::tops::{PortableTops, Tops};
 use super::{Drawn, Source};
 use crate::simd::{Kernel, Level};
 
@@ -37,6 +37,10 @@ impl Drop for Buffer {
 /// behind the one that fills `out`: the next draw there may have another order.
 pub(super) fn draw<E: Element>(source: &Source<'_>, group: &Group<E>, out: &mut [E]) -> Drawn {
     if let Some(drawn) = lanes::draw(source, group, out) {
+        return drawn;
+    }
+    #[cfg(simd128)]
+    if let Some(drawn) = super::wasm::draw(source, group, out) {
         return drawn;
     }
     let mut buffer = Buffer([0; HEAD + BATCH + TAIL]);
@@ -89,7 +93,7 @@ pub(super) fn sift<E: Element>(
         Level::Avx2(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
         #[cfg(neon)]
         Level::Neon(tops) => level.run(Sift { tops, bytes, candidates, group, out }),
-        Level::Portable => level.run(Sift { tops: PlainTops, bytes, candidates, group, out }),
+        Level::Portable => level.run(Sift { tops: PortableTops, bytes, candidates, group, out }),
     }
 }
 

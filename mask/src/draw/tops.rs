@@ -33,8 +33,14 @@ impl Tops for PlainTops {
     }
 }
 
+#[cfg(simd128)]
+pub(super) use wasm::WasmTops as PortableTops;
+/// What is used where the processor is not asked.
+#[cfg(not(simd128))]
+pub(super) use PlainTops as PortableTops;
+
 /// Bits 0, `words`, 2 * `words` and so on, `count` of them.
-#[cfg(vector_instructions)]
+#[cfg(any(vector_instructions, simd128))]
 #[inline(always)]
 fn every(words: usize, count: usize) -> u64 {
     let all = match words {
@@ -48,7 +54,7 @@ fn every(words: usize, count: usize) -> u64 {
 }
 
 /// All words are compared, and the bits of the others are dropped.
-#[cfg(vector_instructions)]
+#[cfg(any(vector_instructions, simd128))]
 macro_rules! vector_tops {
     ($witness:ty, $compare:path) => {
         impl Tops for $witness {
@@ -129,6 +135,44 @@ mod x86 {
             let least = _mm256_cmpeq_epi32(_mm256_min_epu32(words, top), words);
             let bits = _mm256_movemask_ps(_mm256_castsi256_ps(least));
             passed |= u64::from(bits as u32) << (8 * i);
+        }
+        passed
+    }
+}
+
+#[cfg(simd128)]
+mod wasm {
+    use core::arch::wasm32::*;
+
+    use super::{every, Group, PlainTops, Tops};
+
+    /// With WebAssembly's 128-bit vectors, four words at a time.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct WasmTops;
+
+    vector_tops!(WasmTops, pass);
+
+    #[inline(always)]
+    fn pass(_: WasmTops, words: &[u8; 256], mask: u32, top: u32) -> u64 {
+        let (mask, top) = (u32x4_splat(mask), u32x4_splat(top));
+        let mut passed = 0;
+        for (i, words) in words.chunks_exact(16).enumerate() {
+            let mut whole = [0; 16];
+            whole.copy_from_slice(words);
+            let number = |at: usize| {
+                u64::from_le_bytes([
+                    whole[at],
+                    whole[at + 1],
+                    whole[at + 2],
+                    whole[at + 3],
+                    whole[at + 4],
+                    whole[at + 5],
+                    whole[at + 6],
+                    whole[at + 7],
+                ])
+            };
+            let words = v128_and(u64x2(number(0), number(8)), mask);
+            passed |= u64::from(i32x4_bitmask(u32x4_le(words, top))) << (4 * i);
         }
         passed
     }

@@ -10,8 +10,10 @@
 
 #[cfg(neon)]
 pub(super) mod neon;
-#[cfg(any(test, not(avx)))]
+#[cfg(any(test, not(any(avx, simd128))))]
 mod portable;
+#[cfg(simd128)]
+pub(super) mod wasm;
 #[cfg(avx)]
 #[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 pub(super) mod x86;
@@ -117,7 +119,9 @@ fn combine_blocks<C: Combine>(level: Level, key: &Key, first: u64, out: &mut [u8
         Level::Neon(witness) => neon::blocks::<C>(witness, key, first, out),
         #[cfg(avx)]
         Level::Portable => x86::blocks_sse2::<C>(key, first, out),
-        #[cfg(not(avx))]
+        #[cfg(simd128)]
+        Level::Portable => wasm::blocks::<C>(key, first, out),
+        #[cfg(not(any(avx, simd128)))]
         Level::Portable => portable::blocks::<C>(key, first, out),
     }
 }
