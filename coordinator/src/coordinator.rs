@@ -231,6 +231,8 @@ impl Coordinator {
         }
 
         let trusted = settings.api.trusted_proxies.clone();
+        // Around what is limited, so that pages are told of that, too.
+        let router = http::cors(router, &settings.api.cors_origins);
         let router = http::identified(router, trusted.clone());
         let proxies = Proxies { trusted, say_for_whom: settings.api.proxy_protocol };
         // Around all else: nothing that answers may hang up on a client.

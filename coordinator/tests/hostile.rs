@@ -337,3 +337,28 @@ async fn behind_a_trusted_proxy_each_client_has_limits_of_its_own() {
     assert_eq!(let_in, 3);
     end(coordinator).await;
 }
+
+/// Scripts of pages that are named may read what they are told, also that they ask too often; other pages are told nothing.
+#[tokio::test]
+async fn pages_are_let_in_by_their_origin() {
+    let mut settings = settings();
+    settings.api.cors_origins = "https://example.org".parse().unwrap();
+    settings.limits.requests_per_second = 0.001;
+    settings.limits.request_burst = 1;
+    let coordinator = Coordinator::start(settings).await.unwrap();
+    let (client, url) = (Client::new(), format!("http://{}/params", coordinator.local_addr()));
+    let ask = async |method: &str, origin: &str| {
+        let request = client.request(method.parse().unwrap(), &url).header("origin", origin);
+        let answer = request.header("access-control-request-method", "GET").send().await.unwrap();
+        let let_in = answer.headers().get("access-control-allow-origin");
+        (answer.status().as_u16(), let_in.map(|origin| origin.to_str().unwrap().to_owned()))
+    };
+    let named = Some("https://example.org".to_owned());
+    assert_eq!(ask("GET", "https://example.org").await, (200, named.clone()));
+    assert_eq!(ask("GET", "https://example.org").await, (429, named.clone()));
+    assert_eq!(ask("OPTIONS", "https://example.org").await, (200, named));
+    for method in ["GET", "OPTIONS"] {
+        assert_eq!(ask(method, "https://example.net").await, (429, None));
+    }
+    end(coordinator).await;
+}

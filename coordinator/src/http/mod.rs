@@ -7,6 +7,7 @@
 mod answers;
 mod conditional;
 mod content;
+mod cors;
 mod dashboard;
 mod entity_tag;
 mod growing;
@@ -55,6 +56,7 @@ use self::{patience::Patience, socket::Client, upload::Uploads};
 use crate::models::{Published, Unavailable};
 
 pub(crate) use self::answers::{AnswerLimits, Answers};
+pub(crate) use self::cors::cors;
 pub(crate) use self::peers::RateLimit;
 pub(crate) use self::proxies::identified;
 pub(crate) use self::rates::limited;

@@ -7,7 +7,9 @@ use pet_core::{
     mask::{BoundType, DataType, GroupType, ModelType},
 };
 
-use super::{EngineUrl, LogFormat, Networks, Origin, PartsIn, S3Region, S3Secret, StorageEngine};
+use super::{
+    EngineUrl, LogFormat, Networks, Origin, Origins, PartsIn, S3Region, S3Secret, StorageEngine,
+};
 
 /// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +89,7 @@ text! {
     PathBuf: |path| path.display().to_string();
     SocketAddr: ToString::to_string;
     Networks: ToString::to_string;
+    Origins: ToString::to_string;
     GroupType: |group| group.name().to_owned();
     DataType: |data| data.name().to_owned();
     BoundType: |bound| bound.name().to_owned();

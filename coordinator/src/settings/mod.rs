@@ -20,6 +20,7 @@ mod limits;
 mod member;
 mod networks;
 mod optimizer;
+mod origins;
 mod s3;
 mod schema;
 mod storage;
@@ -49,6 +50,7 @@ pub use self::limits::LimitsSettings;
 pub use self::member::{member_keys, LoadedMember, MemberLoader, MemberSettings};
 pub use self::networks::{InvalidNetworks, Networks};
 pub use self::optimizer::OptimizerSettings;
+pub use self::origins::{InvalidOrigins, Origins};
 pub use self::s3::{S3Buckets, S3Region, S3Secret, S3Settings};
 pub(crate) use self::schema::{change, effective};
 pub(crate) use self::storage::MODELS_KEPT;
@@ -111,6 +113,8 @@ pub struct ApiSettings {
     /// Whether connections of these proxies begin with a header of the PROXY protocol, version 1 or 2. Default:
     /// false.
     pub proxy_protocol: bool,
+    /// The origins of web pages whose scripts may take part. Default: none but the coordinator's own.
+    pub cors_origins: Origins,
 }
 
 /// `[pet]`: the phases of a round.
@@ -219,6 +223,7 @@ impl Settings {
                 tls_client_auth: None,
                 trusted_proxies: Networks::default(),
                 proxy_protocol: false,
+                cors_origins: Origins::default(),
             },
             admin: AdminSettings::default(),
             pet: PetSettings {

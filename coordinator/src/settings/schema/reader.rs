@@ -78,6 +78,8 @@ impl Reader<'_> {
             "must be IP addresses or networks with commas between them, such as 10.0.0.0/8, ::1";
         read!(self, s, rule, parsed; api.trusted_proxies);
         read!(self, s, BOOLEAN, boolean; api.proxy_protocol);
+        let rule = "must be origins of web pages with commas between them, such as https://example.org, or *";
+        read!(self, s, rule, parsed; api.cors_origins);
         let rule = "must be the path of a file in PEM form";
         read!(self, s, rule, some_path; api.tls_certificate, api.tls_key, api.tls_client_auth);
 
