@@ -61,6 +61,31 @@ coordinator: ## build the coordinator: target/release/pet-coordinator (COORDINAT
 wheel: target/wheels/stamp ## build the Python wheel into target/wheels
 	@ls target/wheels/*.whl
 
+# WebAssembly: participants in browsers and Node (wasm/). Needed: the target wasm32-unknown-unknown (rustup has it; wasm/build
+# says what to do without), Node 20 or later with npm, and for the pages a Chromium (CHROMIUM names one).
+
+WASM_SOURCES := $(shell find wasm/src wasm/Cargo.toml wasm/Cargo.lock wasm/build core/src core/Cargo.toml mask/src mask/build.rs mask/Cargo.toml -type f)
+NODE ?= node
+NPM ?= npm
+
+.PHONY: wasm demo-browser
+wasm: wasm/pet.wasm ## the npm package pet-participant, for browsers and Node: target/npm
+	mkdir -p target/npm
+	cd wasm && $(NPM) pack --silent --pack-destination ../target/npm
+
+wasm/pet.wasm: $(WASM_SOURCES)
+	$(call say,WebAssembly)
+	CARGO=$(CARGO) wasm/build
+
+wasm/node_modules/.package-lock.json: wasm/package-lock.json
+	$(call say,tools for the npm package)
+	cd wasm && $(NPM) ci --silent --no-audit --no-fund
+
+COMPANIONS ?= 6
+BROWSER_PORT ?= 8090
+demo-browser: wasm/pet.wasm coordinator ## a page in which visitors train a model together: open it in several windows (BROWSER_PORT, COMPANIONS)
+	$(NODE) wasm/demo/serve.js --coordinator $(COORDINATOR) --port $(BROWSER_PORT) --companions $(COMPANIONS)
+
 .PHONY: c-library install-c c-header
 c-library: ## the C interface: target/release/libpet.so and libpet.a
 	$(call say,C library)
@@ -151,6 +176,23 @@ test-torch:
 endif
 
 # Flower and what it needs are 280 MB: not in `make test`.
+.PHONY: test-wasm test-wasm-vectors
+# The pages are left out where there is no Chromium.
+test-wasm: wasm/pet.wasm wasm/node_modules/.package-lock.json coordinator test-wasm-vectors ## the npm package: in Node, in ten pages of a Chromium, with a real coordinator; its types
+	$(call say,the npm package)
+	$(CARGO) fmt --check --manifest-path wasm/Cargo.toml
+	$(CARGO) clippy --locked --quiet --manifest-path wasm/Cargo.toml --target-dir target/wasm --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --manifest-path wasm/Cargo.toml --target-dir target/wasm
+	$(CARGO) run --locked --quiet --manifest-path wasm/Cargo.toml --target-dir target/wasm --example round | cmp - wasm/tests/node/round.json
+	wasm/size
+	cd wasm && $(NPM) run --silent types
+	cd wasm && PET_COORDINATOR=$(abspath $(COORDINATOR)) $(NODE) --test --test-reporter=dot tests/node/*.test.js
+	cd wasm && PET_COORDINATOR=$(abspath $(COORDINATOR)) $(NODE) --test tests/browser/*.test.js
+
+test-wasm-vectors: ## vectors and the tests of masking inside of WebAssembly, with its vector instructions
+	$(call say,masking in WebAssembly)
+	wasm/tests/wasi/run-tests
+
 .PHONY: test-flower
 test-flower: $(VENV_FLOWER)/stamp ## client apps of Flower as participants, with the real package
 	$(call say,client apps of Flower)
@@ -283,6 +325,13 @@ bench-round: $(VENV)/wheel.stamp coordinator ## a round with a million weights: 
 	$(call say,rounds with either transport and without Python)
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- blocking
 	$(CARGO) run --locked --quiet --release -p pet-tests --example large_round -- tokio
+
+.PHONY: bench-wasm
+bench-wasm: wasm/pet.wasm ## masking in WebAssembly beside the native one: at most three times as long
+	$(call say,masking in WebAssembly)
+	mkdir -p target/bench
+	$(CARGO) build --locked --quiet --release --manifest-path wasm/Cargo.toml --target-dir target/wasm --example masking
+	$(NODE) wasm/bench/masking.js target/wasm/release/examples/masking --json target/bench/wasm.json --at-most 3
 
 .PHONY: load
 load: coordinator ## updates a second and memory of a coordinator, against their cryptography alone (LOAD=--ephemeral, --large)

@@ -20,7 +20,7 @@ def pages() -> list[Path]:
     """All Markdown files but those of what is built or hidden, relative to the repository's root."""
     found = []
     for folder, names, files in os.walk(ROOT):
-        names[:] = [name for name in names if not name.startswith((".", "target"))]
+        names[:] = [name for name in names if not name.startswith((".", "target", "node_modules"))]
         found += [Path(folder, file).relative_to(ROOT) for file in files if file.endswith(".md")]
     return sorted(page for page in found if page.parts[0] != "site")
 

@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sigma_is_the_least_integer_that_is_enough(length in 0usize..1 << 32, z in 1u32..400_000, wide: bool) {
+        fn sigma_is_the_least_integer_that_is_enough(length in 0usize..=u32::MAX as usize, z in 1u32..400_000, wide: bool) {
             let noise = Noise::new(config(if wide { "Word64/F32/B0/M3" } else { "Word32/F32/B0/M3" }), length, z).unwrap();
             let exact = BigUint::from(z) * noise.sensitivity();
             let sigma = BigUint::from(noise.sigma());
