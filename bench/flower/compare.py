@@ -166,9 +166,12 @@ def written(found: list[Measured], ours: int, theirs: int, flower: str, load: fl
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
             break
+    busy = ""
+    if load >= 0.5:
+        busy = f"(The load of the machine was {load:.1f} when this began: all times are longer by what else it did.) "
     rows = [
         f"On {model} ({os.cpu_count()} cores), {time.strftime('%Y-%m-%d', time.gmtime())}, Python {platform.python_version()}, "
-        f"flwr {flower} with Ray. (The load of the machine was {load:.0f} when this began: all times are longer by what else it did.) Installed, in an environment of its own (NumPy included): {ours / 1e6:,.0f} MB and "
+        f"flwr {flower} with Ray. {busy}Installed, in an environment of its own (NumPy included): {ours / 1e6:,.0f} MB and "
         f"{theirs / 1e6:,.0f} MB.",
         "",
         "| what | lines of code | to the first global model | a round after it | memory at most | accuracy |",

@@ -1,6 +1,7 @@
 //! The binary `pet-coordinator`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocator;
 mod cli;
 mod commands;
 mod logging;
@@ -62,6 +63,8 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    // If that is refused it is only slower.
+    allocator::set_up();
     let result = match Cli::parse().command {
         Command::Serve(args) => return run_coordinator(&args),
         Command::Member(args) => match &args.action {

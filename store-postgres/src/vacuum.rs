@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// Tables are not looked at more often.
-const OFTEN: Duration = Duration::from_millis(250);
+const OFTEN: Duration = Duration::from_millis(100);
 /// It takes at most such a part of the time.
-const SHARE: u32 = 20;
+const SHARE: u32 = 10;
 /// It is waited for no longer. (The server goes on.)
 const PATIENCE: Duration = Duration::from_secs(600);
 

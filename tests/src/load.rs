@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Mutex;
+use std::sync::{mpsc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -163,6 +163,61 @@ pub fn post(
     thread::scope(|scope| {
         let addresses = addresses.iter().cycle().take(connections);
         let runs: Vec<_> = addresses.map(|address| scope.spawn(move || run(address))).collect();
+        runs.into_iter().try_for_each(|run| run.join().expect("nobody panics"))
+    })
+}
+
+/// The same to replicas of which one leads: it gets one message of so many, as a balancer in front of them would deal them out, and
+/// the others all that are left. (If each connection took the next one, the leader would get more than its part, as it answers sooner.)
+///
+/// # Errors
+/// The first one, of any connection.
+pub fn post_dealt<'a>(
+    (leader, followers): (&str, &[&str]),
+    one_of: usize,
+    messages: &'a [Vec<u8>],
+    connections: usize,
+    accepted: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let (next, before) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, before, accepted) = (&next, &before, &accepted);
+    let (deal, dealt) = mpsc::channel::<&Vec<u8>>();
+    let dealt = &Mutex::new(dealt);
+    let send = move |connection: &mut Connection, message: &[u8]| -> Result<()> {
+        connection.post(message)?;
+        accepted(before.fetch_add(1, Ordering::Relaxed))
+    };
+    let follow = move |address: &str, deal: mpsc::Sender<&'a Vec<u8>>| -> Result<()> {
+        let mut connection = Connection::open(address)?;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(message) = messages.get(number) else { return Ok(()) };
+            match number % one_of {
+                // If nobody takes it any more, that has failed, which is told.
+                0 => drop(deal.send(message)),
+                _ => send(&mut connection, message)?,
+            }
+        }
+    };
+    let lead = move || -> Result<()> {
+        let mut connection = Connection::open(leader)?;
+        loop {
+            let message = dealt.lock().expect("nobody panics").recv();
+            let Ok(message) = message else { return Ok(()) };
+            send(&mut connection, message)?;
+        }
+    };
+    let of_leader = connections.div_ceil(one_of);
+    thread::scope(|scope| {
+        let addresses = followers.iter().cycle().take(connections - of_leader);
+        let mut runs: Vec<_> = addresses
+            .map(|address| {
+                let deal = deal.clone();
+                scope.spawn(move || follow(address, deal))
+            })
+            .collect();
+        drop(deal);
+        runs.extend((0..of_leader).map(|_| scope.spawn(lead)));
         runs.into_iter().try_for_each(|run| run.join().expect("nobody panics"))
     })
 }

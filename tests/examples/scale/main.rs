@@ -166,7 +166,7 @@ fn main() -> Result<(), Error> {
         true => vec![Load { weights: 1000, updates: 200, connections: 8 }],
         false => vec![
             Load { weights: 10_000, updates: 4000, connections: 64 },
-            Load { weights: 1_000_000, updates: 128, connections: 16 },
+            Load { weights: 1_000_000, updates: 128, connections: 32 },
         ],
     };
     let cores = std::thread::available_parallelism()?.get();

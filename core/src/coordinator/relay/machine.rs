@@ -56,6 +56,8 @@ pub struct Relay {
     pub(super) last: Option<PartId>,
     /// How many models the part before has added.
     pub(super) last_count: usize,
+    /// How long it took to make and record it.
+    pub(super) last_took: Duration,
     /// How many bytes are held.
     pub(super) bytes: usize,
     garbage: Vec<Bytes>,
@@ -119,6 +121,7 @@ impl Relay {
             sum: None,
             last: None,
             last_count: 0,
+            last_took: Duration::ZERO,
             bytes: 0,
             garbage: Vec::new(),
             out: VecDeque::new(),

@@ -48,8 +48,12 @@ use super::{
 /// How long a sender waits for its answer; then it is told to come again.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an update that is reserved waits for others, if there are others.
+/// How long an update that is reserved waits for others, if there are others: at least so long, and as long as it took to store
+/// and record the part before. What a part costs is the same however many updates it adds, so at most half of the time goes to that.
 pub const LINGER: Duration = Duration::from_millis(100);
+
+/// And no longer than this, however long parts take.
+pub const MOST_LINGER: Duration = Duration::from_secs(1);
 
 /// A letter without an answer is posted again after so long: it may be lost, with all that a replica had posted that was
 /// believed to be gone.

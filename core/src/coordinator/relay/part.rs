@@ -1,11 +1,12 @@
 //! The part that is being made: models are added to the sum, that is stored, and then recorded.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::machine::{About, Relay};
 use super::{
     Content, JobResult, Letter, LetterNumber, MaskedModel, Output, PartId, Rejection, Shard,
-    ShardSum, Why, LINGER, MOST_IN_PART, RETRY,
+    ShardSum, Why, LINGER, MOST_IN_PART, MOST_LINGER, RETRY,
 };
 use crate::crypto::PublicSigningKey;
 use crate::job::{JobId, MAX_LOSSES};
@@ -15,6 +16,7 @@ use crate::time::Timestamp;
 /// A part that is being made. There is one at a time, as each replaces the one before.
 pub(super) struct UnderWay {
     id: PartId,
+    began: Timestamp,
     /// What it adds to the part before.
     models: Vec<MaskedModel>,
     /// The sum with the models; the one before while they are added.
@@ -76,7 +78,11 @@ impl Relay {
         if self.part.is_some() {
             return None;
         }
-        self.updates.reserved(0).map(|(_, since, _)| since + LINGER)
+        self.updates.reserved(0).map(|(_, since, _)| since + self.linger())
+    }
+
+    fn linger(&self) -> Duration {
+        self.last_took.clamp(LINGER, MOST_LINGER)
     }
 
     /// Begins to make a part, if it is time to; false if not.
@@ -87,7 +93,7 @@ impl Relay {
         let Some((reserved, since, on_their_way)) = self.updates.reserved(0) else { return false };
         // Whoever is alone need not wait for others. With others about, each of them that comes along saves a part.
         let is_alone = on_their_way == 0 && self.last_count <= 1 && reserved <= 1;
-        if reserved < MOST_IN_PART && !is_alone && self.now < since + LINGER {
+        if reserved < MOST_IN_PART && !is_alone && self.now < since + self.linger() {
             return false;
         }
         let sum = match self.sum.take() {
@@ -100,7 +106,7 @@ impl Relay {
         self.last_count = models.len();
         let id = PartId::new(self.next_name());
         let making = Making::Adding { job: self.next_job(), losses: 0 };
-        self.part = Some(UnderWay { id, models, sum, making });
+        self.part = Some(UnderWay { id, began: self.now, models, sum, making });
         self.give_job();
         true
     }
@@ -199,7 +205,8 @@ impl Relay {
         for participant in part.participants() {
             self.settle(&participant, &Ok(()));
         }
-        let UnderWay { id, sum, .. } = part;
+        let UnderWay { id, began, sum, .. } = part;
+        self.last_took = self.now.saturating_since(began);
         (self.sum, self.last) = (Some(sum), Some(id));
     }
 

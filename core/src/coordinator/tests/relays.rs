@@ -442,6 +442,44 @@ fn updates_are_added_up_together_and_told_once_they_are_recorded() {
     world.finish();
 }
 
+/// The slower the engine, the more updates share a part: but nobody waits for more than a second.
+#[test]
+fn others_are_waited_for_as_long_as_the_part_before_took() {
+    for (took, lingers) in [
+        (Duration::ZERO, relay::LINGER),
+        (relay::LINGER * 4, relay::LINGER * 4),
+        (Duration::from_secs(5), relay::MOST_LINGER),
+    ] {
+        let mut world = World::new();
+        let (first, second) = ([0, 1], [2, 3]);
+        for sender in first {
+            world.send(sender, 0);
+            world.read_letter();
+        }
+        world.fetch_answers();
+        world.tick(relay::LINGER);
+        // Its models are added, and it is stored.
+        world.work(0);
+        world.tick(took);
+        world.work(0);
+        world.read_letter();
+        world.fetch_answers();
+        assert_eq!(world.nodes[0].told.len(), first.len());
+        // What they held is released.
+        world.work(0);
+        for sender in second {
+            world.send(sender, 0);
+            world.read_letter();
+        }
+        world.fetch_answers();
+        world.tick(lingers - Duration::from_millis(1));
+        assert!(world.nodes[0].jobs.is_empty(), "{took:?}");
+        world.tick(Duration::from_millis(1));
+        assert_eq!(world.nodes[0].jobs.len(), 1, "{took:?}");
+        world.finish();
+    }
+}
+
 #[test]
 fn the_log_tells_what_a_lost_answer_would_have() {
     let mut world = World::new();
