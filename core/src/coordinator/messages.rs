@@ -46,7 +46,7 @@ impl Coordinator {
             Ok(None) => {}
             Err(rejection) => {
                 if let Some(id) = split_id {
-                    self.drop_message(id, tag, participant);
+                    self.turn_away(id, tag, participant, &rejection);
                 }
                 self.reply(ticket, Err(rejection));
             }
@@ -135,8 +135,18 @@ impl Coordinator {
         }
     }
 
-    /// Keeps nothing of the chunks that a message came in that is not accepted.
-    pub(super) fn drop_message(&mut self, id: SplitId, tag: Tag, participant: PublicSigningKey) {
+    /// A message that came in chunks is not accepted. Whoever is to come again does so with the chunk that was turned away, and not
+    /// with those that were accepted: these stay. Otherwise nothing of it is kept.
+    pub(super) fn turn_away(
+        &mut self,
+        id: SplitId,
+        tag: Tag,
+        participant: PublicSigningKey,
+        why: &Rejection,
+    ) {
+        if !why.is_final() {
+            return self.state.put_back(&participant);
+        }
         self.state.settle(&participant);
         // With a phase all its chunks are gone; and of one that came in one chunk there is no record.
         let is_due = id.round_id == self.round_id() && self.phase().accepts() == Some(tag);

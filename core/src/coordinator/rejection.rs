@@ -112,6 +112,11 @@ impl Rejection {
         matches!(self, Self::DuplicateSum | Self::DuplicateUpdate | Self::DuplicateSum2)
     }
 
+    /// Whether the sender need not come again with the same message: if it should, it is told so with 503.
+    pub(super) fn is_final(&self) -> bool {
+        self.problem(0).status != 503
+    }
+
     /// A short, stable name of the reason, for counting and for metrics.
     pub fn label(&self) -> &'static str {
         match self {

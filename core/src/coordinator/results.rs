@@ -75,7 +75,7 @@ impl Coordinator {
                 match message {
                     Ok(message) => self.handle_message(ticket, message, Some(split)),
                     Err(rejection) => {
-                        self.drop_message(split.id(), split.complete.tag, participant);
+                        self.turn_away(split.id(), split.complete.tag, participant, &rejection);
                         self.reply(ticket, Err(rejection));
                     }
                 }
@@ -137,8 +137,9 @@ impl Coordinator {
                 if losses + 1 < MAX_LOSSES {
                     self.assemble(ticket, participant, split, losses + 1);
                 } else {
-                    self.drop_message(split.id(), split.complete.tag, participant);
-                    self.reply(ticket, Err(Rejection::NotProcessed));
+                    let why = Rejection::NotProcessed;
+                    self.turn_away(split.id(), split.complete.tag, participant, &why);
+                    self.reply(ticket, Err(why));
                 }
             }
         }

@@ -304,6 +304,11 @@ impl State {
         taken
     }
 
+    /// See [`Reassembly::put_back`].
+    pub(super) fn put_back(&mut self, sender: &PublicSigningKey) {
+        self.reassembly.put_back(sender);
+    }
+
     /// See [`Reassembly::settle`].
     pub(super) fn settle(&mut self, sender: &PublicSigningKey) {
         self.reassembly.settle(sender);

@@ -335,7 +335,11 @@ impl World {
             }
         };
         if timeout(TAKEOVER, led).await.is_err() {
-            return Some(format!("nobody leads {TAKEOVER:?} after the leader was killed"));
+            let roles = self.places.iter().map(|place| place.role());
+            return Some(format!(
+                "nobody leads {TAKEOVER:?} after the leader was killed; {:?}",
+                roles.collect::<Vec<_>>()
+            ));
         }
         if scenario.is_scarce() {
             return self.history.violation();

@@ -6,6 +6,7 @@ use super::fixture::{quick, Fixture, TIME};
 use super::sender::{mask_of, Sender};
 use crate::coordinator::*;
 use crate::crypto::{EncryptKeyPair, Seed, Task};
+use crate::job::JobKind;
 use crate::message::{Chunk, MessageId, ReassemblyError, SumPayload, Tag};
 
 /// In every phase: also a short message may come in chunks, and a second one is turned down by its first.
@@ -138,6 +139,54 @@ fn a_split_message_that_is_rejected_leaves_nothing_behind() {
     for machine in [&fixture.machine, &resumed.machine] {
         assert_eq!(machine.incomplete_bytes(), 0);
     }
+}
+
+/// It comes again with the chunk that was turned away only: were the others gone, that chunk would be accepted as the first of a
+/// message, and its sender would take the whole for accepted.
+#[test]
+fn a_split_message_that_is_to_come_again_is_still_there() {
+    let mut settings = quick();
+    settings.update.count.max = settings.update.count.min;
+    let mut fixture = Fixture::new(settings);
+    fixture.sum(1);
+    let sums = fixture.sums();
+    let updaters = fixture.with_task(Task::Update, 4);
+    // These are being added, and nothing of them is recorded.
+    fixture.working = false;
+    for updater in &updaters[..3] {
+        assert_eq!(fixture.send(updater.update(&sums, 1.0)), None);
+    }
+    let late = &updaters[3];
+    let masked = late.masked(late.parameters.mask_config.vect, 4, 1.0);
+    let payload = late.update_payload(&sums, &masked);
+    let (first, last) = payload.split_at(payload.len() / 2);
+    let chunk = |id, is_last, data| {
+        late.chunk(Tag::Update, Chunk { id, message_id: MessageId(1), is_last, data })
+    };
+    assert_eq!(fixture.send(chunk(0, false, first)), Some(Ok(())));
+    let kept = fixture.machine.incomplete_bytes();
+    for _ in 0..3 {
+        assert_eq!(fixture.send(chunk(1, true, last)), None);
+        let told = fixture.replies.len();
+        let index = fixture.jobs.iter().position(|job| job.kind() == JobKind::Assemble).unwrap();
+        let job = fixture.jobs.remove(index);
+        fixture.input(Input::JobDone(job.finish())).unwrap();
+        let replies: Vec<_> = fixture.replies[told..].iter().map(|(_, told)| told).collect();
+        assert_eq!(replies, [&Err(Rejection::ShardFull)]);
+        assert_eq!(fixture.machine.incomplete_bytes(), kept);
+        // The same after it was restored from its records.
+        let recovery = fixture.recovery.clone().unwrap();
+        let resumed = Fixture::resume(recovery, Duration::ZERO, quick());
+        assert_eq!(resumed.machine.incomplete_bytes(), kept);
+    }
+    fixture.working = true;
+    for job in std::mem::take(&mut fixture.jobs) {
+        fixture.input(Input::JobDone(job.finish())).unwrap();
+    }
+    assert_eq!(fixture.machine.accepted(), 3);
+    let full = Rejection::Full(Phase::Update);
+    assert_eq!(fixture.send(chunk(1, true, last)), Some(Err(full)));
+    assert_eq!(fixture.machine.incomplete_bytes(), 0);
 }
 
 /// Whoever sends a message whole after a beginning in chunks has no more use for these.

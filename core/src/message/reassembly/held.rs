@@ -150,6 +150,19 @@ impl Reassembly {
         self.held.settle(sender, self.stored);
     }
 
+    /// The sender's message was turned away for now: what was recorded of it is an incomplete message again, which its last
+    /// chunk completes if that comes again. (Without it, that chunk alone would be accepted as the first of a message.) This
+    /// costs no more than while it was worked on.
+    pub(crate) fn put_back(&mut self, sender: &PublicSigningKey) {
+        match self.kept.remove_aside(sender) {
+            Some(partial) => {
+                self.held.remove(sender);
+                self.kept.insert(*sender, partial);
+            }
+            None => self.settle(sender),
+        }
+    }
+
     /// For the next phase: nothing is incomplete, but what is worked on or on its way to the store is still
     /// there. (What was incomplete may be as well. Before all of it is stored nobody hears of that phase.)
     /// Gives how many bytes that frees at most, and what to drop for it.
