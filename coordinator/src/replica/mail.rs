@@ -26,9 +26,8 @@ const RETRY: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(500);
 /// A hint that was none does not keep anybody busy.
 const PAUSE: Duration = Duration::from_millis(5);
-/// So long the first letter of a page waits for others; and what was read together is followed by a pause as long, so that more
-/// is read together. (Whoever leads reads and answers each page in a few statements, which cost the same however long it is.)
-pub(super) const GATHER: Duration = Duration::from_millis(8);
+/// So long the first letter of a page waits for others.
+const GATHER: Duration = Duration::from_millis(2);
 /// Wakes for no entry of the log.
 const NO_ENTRIES: Position = Position(i64::MAX as u64);
 
@@ -177,8 +176,7 @@ async fn fetch(
                 continue;
             }
         };
-        let ids: Vec<_> = answers.iter().map(|(id, _)| *id).collect();
-        let are_many = ids.len() > 1;
+        let ids = answers.iter().map(|(id, _)| *id).collect();
         if news.send(News::Answers(answers)).await.is_err() {
             return;
         }
@@ -186,8 +184,6 @@ async fn fetch(
         if let Err(error) = ledger.taken(replica, ids).await {
             tracing::debug!(%error, "answers are taken away later");
             sleep(RETRY).await;
-        } else if are_many {
-            sleep(GATHER).await;
         }
     }
 }
