@@ -177,7 +177,7 @@ def test_a_failed_simulation_tells_all_reasons() -> None:
 
 def test_submitting_a_large_model_leaves_the_loop_free(fake: FakeCoordinator) -> None:
     """Its conversion takes long, of whatever type it is; meanwhile the loop turns. What counts is how often, not how
-    fast."""
+    fast; and the best of some tries, since on a busy machine the loop may not get its turn while one lasts."""
     fake.new_round(1, task="none")
     ticks = 0
 
@@ -194,10 +194,16 @@ def test_submitting_a_large_model_leaves_the_loop_free(fake: FakeCoordinator) ->
             ticking = asyncio.create_task(tick())
             weights = np.full(20_000_000, 0.5)
             await asyncio.sleep(0)
-            before = ticks
-            with pytest.raises(xaynet_sdk.LocalModelLengthMisMatch):
-                await it.submit(weights)
-            assert ticks - before >= 5
+            most = 0
+            for _ in range(20):
+                before = ticks
+                with pytest.raises(xaynet_sdk.LocalModelLengthMisMatch):
+                    await it.submit(weights)
+                most = max(most, ticks - before)
+                if most >= 5:
+                    break
+            # Were the loop, or the interpreter, held meanwhile, it would have turned twice at most.
+            assert most >= 5
             ticking.cancel()
 
     asyncio.run(main())
