@@ -24,6 +24,7 @@ use super::{
     commands::{seal_told, Service, ASKED},
     kept::shard_part,
     letters::{open, piece_name, seal_answer},
+    mail::GATHER,
     shared::{aside, Shared},
     store::{Answer, Queue},
     SharedError,
@@ -169,12 +170,16 @@ impl Inbox {
             self.shared.load().read(bytes);
             // (Whether there were more is not said: no letter has half a page's bytes.)
             let may_be_more = letters.len() >= PAGE.0 || bytes > PAGE.1 / 2;
+            let were_many = letters.len() > 1;
             for posted in letters {
                 after = posted.id;
                 self.take(&posted, &mut reading).await;
             }
             if may_be_more {
                 continue;
+            }
+            if were_many {
+                sleep(GATHER).await;
             }
             let (epoch, letters) = (self.epoch, Some(after));
             let known = Known { epoch, position: NO_ENTRIES, letters, answers: None };

@@ -26,8 +26,9 @@ const RETRY: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(500);
 /// A hint that was none does not keep anybody busy.
 const PAUSE: Duration = Duration::from_millis(5);
-/// So long the first letter of a page waits for others.
-const GATHER: Duration = Duration::from_millis(2);
+/// So long the first letter of a page waits for others; and what was read together is followed by a pause as long, so that more
+/// is read together. (Whoever leads reads and answers each page in a few statements, which cost the same however long it is.)
+pub(super) const GATHER: Duration = Duration::from_millis(8);
 /// Wakes for no entry of the log.
 const NO_ENTRIES: Position = Position(i64::MAX as u64);
 
@@ -176,7 +177,8 @@ async fn fetch(
                 continue;
             }
         };
-        let ids = answers.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = answers.iter().map(|(id, _)| *id).collect();
+        let are_many = ids.len() > 1;
         if news.send(News::Answers(answers)).await.is_err() {
             return;
         }
@@ -184,6 +186,8 @@ async fn fetch(
         if let Err(error) = ledger.taken(replica, ids).await {
             tracing::debug!(%error, "answers are taken away later");
             sleep(RETRY).await;
+        } else if are_many {
+            sleep(GATHER).await;
         }
     }
 }

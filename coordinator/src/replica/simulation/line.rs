@@ -22,8 +22,10 @@ use crate::process::simulated::spawn;
 
 /// So long a replica waits for the answer to a call.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// A call that was thought lost arrives after so long, at the latest.
+/// A call that was thought lost arrives so long after that, at the latest.
 const LATEST: Duration = Duration::from_secs(9);
+/// Whatever was sent has arrived so much later, or never will.
+pub const ARRIVED: Duration = DEADLINE.saturating_add(LATEST);
 
 /// Where a way may take longer than so many milliseconds, the engine is slow.
 const SLOW: u64 = 20;

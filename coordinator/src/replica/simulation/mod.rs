@@ -237,6 +237,10 @@ impl World {
         if let Some(violation) = self.find_back(scenario).await {
             return Some(violation);
         }
+        // A renewal from the storm would prolong the lease of the leader that is killed now.
+        if let Some(violation) = self.until(storm_ends + line::ARRIVED).await {
+            return Some(violation);
+        }
         self.take_over(scenario).await
     }
 
