@@ -115,11 +115,11 @@ package-crates: ## the crates as crates.io would get them, in target/package: ea
 	$(call say,packages of the crates)
 	.ci/release/crates package
 
-deb: ## the coordinator as a Debian package, in target/dist-deb (cargo install cargo-deb --locked)
+deb: ## the coordinator as a Debian package, in target/dist-deb (cargo-deb is installed if it is missing)
 	$(call say,Debian package)
 	.ci/release/deb target/dist-deb
 
-sbom: ## what the coordinator, the wheel and the C library are made of, in target/sbom (cargo install cargo-cyclonedx --locked)
+sbom: ## what the coordinator, the wheel and the C library are made of, in target/sbom (cargo-cyclonedx is installed if it is missing)
 	$(call say,SBOMs)
 	PYTHON=$(PYTHON) .ci/release/sbom target/sbom
 
