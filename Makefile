@@ -235,8 +235,14 @@ test-deploy: $(VENV)/test.stamp coordinator ## the examples of deploy/: valid, a
 	$(call say,the examples of deploy/)
 	cd tests/deploy && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
 
-# Needs tools that are not in `make test`.
-.PHONY: lint-release
+# These need tools that are not in `make test`: see docs/releasing.md.
+.PHONY: test-deb lint-release
+test-deb: deb ## the Debian package in a new Debian with systemd: install, a round, upgrade, purge (root; debootstrap, lintian)
+	$(call say,the Debian package in a Debian of its own)
+	if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning target/dist-deb/*.deb; else echo "lintian is not installed"; fi
+	$(CARGO) build --locked --release -p pet-participant-cli
+	tests/debian/run "$$(ls -t target/dist-deb/*.deb | head -1)" target/release/pet-participant
+
 VENV_RELEASE := target/release-lint
 lint-release: ## the workflows of .github and their scripts, with zizmor, check-jsonschema and shellcheck (PyPI)
 	$(call say,workflows and their scripts)
@@ -245,7 +251,7 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
-	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/*)
+	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/* tests/debian/*)
 
 # Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
 .PHONY: test-arm
