@@ -177,6 +177,7 @@ impl Parts for PostgresParts {
             let values = [(&names as _, Type::TEXT_ARRAY)];
             self.server.run(Lane::Long, Does::Write, REMOVE, &values).await?;
             self.server.parts.removed(&self.server);
+            self.server.room.removed(&self.server);
             Ok(())
         })
     }

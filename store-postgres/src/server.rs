@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub log: Vacuum,
     /// The same for parts.
     pub parts: Vacuum,
+    /// The room that these have left.
+    pub room: Vacuum,
 }
 
 /// Which connections a call takes.
@@ -67,6 +69,7 @@ impl Server {
             schema: settings.schema()?,
             log: Vacuum::of_log(&alone),
             parts: Vacuum::of_parts(&alone),
+            room: Vacuum::of_room(&alone),
         })
     }
 

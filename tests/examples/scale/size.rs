@@ -1,6 +1,6 @@
 //! How large the database is after some rounds, and after many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pet_core::crypto::{RootSeed, Seed, SigningKeyPair};
 use pet_core::model::Model;
@@ -9,7 +9,7 @@ use pet_tests::process::get;
 use pet_transport_tokio::{Config, Participant};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 use crate::engines::{leader, Engines, Kind};
 use crate::{Bench, Error, Row};
@@ -38,7 +38,16 @@ const SIZE: &str = "
 SELECT sum(pg_total_relation_size(c.oid))::bigint, pg_database_size(current_database())
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname LIKE 'pet\\_%'";
 
-/// After two rounds and after fifty; then tidied up by VACUUM.
+/// The largest of them, and their bytes.
+const LARGEST: &str = "
+SELECT c.relname, pg_total_relation_size(c.oid)::bigint AS bytes
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname LIKE 'pet\\_%'
+ORDER BY bytes DESC LIMIT 3";
+
+/// What is measured has not changed for so long: nothing is on its way out any more.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// After two rounds and after fifty, each when nobody takes part any more and it has settled; then tidied up by VACUUM.
 pub fn of_rounds(bench: &Bench) -> Result<(), Error> {
     let Some(engines) = Engines::start(Kind::Postgres)? else {
         bench.missing("the database after fifty rounds / after two", "PostgreSQL is not installed");
@@ -73,32 +82,58 @@ pub fn of_rounds(bench: &Bench) -> Result<(), Error> {
     let measured = runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
         tokio::spawn(connection);
-        let mut participants = JoinSet::new();
-        for number in 0..PARTICIPANTS {
-            participants.spawn(take_part(number, format!("http://{address}")));
-        }
         let mut sizes = Vec::new();
         for wanted in [2, rounds] {
+            let mut participants = JoinSet::new();
+            for number in 0..PARTICIPANTS {
+                participants.spawn(take_part(number, format!("http://{address}")));
+            }
             until_models(bench, &address, wanted, &mut participants).await?;
-            let row = client.query_one(SIZE, &[]).await?;
-            let (tables, database): (i64, i64) = (row.get(0), row.get(1));
+            let (busy, _) = size(&client).await?;
+            participants.shutdown().await;
+            let (tables, database) = settled(bench, &client).await?;
             sizes.push(tables as f64);
             let mib = |bytes: i64| bytes as f64 / 1048576.0;
             let what = format!("{WEIGHTS} weights, after {wanted} rounds");
+            bench.watch.row(Row::new(format!("{what}, at work: tables"), mib(busy), "MiB"));
             bench.watch.row(Row::new(format!("{what}: tables"), mib(tables), "MiB"));
             bench.watch.row(Row::new(format!("{what}: database"), mib(database), "MiB"));
+            for row in client.query(LARGEST, &[]).await? {
+                let (table, bytes): (&str, i64) = (row.get(0), row.get(1));
+                bench.watch.row(Row::new(format!("{what}: table {table}"), mib(bytes), "MiB"));
+            }
         }
         let of = format!("tables after {rounds} rounds / after two");
         bench.watch.row(Row::new(of.clone(), sizes[1] / sizes[0], "").at_most(1.0));
-        participants.shutdown().await;
         client.batch_execute("VACUUM").await?;
-        let tables: i64 = client.query_one(SIZE, &[]).await?.get(0);
+        let (tables, _) = size(&client).await?;
         bench.watch.row(Row::new(format!("{of}, with VACUUM"), tables as f64 / sizes[0], ""));
         Ok(())
     });
     // Somebody may still wait for an answer.
     runtime.shutdown_background();
     measured
+}
+
+/// Bytes of all tables, and of the database.
+async fn size(client: &Client) -> Result<(i64, i64), Error> {
+    let row = client.query_one(SIZE, &[]).await?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// These, once they do not change any more.
+async fn settled(bench: &Bench, client: &Client) -> Result<(i64, i64), Error> {
+    let (mut sizes, mut since) = (size(client).await?, Instant::now());
+    while since.elapsed() < SETTLED {
+        bench.watch.at(|| format!("{} bytes of tables, when nobody takes part", sizes.0))?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = size(client).await?;
+        if now.0 != sizes.0 {
+            since = Instant::now();
+        }
+        sizes = now;
+    }
+    Ok(sizes)
 }
 
 /// Waits until so many rounds have given models.
