@@ -18,6 +18,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from xaynet_sdk._federation import SimulationError
 from xaynet_sdk.aggregation import Aggregate, WeightedMean, packed
 from xaynet_sdk.optimizers import ServerOptimizer
 from xaynet_sdk.participant import ParticipantABC
@@ -303,8 +304,6 @@ class PlainFederation:
 
     def next_round(self, max_failures: int) -> PlainRound:
         """Goes on until a round has ended with a model."""
-        from xaynet_sdk.simulation import SimulationError
-
         self.clamped, self.largest_clamped, self.failures = 0, 0.0, []
         self._began = time.perf_counter()
         while True:
