@@ -99,6 +99,24 @@ c-header: ## write capi/include/pet.h and capi/abi.txt anew, after the C interfa
 	PET_WRITE_HEADER=1 $(CARGO) test --locked --quiet -p pet-capi --test header
 	PET_WRITE_HEADER=1 $(CARGO) test --locked --quiet -p pet-capi --test abi -- interface
 
+# Participants for Kotlin and Swift (mobile/). Needed: for what is generated, nothing else; for the tests, Java and JNA.
+
+MOBILE := target/mobile
+MOBILE_LIBRARY := libpet_mobile.$(if $(filter Darwin,$(shell uname)),dylib,so)
+MOBILE_CARGO := --locked --manifest-path mobile/Cargo.toml --target-dir target
+
+.PHONY: mobile
+mobile: ## participants for Kotlin and Swift: the library, and what programs include, in target/mobile
+	$(call say,Kotlin and Swift)
+	$(CARGO) build $(MOBILE_CARGO) --release --lib
+	rm -rf $(MOBILE)/kotlin $(MOBILE)/swift
+	mkdir -p $(MOBILE)
+	cp target/release/$(MOBILE_LIBRARY) target/release/libpet_mobile.a $(MOBILE)
+	for language in kotlin swift; do \
+		$(CARGO) run --quiet $(MOBILE_CARGO) --features bindgen --bin pet-mobile-bindgen -- generate --no-format \
+			--config mobile/bindings.toml --language $$language --out-dir $(MOBILE)/$$language target/release/$(MOBILE_LIBRARY); \
+	done
+
 .PHONY: dist-python
 dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux2014 wheel, the source, both checked
 	$(call say,Python distribution)
@@ -236,12 +254,20 @@ test-deploy: $(VENV)/test.stamp coordinator ## the examples of deploy/: valid, a
 	cd tests/deploy && PET_COORDINATOR=$(abspath $(COORDINATOR)) ../../$(BIN)/python -m pytest -q
 
 # These need tools that are not in `make test`: see docs/releasing.md.
-.PHONY: test-deb lint-release
+.PHONY: test-deb test-mobile lint-release
 test-deb: deb ## the Debian package in a new Debian with systemd: install, a round, upgrade, purge (root; debootstrap, lintian)
 	$(call say,the Debian package in a Debian of its own)
 	if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning target/dist-deb/*.deb; else echo "lintian is not installed"; fi
 	$(CARGO) build --locked --release -p pet-participant-cli
 	tests/debian/run "$$(ls -t target/dist-deb/*.deb | head -1)" target/release/pet-participant
+
+# Swift is not compiled: no compiler is to be had for this machine.
+test-mobile: mobile coordinator ## participants for Kotlin: unit tests, exact rounds and the example with a coordinator (Java, JNA)
+	$(call say,participants for Kotlin)
+	$(CARGO) fmt --check --manifest-path mobile/Cargo.toml
+	$(CARGO) clippy $(MOBILE_CARGO) --quiet --all-targets --features bindgen -- -D warnings
+	$(CARGO) test $(MOBILE_CARGO) --quiet --release --lib
+	PYTHON=$(PYTHON) mobile/tests/kotlin $(MOBILE) $(COORDINATOR)
 
 VENV_RELEASE := target/release-lint
 lint-release: ## the workflows of .github and their scripts, with zizmor, check-jsonschema and shellcheck (PyPI)
@@ -251,7 +277,7 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
-	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/* tests/debian/*)
+	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/* mobile/tests/* tests/debian/*)
 
 # Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
 .PHONY: test-arm

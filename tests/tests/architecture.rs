@@ -87,7 +87,7 @@ fn members() -> Vec<String> {
 
 #[test]
 fn each_crate_has_a_readme_that_its_manifest_names() {
-    for member in members().iter().map(String::as_str).chain(["bench", "fuzz"]) {
+    for member in members().iter().map(String::as_str).chain(["bench", "fuzz", "mobile", "wasm"]) {
         let manifest = read(&format!("{member}/Cargo.toml"));
         assert!(manifest.contains("\nreadme = \"README.md\"\n"), "{member}/Cargo.toml names none");
         assert!(read(&format!("{member}/README.md")).starts_with("# "), "{member}");
