@@ -4,7 +4,7 @@
 //! words: at a multiple of four) have their last words in the same vectors in all blocks. So they are
 //! compared before the words are put into the stream's order, which then only those few need that pass.
 
-#[cfg(not(vector_instructions))]
+#[cfg(not(any(vector_instructions, simd128)))]
 pub(super) fn draw<E>(
     _: &super::Source<'_>,
     _: &super::super::group::Group<E>,
@@ -13,15 +13,17 @@ pub(super) fn draw<E>(
     None
 }
 
-#[cfg(vector_instructions)]
+#[cfg(any(vector_instructions, simd128))]
 #[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 mod sift;
 
-#[cfg(vector_instructions)]
+#[cfg(any(vector_instructions, simd128))]
 pub(super) use sift::draw;
 
 #[cfg(neon)]
 mod neon;
+#[cfg(simd128)]
+mod wasm;
 #[cfg(avx)]
 #[allow(clippy::incompatible_msrv, reason = "left out by an older compiler: build.rs")]
 mod x86;

@@ -6,8 +6,6 @@
 mod lanes;
 mod sieve;
 mod tops;
-#[cfg(simd128)]
-mod wasm;
 
 use std::ops::Range;
 

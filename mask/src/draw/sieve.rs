@@ -39,10 +39,6 @@ pub(super) fn draw<E: Element>(source: &Source<'_>, group: &Group<E>, out: &mut 
     if let Some(drawn) = lanes::draw(source, group, out) {
         return drawn;
     }
-    #[cfg(simd128)]
-    if let Some(drawn) = super::wasm::draw(source, group, out) {
-        return drawn;
-    }
     let mut buffer = Buffer([0; HEAD + BATCH + TAIL]);
     let mut drawn = Drawn::default();
     let mut block = source.word / 16;

@@ -20,6 +20,8 @@ pub(super) mod x86;
 
 mod cipher;
 mod combine;
+#[cfg(any(avx, neon, simd128))]
+mod vectors;
 
 use zeroize::{Zeroize, Zeroizing};
 

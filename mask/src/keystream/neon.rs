@@ -6,23 +6,9 @@
 use std::arch::aarch64::*;
 
 use super::combine::{ADD32, ADD64, WRITE, XOR};
+use super::vectors::{rounds, write4};
 use super::{Combine, Key, BLOCK};
 use crate::simd::Neon;
-
-/// Four of them side by side, so that no instruction has to wait for the one before it. (A function would not always be
-/// inlined, and then all words go through memory.)
-macro_rules! quarter_rounds {
-    ($s:ident, $by8:ident, $([$a:literal $b:literal $c:literal $d:literal])*) => {
-        $($s[$a] = vaddq_u32($s[$a], $s[$b]);)*
-        $($s[$d] = rotate16(veorq_u32($s[$d], $s[$a]));)*
-        $($s[$c] = vaddq_u32($s[$c], $s[$d]);)*
-        $($s[$b] = rotate::<12, 20>(veorq_u32($s[$b], $s[$c]));)*
-        $($s[$a] = vaddq_u32($s[$a], $s[$b]);)*
-        $($s[$d] = rotate8(veorq_u32($s[$d], $s[$a]), $by8);)*
-        $($s[$c] = vaddq_u32($s[$c], $s[$d]);)*
-        $($s[$b] = rotate::<7, 25>(veorq_u32($s[$b], $s[$c]));)*
-    };
-}
 
 #[allow(unsafe_code)]
 pub(super) fn blocks<C: Combine>(_: Neon, key: &Key, first: u64, out: &mut [u8]) {
@@ -34,13 +20,7 @@ pub(super) fn blocks<C: Combine>(_: Neon, key: &Key, first: u64, out: &mut [u8])
 fn blocks4<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(4 * BLOCK).enumerate() {
         let words = state4(key, first.wrapping_add(4 * i as u64));
-        for (column, words) in words.chunks_exact(4).enumerate() {
-            for (block, words) in
-                transpose4([words[0], words[1], words[2], words[3]]).into_iter().enumerate()
-            {
-                store::<C>(&mut out[BLOCK * block + 16 * column..], words);
-            }
-        }
+        write4!(words, out, C, store, vzip1q_u32, vzip2q_u32, low64, high64);
     }
 }
 
@@ -57,48 +37,35 @@ pub(crate) fn state4(key: &Key, first: u64) -> [uint32x4_t; 16] {
     let mut initial = key.0.map(|word| vdupq_n_u32(word));
     initial[12] = low;
     initial[13] = high;
-    let by8 = vcombine_u8(vcreate_u8(0x0605_0407_0201_0003), vcreate_u8(0x0e0d_0c0f_0a09_080b));
-    let mut s = initial;
-    for _ in 0..10 {
-        quarter_rounds!(s, by8, [0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]);
-        quarter_rounds!(s, by8, [0 5 10 15] [1 6 11 12] [2 7 8 13] [3 4 9 14]);
+    rounds!(&initial, vaddq_u32, veorq_u32, rotate)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn rotate<const N: i32>(x: uint32x4_t) -> uint32x4_t {
+    match N {
+        16 => vreinterpretq_u32_u16(vrev32q_u16(vreinterpretq_u16_u32(x))),
+        12 => vsriq_n_u32::<20>(vshlq_n_u32::<12>(x), x),
+        8 => {
+            let bytes = [vcreate_u8(0x0605_0407_0201_0003), vcreate_u8(0x0e0d_0c0f_0a09_080b)];
+            let bytes = vcombine_u8(bytes[0], bytes[1]);
+            vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(x), bytes))
+        }
+        7 => vsriq_n_u32::<25>(vshlq_n_u32::<7>(x), x),
+        _ => unreachable!("ChaCha rotates by 16, 12, 8 and 7 bits"),
     }
-    for (word, initial) in s.iter_mut().zip(initial) {
-        *word = vaddq_u32(*word, initial);
-    }
-    s
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn rotate16(x: uint32x4_t) -> uint32x4_t {
-    vreinterpretq_u32_u16(vrev32q_u16(vreinterpretq_u16_u32(x)))
+fn low64(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    vreinterpretq_u32_u64(vzip1q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b)))
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn rotate8(x: uint32x4_t, by8: uint8x16_t) -> uint32x4_t {
-    vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(x), by8))
-}
-
-/// Rotates by `LEFT` bits to the left, which is 32 - `RIGHT`.
-#[inline]
-#[target_feature(enable = "neon")]
-fn rotate<const LEFT: i32, const RIGHT: i32>(x: uint32x4_t) -> uint32x4_t {
-    vsriq_n_u32::<RIGHT>(vshlq_n_u32::<LEFT>(x), x)
-}
-
-/// From one word of all blocks in a vector to four words of one block.
-#[inline]
-#[target_feature(enable = "neon")]
-fn transpose4([a, b, c, d]: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
-    let (ab, cd) = (vzip1q_u32(a, b), vzip1q_u32(c, d));
-    let (ab, cd) = (vreinterpretq_u64_u32(ab), vreinterpretq_u64_u32(cd));
-    let (first, second) = (vzip1q_u64(ab, cd), vzip2q_u64(ab, cd));
-    let (ab, cd) = (vzip2q_u32(a, b), vzip2q_u32(c, d));
-    let (ab, cd) = (vreinterpretq_u64_u32(ab), vreinterpretq_u64_u32(cd));
-    let (third, fourth) = (vzip1q_u64(ab, cd), vzip2q_u64(ab, cd));
-    [first, second, third, fourth].map(|block| vreinterpretq_u32_u64(block))
+fn high64(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    vreinterpretq_u32_u64(vzip2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b)))
 }
 
 /// Combines a vector of the stream with what is there.

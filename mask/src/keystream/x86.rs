@@ -3,29 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::combine::{ADD32, ADD64, WRITE, XOR};
+use super::vectors::{rounds, write4};
 use super::{Combine, Key, BLOCK};
 use crate::simd::{Avx2, Avx512};
-
-/// A double round on a state of vectors.
-macro_rules! double_round {
-    ($s:ident, $add:ident, $xor:ident, $rotate:ident) => {
-        double_round!(@four $s, $add, $xor, $rotate,
-            [0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]);
-        double_round!(@four $s, $add, $xor, $rotate,
-            [0 5 10 15] [1 6 11 12] [2 7 8 13] [3 4 9 14]);
-    };
-    (@four $s:ident, $add:ident, $xor:ident, $rotate:ident,
-     $([$a:literal $b:literal $c:literal $d:literal])*) => {
-        $($s[$a] = $add($s[$a], $s[$b]);)*
-        $($s[$d] = $rotate::<16>($xor($s[$d], $s[$a]));)*
-        $($s[$c] = $add($s[$c], $s[$d]);)*
-        $($s[$b] = $rotate::<12>($xor($s[$b], $s[$c]));)*
-        $($s[$a] = $add($s[$a], $s[$b]);)*
-        $($s[$d] = $rotate::<8>($xor($s[$d], $s[$a]));)*
-        $($s[$c] = $add($s[$c], $s[$d]);)*
-        $($s[$b] = $rotate::<7>($xor($s[$b], $s[$c]));)*
-    };
-}
 
 /// For any processor of this kind.
 #[allow(unsafe_code)]
@@ -50,16 +30,16 @@ pub(super) fn blocks_avx2<C: Combine>(_: Avx2, key: &Key, first: u64, out: &mut 
 fn blocks4<C: Combine>(key: &Key, first: u64, out: &mut [u8]) {
     for (i, out) in out.chunks_exact_mut(4 * BLOCK).enumerate() {
         let words = state4(key, first.wrapping_add(4 * i as u64));
-        for (column, words) in words.chunks_exact(4).enumerate() {
-            let (a, b) = (words[0], words[1]);
-            let (c, d) = (words[2], words[3]);
-            let (ab, cd) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
-            store128::<C>(&mut out[16 * column..], _mm_unpacklo_epi64(ab, cd));
-            store128::<C>(&mut out[BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
-            let (ab, cd) = (_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d));
-            store128::<C>(&mut out[2 * BLOCK + 16 * column..], _mm_unpacklo_epi64(ab, cd));
-            store128::<C>(&mut out[3 * BLOCK + 16 * column..], _mm_unpackhi_epi64(ab, cd));
-        }
+        write4!(
+            words,
+            out,
+            C,
+            store128,
+            _mm_unpacklo_epi32,
+            _mm_unpackhi_epi32,
+            _mm_unpacklo_epi64,
+            _mm_unpackhi_epi64
+        );
     }
 }
 
@@ -98,14 +78,7 @@ fn state4(key: &Key, first: u64) -> [__m128i; 16] {
     }
     initial[12] = _mm_set_epi32(low[3], low[2], low[1], low[0]);
     initial[13] = _mm_set_epi32(high[3], high[2], high[1], high[0]);
-    let mut s = initial;
-    for _ in 0..10 {
-        double_round!(s, _mm_add_epi32, _mm_xor_si128, rotate128);
-    }
-    for (word, initial) in s.iter_mut().zip(initial) {
-        *word = _mm_add_epi32(*word, initial);
-    }
-    s
+    rounds!(&initial, _mm_add_epi32, _mm_xor_si128, rotate128)
 }
 
 #[inline]
@@ -136,14 +109,7 @@ pub(crate) fn state16(key: &Key, first: u64) -> [__m512i; 16] {
     }
     initial[12] = low;
     initial[13] = high;
-    let mut s = initial;
-    for _ in 0..10 {
-        double_round!(s, _mm512_add_epi32, _mm512_xor_si512, _mm512_rol_epi32);
-    }
-    for (word, initial) in s.iter_mut().zip(initial) {
-        *word = _mm512_add_epi32(*word, initial);
-    }
-    s
+    rounds!(&initial, _mm512_add_epi32, _mm512_xor_si512, _mm512_rol_epi32)
 }
 
 /// The words of eight blocks, the first in the lowest lanes.
@@ -166,15 +132,7 @@ pub(crate) fn state8(key: &Key, first: u64) -> [__m256i; 16] {
     // There are fewer registers than the rounds need. What does not fit goes to the stack, which is only
     // aligned for whole vectors if something on it wants that: without, this can take 2.4 times as long.
     let initial = Aligned(initial);
-    let initial = &std::hint::black_box(&initial).0;
-    let mut s = *initial;
-    for _ in 0..10 {
-        double_round!(s, _mm256_add_epi32, _mm256_xor_si256, rotate256);
-    }
-    for (word, &initial) in s.iter_mut().zip(initial) {
-        *word = _mm256_add_epi32(*word, initial);
-    }
-    s
+    rounds!(&std::hint::black_box(&initial).0, _mm256_add_epi32, _mm256_xor_si256, rotate256)
 }
 
 /// Beginning at a line of the cache.
