@@ -117,13 +117,17 @@ mobile: ## participants for Kotlin and Swift: the library, and what programs inc
 			--config mobile/bindings.toml --language $$language --out-dir $(MOBILE)/$$language target/release/$(MOBILE_LIBRARY); \
 	done
 
+ARM := aarch64-unknown-linux-gnu
+
 .PHONY: dist-python
-dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: a manylinux2014 wheel, the source, both checked
+dist-python: $(VENV)/bin/python ## what to upload to PyPI, in target/dist: manylinux2014 wheels (for AArch64 if Rust has the target), the source, all checked
 	$(call say,Python distribution)
 	rm -rf target/dist
 	$(BIN)/python $(PIP_INSTALL) 'maturin[zig]>=1.9,<2' twine
 	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 \
 		--out ../target/dist
+	if [ -d "$$(rustc --print target-libdir --target $(ARM))" ]; then PYTHON=$(PYTHON) .ci/release/wheel $(ARM) target/dist; \
+	else echo "the wheel for AArch64 is left out: rustup target add $(ARM)"; fi
 	cd python && PATH="$(abspath $(BIN)):$$PATH" maturin sdist --out ../target/dist
 	$(BIN)/python -m twine check --strict target/dist/*
 	ls -l target/dist
@@ -284,6 +288,11 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 test-arm: ## unit tests of masking and core as programs for AArch64, under QEMU (gcc-aarch64-linux-gnu, qemu-user)
 	$(call say,tests for AArch64)
 	tests/arm/run
+
+.PHONY: test-arm-wheel
+test-arm-wheel: $(VENV)/wheel.stamp coordinator ## the wheel for AArch64, built and run under QEMU: the same bits as here, and rounds together
+	$(call say,the wheel for AArch64)
+	PYTHON=$(PYTHON) PET_PYTHON=$(abspath $(BIN)/python) PET_COORDINATOR=$(abspath $(COORDINATOR)) tests/arm/wheel
 
 .PHONY: engines engines-s3
 engines: engines-s3 ## start PostgreSQL, Redis and S3-compatible storage in temporary folders, and say where they are
@@ -467,8 +476,8 @@ msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacke
 
 lint-python: $(VENV)/test.stamp $(VENV)/wheel.stamp
 	$(call say,Python style and types)
-	$(BIN)/ruff check --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet --check .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet --check .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 	cd demo && ../$(BIN)/python -m mypy
 	cd python && ../$(BIN)/python -m mypy python/xaynet_sdk
 	cd python && ../$(BIN)/pyright --pythonpath ../$(BIN)/python
@@ -499,8 +508,8 @@ docs: doc doc-python ## all pages and the documentation of the code as one site:
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
-	$(BIN)/ruff check --quiet --fix .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
-	$(BIN)/ruff format --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff check --quiet --fix .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
+	$(BIN)/ruff format --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 
 .PHONY: clean
 clean: ## remove everything that was built or installed
