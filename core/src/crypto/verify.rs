@@ -109,6 +109,14 @@ mod tests {
     use super::*;
     use crate::crypto::{Blake2b, Seed, SigningKeyPair};
 
+    mod apart;
+
+    /// The order of the group that the base point generates.
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+
     /// What libsodium says.
     #[cfg(feature = "libsodium")]
     fn expected(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
@@ -192,10 +200,6 @@ mod tests {
     /// `s` and what comes out of it when the group's order is added as often as it fits.
     #[test]
     fn numbers_that_are_not_reduced() {
-        const ORDER: [u8; 32] = [
-            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9,
-            0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-        ];
         let pair = SigningKeyPair::from_seed(&Seed::new([5; 32]));
         let mut signature = *pair.sign(b"m").as_bytes();
         assert!(check(*pair.public().as_bytes(), signature, b"m"));
