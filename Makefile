@@ -456,6 +456,7 @@ record-trace: ## record a round over HTTP anew, for the replay test: after what 
 .PHONY: lint lint-rust lint-python lint-docs doc fmt
 lint: lint-rust lint-python lint-docs doc ## formatting, clippy, core's layering rules, Python types and style, links
 
+# (What is built by targets of their own, `make test-wasm` and `make test-mobile`: its lock files are up to date at least.)
 lint-rust:
 	$(call say,formatting and clippy)
 	$(CARGO) fmt --all --check
@@ -465,6 +466,11 @@ lint-rust:
 	for manifest in $(OTHER_PACKAGES); do \
 		$(CARGO) fmt --check --manifest-path $$manifest; \
 		$(CARGO) clippy --locked --quiet --manifest-path $$manifest --target-dir target --all-targets -- -D warnings; \
+	done
+	for manifest in mobile/Cargo.toml wasm/Cargo.toml; do \
+		$(CARGO) fmt --check --manifest-path $$manifest; \
+		$(CARGO) update --quiet --workspace --locked --manifest-path $$manifest 2>/dev/null || \
+			$(CARGO) update --quiet --workspace --locked --offline --manifest-path $$manifest; \
 	done
 	.ci/core-rules
 	.ci/dependencies
@@ -507,7 +513,7 @@ docs: doc doc-python ## all pages and the documentation of the code as one site:
 
 fmt: $(VENV)/test.stamp ## format all code
 	$(CARGO) fmt --all
-	for manifest in $(OTHER_PACKAGES); do $(CARGO) fmt --manifest-path $$manifest; done
+	for manifest in $(OTHER_PACKAGES) mobile/Cargo.toml wasm/Cargo.toml; do $(CARGO) fmt --manifest-path $$manifest; done
 	$(BIN)/ruff check --quiet --fix .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 	$(BIN)/ruff format --quiet .ci/release/crates .ci/release/check_sbom.py bench demo python site tests/arm tests/deploy tests/interop tests/monitoring tests/proxies tests/vectors
 
