@@ -281,7 +281,7 @@ lint-release: ## the workflows of .github and their scripts, with zizmor, check-
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV_RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV_RELEASE)/bin/zizmor --offline --no-progress --quiet .github
-	$(VENV_RELEASE)/bin/shellcheck $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/* mobile/tests/* tests/debian/*)
+	$(VENV_RELEASE)/bin/shellcheck --external-sources $$(grep -lE '^#!.*\b(ba)?sh$$' .ci/run .ci/release/* capi/install deploy/debian/* mobile/tests/* tests/debian/*)
 
 # Under QEMU, which takes its time: not in `make test`. Where a tool is missing it says which.
 .PHONY: test-arm
