@@ -133,10 +133,8 @@ export function participantFor({ loadModule, startWorker, base }) {
     }
 
     /** Ends all work at once, wipes its keys, and gives what `save` would have given. */
-    async stop() {
-      const state = await this.#call("stop");
-      this.#end(null);
-      return state;
+    stop() {
+      return this.#call("stop");
     }
 
     async [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
@@ -151,7 +149,7 @@ export function participantFor({ loadModule, startWorker, base }) {
       if (this.#ended) return Promise.reject(new StoppedError("the participant was stopped"));
       const id = this.#calls++;
       return new Promise((resolve, reject) => {
-        this.#answers.set(id, { resolve, reject });
+        this.#answers.set(id, { name, resolve, reject });
         try {
           this.#post({ type: "call", id, name, ...more });
         } catch (cause) {
@@ -174,10 +172,13 @@ export function participantFor({ loadModule, startWorker, base }) {
           this.#runTrain(message.model, message.round);
           break;
         case "answer": {
-          const { resolve, reject } = this.#answers.get(message.id);
+          const { name, resolve, reject } = this.#answers.get(message.id);
           this.#answers.delete(message.id);
-          if (message.error) reject(read(message.error));
+          const error = message.error ? read(message.error) : null;
+          if (error) reject(error);
           else resolve(message.value);
+          // With that answer the worker ends, and may be seen to before whoever has called goes on: no fault then.
+          if (name === "stop") this.#end(error);
           break;
         }
         case "failed":

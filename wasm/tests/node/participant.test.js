@@ -5,6 +5,8 @@ import {
   ConfigError, ModelError, Participant, StateError, StoppedError, TrainError,
 } from "../../js/node.js";
 import { startCoordinator } from "../../demo/serve.js";
+import { BugError } from "../../js/errors.js";
+import { participantFor } from "../../js/participant.js";
 import { isMean } from "../exact.js";
 
 const binary = process.env.PET_COORDINATOR;
@@ -27,6 +29,32 @@ test("options that cannot be used are refused", async () => {
   }
   await assert.rejects(Participant.restore(new Uint8Array(9), { url }), StateError);
   await assert.rejects(Participant.restore("no", { url }), ConfigError);
+});
+
+// Where a machine is busy, both come in the same turn: the answer, and that the worker has ended with it.
+test("a worker that ends with its answer to stop is no fault", async () => {
+  const state = new Uint8Array([1, 2, 3]);
+  const startWorker = async () => {
+    let told;
+    return {
+      listen: (onMessage, onError) => (told = { onMessage, onError }),
+      post({ type, name, id }) {
+        if (type === "start") told.onMessage({ type: "started", publicKey: "ab" });
+        if (name !== "stop") return;
+        queueMicrotask(() => {
+          told.onMessage({ type: "answer", id, value: state });
+          told.onError(new BugError("exit code 0"));
+        });
+      },
+      close() {},
+    };
+  };
+  const Faked = participantFor({ loadModule: async () => null, startWorker, base: () => undefined });
+  const participant = await Faked.create({ url });
+  const ended = next(participant, "end");
+  assert.equal(await participant.stop(), state);
+  await participant.finished;
+  assert.equal((await ended).error, null);
 });
 
 for (const worker of [true, false]) {
