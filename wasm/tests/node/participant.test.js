@@ -116,7 +116,9 @@ for (const worker of [true, false]) {
       participant.addEventListener("sent", ({ detail }) => {
         if (detail.message === "update") latest.models.set(i, latest.weights);
       });
-      participant.addEventListener("rejected", () => latest?.models.delete(i));
+      participant.addEventListener("rejected", ({ detail }) => {
+        if (detail.message === "update") latest.models.delete(i);
+      });
       participants.push(participant);
     }
     const completed = async () => (await (await fetch(`${coordinator.url}/status?samples=0`)).json()).totals.completed;
