@@ -15,7 +15,9 @@ pub(in super::super) fn draw<E: Element>(
     out: &mut [E],
 ) -> Option<Drawn> {
     // What accepts everything needs all words in order.
-    if group.accepts_all() || !source.word.is_multiple_of(group.draw_stride as u64 / 4) {
+    // (`is_multiple_of` would take a newer compiler than WebAssembly's loops do.)
+    #[allow(clippy::manual_is_multiple_of)]
+    if group.accepts_all() || source.word % (group.draw_stride as u64 / 4) != 0 {
         return None;
     }
     match source.level {
