@@ -437,9 +437,10 @@ torture: ## kill the coordinator hundreds of times in the middle of rounds: noth
 		--test torture -- --nocapture alone
 
 TORTURE_SECONDS ?= 300
+# (All of the workspace, so that nothing is built once more after `make test-rust`.)
 torture-shared: $(VENV_OLD)/stamp engines-s3 coordinator ## kill, stop, cut off, fill, spoil three replicas, their database and their storage for five minutes (TORTURE_SECONDS, TORTURE_SEED)
 	PET_COORDINATOR=$(abspath $(COORDINATOR)) TORTURE_SECONDS=$(TORTURE_SECONDS) TORTURE_SEED=$(TORTURE_SEED) PET_OLD_PYTHON=$(abspath $(VENV_OLD)/bin/python) \
-		$(CARGO) test --locked --quiet -p pet-coordinator --test torture -- --nocapture shared
+		$(CARGO) test --locked --quiet --workspace --test torture -- --nocapture shared
 
 .PHONY: explore
 explore: ## all that can happen in small federations, some minutes of it
