@@ -97,12 +97,13 @@ test("ten pages learn together, exactly", { skip }, async (t) => {
   const tags = [];
   for (const log of logs) for (const { tag } of log) if (!tags.includes(tag)) tags.push(tag);
   const of = (tag) => logs.flatMap((log) => log.filter((entry) => entry.tag === tag));
-  const sentIn = (tag) => of(tag).filter((entry) => entry.sent && !entry.rejected).map((entry) => entry.local);
+  const counts = (entry) => entry.sent && !entry.rejected;
+  const sentIn = (tag) => of(tag).filter(counts).map((entry) => entry.local);
   const results = [];
   let since = 0;
   for (let i = 0; i + 1 < tags.length; i++) {
-    // What those who trained in the next round began with.
-    const begun = of(tags[i + 1]).map((entry) => entry.before).filter((model) => model);
+    // What those began with whose models count in the next round. (Who is late may be given the model of a round later.)
+    const begun = of(tags[i + 1]).filter(counts).map((entry) => entry.before).filter((model) => model);
     assert.ok(begun.every((model) => String(model) === String(begun[0])), "pages were given different global models in one round");
     const [model] = begun;
     if (!model || String(model) === String(results.at(-1)?.model)) continue;
@@ -115,9 +116,9 @@ test("ten pages learn together, exactly", { skip }, async (t) => {
   const completed = past.filter(({ outcome }) => outcome === "completed");
   assert.ok(results.length >= ROUNDS - 2, `${results.length} of ${completed.length} rounds were looked at`);
   // The coordinator has counted the same, in the same order.
-  const counts = completed.map(({ models }) => models);
-  const at = counts.findIndex((_, i) => results.every(({ count }, k) => counts[i + k] === count));
-  assert.ok(at >= 0, `${results.map(({ count }) => count)} are not among ${counts}`);
+  const counted = completed.map(({ models }) => models);
+  const at = counted.findIndex((_, i) => results.every(({ count }, k) => counted[i + k] === count));
+  assert.ok(at >= 0, `${results.map(({ count }) => count)} are not among ${counted}`);
   assert.ok(messages.accepted.update >= 3 * ROUNDS);
   t.diagnostic(`${results.length} global models are exact; of ${results.map(({ count }) => count).join(", ")} models`);
   assert.deepEqual(complaints, []);
