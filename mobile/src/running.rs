@@ -10,7 +10,7 @@ use std::time::Duration;
 use pet_participant::transport::core::model::Model;
 use pet_participant::{Driver, Gone, SetError, View};
 
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, LogLevel};
 use crate::trainer::{Trainer, Training};
 use crate::weights::DataType;
 
@@ -59,24 +59,37 @@ impl Running {
 
     /// Goes on until the participant is stopped.
     fn run(&self) {
+        self.ended(self.work());
+    }
+
+    /// Says so if it has ended by a fault. (That it was stopped is known to whoever has stopped it.)
+    fn ended(&self, why: Gone) {
+        if why != Gone::Stopped {
+            self.tell(Event::Log { level: LogLevel::Error, text: why.to_string() });
+        }
+    }
+
+    fn work(&self) -> Gone {
         let mut seen = 0;
         // The round that the trainer was asked for last.
         let mut asked = None;
         loop {
-            // (That it was stopped is told by whoever has stopped it.)
-            let Ok(view) = self.next(seen) else { return };
+            let view = match self.next(seen) {
+                Ok(view) => view,
+                Err(gone) => return gone,
+            };
             seen = view.happened;
             if view.model_needed && asked != Some(view.rounds) {
                 match self.train(view) {
                     Ok(Answered::Yes) => asked = Some(view.rounds),
                     // More than this never happens: so it waits for all of the time.
                     Ok(Answered::NotYet) => {
-                        if self.driver.wait_beyond(u64::MAX, AGAIN).is_err() {
-                            return;
+                        if let Err(gone) = self.driver.wait_beyond(u64::MAX, AGAIN) {
+                            return gone;
                         }
                         seen = 0;
                     }
-                    Err(_) => return,
+                    Err(gone) => return gone,
                 }
             }
         }
@@ -149,4 +162,47 @@ impl Running {
 enum Answered {
     Yes,
     NotYet,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use pet_participant::transport::Config;
+
+    use super::*;
+    use crate::error::{ListenerError, TrainerError};
+    use crate::weights::Weights;
+
+    struct Nothing;
+
+    impl Trainer for Nothing {
+        fn train(&self, _: Training) -> Result<Option<Weights>, TrainerError> {
+            Ok(None)
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Event>>);
+
+    impl Listener for Heard {
+        fn on_event(&self, event: Event) -> Result<(), ListenerError> {
+            self.0.lock().unwrap().push(event);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_end_by_a_fault_is_told_and_a_stop_is_not() {
+        let heard = Arc::new(Heard::default());
+        let driver = Driver::start(Config::new("http://127.0.0.1:1").unwrap(), None).unwrap();
+        let running = Running { driver, trainer: Arc::new(Nothing), listener: Some(heard.clone()) };
+        running.ended(Gone::Stopped);
+        assert!(heard.0.lock().unwrap().is_empty());
+        running.ended(Gone::Broken);
+        let [Event::Log { level: LogLevel::Error, text }] = &heard.0.lock().unwrap()[..] else {
+            panic!("nothing is told");
+        };
+        assert!(text.contains("report"), "{text}");
+    }
 }
