@@ -476,6 +476,11 @@ lint-rust:
 	.ci/core-rules
 	.ci/dependencies
 
+.PHONY: check-platforms
+check-platforms: ## check the types of participants for Windows: docs/platforms.md (rustup; Zig from PyPI)
+	$(call say,other platforms)
+	PYTHON=$(PYTHON) .ci/platforms
+
 .PHONY: msrv
 msrv: ## build what others build upon with Rust 1.85 (Debian's packages, unpacked into target)
 	$(call say,Rust 1.85)
