@@ -90,6 +90,21 @@ async fn send_sum(
 }
 
 /// The model's length is another one from the next round on.
+/// A program that is just being started has a copy of every lock of this process until it runs.
+#[test]
+fn a_store_that_is_in_use_for_a_moment_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    drop(DiskStore::open(&data, None, 3).unwrap());
+    let held = fs::File::open(&data).unwrap();
+    held.lock().unwrap();
+    let began = Instant::now();
+    assert!(matches!(DiskStore::open(&data, None, 3), Err(StoreError::InUse { .. })));
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    drop(held);
+    DiskStore::open(&data, None, 3).unwrap();
+}
+
 #[tokio::test]
 async fn a_round_goes_on_after_a_stop_with_its_own_parameters() {
     let dir = tempfile::tempdir().unwrap();

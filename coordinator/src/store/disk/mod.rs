@@ -21,7 +21,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pet_core::{
@@ -58,6 +58,11 @@ impl fmt::Debug for DiskStore {
     }
 }
 
+/// So long it is waited until nobody else uses the store. While this process starts a program, that one has a copy of every lock
+/// of it for a moment, also of a store that was closed just now.
+const IN_USE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(5);
+
 impl DiskStore {
     /// Opens the store in a directory, which is created if it does not exist; only one process can
     /// have it open. With a secret all that is not public is sealed. Up to `models_kept` global
@@ -90,7 +95,14 @@ impl DiskStore {
         owner: Owner,
         medium: Arc<dyn Medium>,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(dir, Vault::new(secret)?, models_kept, owner, medium)?;
+        let began = Instant::now();
+        let database = loop {
+            let (vault, medium) = (Vault::new(secret)?, Arc::clone(&medium));
+            match Database::open(dir, vault, models_kept, owner, medium) {
+                Err(StoreError::InUse { .. }) if began.elapsed() < IN_USE => thread::sleep(PAUSE),
+                opened => break opened?,
+            }
+        };
         let models = DiskModels { files: database.files().clone(), list: Mutex::default() };
         Ok(Self {
             database: Some(database),
