@@ -174,7 +174,7 @@ class FlowerStrategy(ServerOptimizer):
         self.steps = number
         return vector.astype(mean.dtype)
 
-    def _step(self, *_: Any) -> Any:
+    def _step(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError("a strategy makes its steps itself")
 
     def begun_anew(self) -> Self:
