@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use self::{
     cli::{Cli, Command, MemberAction, MemberRun, Serve},
-    commands::{Exit, Failed},
+    commands::{service_manager, Exit, Failed},
     logging::Logging,
 };
 
@@ -196,6 +196,7 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
     if let Some(path) = &args.port_file {
         write_address(path, coordinator.local_addr()).map_err(Failure::PortFile)?;
     }
+    service_manager::ready(format_args!("listening on {}", coordinator.local_addr()));
     loop {
         tokio::select! {
             result = coordinator.wait() => return Ok(result?),
@@ -205,6 +206,7 @@ async fn serve(args: &Serve, loaded: Loaded, dropped: DroppedLines) -> Result<()
         }
     }
     info!("interrupted: answering the requests in flight (interrupt again to stop at once)");
+    service_manager::stopping();
     tokio::select! {
         result = coordinator.shutdown() => result?,
         _ = interrupt.recv() => warn!("interrupted again"),

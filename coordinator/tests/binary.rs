@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -101,6 +101,45 @@ fn it_serves_until_it_is_interrupted() {
         assert!(stderr.contains("phase begins") && stderr.contains("stopped"), "{stderr}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the port file is left");
     }
+}
+
+/// systemd sets this variable for a unit with `Type=notify`, and reads datagrams.
+#[test]
+fn a_service_manager_learns_when_it_serves_and_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 1024];
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    // What cannot be started says nothing, and ends: the service manager takes that for a start that failed.
+    let mut wrong = command(&["serve", "--bind", "127.0.0.1:0"]);
+    assert_eq!(run(wrong.env("NOTIFY_SOCKET", &socket)).0, Some(2));
+
+    let mut command = command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &socket);
+    let (server, address) = Server::start(&mut command, &dir.path().join("port"));
+    let ready = told();
+    assert_eq!(ready, format!("READY=1\nSTATUS=listening on {address}\n"));
+    assert!(TcpStream::connect(address).is_ok());
+    let (code, _, stderr) = server.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(told().starts_with("STOPPING=1\n"));
+}
+
+/// One that is gone holds up nobody.
+#[test]
+fn a_service_manager_that_is_gone_is_told_of_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(&["serve", "--model-length", "5", "--bind", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", dir.path().join("nobody"));
+    let (server, _) = Server::start(&mut command, &dir.path().join("port"));
+    let (code, _, stderr) = server.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("NOTIFY_SOCKET"), "{stderr}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::check_config::show;
 use super::exit::{print, Exit, Failed};
+use super::service_manager;
 use crate::cli::MemberArgs;
 
 /// How long an end waits for a request that is under way: its answer is of no use any more.
@@ -87,6 +88,7 @@ pub async fn run(loaded: LoadedMember, port_file: Option<&Path>) -> Result<(), M
                 .map_err(MemberFailure::PortFile)?;
         }
     }
+    service_manager::ready("polling the coordinator");
     let mut looks = tokio::time::interval(LOOK);
     let ended = loop {
         tokio::select! {
@@ -100,6 +102,7 @@ pub async fn run(loaded: LoadedMember, port_file: Option<&Path>) -> Result<(), M
         return Err(MemberFailure::Ended);
     }
     info!("interrupted: the member ends (interrupt again to end at once)");
+    service_manager::stopping();
     let ending = async {
         if let Some(health) = health {
             health.shutdown().await;

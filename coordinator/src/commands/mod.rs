@@ -16,6 +16,7 @@ mod man_pages;
 pub mod member;
 mod roster;
 mod rounds;
+pub mod service_manager;
 mod status;
 #[cfg(feature = "replicas")]
 mod store;
