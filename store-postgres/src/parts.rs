@@ -176,8 +176,8 @@ impl Parts for PostgresParts {
             let names: Vec<_> = names.iter().map(PartName::as_str).collect();
             let values = [(&names as _, Type::TEXT_ARRAY)];
             self.server.run(Lane::Long, Does::Write, REMOVE, &values).await?;
-            self.server.parts.removed(&self.server);
-            self.server.room.removed(&self.server);
+            self.server.parts.removed(&self.server, 1);
+            self.server.room.removed(&self.server, 1);
             Ok(())
         })
     }

@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub schema: String,
     /// Tidies up after what is removed of the log.
     pub log: Vacuum,
+    /// The same for letters and answers.
+    pub mail: Vacuum,
     /// The same for parts.
     pub parts: Vacuum,
     /// The room that these have left.
@@ -68,6 +70,7 @@ impl Server {
             federation: settings.federation.clone(),
             schema: settings.schema()?,
             log: Vacuum::of_log(&alone),
+            mail: Vacuum::of_mail(&alone),
             parts: Vacuum::of_parts(&alone),
             room: Vacuum::of_room(&alone),
         })

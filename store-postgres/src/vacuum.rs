@@ -19,6 +19,10 @@ use crate::{
 
 /// Tables are not looked at more often.
 const OFTEN: Duration = Duration::from_millis(100);
+/// Nor are letters: what reads them passes over those that are gone, and is slow only after thousands.
+const OFTEN_FOR_MAIL: Duration = Duration::from_secs(1);
+/// Fewer letters that are gone are no matter.
+const MAIL: usize = 500;
 /// It takes at most such a part of the time.
 const SHARE: u32 = 10;
 /// It is waited for no longer. (The server goes on.)
@@ -37,6 +41,9 @@ FROM pg_class WHERE oid = '$SCHEMA.slices'::regclass
 
 /// Makes room in slices and parts free again.
 const VACUUM_PARTS: &str = "VACUUM (SKIP_LOCKED) $SCHEMA.slices, $SCHEMA.parts";
+/// Makes room in letters and answers free again. (Their files stay as long as they are: to make one shorter takes a lock that others
+/// wait for, and it would grow again at once.)
+const VACUUM_MAIL: &str = "VACUUM (SKIP_LOCKED, TRUNCATE false) $SCHEMA.letters, $SCHEMA.answers";
 /// Makes room in the log and in letters free again.
 const VACUUM_LOG: &str = "VACUUM (SKIP_LOCKED) $SCHEMA.entries, $SCHEMA.letters, $SCHEMA.answers";
 
@@ -64,6 +71,8 @@ enum Chore {
 #[derive(Clone, Debug)]
 pub(crate) struct Vacuum {
     chore: Chore,
+    /// It is done after so many rows were removed.
+    after: usize,
     state: Arc<Mutex<State>>,
     /// One at a time of all that a process does: they take connections that others need.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -73,6 +82,10 @@ pub(crate) struct Vacuum {
 struct State {
     /// Not before.
     next: Instant,
+    /// Done, it waits so long before the next time.
+    often: Duration,
+    /// How many rows were removed since.
+    removed: usize,
     /// Tried in vain, it waits so long before the next time.
     pause: Duration,
     /// Somebody sees to it.
@@ -102,6 +115,13 @@ impl Vacuum {
         Self::new(Chore::Vacuum(VACUUM_LOG), alone)
     }
 
+    /// Letters that are answered, and answers that are read.
+    pub fn of_mail(alone: &Arc<tokio::sync::Mutex<()>>) -> Self {
+        let vacuum = Self { after: MAIL, ..Self::new(Chore::Vacuum(VACUUM_MAIL), alone) };
+        vacuum.state().often = OFTEN_FOR_MAIL;
+        vacuum
+    }
+
     /// Parts that are removed.
     pub fn of_parts(alone: &Arc<tokio::sync::Mutex<()>>) -> Self {
         Self::new(Chore::Vacuum(VACUUM_PARTS), alone)
@@ -115,18 +135,20 @@ impl Vacuum {
     fn new(chore: Chore, alone: &Arc<tokio::sync::Mutex<()>>) -> Self {
         let state = State {
             next: Instant::now(),
+            often: OFTEN,
+            removed: 0,
             pause: OFTEN,
             is_busy: false,
             again: false,
             is_given_up: false,
         };
-        Self { chore, state: Arc::new(Mutex::new(state)), alone: alone.clone() }
+        Self { chore, after: 1, state: Arc::new(Mutex::new(state)), alone: alone.clone() }
     }
 
-    /// Something was removed: it is done when it is due, and nobody waits for it. (If it fails nothing is lost: the server itself
+    /// So many rows were removed: it is done when it is due, and nobody waits for it. (If it fails nothing is lost: the server itself
     /// does it later.)
-    pub fn removed(&self, server: &Server) {
-        if !server.has_spare_connections() || !self.state().begin() {
+    pub fn removed(&self, server: &Server, rows: usize) {
+        if !server.has_spare_connections() || !self.state().begin(rows, self.after) {
             return;
         }
         let (vacuum, server) = (self.clone(), server.clone());
@@ -136,7 +158,7 @@ impl Vacuum {
                 let next = busy.0.state().next;
                 tokio::time::sleep_until(next.into()).await;
                 let _alone = busy.0.alone.lock().await;
-                busy.0.state().again = false;
+                busy.0.state().starts();
                 let began = Instant::now();
                 let done = match busy.0.run(&server).await {
                     Ok(done) => done,
@@ -180,18 +202,27 @@ impl Vacuum {
 }
 
 impl State {
-    /// Something was removed: whether somebody has to begin to see to it.
-    fn begin(&mut self) -> bool {
+    /// So many rows were removed: whether somebody has to begin to see to it.
+    fn begin(&mut self, rows: usize, after: usize) -> bool {
+        self.removed = self.removed.saturating_add(rows);
+        if self.removed < after {
+            return false;
+        }
         self.again = true;
         let begins = !self.is_busy && !self.is_given_up;
         self.is_busy |= begins;
         begins
     }
 
+    /// It is done now, for all that was removed.
+    fn starts(&mut self) {
+        (self.again, self.removed) = (false, 0);
+    }
+
     /// It was done, from then till now: whether there is more to do.
     fn goes_on(&mut self, done: Done, began: Instant, now: Instant) -> bool {
         self.pause = match done {
-            Done::All | Done::Denied => OFTEN,
+            Done::All | Done::Denied => self.often,
             Done::InUse => (self.pause * 2).min(IN_USE),
             Done::InVain => (self.pause * 2).min(IN_VAIN),
         };
@@ -237,25 +268,40 @@ mod tests {
     fn it_is_done_by_one_at_a_time_seldom_and_after_the_last_removal() {
         let vacuum = Vacuum::of_parts(&Arc::default());
         let mut state = vacuum.state();
-        assert!(state.begin());
+        assert!(state.begin(1, 1));
         let began = state.next;
         // As its task does.
-        state.again = false;
-        assert!(!state.begin(), "somebody is at it");
+        state.starts();
+        assert!(!state.begin(1, 1), "somebody is at it");
         let now = began + OFTEN;
         assert!(state.goes_on(Done::All, began, now), "what was removed meanwhile");
         assert_eq!(state.next, now + OFTEN * (SHARE + 1));
-        state.again = false;
+        state.starts();
         let began = state.next;
         assert!(!state.goes_on(Done::All, began, began));
-        assert!(state.begin());
+        assert!(state.begin(1, 1));
         // Also if it is given up half-way.
         drop(state);
         drop(Busy(vacuum.clone(), true));
-        assert!(vacuum.state().begin());
+        assert!(vacuum.state().begin(1, 1));
         // What has ended does not take the turn of who came after it.
         drop(Busy(vacuum.clone(), false));
-        assert!(!vacuum.state().begin());
+        assert!(!vacuum.state().begin(1, 1));
+    }
+
+    #[test]
+    fn a_few_letters_that_are_gone_are_no_matter() {
+        let vacuum = Vacuum::of_mail(&Arc::default());
+        let mut state = vacuum.state();
+        for _ in 1..MAIL {
+            assert!(!state.begin(1, vacuum.after));
+        }
+        assert!(state.begin(1, vacuum.after));
+        state.starts();
+        let now = state.next;
+        assert!(!state.goes_on(Done::All, now, now));
+        assert_eq!(state.next, now + OFTEN_FOR_MAIL);
+        assert!(!state.begin(1, vacuum.after), "they are counted anew");
     }
 
     #[test]

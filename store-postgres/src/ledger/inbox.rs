@@ -15,6 +15,8 @@ use crate::{
 /// Who posts waits here for who has begun before, until that is done: so ids grow in the order in which letters are seen.
 const LOCK: &str = "SELECT FROM $SCHEMA.inbox FOR UPDATE";
 
+/// Letters are counted only where there may be too many: ids follow one another, so that no more wait than there are from the first
+/// one on. (To count them means to read all that was answered since the server last cleaned up.)
 const POST: &str = "
 WITH new AS (
     SELECT * FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS new(replica, kind, key, body, number)
@@ -29,17 +31,21 @@ WITH new AS (
         + (SELECT count(*) FROM $SCHEMA.letters WHERE letters.replica = fresh.replica) AS waiting
     FROM fresh GROUP BY fresh.replica
 ), full_ AS (
-    SELECT (SELECT count(*) FROM fresh) > 0 AND (
-        (SELECT count(*) FROM $SCHEMA.letters) + (SELECT count(*) FROM fresh) > $5
-        OR EXISTS (SELECT FROM of_one WHERE waiting > $6)
-    ) AS now
+    SELECT CASE
+        WHEN (SELECT count(*) FROM fresh) = 0 THEN false
+        WHEN COALESCE((SELECT last FROM $SCHEMA.inbox) + 1 - (SELECT min(id) FROM $SCHEMA.letters), 0)
+            + (SELECT count(*) FROM fresh) <= least($5, $6) THEN false
+        ELSE (SELECT count(*) FROM $SCHEMA.letters) + (SELECT count(*) FROM fresh) > $5
+            OR EXISTS (SELECT FROM of_one WHERE waiting > $6)
+    END AS now
 ), posted AS (
     INSERT INTO $SCHEMA.letters (id, replica, kind, key, body)
     SELECT id, replica, kind, key, body FROM fresh WHERE NOT (SELECT now FROM full_)
 ), counted AS (
     UPDATE $SCHEMA.inbox SET last = last + (SELECT count(*) FROM fresh) WHERE NOT (SELECT now FROM full_)
 )
-SELECT number, id, (SELECT now FROM full_), (SELECT count(*) FROM $SCHEMA.letters),
+SELECT number, id, (SELECT now FROM full_),
+    CASE WHEN (SELECT now FROM full_) THEN (SELECT count(*) FROM $SCHEMA.letters) ELSE 0 END,
     pg_notify('$SCHEMA', 'letters ' || (SELECT last FROM $SCHEMA.inbox) + (SELECT count(*) FROM fresh))::text
 FROM (SELECT number, id FROM there UNION ALL SELECT number, id FROM fresh) AS ids
 ORDER BY number

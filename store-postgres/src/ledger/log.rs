@@ -149,6 +149,7 @@ pub(super) async fn append(server: &Server, append: Append) -> Result<Appended, 
     ];
     let rows = server.run(Lane::Long, Does::Write, APPEND, &values).await?;
     if let Some(row) = rows.first() {
+        server.mail.removed(server, letters.len());
         return Ok(Appended::Done(of_row(row)?));
     }
     let head = head(server).await?;
@@ -207,7 +208,7 @@ pub(super) async fn forget(
     loop {
         let swept = server.run(Lane::Long, Does::Write, SWEEP, &[(&SWEPT as _, INT)]).await?;
         if (swept.len() as i64) < SWEPT {
-            server.log.removed(server);
+            server.log.removed(server, 1);
             return Ok(());
         }
     }

@@ -140,7 +140,7 @@ type Part = (&'static str, u64, fn(&Bench) -> Result<(), Error>);
 const PARTS: [Part; 8] = [
     ("shared", 900, rates::one_replica),
     ("bytes", 600, bytes::to_the_engine),
-    ("replicas", 600, rates::four_replicas),
+    ("replicas", 1800, rates::four_replicas),
     ("lag", 300, lag::of_followers),
     ("failover", 300, replay::of_leaders),
     ("replay", 600, replay::of_a_round),
