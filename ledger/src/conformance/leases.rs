@@ -74,12 +74,12 @@ pub(super) async fn a_late_renewal_takes_nothing(
         matches!(late, Err(LedgerError::Fenced { epoch: now }) if now > epoch),
         "a late renewal takes the lease again: {late:?}"
     );
-    let short = factory.unit() / 2;
+    let short = factory.unit();
     let next = lead_for(&other, 2, short).await?;
     let late = one.lease(renewal(epoch)).await?;
     ensure!(matches!(late, Lease::HeldBy { .. }), "two hold the lease: {late:?}");
     // One that has run out is not taken, either; but renewed.
-    factory.pass(short + short / 2).await?;
+    factory.pass(short + short / 4).await?;
     let late = one.lease(renewal(epoch)).await;
     ensure!(
         !matches!(late, Ok(Lease::Held { .. })),

@@ -37,7 +37,7 @@ pub trait Factory: Send + Sync {
     /// Lets time pass by the clock of the engine that was made last.
     fn pass(&self, time: Duration) -> Pending<'_, ()>;
 
-    /// A time that many calls fit in.
+    /// A time that many calls fit in, also where there is much else to do: a lease of as much is held at the next call.
     fn unit(&self) -> Duration;
 }
 
