@@ -23,6 +23,7 @@ mod federation;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
+mod in_use;
 mod initial;
 mod intake;
 pub mod keys;

@@ -278,7 +278,7 @@ fn open_soon(dir: &Path) -> DiskStore {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match DiskStore::open(dir, None, 10) {
-            Err(StoreError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(StoreError::InUse { .. }) if Instant::now() < deadline => {}
             opened => return opened.unwrap(),
         }
     }
@@ -335,7 +335,10 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn a_coordinator_that_is_not_there_is_status_3() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, and nobody listens: a port that was given back may be somebody else's by now.
+    let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = nobody.local_addr().unwrap().as_socket().unwrap();
     let url = format!("http://{address}");
     for args in [
         &["status"][..],

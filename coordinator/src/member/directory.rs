@@ -19,6 +19,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
+    in_use,
     keys::{create_signing_key, read_signing_key, KeyFileError},
     private::{self, Audit, Owner},
 };
@@ -114,12 +115,15 @@ pub struct Directory {
 impl Directory {
     /// Opens a directory, made for nobody else if it is not there.
     ///
+    /// Waits for a second if a process uses it: not for the threads of an async runtime.
+    ///
     /// # Errors
     /// [`DirectoryError::InUse`] if a process uses it, [`DirectoryError::Open`] if others may read or change it.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         private::create_dir(path).map_err(|source| failed("make", path, source))?;
         let file = File::open(path).map_err(|source| failed("open", path, source))?;
-        match file.try_lock() {
+        let is_in_use = |error: &_| matches!(error, TryLockError::WouldBlock);
+        match in_use::patiently(is_in_use, || file.try_lock()) {
             Err(TryLockError::WouldBlock) => {
                 return Err(DirectoryError::InUse { path: path.to_owned() });
             }
@@ -236,7 +240,10 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> DirectoryErro
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{
+        os::unix::fs::PermissionsExt,
+        time::{Duration, Instant},
+    };
 
     use pet_core::v2::RosterHash;
 
@@ -280,7 +287,10 @@ mod tests {
         let directory = Directory::open(path).unwrap();
         let in_use =
             |path: &Path| matches!(Directory::open(path), Err(DirectoryError::InUse { .. }));
+        let began = Instant::now();
         assert!(in_use(path));
+        // (For a moment a program that is just being started has it, with a copy of the lock.)
+        assert!(began.elapsed() >= Duration::from_secs(1));
         let store = directory.store();
         drop(directory);
         assert!(in_use(path));

@@ -21,7 +21,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pet_core::{
@@ -40,7 +40,7 @@ use self::{
     vault::Vault,
 };
 use super::{Confirmations, Models, Restored, Store, StoreError};
-use crate::private::Owner;
+use crate::{in_use, private::Owner};
 
 /// A store in a directory.
 pub struct DiskStore {
@@ -58,10 +58,10 @@ impl fmt::Debug for DiskStore {
     }
 }
 
-/// So long it is waited until nobody else uses the store. While this process starts a program, that one has a copy of every lock
-/// of it for a moment, also of a store that was closed just now.
-const IN_USE: Duration = Duration::from_millis(250);
-const PAUSE: Duration = Duration::from_millis(5);
+/// Opens a database, which may be in use for a moment: by a program that is just being started.
+fn patiently<T>(open: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    in_use::patiently(|error| matches!(error, StoreError::InUse { .. }), open)
+}
 
 impl DiskStore {
     /// Opens the store in a directory, which is created if it does not exist; only one process can
@@ -95,14 +95,9 @@ impl DiskStore {
         owner: Owner,
         medium: Arc<dyn Medium>,
     ) -> Result<Self, StoreError> {
-        let began = Instant::now();
-        let database = loop {
-            let (vault, medium) = (Vault::new(secret)?, Arc::clone(&medium));
-            match Database::open(dir, vault, models_kept, owner, medium) {
-                Err(StoreError::InUse { .. }) if began.elapsed() < IN_USE => thread::sleep(PAUSE),
-                opened => break opened?,
-            }
-        };
+        let database = patiently(|| {
+            Database::open(dir, Vault::new(secret)?, models_kept, owner, Arc::clone(&medium))
+        })?;
         let models = DiskModels { files: database.files().clone(), list: Mutex::default() };
         Ok(Self {
             database: Some(database),

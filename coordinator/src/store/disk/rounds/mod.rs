@@ -30,7 +30,7 @@ use self::{
 use super::{
     database::RoundsDatabase,
     medium::{Disk, Medium},
-    panic_text,
+    panic_text, patiently,
     vault::Vault,
 };
 use crate::{
@@ -87,14 +87,10 @@ impl RoundDisk {
         medium: Arc<dyn Medium>,
     ) -> Result<Self, StoreError> {
         let index = Arc::<Index>::default();
-        let database = RoundsDatabase::open(
-            dir,
-            Vault::new(secret)?,
-            kept,
-            owner,
-            medium,
-            Arc::clone(&index),
-        )?;
+        let database = patiently(|| {
+            let (vault, medium) = (Vault::new(secret)?, Arc::clone(&medium));
+            RoundsDatabase::open(dir, vault, kept, owner, medium, Arc::clone(&index))
+        })?;
         let archive = Arc::new(DiskArchive::new(database.files().clone(), index));
         Ok(Self { database: Some(database), archive, queue: Arc::default(), writer: None })
     }

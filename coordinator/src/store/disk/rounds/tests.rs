@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, time::Instant};
 
 use bytes::Bytes;
 use pet_core::{
@@ -168,8 +168,11 @@ fn one_process_at_a_time_and_the_secret_that_it_was_begun_with() {
     let secret = Some(&b"a secret of sixteen bytes"[..]);
     let mut open = Open::new(dir.path(), secret);
     open.persist(vec![round_began(1)]);
+    let began = Instant::now();
     let error = RoundDisk::open(dir.path(), secret, kept).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    // (For a moment a program that is just being started has it, with a copy of the lock.)
+    assert!(began.elapsed() >= Duration::from_secs(1));
     drop(open);
     for (secret, expected) in
         [(None, "is sealed"), (Some(&b"another secret, also long"[..]), "not the one")]

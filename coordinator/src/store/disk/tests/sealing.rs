@@ -24,16 +24,29 @@ type Rows = TableDefinition<'static, u64, &'static [u8]>;
 /// A table of sealed rows, and the places that they are at.
 type Sealed = (Rows, fn(u64) -> Place);
 
+/// Opens the database by itself, as soon as it can be (see [`open_soon`]).
+fn database(dir: &TempDir) -> redb::Database {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match redb::Database::open(dir.path().join(DATABASE)) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Changes a store behind its back.
 fn change(dir: &TempDir, change: impl FnOnce(&redb::WriteTransaction)) {
-    let database = redb::Database::open(dir.path().join(DATABASE)).unwrap();
+    let database = database(dir);
     let transaction = database.begin_write().unwrap();
     change(&transaction);
     transaction.commit().unwrap();
 }
 
 fn rows(dir: &TempDir, table: Rows) -> Vec<(u64, Vec<u8>)> {
-    let database = redb::Database::open(dir.path().join(DATABASE)).unwrap();
+    let database = database(dir);
     let table = database.begin_read().unwrap().open_table(table).unwrap();
     let rows = table.iter().unwrap().map(Result::unwrap);
     rows.map(|(number, bytes)| (number.value(), bytes.value().to_vec())).collect()
@@ -139,7 +152,7 @@ fn second_version(dir: &TempDir) {
 #[test]
 fn a_store_of_the_second_version_is_read_and_brought_up() {
     let version = |dir: &TempDir| {
-        let database = redb::Database::open(dir.path().join(DATABASE)).unwrap();
+        let database = database(dir);
         let meta = database.begin_read().unwrap().open_table(META).unwrap();
         let version = meta.get("version").unwrap().unwrap().value().to_vec();
         u64::from_le_bytes(version.try_into().unwrap())
