@@ -17,8 +17,9 @@ use url::Url;
 
 use crate::ENGINE;
 
-/// The pause before the second try; each one after that is twice as long.
+/// The pause before the second try; each one after that is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// The most of an error's text that is read and told.
@@ -113,7 +114,7 @@ pub(crate) async fn call(
             return Err(unknown.unwrap_or(error));
         }
         tokio::time::sleep(pause).await;
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
