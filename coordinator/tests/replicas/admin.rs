@@ -7,7 +7,7 @@ use reqwest::Client;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use crate::cast::{leader, settings, until, Replica};
+use crate::cast::{leader, settings, until, Replica, DEADLINE};
 
 const TOKEN: &str = "a-token-of-more-than-16-characters";
 
@@ -124,8 +124,7 @@ async fn an_operator_is_told_in_time_that_nobody_leads() {
         let ask = |replica| desks.ask(replica, "pause", Some(json!({})));
         tokio::join!(ask(0), ask(1), ask(2))
     };
-    let (cut_off, silent, alone) =
-        tokio::time::timeout(Duration::from_secs(14), asked).await.unwrap();
+    let (cut_off, silent, alone) = tokio::time::timeout(DEADLINE * 2 / 3, asked).await.unwrap();
     // It has paused, and cannot know that it still leads.
     assert!(cut_off.0 == 504 && cut_off.1.as_str().unwrap().contains("/status"), "{cut_off:?}");
     assert!(silent.0 == 504 && silent.1.as_str().unwrap().contains("/status"), "{silent:?}");

@@ -46,7 +46,8 @@ pub fn settings(summers: u64, updaters: u64) -> Settings {
     settings.pet.sum.time = time;
     settings.pet.update.time = time;
     settings.pet.sum2.time = time;
-    settings.storage.lease_time = Duration::from_secs(1);
+    // (A process that stands still for a second leads on.)
+    settings.storage.lease_time = Duration::from_secs(3);
     settings
 }
 

@@ -17,11 +17,16 @@ use crate::cast::{
 };
 
 /// Lets three replicas come to the middle of the update phase of their first round: two of four updates are accepted.
-async fn in_the_middle(engine: &MemoryEngine) -> (Vec<Replica>, usize, Door, Crowd) {
+async fn in_the_middle(
+    engine: &MemoryEngine,
+    lease: Duration,
+) -> (Vec<Replica>, usize, Door, Crowd) {
     let client = Client::new();
+    let mut settings = settings(2, 4);
+    settings.storage.lease_time = lease;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(Replica::start(engine, settings(2, 4)).await);
+        replicas.push(Replica::start(engine, settings.clone()).await);
     }
     let leads = leader(&replicas).await;
     let parameters = parameters(&replicas[leads], &client).await;
@@ -64,14 +69,15 @@ async fn agree(replicas: &[Replica], path: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_goes_on_at_once_when_its_leader_stops() {
     let engine = MemoryEngine::new();
-    let (mut replicas, leads, door, crowd) = in_the_middle(&engine).await;
+    let lease = Duration::from_secs(50);
+    let (mut replicas, leads, door, crowd) = in_the_middle(&engine, lease).await;
     agree(&replicas, "/params").await;
     agree(&replicas, "/sums").await;
     let stopping = replicas.remove(leads);
     let began = Instant::now();
     stopping.coordinator.shutdown().await.unwrap();
     let (leads, took) = since(began, &replicas).await;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < lease / 3, "{took:?}: it has waited for the lease to run out");
     to_the_end(&replicas, leads, &door, crowd).await;
     agree(&replicas, "/model").await;
 }
@@ -81,21 +87,27 @@ async fn a_round_goes_on_at_once_when_its_leader_stops() {
 async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
     let client = Client::new();
     let engine = MemoryEngine::new();
-    let (replicas, leads, door, crowd) = in_the_middle(&engine).await;
+    // A third of it is left when a leader gives up.
+    let lease = Duration::from_secs(6);
+    let (replicas, leads, door, crowd) = in_the_middle(&engine, lease).await;
     let began = Instant::now();
     replicas[leads].ledger.cut(true);
     until("it leads no more", async || !replicas[leads].leads()).await;
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(1), "it gave up after {took:?}, with its lease over");
+    assert!(took < lease, "it gave up after {took:?}, with its lease over");
     let (status, text) = replicas[leads].post(&client).await;
     assert_eq!((status, text.contains("no_leader")), (503, true), "{text}");
     let (next, took) = since(began, &replicas).await;
-    assert!(next != leads && took < Duration::from_secs(3), "{next} after {took:?}");
+    assert!(next != leads && took < lease * 4, "{next} after {took:?}");
     replicas[leads].ledger.cut(false);
     to_the_end(&replicas, next, &door, crowd).await;
-    let ready = replicas[leads].get(&client, "/readyz").await;
-    let ready = String::from_utf8(ready).unwrap();
-    assert!(ready.starts_with("ready\n") && ready.contains("follower of"), "{ready}");
+    // (It may have to catch up first.)
+    until("it is ready, and follows", async || {
+        let url = format!("http://{}/readyz", replicas[leads].address());
+        let ready = client.get(url).send().await.unwrap().text().await.unwrap();
+        ready.starts_with("ready\n") && ready.contains("follower of")
+    })
+    .await;
     agree(&replicas, "/model").await;
 }
 
@@ -104,7 +116,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
 async fn a_round_waits_for_the_engine() {
     let client = Client::new();
     let engine = MemoryEngine::new();
-    let (replicas, _, door, crowd) = in_the_middle(&engine).await;
+    let (replicas, _, door, crowd) = in_the_middle(&engine, Duration::from_secs(3)).await;
     replicas.iter().for_each(|replica| replica.ledger.cut(true));
     until("nobody leads", async || !replicas.iter().any(Replica::leads)).await;
     for replica in &replicas {
@@ -119,7 +131,7 @@ async fn a_round_waits_for_the_engine() {
     let began = Instant::now();
     replicas.iter().for_each(|replica| replica.ledger.cut(false));
     let (leads, took) = since(began, &replicas).await;
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     to_the_end(&replicas, leads, &door, crowd).await;
 }
 
@@ -127,18 +139,21 @@ async fn a_round_waits_for_the_engine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clock_of_the_phase_goes_on() {
     let engine = MemoryEngine::new();
-    let (mut replicas, leads, _, _) = in_the_middle(&engine).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let (mut replicas, leads, _, _) = in_the_middle(&engine, Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let leading = replicas.remove(leads);
+    // Between the two looks lies a time between these two, wherever this test is held up.
+    let outer = Instant::now();
     let before = leading.coordinator.status().now.phase;
-    let began = Instant::now();
+    let inner = Instant::now();
     leading.coordinator.shutdown().await.unwrap();
-    let (leads, _) = since(began, &replicas).await;
+    let (leads, _) = since(inner, &replicas).await;
+    let inner = inner.elapsed().as_secs_f64();
     let after = replicas[leads].coordinator.status().now.phase;
-    let passed = began.elapsed().as_secs_f64();
+    let outer = outer.elapsed().as_secs_f64();
     assert_eq!((before.name.as_str(), after.name.as_str()), ("update", "update"));
-    let lost = before.seconds + passed - after.seconds;
-    assert!(lost.abs() < 1.0, "{before:?} {passed} {after:?}");
+    let passed = after.seconds - before.seconds;
+    assert!((inner - 1.0..outer + 1.0).contains(&passed), "{before:?} {inner} {outer} {after:?}");
     assert_eq!(after.accepted, 2);
 }
 

@@ -58,34 +58,45 @@ async fn whatever_is_lost_each_200_counts_once() {
 async fn what_an_old_leader_wrote_late_counts_for_nothing() {
     let client = Client::new();
     let engine = MemoryEngine::new();
-    let replicas = [
-        Replica::start(&engine, settings(2, 4)).await,
-        Replica::start(&engine, settings(2, 4)).await,
-    ];
-    let leads = leader(&replicas).await;
-    let parameters = parameters(&replicas[leads], &client).await;
-    let door = Door::to(replicas[leads].address()).await;
+    let replica = async |lease| {
+        let mut settings = settings(2, 4);
+        settings.storage.lease_time = Duration::from_secs(lease);
+        Replica::start(&engine, settings).await
+    };
+    let old = replica(3).await;
+    leader(std::slice::from_ref(&old)).await;
+    // Its lease outlasts what is late.
+    let new = replica(60).await;
+    let parameters = parameters(&old, &client).await;
+    let door = Door::to(old.address()).await;
     let mut crowd = Crowd::of(&parameters, &door, 4).await;
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
     // The next update is written once its leader is no more.
-    let late = Fault::DoneLater(Duration::from_secs(3));
-    let ledger = &replicas[leads].ledger;
-    ledger.set_faults(script(Call::Append, [late]));
+    let late = Duration::from_secs(20);
+    let on_its_way = Arc::new(AtomicBool::new(false));
+    let sent = Arc::clone(&on_its_way);
+    old.ledger.set_faults(move |call| match call {
+        // (Whatever comes after it never arrives.)
+        _ if sent.load(Ordering::SeqCst) => Fault::LostBefore,
+        Call::Append => {
+            sent.store(true, Ordering::SeqCst);
+            Fault::DoneLater(late)
+        }
+        _ => Fault::None,
+    });
     let updater = tokio::spawn(crowd.updater(&door));
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    ledger.cut(true);
-    let other = 1 - leads;
-    until("another one leads", async || replicas[other].leads()).await;
-    door.lead_to(replicas[other].address());
+    until("it is on its way", async || on_its_way.load(Ordering::SeqCst)).await;
+    until("another one leads", async || new.leads()).await;
+    door.lead_to(new.address());
     timeout(DEADLINE, updater).await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    ledger.cut(false);
+    engine.advance(late);
+    old.ledger.cut(false);
     for _ in 0..2 {
         timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
     }
     let summers = std::mem::take(&mut crowd.summers);
     timeout(DEADLINE, summers.join_all()).await.unwrap();
-    for replica in &replicas {
+    for replica in [&old, &new] {
         crowd.check(&model(replica, 1).await);
     }
 }
@@ -134,10 +145,7 @@ async fn a_replica_that_waits_for_the_engine_stops_at_once() {
         Fault::Late(Duration::from_secs(600))
     });
     until("it asks", async || reached.load(Ordering::SeqCst)).await;
-    timeout(Duration::from_secs(5), follows.coordinator.shutdown())
-        .await
-        .expect("it stops")
-        .unwrap();
+    timeout(DEADLINE, follows.coordinator.shutdown()).await.expect("it stops").unwrap();
 }
 
 /// Appends hang, and nothing else: whoever waits is told in time, and another replica may be able to.
@@ -159,11 +167,11 @@ async fn a_leader_whose_appends_hang_gives_up() {
     let began = Instant::now();
     let request = client.post(format!("http://{}/message", replicas[leads].address()));
     let request = request.header("accept", "application/problem+json").body(message);
-    let response = timeout(Duration::from_secs(9), request.send()).await.unwrap().unwrap();
+    let response = timeout(DEADLINE / 2, request.send()).await.unwrap().unwrap();
     assert_eq!(response.status(), 503, "after {:?}", began.elapsed());
     assert!(response.headers().contains_key("retry-after"));
     until("the other one leads", async || replicas[1 - leads].leads()).await;
-    assert!(began.elapsed() < Duration::from_secs(15), "after {:?}", began.elapsed());
+    assert!(began.elapsed() < DEADLINE, "after {:?}", began.elapsed());
 }
 
 /// One renewal of the lease hangs, as on a connection that has died: the leader goes on to lead.

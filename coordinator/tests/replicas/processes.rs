@@ -64,7 +64,7 @@ impl Process {
 
     pub async fn get(&self, client: &Client, path: &str) -> Option<(u16, Vec<u8>)> {
         let request = client.get(format!("http://{}{path}", self.address));
-        let response = request.timeout(Duration::from_secs(2)).send().await.ok()?;
+        let response = request.timeout(Duration::from_secs(10)).send().await.ok()?;
         Some((response.status().as_u16(), response.bytes().await.ok()?.to_vec()))
     }
 
@@ -180,14 +180,20 @@ async fn a_round_survives_its_leaders_and_its_database() {
         })
         .await;
     }
-    // A load balancer can tell whom to spare.
-    for (number, process) in processes.iter().enumerate() {
-        let status = if number == leads { 503 } else { 200 };
-        until("it says whether it follows", async || {
-            process.get(&client, "/readyz?follower").await.is_some_and(|(said, _)| said == status)
-        })
-        .await;
-    }
+    // A load balancer can tell whom to spare. (On a slow machine that is another one by now.)
+    let mut leads = leads;
+    until("each says whether it follows", async || {
+        leads = leader(&processes).await;
+        for (number, process) in processes.iter().enumerate() {
+            let status = if number == leads { 503 } else { 200 };
+            let said = process.get(&client, "/readyz?follower").await;
+            if said.is_none_or(|(said, _)| said != status) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
     // Whatever is sent goes to any of them.
     let door = Door::to_all(processes.iter().map(|process| process.address).collect()).await;
     let mut crowd = Crowd::of(&parameters, &door, 4).await;
@@ -197,13 +203,15 @@ async fn a_round_survives_its_leaders_and_its_database() {
     processes.remove(leads).signal(Signal::SIGKILL);
     let leads = leader(&processes).await;
     tell("kill -9 of the leader", began);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < DEADLINE * 3 / 4, "{:?}", began.elapsed());
     timeout(DEADLINE, crowd.updater(&door)).await.unwrap();
 
     postgres.kill();
     until("it says so", async || {
-        let (status, why) = processes[leads].get(&client, "/readyz").await.unwrap();
-        status == 503 && String::from_utf8_lossy(&why).contains("PostgreSQL")
+        let ready = processes[leads].get(&client, "/readyz").await;
+        ready.is_some_and(|(status, why)| {
+            status == 503 && String::from_utf8_lossy(&why).contains("PostgreSQL")
+        })
     })
     .await;
     postgres.start_again();
@@ -219,7 +227,7 @@ async fn a_round_survives_its_leaders_and_its_database() {
         let request = client.post(format!("http://{}/message", process.address));
         asking.spawn(request.body(vec![1; 300]).send());
     }
-    let told = timeout(Duration::from_secs(15), asking.join_all()).await;
+    let told = timeout(DEADLINE * 2 / 3, asking.join_all()).await;
     for response in told.expect("each is answered in time") {
         let response = response.unwrap();
         assert_eq!(response.status(), 503);

@@ -87,8 +87,10 @@ async fn a_round_survives_its_leader_and_its_redis_and_no_old_copy_is_taken() {
     let (data, old) = (redis.folder().join("data"), redis.folder().join("old"));
     copy(&data, &old);
     until("it says so", async || {
-        let (status, why) = processes[0].get(&client, "/readyz").await.unwrap();
-        status == 503 && String::from_utf8_lossy(&why).contains("Redis")
+        let ready = processes[0].get(&client, "/readyz").await;
+        ready.is_some_and(|(status, why)| {
+            status == 503 && String::from_utf8_lossy(&why).contains("Redis")
+        })
     })
     .await;
     redis.start_again();

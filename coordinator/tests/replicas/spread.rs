@@ -280,7 +280,8 @@ async fn a_replica_that_is_behind_gives_no_old_model() {
         }
     }
     assert!(was_behind, "it always knew what was asked for");
-    look_slowly(Duration::from_millis(100));
+    // (So long that all of them ask meanwhile.)
+    look_slowly(Duration::from_millis(1500));
     // Many who ask at once cost a look or two.
     let before = looks.load(Ordering::Relaxed);
     let mut asking = JoinSet::new();
