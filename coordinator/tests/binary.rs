@@ -18,7 +18,7 @@ use nix::{
 };
 use pet_core::{coordinator::Coordinator, record::replay};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pet-coordinator"));

@@ -180,7 +180,13 @@ async fn slow_readers_share_what_they_read() {
     assert_eq!(weights, 1001_f32.to_le_bytes().repeat(WEIGHTS));
     drop(slow);
     until(&coordinator, "pet_http_answer_bytes 0").await;
-    assert!(NOW.load(Ordering::SeqCst) <= BYTES, "only the one that was last asked for stays");
+    let only_the_last = async {
+        while NOW.load(Ordering::SeqCst) > BYTES {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let stays = timeout(DEADLINE, only_the_last).await;
+    stays.expect("only the one that was last asked for stays");
     assert_eq!(coordinator.metrics().panics, 0);
     coordinator.shutdown().await.unwrap();
 }
@@ -196,8 +202,8 @@ async fn requests_that_are_given_up_cost_no_memory() {
     // The one that asks.
     until(&coordinator, "pet_http_requests_in_flight 1").await;
     until(&coordinator, "pet_http_answer_bytes 0").await;
-    // One that is read, one that was read last, and what a moment in between may hold.
-    assert!(MOST.load(Ordering::SeqCst) <= 3 * BYTES, "{}", MOST.load(Ordering::SeqCst));
+    // One that is read, one that was read last, and what threads hold that have just read one or sent one, and are not through.
+    assert!(MOST.load(Ordering::SeqCst) <= 8 * BYTES, "{}", MOST.load(Ordering::SeqCst));
     assert_eq!(coordinator.metrics().panics, 0);
     coordinator.shutdown().await.unwrap();
 }

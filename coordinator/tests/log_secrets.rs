@@ -22,7 +22,7 @@ use pet_core::{
 use pet_transport_tokio::{Config, Participant};
 use tokio::{task::JoinSet, time::sleep};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(240);
 const WEIGHT: f32 = 0.123_454_32;
 
 /// Bytes as they do not come about by chance.
@@ -127,11 +127,11 @@ async fn the_log_holds_no_secrets_and_not_who_has_sent_what() {
     for setting in [
         "pet.sum.prob=0.3",
         "pet.sum.time.min=0.05",
-        "pet.sum.time.max=2",
+        "pet.sum.time.max=8",
         "pet.update.time.min=0.1",
-        "pet.update.time.max=4",
+        "pet.update.time.max=20",
         "pet.sum2.time.min=0.05",
-        "pet.sum2.time.max=4",
+        "pet.sum2.time.max=20",
     ] {
         command.args(["--set", setting]);
     }

@@ -364,8 +364,11 @@ fn set_back_to_an_older_state_it_does_not_announce_itself_again() {
 fn without_a_coordinator_it_waits_and_says_why() {
     let place = Place::new();
     let coordinator = FakeCoordinator::start(&place.roster, || {});
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let member = place.start(&FakeCoordinator { address: nobody, ..coordinator });
+    // Bound, and nobody listens: a port that was given back may be somebody else's by now.
+    let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = nobody.local_addr().unwrap().as_socket().unwrap();
+    let member = place.start(&FakeCoordinator { address, ..coordinator });
     member.wait_for("it says why", |status| {
         status["failure"].as_str().is_some_and(|f| f.contains("refused"))
     });

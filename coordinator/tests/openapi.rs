@@ -210,7 +210,7 @@ async fn a_running_coordinator_answers_as_described() {
     check(&document, "/message", &document["paths"]["/message"]["post"], response).await;
 
     let url = format!("http://{}/status", coordinator.local_addr());
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     while coordinator.status().rounds.is_empty() {
         assert!(Instant::now() < end, "no round has failed");
         tokio::time::sleep(Duration::from_millis(5)).await;

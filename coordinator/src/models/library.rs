@@ -262,7 +262,13 @@ mod tests {
         }
         drop(library.loading.lock().await);
         assert_eq!(counting.most.load(Ordering::SeqCst), 1);
-        assert_eq!(library.held(), 100);
+        // A thread that has given its turn back may have what it has read for a moment longer.
+        let only_the_last = async {
+            while library.held() != 100 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), only_the_last).await.expect("one stays");
     }
 
     /// (Time is virtual.)

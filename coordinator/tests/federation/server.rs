@@ -20,7 +20,7 @@ use pet_core::{
 use serde_json::Value;
 use ureq::Agent;
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A running coordinator that does not outlive its test.
 pub struct Server {
@@ -32,11 +32,11 @@ pub struct Server {
 /// Settings for rounds of v2 with the roster in a directory, of models of this length; lines of `more` win over these.
 pub fn settings(dir: &Path, length: usize, more: &str) -> String {
     // Phases of members end once all have acted.
-    let all = "{ min = 50, max = 60 }";
+    let all = "{ min = 290, max = 300 }";
     let defaults = format!(
         "api.bind_address = \"127.0.0.1:0\"\nmodel.length = {length}\nmask.group_type = \"Word32\"\n\
          storage.data_dir = \"{0}/data\"\npet.v2.roster_file = \"{0}/roster.toml\"\npet.v2.n_min = 3\n\
-         pet.v2.announce.time = {all}\npet.v2.update.time = {{ min = 0, max = 60 }}\npet.v2.check.time = {all}\n\
+         pet.v2.announce.time = {all}\npet.v2.update.time = {{ min = 0, max = 300 }}\npet.v2.check.time = {all}\n\
          pet.v2.agree.time = {all}\npet.v2.sum2.time = {all}\n",
         dir.display()
     );

@@ -86,8 +86,8 @@ impl Running {
 
 fn rounds(more: &str) -> (serde_json::Value, String) {
     // Members take part in rounds that are opened after they were started: the first one ends soon.
-    let times = "pet.v2.announce.time = { min = 0.3, max = 3 }\npet.v2.check.time = { min = 0.3, max = 60 }\n\
-                 pet.v2.agree.time = { min = 0.3, max = 60 }\npet.v2.sum2.time = { min = 0.3, max = 60 }\nmodel.length = 1000";
+    let times = "pet.v2.announce.time = { min = 0.3, max = 5 }\npet.v2.check.time = { min = 0.3, max = 300 }\n\
+                 pet.v2.agree.time = { min = 0.3, max = 300 }\npet.v2.sum2.time = { min = 0.3, max = 300 }\nmodel.length = 1000";
     let (_dir, cast, server) = begin(4, &format!("{times}\n{more}"));
     let client = server.client();
     let url = format!("http://{}", server.address);

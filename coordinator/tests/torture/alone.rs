@@ -53,12 +53,12 @@ impl Server {
             "pet.sum.prob=0.3",
             "pet.sum.count.min=1",
             "pet.sum.time.min=0.05",
-            "pet.sum.time.max=2",
+            "pet.sum.time.max=8",
             "pet.update.count.min=3",
             "pet.update.time.min=0.1",
-            "pet.update.time.max=4",
+            "pet.update.time.max=20",
             "pet.sum2.time.min=0.05",
-            "pet.sum2.time.max=4",
+            "pet.sum2.time.max=20",
         ] {
             command.args(["--set", setting]);
         }
@@ -101,8 +101,12 @@ impl Drop for Server {
 async fn torture(kills: u64, seed: u64, length: usize, optimizer: bool) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(seed);
-    let mut server = Server::start(dir.path(), length, "127.0.0.1:0", optimizer).await;
-    let address = server.address;
+    // The port stays ours while the coordinator is down: whoever asks for any does not get it.
+    let port = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    port.set_reuse_address(true).unwrap();
+    port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = port.local_addr().unwrap().as_socket().unwrap();
+    let mut server = Server::start(dir.path(), length, &address.to_string(), optimizer).await;
     let books = Arc::new(Books::default());
     let mut participants = JoinSet::new();
     for index in 0..PARTICIPANTS {
