@@ -14,13 +14,14 @@ use pet_coordinator::{
 };
 use pet_core::model::Model;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// One round in ten waits for its phase to end: by the draw nobody sums, or too few train.
+const DEADLINE: Duration = Duration::from_secs(400);
 
 fn settings() -> Settings {
-    let time = MinMax { min: Duration::from_millis(200), max: Duration::from_secs(5) };
+    let time = MinMax { min: Duration::from_millis(200), max: Duration::from_secs(10) };
     let mut settings = Settings::for_model_length(3);
     settings.api.bind_address.set_port(0);
-    settings.pet.sum.time = time;
+    settings.pet.sum.time = MinMax { max: Duration::from_secs(5), ..time };
     settings.pet.update.time = time;
     settings.pet.sum2.time = time;
     settings.pet.sum.prob = 0.3;

@@ -108,6 +108,8 @@ mod tests {
     #[test]
     fn nothing_is_written_behind_the_last_state() {
         let directory = std::env::temp_dir().join(format!("pet-state-file-{}", std::process::id()));
+        // (Of a process that had this number before.)
+        let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         for round in 0..20u8 {
             let file = StateFile::new(directory.join(format!("{round}.state")));

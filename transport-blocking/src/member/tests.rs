@@ -26,7 +26,9 @@ fn it_says_that_nobody_answers_and_goes_on() {
     assert_eq!((status.waits_for, status.misses), (Why::Coordinator, 2));
     let failure = status.failure.unwrap();
     assert!(failure.contains("cannot be reached"), "{failure}");
-    assert_eq!(member.next_event(Some(Duration::ZERO)).unwrap(), None);
+    // (On a slow machine it is time to ask again.)
+    let next = member.next_event(Some(Duration::ZERO)).unwrap();
+    assert!(matches!(next, None | Some(Event::Trouble(_))), "{next:?}");
 }
 
 #[test]

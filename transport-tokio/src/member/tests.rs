@@ -40,7 +40,7 @@ fn terms() -> Terms {
             model_length: 5,
         },
         // After the member is started: it waits for that.
-        opened_at: now.as_secs() + 2,
+        opened_at: now.as_secs() + 4,
         model: None,
         n_min: 3,
         noise: None,
@@ -108,6 +108,11 @@ fn config(url: &str) -> MemberConfig {
     config
 }
 
+/// The next event; in time, as nobody looks after a test that hangs.
+async fn next_event(member: &mut Member) -> Result<Event, Error> {
+    tokio::time::timeout(Duration::from_secs(60), member.next_event()).await.expect("an event")
+}
+
 /// A disk that is full for a moment: nothing leaves before the state is stored, and then it does.
 #[tokio::test]
 async fn nothing_is_announced_before_the_state_is_stored() {
@@ -123,7 +128,7 @@ async fn nothing_is_announced_before_the_state_is_stored() {
     let mut member = Member::new(config(&url), keys(1), pin, store).unwrap();
     let mut failures = 0;
     loop {
-        match member.next_event().await {
+        match next_event(&mut member).await {
             Ok(Event::Announced { round: 1 }) => break,
             Ok(_) => {}
             Err(Error::Store(why)) => {
@@ -149,7 +154,7 @@ async fn one_that_begins_anew_does_not_announce_itself_in_a_round_that_was_opene
     let pin = Pin::new(roster().hash(), 3);
     let mut member = Member::new(config(&url), keys(1), pin, |_: &Snapshot| Ok(())).unwrap();
     loop {
-        match member.next_event().await {
+        match next_event(&mut member).await {
             Ok(Event::Refused { refusal: Refusal::OpenedBefore, .. }) => break,
             Ok(Event::Announced { .. }) => panic!("it has announced itself"),
             Ok(_) => {}
@@ -166,11 +171,17 @@ async fn a_handle_stops_it() {
     let mut member = Member::new(config(&url), keys(1), pin, |_: &Snapshot| Ok(())).unwrap();
     let handle = member.handle();
     assert_eq!((handle.public_key(), handle.pin()), (keys(1).public(), pin));
-    while !matches!(member.next_event().await, Ok(Event::Announced { .. })) {}
+    loop {
+        match next_event(&mut member).await {
+            Ok(Event::Announced { .. }) => break,
+            Ok(Event::Refused { refusal, .. }) => panic!("{refusal}"),
+            _ => {}
+        }
+    }
     let stopping = handle.clone();
     tokio::spawn(async move { stopping.stop() });
     loop {
-        match member.next_event().await {
+        match next_event(&mut member).await {
             Ok(_) => {}
             Err(error) => break assert_eq!(error, Error::MemberStopped),
         }
