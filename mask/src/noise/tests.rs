@@ -18,7 +18,8 @@ fn samples(seed: u8, sigma: u64, count: usize) -> Vec<i128> {
     (0..count).map(|_| sample(&mut coins, sigma)).collect()
 }
 
-/// Chi-square of counts against probabilities, as a number of standard deviations above its mean: beyond 5 is once in a million.
+/// Chi-square of counts against probabilities, as a number of standard deviations above its mean: beyond 5 is once in a
+/// million where there are many bins, and more often where there are few.
 fn excess(counts: &[u64], probabilities: &[f64]) -> f64 {
     let total = counts.iter().sum::<u64>() as f64;
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -286,8 +287,9 @@ proptest! {
             numbers.iter().for_each(|n| counts[((u128::from(*n) * u128::from(bins)) / u128::from(range)) as usize] += 1);
         }
         if bins > 1 {
-            // Many seeds are tried: not one in a million.
-            prop_assert!(excess(&counts, &probabilities) < 7.0);
+            // Many seeds are tried, and the fewer the bins, the heavier the tail: not one run in a hundred million.
+            let freedom = (bins - 1) as f64;
+            prop_assert!(excess(&counts, &probabilities) < 7.0 + 20.0 / freedom.sqrt());
         }
     }
 }
