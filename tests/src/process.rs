@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How long a coordinator may take until it listens, and until it has what it is asked for.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A process that ends with its owner.
 #[derive(Debug)]

@@ -72,18 +72,18 @@ fn count(bytes: &[u8], requests: &AtomicUsize) {
 }
 
 fn a_round_takes_at_most_eight_requests_of_a_participant<D: Driver>() {
-    const PARTICIPANTS: usize = 6;
+    const PARTICIPANTS: usize = 8;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut settings = Settings::for_model_length(100);
     settings.api.bind_address.set_port(0);
     // Long enough for many looks, if they were made.
-    let time = MinMax { min: Duration::from_millis(500), max: Duration::from_millis(1500) };
-    settings.pet.sum.time = time;
+    let time = MinMax { min: Duration::from_millis(500), max: Duration::from_secs(20) };
+    settings.pet.sum.time = MinMax { max: Duration::from_secs(4), ..time };
     settings.pet.update.time = time;
     settings.pet.sum2.time = time;
     let coordinator = runtime.block_on(Coordinator::start(settings)).unwrap();
     let kept = coordinator.models().clone();
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + 5 * DEADLINE;
     let address = coordinator.local_addr();
     std::thread::scope(|scope| {
         for _ in 0..PARTICIPANTS {
@@ -94,7 +94,7 @@ fn a_round_takes_at_most_eight_requests_of_a_participant<D: Driver>() {
                     D::start(&Start::new(&format!("http://{}", counter.address))).unwrap();
                 let (mut rounds, mut tasks) = (0, Vec::new());
                 while kept.rounds().len() < 2 {
-                    assert!(Instant::now() < deadline, "no two rounds within {DEADLINE:?}");
+                    assert!(Instant::now() < deadline, "no two rounds in time");
                     match driver.next_event().unwrap() {
                         Event::NewRound { task, .. } => {
                             (rounds, _) = (rounds + 1, tasks.push(task));

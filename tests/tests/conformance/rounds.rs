@@ -32,8 +32,8 @@ fn a_round_through_a_real_coordinator_gives_the_weighted_mean<D: Driver>() {
     let mut settings = Settings::for_model_length(LENGTH as u64);
     settings.api.bind_address.set_port(0);
     // Everyone has time to take part; without any sum participant the round fails quickly.
-    let time = MinMax { min: Duration::from_millis(300), max: Duration::from_millis(1500) };
-    settings.pet.sum.time = time;
+    let time = MinMax { min: Duration::from_millis(300), max: Duration::from_secs(20) };
+    settings.pet.sum.time = MinMax { max: Duration::from_secs(4), ..time };
     settings.pet.update.time = time;
     settings.pet.sum2.time = time;
     let coordinator = runtime.block_on(Coordinator::start(settings)).unwrap();
@@ -46,7 +46,7 @@ fn a_round_through_a_real_coordinator_gives_the_weighted_mean<D: Driver>() {
     // The rounds in which somebody was at the end: of what he has sent he may not have told yet.
     let unfinished = Mutex::new(BTreeSet::new());
     let kept = coordinator.models().clone();
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + 5 * DEADLINE;
     std::thread::scope(|scope| {
         for i in 0..PARTICIPANTS {
             let (url, sent, fetched, unfinished, kept) =
@@ -61,7 +61,7 @@ fn a_round_through_a_real_coordinator_gives_the_weighted_mean<D: Driver>() {
                 let mut seed = None;
                 let weight = f64::from(i) / 16.0 - 0.25;
                 while kept.rounds().len() < 2 {
-                    assert!(Instant::now() < deadline, "no two rounds within {DEADLINE:?}");
+                    assert!(Instant::now() < deadline, "no two rounds in time");
                     match driver.next_event().unwrap() {
                         Event::NewRound { parameters, .. } => {
                             if let Some(model) = driver.global_model().unwrap() {

@@ -164,11 +164,15 @@ fn blocking_a_wish_of_a_later_round_gets_its_own_model() {
 #[test]
 fn tokio_a_participant_outlives_its_runtime() {
     use pet_transport_tokio::{Config, Participant};
-    let mut asked = 0;
+    let (asked, is_asked) = channel();
+    let mut requests = 0;
     let server = FakeServer::start(move |_| {
-        asked += 1;
-        match asked {
-            1 => Action::Hang,
+        requests += 1;
+        match requests {
+            1 => {
+                asked.send(()).expect("the test waits");
+                Action::Hang
+            }
             _ => Action::Answer(200, super::faults::parameters(0.0, 0.0).to_bytes()),
         }
     });
@@ -177,10 +181,17 @@ fn tokio_a_participant_outlives_its_runtime() {
         let _entered = runtime.enter();
         Participant::new(Config::new(&server.url()).unwrap()).unwrap()
     };
-    let patience = Duration::from_millis(20);
-    let waited =
-        runtime.block_on(async { tokio::time::timeout(patience, participant.next_event()).await });
-    assert!(waited.is_err(), "the first request hangs");
+    runtime.block_on(async {
+        let asked = async {
+            while is_asked.try_recv().is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            event = participant.next_event() => panic!("the first request hangs: {event:?}"),
+            asked = tokio::time::timeout(DEADLINE, asked) => asked.expect("it asks"),
+        }
+    });
     drop(runtime);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
