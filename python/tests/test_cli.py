@@ -21,7 +21,7 @@ import pytest
 
 import xaynet_sdk
 from xaynet_sdk.callbacks import load_checkpoint
-from xaynet_sdk.cli import main
+from xaynet_sdk.cli import main, running
 
 SETTINGS = {
     "pet.sum.prob": 0.3,
@@ -173,7 +173,7 @@ def test_numbers_of_a_coordinator_go_to_trackers(
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     options = ["--tensorboard", "runs", "--mlflow", "--wandb", "hospitals"]
-    assert main(["follow", federation.url, "--rounds", "1", "--timeout", "60", *options]) == 0
+    assert main(["follow", federation.url, "--rounds", "1", "--timeout", "180", *options]) == 0
     assert told[:2] == ["runs", "hospitals"] and told[-1] == "closed"
     (round_id,) = {each[2] for each in told if isinstance(each, tuple)}
     (models,) = {each[1] for each in told if each[0] == "federation/models"}
@@ -189,7 +189,7 @@ def test_a_coordinator_is_looked_at(
 ) -> None:
     url = federation.url
     saved = tmp_path / "latest.npz"
-    assert main(["follow", url, "--rounds", "1", "--timeout", "60", "--save", str(saved)]) == 0
+    assert main(["follow", url, "--rounds", "1", "--timeout", "180", "--save", str(saved)]) == 0
     assert re.match(r"round \d+: \d+ models  \d+\.\d+ s", capsys.readouterr().out)
     assert load_checkpoint(saved).model.tolist() == pytest.approx([0.5, 0.25], abs=1e-6)
 
@@ -219,7 +219,7 @@ def test_a_coordinator_is_looked_at(
 def test_the_doctor_says_why_rounds_fail(capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"pet.sum.time.min": 0, "pet.sum.time.max": 0.1}
     with xaynet_sdk.Coordinator(2, settings=settings) as coordinator:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not coordinator.status()["totals"]["failed"]:
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -272,17 +272,43 @@ class Running:
             return next((line for line in self.lines if re.search(pattern, line)), None)
 
         with self._changed:
-            line = self._changed.wait_for(found, 60)
+            line = self._changed.wait_for(found, 180)
         assert line, self.lines
         return line
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        status = self.process.wait(30)
+        status = self.process.wait(120)
         self._reading.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_reads_that_a_command_runs_may_end_it_at_once(
+    number: signal.Signals, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said so before it listened to signals: whoever was quick killed it, and its state was not saved."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        signal.raise_signal(number)
+
+    def nobody_listens(*_: object) -> None:
+        raise AssertionError(f"said too early: {said[-1]}")
+
+    monkeypatch.setattr(running, "say", say)
+    before = signal.signal(number, nobody_listens)
+    try:
+        with xaynet_sdk.Coordinator(2, settings=SETTINGS) as coordinator:
+            assert main(["serve", "--model-length=2", "--bind=127.0.0.1:0"]) == 0
+            assert main(["participant", f"{program}:Hospital", coordinator.url]) == 0
+        assert signal.getsignal(number) is nobody_listens
+    finally:
+        signal.signal(number, before)
+    assert [text.split()[0] for text in said] == ["coordinator", "taking"]
 
 
 def test_a_federation_of_commands(program: Path, tmp_path: Path) -> None:
@@ -304,12 +330,14 @@ def test_a_federation_of_commands(program: Path, tmp_path: Path) -> None:
         follow = Running("follow", url, "--rounds=1", "--program", str(program))
         others.append(follow)
         follow.wait_for(r"round \d+: \d+ models  loss 0\.5  first 0\.5")
-        assert follow.process.wait(30) == 0
-        others[0].wait_for("taking part")
+        assert follow.process.wait(120) == 0
+        # A round needs some of them only: the others may still be on their way.
+        for each in others[:-1]:
+            each.wait_for("taking part")
     finally:
-        for each in others:
-            status = each.end(signal.SIGTERM)
-            assert status == 0, each.lines
-        assert serve.end(signal.SIGINT) == 0
+        statuses = [each.end(signal.SIGTERM) for each in others]
+        served = serve.end(signal.SIGINT)
+    assert statuses == [0] * len(others), [each.lines for each in others]
+    assert served == 0, serve.lines
     assert state.stat().st_size > 0
     assert any("update" in line for each in others for line in each.lines)

@@ -92,18 +92,19 @@ def _serve(chosen: argparse.Namespace) -> int:
         bind=chosen.bind,
         initial_model=None if chosen.initial_model is None else load_model(chosen.initial_model),
     ) as coordinator:
-        say(f"coordinator at {coordinator.url} (the dashboard, too); Ctrl-C ends it")
-        _until_told()
+        _until_told(f"coordinator at {coordinator.url} (the dashboard, too); Ctrl-C ends it")
     return 0
 
 
-def _until_told() -> None:
-    """Waits for Ctrl-C or SIGTERM."""
+def _until_told(ready: str) -> None:
+    """Says that all is ready, and waits for Ctrl-C or SIGTERM."""
     told = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, lambda *_: told.set())
     try:
+        # Not before: whoever reads it may end this at once.
+        say(ready)
         told.wait()
     finally:
         for number, handler in before.items():
@@ -177,6 +178,5 @@ def _participant(chosen: argparse.Namespace) -> int:
         state_file=chosen.state_file,
         aggregation=getattr(program, "aggregation", None),
     ):
-        say(f"taking part at {chosen.url}; Ctrl-C ends it")
-        _until_told()
+        _until_told(f"taking part at {chosen.url}; Ctrl-C ends it")
     return 0
