@@ -24,6 +24,8 @@ OTHER_PACKAGES := $(wildcard tests/oracle/Cargo.toml fuzz/Cargo.toml bench/Cargo
 # PyO3 looks at an interpreter even for modules that suit any.
 export PYO3_PYTHON := $(PYTHON)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pyright on PyPI would ask npm for a newer version of itself.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 PIP_INSTALL := -m pip install --quiet
 
 SHELL := bash
@@ -529,6 +531,13 @@ clean: ## remove everything that was built or installed
 	for manifest in $(OTHER_PACKAGES); do $(CARGO) clean --quiet --manifest-path $$manifest; done
 	rm -rf $(VENV) $(VENV_OLD) $(VENV_TORCH) $(VENV_DOCS) $(VENV_ENGINES) $(VENV_FLOWER) $(VENV_TRAINERS) $(VENV_COMPARE) demo-out
 
+# What `make test` installs is always the same: requirement files say what will do, and constraint files (.ci/constraints*.txt,
+# site/constraints.txt) which releases these are. They bind nobody who installs the wheel.
+.PHONY: constraints
+constraints: ## write the constraint files anew: the latest releases of what tests and checks need
+	$(call say,the latest releases of what tests and checks need)
+	PYTHON=$(PYTHON) .ci/constraints
+
 # Python environments. A stamp is newer than what it was made from. pip cannot run twice at a time in one environment:
 # hence the order-only prerequisites, which put the stamps of .venv in a row.
 
@@ -542,39 +551,39 @@ $(VENV)/bin/python:
 	$(call say,virtual environment $(VENV))
 	$(call create_venv,$(VENV))
 
-$(VENV)/demo.stamp: demo/requirements.txt | $(VENV)/bin/python
+$(VENV)/demo.stamp: demo/requirements.txt .ci/constraints.txt | $(VENV)/bin/python
 	$(call say,libraries for the demo)
-	$(BIN)/python $(PIP_INSTALL) -r $<
+	$(BIN)/python $(PIP_INSTALL) -r $< -c .ci/constraints.txt
 	@touch $@
 
 $(VENV)/wheel.stamp: target/wheels/stamp | $(VENV)/demo.stamp
 	$(BIN)/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
-$(VENV)/test.stamp: .ci/requirements.txt | $(VENV)/wheel.stamp
+$(VENV)/test.stamp: .ci/requirements.txt .ci/constraints.txt | $(VENV)/wheel.stamp
 	$(call say,tools for tests)
-	$(BIN)/python $(PIP_INSTALL) -r $<
+	$(BIN)/python $(PIP_INSTALL) -r $< -c .ci/constraints.txt
 	@touch $@
 
 $(VENV_DOCS)/bin/python:
 	$(call say,virtual environment $(VENV_DOCS))
 	$(call create_venv,$(VENV_DOCS))
 
-$(VENV_DOCS)/stamp: site/requirements.txt | $(VENV_DOCS)/bin/python
+$(VENV_DOCS)/stamp: site/requirements.txt site/constraints.txt | $(VENV_DOCS)/bin/python
 	$(call say,tools for documentation)
-	$(VENV_DOCS)/bin/python $(PIP_INSTALL) -r $<
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) -r $< -c site/constraints.txt
 	@touch $@
 
 # pdoc reads the package itself.
 $(VENV_DOCS)/wheel.stamp: target/wheels/stamp | $(VENV_DOCS)/stamp
-	$(VENV_DOCS)/bin/python $(PIP_INSTALL) httpx numpy
+	$(VENV_DOCS)/bin/python $(PIP_INSTALL) httpx numpy -c .ci/constraints.txt
 	$(VENV_DOCS)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
 $(VENV_OLD)/stamp: Makefile
 	$(call say,the published package of old)
 	$(call create_venv,$(VENV_OLD))
-	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0
+	$(VENV_OLD)/bin/python $(PIP_INSTALL) xaynet-sdk-python==0.1.0 justbackoff==0.6.0
 	@touch $@
 
 $(VENV_FLOWER)/stamp: target/wheels/stamp Makefile
@@ -594,11 +603,11 @@ $(VENV_COMPARE)/stamp: target/wheels/stamp Makefile
 	@touch $@
 
 # The system's own packages are seen from within: PyTorch, NumPy. What is added goes with that NumPy.
-$(VENV_TORCH)/stamp: target/wheels/stamp Makefile | $(VENV)/test.stamp
+$(VENV_TORCH)/stamp: target/wheels/stamp .ci/requirements-torch.txt .ci/constraints-torch.txt | $(VENV)/test.stamp
 	$(call say,virtual environment $(VENV_TORCH))
 	/usr/bin/python3 -m venv --without-pip --system-site-packages $(VENV_TORCH)
-	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet \
-		'hypothesis>=6.100,<7' 'pytest>=9,<10' 'scikit-learn>=1.5,<1.6' 'scipy<1.15'
+	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet -r .ci/requirements-torch.txt \
+		-c .ci/constraints-torch.txt
 	$(BIN)/python -m pip --python $(VENV_TORCH)/bin/python install --quiet --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
@@ -618,9 +627,11 @@ WHEEL_SOURCES := Cargo.toml Cargo.lock $(shell find coordinator core mask networ
 	\( -name '*.rs' -o -name 'Cargo.toml' -o -name 'pyproject.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' -o -path '*/dashboard/*' \) -not -path '*/tests/*')
 
-# pip calls maturin, which builds into target like every other build.
-target/wheels/stamp: $(WHEEL_SOURCES) | $(VENV)/bin/python
+# pip calls maturin, which builds into target like every other build. It installs that by itself, in an environment of its own,
+# which only these variables reach (the second from pip 25.3 on).
+target/wheels/stamp: $(WHEEL_SOURCES) .ci/constraints-build.txt | $(VENV)/bin/python
 	$(call say,Python wheel)
 	@rm -rf target/wheels && mkdir -p target/wheels
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir target/wheels ./python
+	PIP_CONSTRAINT=$(abspath .ci/constraints-build.txt) PIP_BUILD_CONSTRAINT=$(abspath .ci/constraints-build.txt) \
+		$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir target/wheels ./python
 	@touch $@
