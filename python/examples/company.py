@@ -12,7 +12,7 @@ import numpy as np
 import xaynet_sdk
 
 # Rounds follow each other quickly, and a draw by which nobody sums is not waited for long.
-QUICK = {"pet.sum.time.max": 1, "pet.update.time.max": 20, "pet.sum2.time.max": 5}
+QUICK = {"pet.sum.time.max": 3, "pet.update.time.max": 20, "pet.sum2.time.max": 5}
 
 
 class Other(xaynet_sdk.ParticipantABC[Any, Any]):

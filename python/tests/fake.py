@@ -113,7 +113,7 @@ class FakeCoordinator:
     def new_round(self, number: int, **settings: object) -> None:
         self.set("/params", parameters(number, **settings))  # type: ignore[arg-type]
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
         """Waits for a condition on `requests` and `messages`."""
         with self._changed:
             assert self._changed.wait_for(condition, seconds), f"not within {seconds} s: {what}"
@@ -141,7 +141,7 @@ class FakeCoordinator:
                 answer = Answer(413, b"<html>413 Request Entity Too Large</html>")
             self._changed.notify_all()
         if held is not None:
-            held.wait(30)
+            held.wait(120)
         if silent:
             self._released.wait()
             handler.close_connection = True

@@ -292,7 +292,7 @@ def test_a_coordinator_is_looked_on_at(federation: xaynet_sdk.Coordinator, tmp_p
         callbacks=[Checkpoint(tmp_path / "model.npz")],
         progress=shown.append,
         keep_models=True,
-        timeout=60,
+        timeout=180,
         interval=0.1,
     )
     assert len(history.rounds) == len(history.models) == 2
@@ -309,7 +309,7 @@ def test_a_coordinator_is_looked_on_at(federation: xaynet_sdk.Coordinator, tmp_p
     assert repr(history).startswith("<History: 2 rounds; at last loss 0.5")
     # By its URL, and a callback that has enough.
     once = follow(
-        federation.url, callbacks=[lambda result, model: "enough"], progress=False, timeout=60
+        federation.url, callbacks=[lambda result, model: "enough"], progress=False, timeout=180
     )
     assert (len(once.rounds), once.stopped) == (1, "enough")
     assert isinstance(once, History)

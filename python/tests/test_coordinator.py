@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import wait_until
 
 import xaynet_sdk
 
@@ -53,9 +54,15 @@ def test_a_round_over_http() -> None:
             participant.stop()
 
 
+def wait_until_it_begins(coordinator: xaynet_sdk.Coordinator) -> None:
+    """It listens a moment before there is a round."""
+    wait_until(lambda: coordinator.status()["phase"]["name"] == "sum", "the first round begins")
+
+
 def test_it_ends_with_the_block() -> None:
     with xaynet_sdk.Coordinator(2) as coordinator:
         url = coordinator.url
+        wait_until_it_begins(coordinator)
         with urllib.request.urlopen(f"{url}/params", timeout=30) as answer:
             assert answer.status == 200
     with pytest.raises(OSError):
@@ -98,7 +105,9 @@ def test_waiting_has_an_end() -> None:
         coordinator.wait_for_round(1, timeout=0.1)
 
 
-def test_a_with_block_stops_the_participant_and_raises() -> None:
+def test_a_with_block_stops_the_participant_and_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is promised here is so unless it takes longer than that.
+    monkeypatch.setattr("xaynet_sdk.participant._GRACE", 60.0)
     called = threading.Event()
 
     class Failing(Constant):
@@ -150,11 +159,10 @@ def test_a_stopped_one_is_not_entered_again() -> None:
 
 
 def test_waiting_in_vain_tells_where_it_is() -> None:
-    with (
-        xaynet_sdk.Coordinator(4) as coordinator,
-        pytest.raises(TimeoutError, match="sum phase of round 1 and has 0 of at least 1"),
-    ):
-        coordinator.wait_for_round(1, timeout=0.01)
+    with xaynet_sdk.Coordinator(4) as coordinator:
+        wait_until_it_begins(coordinator)
+        with pytest.raises(TimeoutError, match="sum phase of round 1 and has 0 of at least 1"):
+            coordinator.wait_for_round(1, timeout=0.01)
 
 
 def test_it_is_not_copied() -> None:

@@ -36,7 +36,7 @@ def run(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *warnings, EXAMPLES / name]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XAYNET")}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
 
 
@@ -76,7 +76,10 @@ def run_notebook(name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, startup_timeout=300, kernel_name="python3"
+    )
+    client.execute()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

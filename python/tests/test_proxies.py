@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import queue
@@ -34,11 +35,20 @@ VARIABLES = {name for row in TABLE for name in row["env"]} | {
 
 Ask = Callable[[str], None]
 
+# A connection that is given up in the middle of its beginning is left to the garbage collector by anyio.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    yield
+    # Here, and not in a later test, which would be blamed.
+    gc.collect()
 
 
 class Listener:
@@ -148,9 +158,6 @@ def has_ipv6() -> bool:
         return False
 
 
-# A connection that is given up in the middle of its beginning is left to the garbage collector by anyio.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_environment_leads_where_the_table_says(
     asking: Callable[[str], Asking],
     listen: Callable[..., Listener],

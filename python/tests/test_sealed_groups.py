@@ -492,7 +492,7 @@ def test_a_federation_over_http_with_members_and_credentials(tmp_path: Path) -> 
             return len({each[0] for each in told if (each[1], each[3]) == ("certified", 3)}) == 3
 
         with happened:
-            assert happened.wait_for(all_are_certified, 60), told
+            assert happened.wait_for(all_are_certified, 180), told
         for participant in participants:
             participant.stop(raise_error=True)
 
@@ -520,7 +520,7 @@ def test_a_killed_participant_has_not_forgotten_what_it_has_spent(tmp_path: Path
         process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
         try:
             # It is there before the update leaves.
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not file.exists():
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.01)

@@ -14,7 +14,7 @@ import trustme
 import xaynet_sdk
 from xaynet_sdk import Tls, aio
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @dataclass
@@ -53,6 +53,10 @@ def server(authority: Authority) -> Iterator[xaynet_sdk.Coordinator]:
         "api.tls_key": key,
         "pet.sum.prob": 0.3,
         "pet.update.prob": 1.0,
+        # By these draws now and then nobody adds up masks, or too few train.
+        "pet.sum.time.max": 3,
+        "pet.update.time.max": 10,
+        "pet.sum2.time.max": 10,
     }
     with xaynet_sdk.Coordinator(4, settings=settings) as coordinator:
         yield coordinator
