@@ -30,7 +30,7 @@ from xaynet_sdk import InternalParticipant, spawn_participant
 
 SETTINGS = Path(__file__).with_name("coordinator.toml")
 ROUNDS = 12
-ROUND_SECONDS = 30.0
+ROUND_SECONDS = 120.0
 # After this many failed rounds it is not chance any more.
 MOST_FAILURES = 8
 

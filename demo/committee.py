@@ -18,7 +18,7 @@ GROUPS = ("North clinic", "South clinic", "Auditor")
 MEMBERS = 3
 N_MIN = 8
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

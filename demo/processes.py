@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 

@@ -37,7 +37,7 @@ from xaynet_sdk import InternalParticipant, spawn_participant
 SETTINGS = Path(__file__).with_name("sealed.toml")
 ROUNDS = 8
 HOSPITALS = 10
-ROUND_SECONDS = 60.0
+ROUND_SECONDS = 180.0
 # After this many failed rounds it is not chance any more.
 MOST_FAILURES = 8
 

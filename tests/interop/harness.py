@@ -19,7 +19,7 @@ import models
 import wire
 
 HERE = Path(__file__).resolve().parent
-STOP_SECONDS = 20.0
+STOP_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
 
@@ -180,7 +180,9 @@ class Coordinator(Process):
 
     def wait_until_listening(self) -> None:
         self.events.wait_until(
-            lambda: self._port_file.exists() or not self.running, 20, "the coordinator listens"
+            lambda: self._port_file.exists() or not self.running,
+            STOP_SECONDS,
+            "the coordinator listens",
         )
         if not self.running:
             raise AssertionError(f"the coordinator ended with code {self.child.returncode}")
@@ -197,9 +199,20 @@ class Coordinator(Process):
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def rejections(self) -> set[str]:
-        """For which reasons it has refused messages. (A failed round has a reason, too.)"""
-        entries = (entry for entry in self.log_entries() if "round" not in entry)
-        return {entry["reason"] for entry in entries if "reason" in entry}
+        """For which reasons it has refused messages. (A failed round has a reason, too.)
+
+        Without those that did not open once a round had ended: a message that is sent while a round ends is sealed for a
+        key that nobody has any more.
+        """
+        reasons, a_round_has_ended = set(), False
+        for entry in self.log_entries():
+            if "round" in entry:
+                a_round_has_ended |= "votes" in entry or "reason" in entry
+            elif "reason" in entry and not (
+                a_round_has_ended and entry["reason"] == "does_not_open"
+            ):
+                reasons.add(entry["reason"])
+        return reasons
 
     def models_per_round(self) -> list[int]:
         """Of how many models each global model was made, as it says itself."""
@@ -257,10 +270,14 @@ class Participant(Process):
         published = {"old": "0.1.0", "ours": None}[self.kind]
         return {entry["published_version"] for entry in self.reports("ready")} == {published}
 
-    def leave(self) -> None:
-        """Stops it in good order."""
+    def ask_to_leave(self) -> None:
+        """It ends in good order, and is not waited for."""
         assert self.child.stdin is not None
         self.child.stdin.close()
+
+    def leave(self) -> None:
+        """Stops it in good order, if it was not asked to leave before."""
+        self.ask_to_leave()
         code = self.finish()
         assert code == 0, f"{self.name} ended with code {code}"
         assert self.reports("stopped"), f"{self.name} did not report its state"

@@ -9,11 +9,13 @@ derived from `ParticipantABC`, a `spawn_async_participant` handle, and the nativ
 """
 
 import argparse
+import http.client
 import importlib.metadata
 import json
 import logging
 import sys
 import threading
+import time
 import traceback
 import urllib.request
 from pathlib import Path
@@ -49,8 +51,16 @@ class Training:
         self.config = models.Config(*options.config.split("-"), options.magnitude)
 
     def current_round(self):
-        with urllib.request.urlopen(self.options.url + "/params", timeout=10) as response:
-            return read_parameters(response.read()).seed
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(self.options.url + "/params", timeout=30) as response:
+                    return read_parameters(response.read()).seed
+            except (OSError, http.client.HTTPException, ValueError):
+                # It is being started again, and has no round at first. Were this raised, the old package's thread would end.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def train(self):
         """Trains and reports a model for the round that the coordinator is in.

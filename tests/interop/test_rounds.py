@@ -18,7 +18,8 @@ I64 = Config("Power2", "I64", "B6", "M9", magnitude=4096)
 SCALARS = [1.0, 0.5, 0.25, 0.75, 0.125, 0.0625, 0.3, 0.9]
 LARGE_SCALARS = [1.0, 0.5, 6.0, 0.25, 2.5, 1.75, 0.1, 3.0]
 
-ROUND_SECONDS = 60
+# For two rounds, and those that fail by a draw: this passes on the slowest machine.
+ROUND_SECONDS = 240
 SUM_TASK, UPDATE_TASK = 1, 2
 
 
@@ -120,8 +121,9 @@ def test_old_participants_leave_and_come_back_with_their_state(world, tmp_path: 
         F32,
         length=24,
         sum=Phase(min_count=1, min_time=2, max_time=8),
-        update=Phase(min_count=3, min_time=4, max_time=20),
-        sum2=Phase(min_count=1, min_time=1, max_time=20),
+        # In one of these all have left and come back, with interpreters that start anew.
+        update=Phase(min_count=3, min_time=4, max_time=90),
+        sum2=Phase(min_count=1, min_time=1, max_time=90),
     )
     crowd = world.gather(world.start_coordinator(settings), settings, len(SCALARS))
     states = [tmp_path / f"state-{index}.json" for index in range(len(SCALARS))]
@@ -140,6 +142,8 @@ def test_old_participants_leave_and_come_back_with_their_state(world, tmp_path: 
 
     crowd.events.wait_until(everybody_has_a_task, ROUND_SECONDS, "a round with enough of each task")
     interrupted = crowd.rounds[-1]
+    for participant in first:
+        participant.ask_to_leave()
     for participant in first:
         participant.leave()
     world.join("old", SCALARS, api="native", states=states, restarted=1)
