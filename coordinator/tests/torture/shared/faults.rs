@@ -153,7 +153,7 @@ impl fmt::Display for Pauses {
 /// After a fault there is no news for at least so long, if it stops anything at all.
 const SOON: Duration = Duration::from_millis(300);
 /// So often it is tried to spoil parts in the moment in which the round needs them.
-const TRIES: usize = 8;
+const TRIES: usize = 20;
 
 impl Site {
     /// Those that can happen here.
@@ -296,9 +296,10 @@ impl Site {
             let books = std::sync::Arc::clone(&self.books);
             let _ = timeout(Duration::from_secs(10), books.news.notified()).await;
             let leader = self.leader().await;
-            let before = self.logs();
             let began = Instant::now();
             self.replicas[leader].signal(Signal::SIGSTOP);
+            // Not before: a round that ends while logs are read would be taken for the one whose parts are spoiled.
+            let before = self.logs();
             let parts = self.storage.as_ref().unwrap().spoil(how).await;
             self.replicas[leader].kill();
             until("somebody leads again", async || {

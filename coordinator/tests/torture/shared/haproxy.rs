@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -11,6 +11,8 @@ use nix::{
     sys::signal::{kill, Signal},
     unistd::Pid,
 };
+
+use super::ports::free_port;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -32,11 +34,11 @@ impl Haproxy {
             crate::report("SKIPPED: HAProxy is not installed: apt-get install haproxy");
             return None;
         };
-        let (participants, spread) = (free(), free());
+        let (participants, spread) = (free_port(), free_port());
         let file = folder.join("haproxy.cfg");
         let text = example().replacen("bind :8081", &format!("bind {participants}"), 1);
         let mut text = text.replacen("bind :8082", &format!("bind {spread}"), 1);
-        let for_old = free();
+        let for_old = free_port();
         text += &format!(
             "\nfrontend old\n    mode http\n    bind {for_old}\n    default_backend leader\n"
         );
@@ -94,10 +96,6 @@ fn the_page_shows_what_is_in_the_example() {
     let (_, rest) = page.split_once("```haproxy\n").expect("the page has an example");
     let shown = rest.split_once("```").unwrap().0;
     assert!(example().contains(shown), "deploy/haproxy/haproxy.cfg has something else:\n{shown}");
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn program() -> Option<PathBuf> {

@@ -8,6 +8,7 @@ mod faults;
 mod haproxy;
 mod link;
 mod old;
+mod ports;
 mod replica;
 mod seen;
 mod site;

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    future::Future,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -17,7 +18,9 @@ use reqwest::Client;
 
 use super::{
     link::{Link, Traffic},
-    old, until,
+    old,
+    ports::free_port,
+    until,
     wires::{Cable, Wires},
     Plan, FEDERATION,
 };
@@ -52,7 +55,7 @@ impl Replica {
         // Nobody else has it, and it stays the same.
         let address = match &wires {
             Some(wires) => (wires.there(number, Cable::Clients), 8081).into(),
-            None => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+            None => free_port(),
         };
         let here: IpAddr = match &wires {
             Some(wires) => wires.here(Cable::Engines),
@@ -190,10 +193,14 @@ impl Replica {
         self.links.iter().chain(&self.storage).for_each(|link| link.set(traffic));
     }
 
-    pub async fn leads(&self, client: &Client) -> bool {
-        let request = client.get(format!("http://{}/readyz?leader", self.address));
-        let sent = request.timeout(Duration::from_millis(500)).send().await;
-        sent.is_ok_and(|response| response.status() == 200)
+    /// Its number, if it leads.
+    pub fn leads(&self, client: &Client) -> impl Future<Output = Option<usize>> + Send + 'static {
+        let (request, number) = (format!("http://{}/readyz?leader", self.address), self.number);
+        let request = client.get(request).timeout(Duration::from_secs(2));
+        async move {
+            let response = request.send().await.ok()?;
+            (response.status() == 200).then_some(number)
+        }
     }
 }
 

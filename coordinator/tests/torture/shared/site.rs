@@ -110,10 +110,14 @@ impl Site {
     pub async fn leader(&self) -> usize {
         let mut found = None;
         until("one leads", async || {
+            // All at once: one that stands still does not answer.
+            let mut asked = JoinSet::new();
             for replica in &self.replicas {
-                if replica.leads(&self.client).await {
-                    found = Some(replica.number);
-                }
+                asked.spawn(replica.leads(&self.client));
+            }
+            while found.is_none() {
+                let Some(answer) = asked.join_next().await else { break };
+                found = answer.unwrap();
             }
             found.is_some()
         })
