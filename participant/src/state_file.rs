@@ -1,6 +1,6 @@
 //! The file that a participant's state is kept in.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 #[cfg(unix)]
 use std::os::unix::fs::OpenOptionsExt;
@@ -74,7 +74,7 @@ impl StateFile {
         if let Some(directory) = self.path.parent() {
             let directory =
                 if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()?;
+            fs::File::open(directory)?.sync_all()?;
         }
         Ok(())
     }

@@ -82,8 +82,12 @@ impl Equation {
     fn new(key: &PublicSigningKey, signature: &Signature) -> Option<Self> {
         let (r, s) = signature.as_bytes().split_first_chunk::<32>()?;
         let s: Option<Scalar> = Scalar::from_canonical_bytes(s.try_into().ok()?).into();
+        // (To compress the point again and compare would take an inversion more.)
+        if !is_reduced(key.as_bytes()) {
+            return None;
+        }
         let a = CompressedEdwardsY(*key.as_bytes()).decompress()?;
-        if a.is_small_order() || a.compress().as_bytes() != key.as_bytes() {
+        if a.is_small_order() {
             return None;
         }
         let mut head = [0; 64];
@@ -99,6 +103,13 @@ impl Equation {
         let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&h, &self.minus_a, &self.s);
         r.compress().0 == self.head[..32] && !r.is_small_order()
     }
+}
+
+/// Whether a point's `y` is below the prime, 2^255 - 19. That is all of the canonical form but for the sign of an `x` that is zero, and
+/// the two points that have such an `x` are of low order.
+fn is_reduced(point: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = point;
+    *first < 0xed || middle.iter().any(|byte| *byte != 0xff) || last & 0x7f != 0x7f
 }
 
 #[cfg(test)]
@@ -284,6 +295,27 @@ mod tests {
             let (key, signature) = dishonest(r, a, &message);
             check(key, signature, &message);
         }
+    }
+
+    /// Each point with a `y` near the prime, and those with an `x` that is zero: as if they were compressed again.
+    #[test]
+    fn what_is_reduced_is_what_it_would_be_compressed_to() {
+        let mut refused = 0;
+        for first in 0..=u8::MAX {
+            for middle in [0, 0xff] {
+                for last in [0, 0x7f, 0x80, 0xff] {
+                    let mut bytes = [middle; 32];
+                    (bytes[0], bytes[31]) = (first, last);
+                    let Some(point) = CompressedEdwardsY(bytes).decompress() else { continue };
+                    if !point.is_small_order() {
+                        let same = point.compress().as_bytes() == &bytes;
+                        assert_eq!(is_reduced(&bytes), same, "{bytes:?}");
+                        refused += usize::from(!same);
+                    }
+                }
+            }
+        }
+        assert!(refused > 10, "{refused}");
     }
 
     #[test]

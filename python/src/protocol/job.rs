@@ -46,6 +46,10 @@ enum Work {
 /// The result of either machine's job.
 pub(super) enum Outcome {
     Participant(FromParticipant),
+    #[cfg_attr(
+        not(feature = "coordinator"),
+        expect(dead_code, reason = "only a coordinator's machine takes it")
+    )]
     Coordinator(FromCoordinator),
 }
 
