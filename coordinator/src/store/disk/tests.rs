@@ -29,7 +29,7 @@ use crate::{settings::Settings, store::Confirmed};
 const ROOT: [u8; 32] = [7; 32];
 const SECRET: &[u8] = b"sixteen bytes and more";
 /// So long that what grows with the model is kept in files.
-const LONG: u64 = 20_000;
+const LONG: u64 = 40_000;
 
 fn key(number: u8) -> pet_core::crypto::PublicSigningKey {
     pet_core::crypto::PublicSigningKey::new([number; 32])

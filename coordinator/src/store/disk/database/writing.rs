@@ -16,7 +16,7 @@ use crate::store::{
 };
 
 /// Files cost two more syncs; larger values than this make the database slow.
-const LARGEST_PART: usize = 64 << 10;
+const LARGEST_PART: usize = 128 << 10;
 
 /// A record on its way to the disk: its row, and its large part if that is still needed.
 struct Row {
